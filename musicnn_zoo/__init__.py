@@ -1,0 +1,89 @@
+"""Pretrained Keras models for music audio tagging: waveform in, tags out.
+
+>>> import musicnn_zoo
+>>> print(musicnn_zoo.tag("song.mp3"))  # doctest: +SKIP
+
+Importing this package loads neither TensorFlow nor librosa: a name is imported when it is
+first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from musicnn_zoo.audio import load_audio
+    from musicnn_zoo.errors import (
+        ArgumentError,
+        AudioError,
+        DeviceError,
+        MusicnnZooError,
+        UnknownNameError,
+        WeightsError,
+    )
+    from musicnn_zoo.models import TaggingModel, build_model
+    from musicnn_zoo.presets import ModelInfo, list_models, model_info
+    from musicnn_zoo.results import Clip, Embedding, Features, Taggram, Tags, TagScore
+    from musicnn_zoo.tagger import Tagger, embed, features, tag, taggram
+    from musicnn_zoo.zoo import load_model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "audio": ("load_audio",),
+    "errors": (
+        "ArgumentError",
+        "AudioError",
+        "DeviceError",
+        "MusicnnZooError",
+        "UnknownNameError",
+        "WeightsError",
+    ),
+    "models": ("TaggingModel", "build_model"),
+    "presets": ("ModelInfo", "list_models", "model_info"),
+    "results": ("Clip", "Embedding", "Features", "TagScore", "Taggram", "Tags"),
+    "tagger": ("Tagger", "embed", "features", "tag", "taggram"),
+    "zoo": ("load_model",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ArgumentError",
+    "AudioError",
+    "Clip",
+    "DeviceError",
+    "Embedding",
+    "Features",
+    "ModelInfo",
+    "MusicnnZooError",
+    "TagScore",
+    "Tagger",
+    "TaggingModel",
+    "Taggram",
+    "Tags",
+    "UnknownNameError",
+    "WeightsError",
+    "__version__",
+    "build_model",
+    "embed",
+    "features",
+    "list_models",
+    "load_audio",
+    "load_model",
+    "model_info",
+    "tag",
+    "taggram",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,57 @@
+"""Embeddings of many files as one NumPy archive."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from musicnn_zoo.results import Embedding
+
+
+class EmbeddingArchive:
+    """Collects embeddings and writes them when it is left, however it is left.
+
+    The archive holds ``embeddings`` (rows, dimensions) float32; ``sources`` and ``times``
+    (rows,), the file and the start in seconds of each row; ``model``, ``layer`` and
+    ``pooling`` as texts. Read it with ``numpy.load(path)``. It appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Written only if there is something to write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._embeddings: list[Embedding] = []
+
+    def __enter__(self) -> EmbeddingArchive:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._embeddings:
+            self._save()
+
+    def add(self, embedding: Embedding) -> None:
+        """Add the rows of one file."""
+        self._embeddings.append(embedding)
+
+    def _save(self) -> None:
+        rows = [np.atleast_2d(one.values) for one in self._embeddings]
+        sources = [one.clip.source or "" for one, part in zip(self._embeddings, rows) for _ in part]
+        times = [one.times[: len(part)] for one, part in zip(self._embeddings, rows)]
+        first = self._embeddings[0]
+        unfinished = self._path.with_name(f".{self._path.name}.part")
+        with unfinished.open("wb") as file:
+            np.savez(
+                file,
+                embeddings=np.concatenate(rows),
+                sources=np.array(sources),
+                times=np.concatenate(times),
+                model=np.array(first.model),
+                layer=np.array(first.layer),
+                pooling=np.array(first.pooling or "none"),
+            )
+        os.replace(unfinished, self._path)

@@ -1,0 +1,1 @@
+"""Back-ends: from a feature map of any length to the tags."""

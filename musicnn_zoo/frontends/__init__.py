@@ -1,0 +1,1 @@
+"""Front-ends: from the input to a latent feature map."""

@@ -1,0 +1,226 @@
+"""Seconds, frames and samples: where the patches of a signal lie.
+
+A model looks at patches. For a log-mel model a patch is a number of consecutive frames,
+and the frames are those of a *centred* STFT of the whole signal, as in
+``librosa.feature.melspectrogram``: the signal is padded with ``n_fft // 2`` zeros on both
+sides, so that frame ``f`` is centred on sample ``f * hop``. A patch of ``p`` frames is
+therefore ``(p - 1) * hop + n_fft`` samples of the padded signal, and a graph that computes
+its STFT from such a window without padding sees the frames of the whole signal.
+
+Seconds become frames by the rule of musicnn (Pons & Serra 2019), which is
+``librosa.time_to_frames`` with ``n_fft`` given::
+
+    frames(s) = floor((s * sample_rate - n_fft // 2) / hop)
+
+plus one for the length of a patch: 3 s are 187 frames (2.992 s), a hop of 1 s is 61
+frames (0.976 s).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.config import ModelConfig
+from musicnn_zoo.errors import ArgumentError
+
+Tail = Literal["drop", "pad"]
+TAILS: tuple[Tail, ...] = ("drop", "pad")
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Patches of equal length at equal distances.
+
+    Parameters
+    ----------
+    patch, hop : int
+        Length of a patch and distance between the starts of two, in frames.
+    frame_hop : int
+        Samples between two frames.
+    window : int
+        Samples that one frame looks at.
+    padding : int
+        Zeros put on each side of the signal.
+    sample_rate : int
+        In Hz.
+    """
+
+    patch: int
+    hop: int
+    frame_hop: int
+    window: int
+    padding: int
+    sample_rate: int
+
+    @property
+    def patch_samples(self) -> int:
+        """Samples of the padded signal that one patch needs."""
+        return (self.patch - 1) * self.frame_hop + self.window
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples between the starts of two patches."""
+        return self.hop * self.frame_hop
+
+    @property
+    def patch_s(self) -> float:
+        """Length of a patch in seconds."""
+        return self.patch * self.frame_hop / self.sample_rate
+
+    @property
+    def hop_s(self) -> float:
+        """Distance between the starts of two patches in seconds."""
+        return self.hop_samples / self.sample_rate
+
+    @property
+    def shortest(self) -> int:
+        """Samples of the shortest signal that fills one patch."""
+        return max(1, self.patch_samples - 2 * self.padding)
+
+    def frames(self, n_samples: int) -> int:
+        """Frames of a signal of ``n_samples`` samples (before padding)."""
+        usable = n_samples + 2 * self.padding - self.window
+        return usable // self.frame_hop + 1 if usable >= 0 else 0
+
+    def count(self, n_samples: int) -> int:
+        """Patches that lie wholly inside a signal of ``n_samples`` samples."""
+        spare = self.frames(n_samples) - self.patch
+        return spare // self.hop + 1 if spare >= 0 else 0
+
+    def uncovered(self, n_samples: int) -> int:
+        """Frames after the end of the last whole patch."""
+        count = self.count(n_samples)
+        end = (count - 1) * self.hop + self.patch if count else 0
+        return max(0, self.frames(n_samples) - end)
+
+    def times(self, count: int) -> NDArray[np.float64]:
+        """Start of each of ``count`` patches, in seconds."""
+        return np.arange(count) * self.hop_s
+
+
+def patch_grid(
+    config: ModelConfig, *, patch_s: float | None = None, hop_s: float | None = None
+) -> PatchGrid:
+    """Grid of a model, in the geometry of its input.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    patch_s : float, optional
+        Length of a patch in seconds; by default that which the model was trained on.
+    hop_s : float, optional
+        Distance between the starts of two patches in seconds; by default one patch, so
+        that patches follow each other without overlap.
+
+    Raises
+    ------
+    ArgumentError
+        If a length is not positive, less than one frame, or one that the model does not
+        take.
+    """
+    spectrogram = config.input
+    padding = spectrogram.n_fft // 2
+
+    def frames(name: str, seconds: float) -> int:
+        if not (np.isfinite(seconds) and seconds > 0):
+            raise ArgumentError(f"{name} must be a positive number of seconds; received {seconds}")
+        # A nanosecond's grace: 0.976 s came from 61 frames, and must give 61 back.
+        samples = seconds * spectrogram.sample_rate - padding + 1e-9 * spectrogram.sample_rate
+        return int(samples // spectrogram.hop)
+
+    patch = config.patch if patch_s is None else frames("patch_s", patch_s) + 1
+    if patch < 1:
+        raise ArgumentError(
+            f"patch_s must be at least {padding / spectrogram.sample_rate} (one frame); "
+            f"received {patch_s}"
+        )
+    if config.fixed_length and patch != config.patch:
+        raise ArgumentError(
+            f"this model takes patches of {config.patch} frames "
+            f"({config.patch * spectrogram.hop / spectrogram.sample_rate:.3f} s) only; "
+            f"received patch_s={patch_s}, which is {patch} frames"
+        )
+    hop = patch if hop_s is None else frames("hop_s", hop_s)
+    if hop < 1:
+        least = (padding + spectrogram.hop) / spectrogram.sample_rate
+        raise ArgumentError(f"hop_s must be at least {least} (one frame); received {hop_s}")
+    return PatchGrid(
+        patch=patch,
+        hop=hop,
+        frame_hop=spectrogram.hop,
+        window=spectrogram.n_fft,
+        padding=padding,
+        sample_rate=spectrogram.sample_rate,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """The patches of one signal, and what was done to get them.
+
+    Parameters
+    ----------
+    windows : ndarray, shape (patches, grid.patch_samples), float32
+        A read-only view of the padded signal.
+    grid : PatchGrid
+    repeated : bool
+        Whether the signal was shorter than a patch and was repeated to fill one.
+    dropped_s : float
+        Seconds at the end that no patch covers.
+    """
+
+    windows: NDArray[np.float32]
+    grid: PatchGrid
+    repeated: bool
+    dropped_s: float
+
+
+def cut(signal: NDArray[np.float32], grid: PatchGrid, *, tail: Tail = "drop") -> Patches:
+    """Cut a signal into the patches of a grid.
+
+    A piece that is shorter than a patch is repeated until it fills one, as musicnn's
+    training did with short clips ("repeat-pad"). That always happens to a signal shorter
+    than one patch; with ``tail="pad"`` also to what is left after the last whole patch.
+
+    Parameters
+    ----------
+    signal : ndarray, shape (samples,), float32
+        At ``grid.sample_rate``, at least one sample.
+    grid : PatchGrid
+    tail : {"drop", "pad"}
+        Drop the frames after the last whole patch, as musicnn does, or repeat them to one
+        more patch.
+
+    Raises
+    ------
+    ArgumentError
+        If ``tail`` is something else.
+    """
+    if tail not in TAILS:
+        raise ArgumentError(f"tail must be one of {', '.join(TAILS)}; received {tail!r}")
+    count = grid.count(len(signal))
+    uncovered = grid.uncovered(len(signal))
+    repeated = count == 0
+    if repeated or (tail == "pad" and uncovered):
+        signal = _repeat_tail(signal, grid, from_patch=count)
+        count, uncovered = count + 1, 0
+    padded = np.pad(signal, grid.padding)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, grid.patch_samples)
+    return Patches(
+        windows=windows[:: grid.hop_samples][:count],
+        grid=grid,
+        repeated=repeated,
+        dropped_s=uncovered * grid.frame_hop / grid.sample_rate,
+    )
+
+
+def _repeat_tail(
+    signal: NDArray[np.float32], grid: PatchGrid, *, from_patch: int
+) -> NDArray[np.float32]:
+    start = from_patch * grid.hop_samples
+    rest = signal[start:]
+    return np.concatenate([signal[:start], np.resize(rest, max(grid.shortest, len(rest)))])

@@ -1,0 +1,361 @@
+"""What the models say: small typed objects that print well and convert to plain data."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import pandas
+
+DEFAULT_TOP_K = 5
+
+
+class TagScore(NamedTuple):
+    """A tag and its score between 0 and 1."""
+
+    tag: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The audio that a result is about, and what was done to it.
+
+    Parameters
+    ----------
+    source : str or None
+        File name; None for an array.
+    duration_s : float
+        Length in seconds.
+    repeated : bool
+        Whether the clip was shorter than a patch and was repeated to fill one.
+    dropped_s : float
+        Seconds at the end that no patch covers (``tail="pad"`` covers them).
+    """
+
+    source: str | None
+    duration_s: float
+    repeated: bool = False
+    dropped_s: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        return {
+            "source": self.source,
+            "duration_s": round(self.duration_s, 3),
+            "repeated": self.repeated,
+            "dropped_s": round(self.dropped_s, 3),
+        }
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        line = f"{self.source or 'array'}, {self.duration_s:.1f} s"
+        return f"{line}, repeated to fill one patch" if self.repeated else line
+
+
+@dataclass(frozen=True, eq=False)
+class Tags(Sequence[TagScore]):
+    """Ranked tags of a clip: a sequence of :class:`TagScore`, best first.
+
+    Parameters
+    ----------
+    ranked : tuple of TagScore
+    model : str
+        Name of the model.
+    clip : Clip
+    """
+
+    ranked: tuple[TagScore, ...]
+    model: str
+    clip: Clip
+
+    def __len__(self) -> int:
+        return len(self.ranked)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.ranked[index]
+
+    def __iter__(self) -> Iterator[TagScore]:
+        return iter(self.ranked)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tags without their scores, best first."""
+        return tuple(tag for tag, _ in self.ranked)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return source, length, model and ``{"tags": {tag: score}}``, ready for JSON."""
+        scores = {tag: _plain(score) for tag, score in self.ranked}
+        return {**self.clip.to_dict(), "model": self.model, "tags": scores}
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict())
+
+    def to_pandas(self) -> pandas.Series[float]:
+        """Return the scores as a Series indexed by tag (needs pandas)."""
+        scores = [score for _, score in self.ranked]
+        return _pandas().Series(scores, index=list(self.names), name=self.clip.source)
+
+    def __str__(self) -> str:
+        width = max((len(tag) for tag in self.names), default=0)
+        lines = [f"  {tag:{width}}  {score:.3f}" for tag, score in self.ranked]
+        return "\n".join([f"{self.clip.describe()} ({self.model})", *lines])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return _html_table(
+            f"{self.clip.describe()} ({self.model})",
+            ["tag", "score"],
+            [[tag, f"{score:.3f}"] for tag, score in self.ranked],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Taggram:
+    """Scores over time, one row a patch.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (patches, tags), float32
+    tags : tuple of str
+    times : ndarray, shape (patches,)
+        Start of each patch in seconds.
+    patch_s, hop_s : float
+        Length of a patch and distance between two starts, in seconds.
+    model : str
+    clip : Clip
+    """
+
+    scores: NDArray[np.float32]
+    tags: tuple[str, ...]
+    times: NDArray[np.float64]
+    patch_s: float
+    hop_s: float
+    model: str
+    clip: Clip
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def rank(self, *, top_k: int | None = None, threshold: float | None = None) -> Tags:
+        """Average over the patches and rank the tags.
+
+        Parameters
+        ----------
+        top_k : int, optional
+            Keep the ``top_k`` best.
+        threshold : float, optional
+            Keep those with a score of at least ``threshold``, between 0 and 1.
+            With neither, the best five are kept; with both, both must hold.
+
+        Raises
+        ------
+        ArgumentError
+            If ``top_k`` or ``threshold`` is out of range.
+        """
+        top_k, threshold = check_ranking(top_k, threshold)
+        mean = self.scores.mean(axis=0)
+        order = np.argsort(-mean, kind="stable")[:top_k]
+        ranked = tuple(
+            TagScore(self.tags[i], float(mean[i])) for i in order if mean[i] >= threshold
+        )
+        return Tags(ranked, self.model, self.clip)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return times, tags and scores as lists, ready for JSON."""
+        return {
+            **self.clip.to_dict(),
+            "model": self.model,
+            "patch_s": self.patch_s,
+            "hop_s": self.hop_s,
+            "times": self.times.tolist(),
+            "tags": list(self.tags),
+            "scores": _plain(self.scores),
+        }
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict())
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the scores as a DataFrame, times down and tags across (needs pandas)."""
+        index = _pandas().Index(self.times, name="time_s")
+        return _pandas().DataFrame(self.scores, index=index, columns=list(self.tags))
+
+    def _rows(self) -> list[list[str]]:
+        best = np.argsort(-self.scores, axis=1, kind="stable")[:, :3]
+        return [
+            [clock(time), ", ".join(f"{self.tags[i]} {row[i]:.2f}" for i in order)]
+            for time, row, order in zip(self.times, self.scores, best, strict=True)
+        ]
+
+    def __str__(self) -> str:
+        lines = [f"  {time:>7}  {tags}" for time, tags in self._rows()]
+        return "\n".join([f"{self.clip.describe()} ({self.model})", *lines])
+
+    def __repr__(self) -> str:
+        return (
+            f"<Taggram of {self.clip.describe()}: {len(self)} patches of {self.patch_s:.3f} s "
+            f"every {self.hop_s:.3f} s × {len(self.tags)} tags, {self.model}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return _html_table(
+            f"{self.clip.describe()} ({self.model})", ["time", "strongest tags"], self._rows()
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Activations of one layer as vectors.
+
+    Parameters
+    ----------
+    values : ndarray, float32
+        Shape (dimensions,) for a clip, or (patches, dimensions) if ``pooling`` is None.
+    times : ndarray, shape (patches,)
+        Start of each patch in seconds.
+    layer : str
+    pooling : {"mean", "max"} or None
+        How patches became one vector.
+    patch_s, hop_s : float
+        Length of a patch and distance between two starts, in seconds.
+    model : str
+    clip : Clip
+    """
+
+    values: NDArray[np.float32]
+    times: NDArray[np.float64]
+    layer: str
+    pooling: str | None
+    patch_s: float
+    hop_s: float
+    model: str
+    clip: Clip
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.values, dtype=dtype, copy=copy)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the vectors as lists with what they are, ready for JSON."""
+        return {
+            **self.clip.to_dict(),
+            "model": self.model,
+            "layer": self.layer,
+            "pooling": self.pooling,
+            "patch_s": self.patch_s,
+            "hop_s": self.hop_s,
+            "times": self.times.tolist(),
+            "values": _plain(self.values),
+        }
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict())
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return one row a vector, indexed by time, or by source if pooled (needs pandas)."""
+        if self.pooling is None:
+            return _pandas().DataFrame(
+                self.values, index=_pandas().Index(self.times, name="time_s")
+            )
+        return _pandas().DataFrame(self.values[np.newaxis], index=[self.clip.source])
+
+    def __repr__(self) -> str:
+        pooled = f"{self.pooling} over {len(self.times)} patches" if self.pooling else "one a patch"
+        return (
+            f"<Embedding of {self.clip.describe()}: {self.model} {self.layer}, {pooled}, "
+            f"shape {self.values.shape}>"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Features(Mapping[str, NDArray[np.float32]]):
+    """Activations of several layers: a mapping from layer name to array.
+
+    Parameters
+    ----------
+    values_by_layer : dict of str to ndarray
+        Each ``(patches, …)``: ``(patches, frames, channels)`` where the layer has a time
+        axis.
+    times : ndarray, shape (patches,)
+        Start of each patch in seconds.
+    patch_s, hop_s : float
+        Length of a patch and distance between two starts, in seconds.
+    model : str
+    clip : Clip
+    """
+
+    values_by_layer: dict[str, NDArray[np.float32]]
+    times: NDArray[np.float64]
+    patch_s: float
+    hop_s: float
+    model: str
+    clip: Clip
+
+    def __getitem__(self, layer: str) -> NDArray[np.float32]:
+        return self.values_by_layer[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_by_layer)
+
+    def __len__(self) -> int:
+        return len(self.values_by_layer)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in self.items())
+        return f"<Features of {self.clip.describe()}: {self.model}, {shapes}>"
+
+
+def check_ranking(top_k: int | None, threshold: float | None) -> tuple[int | None, float]:
+    """Check and complete the arguments of :meth:`Taggram.rank`."""
+    if top_k is not None and top_k <= 0:
+        raise ArgumentError(f"top_k must be at least 1; received {top_k}")
+    if threshold is None:
+        return (DEFAULT_TOP_K if top_k is None else top_k), 0.0
+    if not 0 <= threshold <= 1:
+        raise ArgumentError(f"threshold must be between 0 and 1; received {threshold}")
+    return top_k, threshold
+
+
+def clock(seconds: float) -> str:
+    """Write seconds as minutes and seconds: 62.8 becomes ``1:02.8``."""
+    minutes, tenths = divmod(round(seconds * 10), 600)
+    return f"{minutes}:{tenths / 10:04.1f}"
+
+
+def _plain(values: Any) -> Any:
+    """Turn float32 into the shortest Python floats that give the same float32 back."""
+    if isinstance(values, np.ndarray) and values.ndim:
+        return [_plain(value) for value in values]
+    return float(str(np.float32(values)))
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("to_pandas needs pandas: pip install pandas") from error
+    return pandas
+
+
+def _html_table(caption: str, head: list[str], rows: list[list[str]]) -> str:
+    def cells(tag: str, values: list[str]) -> str:
+        return "".join(f"<{tag}>{html.escape(value)}</{tag}>" for value in values)
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return (
+        f"<table><caption>{html.escape(caption)}</caption>"
+        f"<thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
+    )

@@ -1,0 +1,420 @@
+"""Tag and embed: one call for one file, or a `Tagger` for many."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.audio import AudioSource, load_audio
+from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.patches import Patches, Tail, cut, patch_grid
+from musicnn_zoo.presets import DEFAULT_MODEL
+from musicnn_zoo.results import Clip, Embedding, Features, Taggram, Tags, check_ranking
+
+if TYPE_CHECKING:
+    from musicnn_zoo.models import TaggingModel
+
+Pooling = Literal["mean", "max"] | None
+POOLINGS: tuple[Pooling, ...] = ("mean", "max", None)
+DEFAULT_BATCH_SIZE = 16
+
+
+class Tagger:
+    """A loaded model, ready for many calls; safe to use from several threads.
+
+    Parameters
+    ----------
+    model : str or TaggingModel
+        Name of a pretrained model (see :func:`musicnn_zoo.list_models`), or a model of
+        one's own.
+    device : str, optional
+        ``"cpu"``, ``"gpu"`` or ``"gpu:1"``. By default the first GPU that TensorFlow sees,
+        else the CPU. GPU memory is taken as it is needed.
+    batch_size : int
+        Patches computed at once.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no model of that name.
+    WeightsError
+        If the weights file is missing, damaged, or does not fit.
+    DeviceError
+        If there is no such device.
+
+    Notes
+    -----
+    All methods take audio as a path, a binary file object, or an array ``(samples,)`` or
+    ``(channels, samples)`` with its ``sample_rate`` in Hz. Audio is downmixed to mono and
+    resampled to the model's rate as ``librosa.load`` does, then cut into patches.
+
+    All methods share these options:
+
+    patch_s : float, optional
+        Length of a patch in seconds; by default what the model was trained on (2.992 s for
+        musicnn and vgg; vgg takes no other).
+    hop_s : float, optional
+        Distance between the starts of two patches in seconds; by default one patch.
+        See :mod:`musicnn_zoo.patches` for how seconds become frames.
+    tail : {"drop", "pad"}
+        What to do with the end that does not fill a patch: drop it (default), or repeat it
+        until it fills one. A clip shorter than one patch is always repeated to fill one,
+        and the result says so in ``clip.repeated``.
+
+    All raise :class:`~musicnn_zoo.errors.AudioError` for audio that cannot be used and
+    :class:`~musicnn_zoo.errors.ArgumentError` for arguments that cannot.
+    """
+
+    def __init__(
+        self,
+        model: str | TaggingModel = DEFAULT_MODEL,
+        *,
+        device: str | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> None:
+        if batch_size < 1:
+            raise ArgumentError(f"batch_size must be at least 1; received {batch_size}")
+        from musicnn_zoo.engine import KerasEngine, device_scope
+        from musicnn_zoo.zoo import load_model
+
+        if isinstance(model, str):
+            with device_scope(device):
+                model = load_model(model)
+        self.model = model
+        self.batch_size = batch_size
+        self._engine = KerasEngine(model, device=device)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The model's tags, in the order of its outputs."""
+        return self.model.tags
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Layers that :meth:`features` returns by default, in order of depth."""
+        return self.model.endpoints
+
+    def tag(
+        self,
+        audio: AudioSource,
+        *,
+        sample_rate: int | None = None,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        patch_s: float | None = None,
+        hop_s: float | None = None,
+        tail: Tail = "drop",
+    ) -> Tags:
+        """Ranked tags of a whole clip; see :func:`musicnn_zoo.tag`."""
+        check_ranking(top_k, threshold)
+        taggram = self.taggram(
+            audio, sample_rate=sample_rate, patch_s=patch_s, hop_s=hop_s, tail=tail
+        )
+        return taggram.rank(top_k=top_k, threshold=threshold)
+
+    def taggram(
+        self,
+        audio: AudioSource,
+        *,
+        sample_rate: int | None = None,
+        patch_s: float | None = None,
+        hop_s: float | None = None,
+        tail: Tail = "drop",
+    ) -> Taggram:
+        """Scores over time; see :func:`musicnn_zoo.taggram`."""
+        clip, patches = self._cut(audio, sample_rate, patch_s, hop_s, tail)
+        scores = self._run(patches, ("output",))["output"]
+        return Taggram(
+            scores=scores,
+            tags=self.tags,
+            times=patches.grid.times(len(scores)),
+            patch_s=patches.grid.patch_s,
+            hop_s=patches.grid.hop_s,
+            model=self.model.name,
+            clip=clip,
+        )
+
+    def embed(
+        self,
+        audio: AudioSource,
+        *,
+        sample_rate: int | None = None,
+        layer: str | None = None,
+        pooling: Pooling = "mean",
+        patch_s: float | None = None,
+        hop_s: float | None = None,
+        tail: Tail = "drop",
+    ) -> Embedding:
+        """Activations of one layer as vectors; see :func:`musicnn_zoo.embed`."""
+        if pooling not in POOLINGS:
+            raise ArgumentError(f"pooling must be 'mean', 'max' or None; received {pooling!r}")
+        layer = layer or self.model.zoo_config.embedding
+        clip, patches = self._cut(audio, sample_rate, patch_s, hop_s, tail)
+        activations = self._run(patches, (layer,))[layer]
+        pool = np.max if pooling == "max" else np.mean
+        values = pool(activations, axis=tuple(range(1, activations.ndim - 1)))
+        return Embedding(
+            values=values if pooling is None else pool(values, axis=0),
+            times=patches.grid.times(len(activations)),
+            layer=layer,
+            pooling=pooling,
+            patch_s=patches.grid.patch_s,
+            hop_s=patches.grid.hop_s,
+            model=self.model.name,
+            clip=clip,
+        )
+
+    def features(
+        self,
+        audio: AudioSource,
+        *,
+        sample_rate: int | None = None,
+        layers: Sequence[str] | None = None,
+        patch_s: float | None = None,
+        hop_s: float | None = None,
+        tail: Tail = "drop",
+    ) -> Features:
+        """Activations of several layers; see :func:`musicnn_zoo.features`."""
+        if isinstance(layers, str):
+            layers = (layers,)
+        chosen = self.endpoints if layers is None else tuple(dict.fromkeys(layers))
+        if not chosen:
+            raise ArgumentError("layers must name at least one layer; received none")
+        clip, patches = self._cut(audio, sample_rate, patch_s, hop_s, tail)
+        return Features(
+            values_by_layer=self._run(patches, chosen),
+            times=patches.grid.times(len(patches.windows)),
+            patch_s=patches.grid.patch_s,
+            hop_s=patches.grid.hop_s,
+            model=self.model.name,
+            clip=clip,
+        )
+
+    def _cut(
+        self,
+        audio: AudioSource,
+        sample_rate: int | None,
+        patch_s: float | None,
+        hop_s: float | None,
+        tail: Tail,
+    ) -> tuple[Clip, Patches]:
+        config = self.model.zoo_config
+        grid = patch_grid(config, patch_s=patch_s, hop_s=hop_s)
+        signal = load_audio(audio, sample_rate=sample_rate, target_rate=config.input.sample_rate)
+        patches = cut(signal.samples, grid, tail=tail)
+        clip = Clip(signal.source, signal.duration_s, patches.repeated, patches.dropped_s)
+        return clip, patches
+
+    def _run(self, patches: Patches, layers: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
+        return self._engine.run(patches.windows, layers, batch_size=self.batch_size)
+
+
+_loading = threading.Lock()
+
+
+@lru_cache(maxsize=4)
+def _cached_tagger(model: str, device: str | None) -> Tagger:
+    return Tagger(model, device=device)
+
+
+def _tagger(model: str | TaggingModel | Tagger, device: str | None) -> Tagger:
+    if isinstance(model, str):
+        with _loading:
+            return _cached_tagger(model, device)
+    if isinstance(model, Tagger):
+        if device is not None:
+            raise ArgumentError("device is chosen when a Tagger is made; received both")
+        return model
+    return Tagger(model, device=device)
+
+
+def tag(
+    audio: AudioSource,
+    *,
+    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    sample_rate: int | None = None,
+    top_k: int | None = None,
+    threshold: float | None = None,
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    device: str | None = None,
+) -> Tags:
+    """Ranked tags of a clip with their scores.
+
+    The scores are the model's sigmoid outputs, averaged over the patches of the clip.
+
+    Parameters
+    ----------
+    audio : path, binary file object, or ndarray
+        An array is ``(samples,)`` or ``(channels, samples)`` and needs ``sample_rate``.
+    model : str, TaggingModel or Tagger
+        Name of a pretrained model, a model of one's own, or a loaded :class:`Tagger`. A
+        model given by name is loaded once and kept.
+    sample_rate : int, optional
+        Of an array, in Hz.
+    top_k : int, optional
+        Keep the best ``top_k`` tags.
+    threshold : float, optional
+        Keep tags with a score of at least ``threshold``, between 0 and 1.
+        With neither ``top_k`` nor ``threshold``, the best five tags are kept.
+    patch_s, hop_s, tail, device
+        See :class:`Tagger`.
+
+    Returns
+    -------
+    Tags
+        A sequence of (tag, score), best first.
+
+    Raises
+    ------
+    AudioError
+        If the audio cannot be used.
+    UnknownNameError
+        If there is no model of that name.
+    ArgumentError
+        If another argument cannot be used.
+
+    References
+    ----------
+    Pons, Serra. "musicnn: Pre-trained convolutional neural networks for music audio
+    tagging." ISMIR late-breaking 2019.
+
+    Examples
+    --------
+    >>> import musicnn_zoo
+    >>> tags = musicnn_zoo.tag("examples/audio/bach_prelude_harpsichord.ogg")
+    >>> tags.names[:2]
+    ('harpsichord', 'classical')
+    """
+    return _tagger(model, device).tag(
+        audio, sample_rate=sample_rate, top_k=top_k, threshold=threshold,
+        patch_s=patch_s, hop_s=hop_s, tail=tail,
+    )  # fmt: skip
+
+
+def taggram(
+    audio: AudioSource,
+    *,
+    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    sample_rate: int | None = None,
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    device: str | None = None,
+) -> Taggram:
+    """Scores of all tags over time, one row a patch.
+
+    Parameters
+    ----------
+    audio, model, sample_rate
+        As in :func:`tag`.
+    patch_s : float, optional
+        Length of a patch in seconds; by default 2.992 s (187 frames), what musicnn and vgg
+        were trained on. vgg takes no other.
+    hop_s : float, optional
+        Distance between the starts of two patches in seconds; by default one patch. 1 s
+        becomes 61 frames, 0.976 s (see :mod:`musicnn_zoo.patches`).
+    tail, device
+        See :class:`Tagger`.
+
+    Returns
+    -------
+    Taggram
+        ``scores`` (patches, tags) between 0 and 1, ``times`` (patches,) in seconds.
+
+    Raises
+    ------
+    AudioError, UnknownNameError, ArgumentError
+        As in :func:`tag`.
+    """
+    return _tagger(model, device).taggram(
+        audio, sample_rate=sample_rate, patch_s=patch_s, hop_s=hop_s, tail=tail
+    )
+
+
+def embed(
+    audio: AudioSource,
+    *,
+    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    sample_rate: int | None = None,
+    layer: str | None = None,
+    pooling: Pooling = "mean",
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    device: str | None = None,
+) -> Embedding:
+    """Activations of one layer as vectors, for transfer learning.
+
+    Parameters
+    ----------
+    audio, model, sample_rate
+        As in :func:`tag`.
+    layer : str, optional
+        Any layer of the model; by default the deepest endpoint: ``penultimate`` (200
+        dimensions) of musicnn, ``pool5`` (128) of vgg. Where a layer has a time or band
+        axis inside the patch, it is pooled in the same way as the patches (by the mean if
+        ``pooling`` is None).
+    pooling : {"mean", "max"} or None
+        One vector for the clip, or with None one for each patch.
+    patch_s, hop_s, tail, device
+        See :class:`Tagger`.
+
+    Returns
+    -------
+    Embedding
+        ``values`` of shape (dimensions,), or (patches, dimensions) if ``pooling`` is None.
+
+    Raises
+    ------
+    AudioError, UnknownNameError, ArgumentError
+        As in :func:`tag`.
+    """
+    return _tagger(model, device).embed(
+        audio, sample_rate=sample_rate, layer=layer, pooling=pooling,
+        patch_s=patch_s, hop_s=hop_s, tail=tail,
+    )  # fmt: skip
+
+
+def features(
+    audio: AudioSource,
+    *,
+    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    sample_rate: int | None = None,
+    layers: Sequence[str] | None = None,
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    device: str | None = None,
+) -> Features:
+    """Activations of several layers, as they are.
+
+    Parameters
+    ----------
+    audio, model, sample_rate
+        As in :func:`tag`.
+    layers : sequence of str, optional
+        Any layers of the model; by default its endpoints: ``timbral, temporal, cnn1, cnn2,
+        cnn3, mean_pool, max_pool, penultimate`` of musicnn, ``pool1`` … ``pool5`` of vgg.
+    patch_s, hop_s, tail, device
+        See :class:`Tagger`.
+
+    Returns
+    -------
+    Features
+        A mapping from layer name to an array (patches, …).
+
+    Raises
+    ------
+    AudioError, UnknownNameError, ArgumentError
+        As in :func:`tag`.
+    """
+    return _tagger(model, device).features(
+        audio, sample_rate=sample_rate, layers=layers, patch_s=patch_s, hop_s=hop_s, tail=tail
+    )

@@ -1,0 +1,150 @@
+"""Write results one after the other as text, JSON, JSON lines or CSV.
+
+A writer touches its file when the first result comes, and flushes after every one, so that
+whatever was finished is there if the rest is not.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, TextIO, get_args
+
+from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.results import Taggram, Tags
+
+Format = Literal["text", "json", "jsonl", "csv"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+class Writer:
+    """Writes :class:`Tags` or :class:`Taggram` results in one format.
+
+    Use it as a context manager; leaving it completes the file.
+
+    Parameters
+    ----------
+    output : Path or None
+        File to write; None for standard output.
+    form : {"text", "json", "jsonl", "csv"} or None
+        By default what the ending of ``output`` says, else text.
+
+    Raises
+    ------
+    ArgumentError
+        If ``output`` cannot be written.
+    """
+
+    def __init__(self, output: Path | None, form: Format | None = None) -> None:
+        if output is not None:
+            check_writable(output)
+        self._output = output
+        self._form = form or _form_of(output)
+        self._file: TextIO | None = None
+        self._count = 0
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._form == "json":
+            self._emit("[]\n" if self._count == 0 else "\n]\n")
+        if self._file is not None and self._output is not None:
+            self._file.close()
+
+    def write(self, result: Tags | Taggram) -> None:
+        """Write one result."""
+        if self._form == "text":
+            text = f"{result}\n" if self._count == 0 else f"\n{result}\n"
+            self._emit("".join(map(_printable, text)))
+        elif self._form == "json":
+            self._emit(("[\n" if self._count == 0 else ",\n") + json.dumps(result.to_dict()))
+        elif self._form == "jsonl":
+            self._emit(json.dumps(result.to_dict()) + "\n")
+        else:
+            self._write_rows(result)
+        self._count += 1
+
+    def _write_rows(self, result: Tags | Taggram) -> None:
+        source = _safe_cell(result.clip.source or "")
+        rows: list[Iterable[object]]
+        if isinstance(result, Tags):
+            head: list[str] = ["source", "rank", "tag", "score"]
+            rows = [
+                (source, rank, tag, f"{score:.6f}")
+                for rank, (tag, score) in enumerate(result, start=1)
+            ]
+        else:
+            head = ["source", "time_s", *result.tags]
+            rows = [
+                (source, f"{time:.3f}", *(f"{score:.6f}" for score in row))
+                for time, row in zip(result.times, result.scores, strict=True)
+            ]
+        table = csv.writer(self._open(), lineterminator="\n")
+        if self._count == 0:
+            table.writerow(head)
+        table.writerows(rows)
+        self._open().flush()
+
+    def _open(self) -> TextIO:
+        if self._file is None:
+            if self._output is None:
+                self._file = sys.stdout
+            else:
+                self._file = self._output.open(
+                    "w", encoding="utf-8", errors="surrogateescape", newline=""
+                )
+        return self._file
+
+    def _emit(self, text: str) -> None:
+        file = self._open()
+        file.write(text)
+        file.flush()
+
+
+def check_writable(output: Path) -> None:
+    """Refuse an output that cannot become a file, before any work is done for it."""
+    if output.is_dir():
+        raise ArgumentError(f"output {str(output)!r} is a directory; name a file")
+    if not output.parent.is_dir():
+        raise ArgumentError(f"output {str(output)!r}: there is no folder {str(output.parent)!r}")
+    existed = output.exists()
+    try:
+        with output.open("ab"):
+            pass
+    except OSError as error:
+        raise ArgumentError(
+            f"output {str(output)!r} cannot be written ({error.strerror})"
+        ) from error
+    if not existed:
+        output.unlink()
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would take for a command, and bytes that are no characters."""
+    return "".join(map(_printable, text.replace("\n", "\\n")))
+
+
+def _printable(character: str) -> str:
+    if character == "\n" or character.isprintable():
+        return character
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def _safe_cell(path: str) -> str:
+    """Keep a spreadsheet from taking a file name for a formula; it stays a valid path."""
+    return f"./{path}" if path.startswith(("=", "+", "-", "@", "\t", "\r")) else path
+
+
+def _form_of(output: Path | None) -> Format:
+    suffix = output.suffix[1:].lower() if output is not None else ""
+    return next((form for form in FORMATS if form == suffix), "text")
