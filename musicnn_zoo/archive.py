@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +39,12 @@ class EmbeddingArchive:
 
     def _save(self) -> None:
         rows = [np.atleast_2d(one.values) for one in self._embeddings]
-        sources = [one.clip.source or "" for one, part in zip(self._embeddings, rows) for _ in part]
-        times = [one.times[: len(part)] for one, part in zip(self._embeddings, rows)]
+        sources = [
+            one.clip.source or ""
+            for one, part in zip(self._embeddings, rows, strict=True)
+            for _ in part
+        ]
+        times = [one.times[: len(part)] for one, part in zip(self._embeddings, rows, strict=True)]
         first = self._embeddings[0]
         unfinished = self._path.with_name(f".{self._path.name}.part")
         with unfinished.open("wb") as file:
@@ -54,4 +57,4 @@ class EmbeddingArchive:
                 layer=np.array(first.layer),
                 pooling=np.array(first.pooling or "none"),
             )
-        os.replace(unfinished, self._path)
+        unfinished.replace(self._path)

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,12 @@ AudioSource: TypeAlias = str | os.PathLike[str] | BinaryIO | NDArray[Any]
 """What public functions take as audio: a path, a binary file object, or an array."""
 
 AUDIO_SUFFIXES = frozenset(
-    [".aac", ".aif", ".aiff", ".alac", ".ape", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpc", ".oga", ".ogg", ".opus", ".wav", ".wave", ".webm", ".wma", ".wv"]
-)
+    {
+        ".aac", ".aif", ".aiff", ".alac", ".ape", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka",
+        ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpc", ".oga", ".ogg", ".opus", ".wav", ".wave",
+        ".webm", ".wma", ".wv",
+    }
+)  # fmt: skip
 """File name endings that a search of a directory takes for audio."""
 
 _TRUNCATED_S = 1.0
@@ -216,12 +220,15 @@ def _states_length(opened: str | BinaryIO) -> bool:
 
     Without one, libsndfile's number of frames is a guess from the bit rate.
     """
-    file = cast("BinaryIO", open(opened, "rb")) if isinstance(opened, str) else opened
+    file = Path(opened).open("rb") if isinstance(opened, str) else opened  # noqa: SIM115
     try:
         file.seek(0)
         head = file.read(10)
         if head[:3] == b"ID3":
-            size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
+            size = sum(
+                (byte & 0x7F) << shift
+                for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)
+            )
             file.seek(10 + size)
         else:
             file.seek(0)

@@ -46,9 +46,9 @@ def _silence_native_libraries() -> None:
         terminal = os.dup(2)
     except OSError:
         return
-    with open(os.devnull, "wb") as nowhere:
+    with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-    sys.stderr = open(terminal, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
 
 
 class _Failure(click.ClickException):
@@ -56,7 +56,7 @@ class _Failure(click.ClickException):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(printable(message))
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]
 
 
 def _reports_errors(command: Command) -> Command:
@@ -231,7 +231,9 @@ def models(pattern: str | None) -> None:
     names = list_models(pattern)
     if not names:
         raise ArgumentError(f"no model fits {pattern!r}; there are {', '.join(list_models())}")
-    rows = [("model", "parameters", "ROC-AUC", "PR-AUC", "licence", "trained on")]
+    rows: list[tuple[str, ...]] = [
+        ("model", "parameters", "ROC-AUC", "PR-AUC", "licence", "trained on")
+    ]
     for info in map(model_info, names):
         auc = (f"{info.metrics[key]:.2f}" for key in ("roc_auc", "pr_auc"))
         rows.append((info.name, f"{info.parameters:,}", *auc, info.license, info.trained_on))

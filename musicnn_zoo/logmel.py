@@ -88,6 +88,7 @@ class LogMel(keras.layers.Layer):
         )
 
     def call(self, waveform: Any) -> Any:
+        """Compute the spectrogram of ``(batch, samples)``."""
         power = ops.square(self.magnitude(self.stft(ops.expand_dims(waveform, -1))))
         mel = self.filterbank(power)
         if self.compression == "log10":
@@ -95,11 +96,13 @@ class LogMel(keras.layers.Layer):
         return 10.0 * ops.log10(ops.maximum(mel, 1e-10))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return ``(batch, frames, n_mels, 1)``."""
         batch, samples = input_shape
         frames = None if samples is None else (samples - self.n_fft) // self.hop + 1
         return (batch, frames, self.n_mels, 1)
 
     def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
         return {
             **super().get_config(),
             "sample_rate": self.sample_rate,

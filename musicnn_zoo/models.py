@@ -52,6 +52,7 @@ class TaggingModel(keras.Model):
         return self.zoo_config.endpoints
 
     def get_config(self) -> dict[str, Any]:
+        """Return the graph, the configuration and the tags."""
         return {
             **super().get_config(),
             "zoo_config": self.zoo_config.to_dict(),

@@ -99,7 +99,7 @@ class PatchGrid:
 
     def times(self, count: int) -> NDArray[np.float64]:
         """Start of each of ``count`` patches, in seconds."""
-        return np.arange(count) * self.hop_s
+        return np.arange(count, dtype=np.float64) * self.hop_s
 
 
 def patch_grid(
