@@ -15,7 +15,9 @@ from musicnn_zoo.blocks import Role, block_spec
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
 
 Compression = Literal["log10", "decibel"]
+MelScale = Literal["slaney", "htk"]
 Normalization = Literal["batchnorm"] | None
+Padding = Literal["constant", "reflect"] | None
 
 Option = str | int | float | bool | None | tuple["Option", ...]
 
@@ -70,8 +72,16 @@ class LogMelInput:
         Number of mel bands.
     f_min, f_max : float
         Edges of the lowest and the highest band, in Hz.
+    mel_scale : {"slaney", "htk"}
+        Formula of the mel scale.
+    mel_norm : {"slaney"} or None
+        Divide each filter by its width in Hz, or let all peak at 1.
     compression : {"log10", "decibel"}
         ``log10(10000 x + 1)`` or ``10 log10(max(x, 1e-10))`` of the mel power ``x``.
+    padding : {"constant", "reflect"} or None
+        Put ``n_fft // 2`` zeros, or the reflected signal, on both sides of the input inside
+        the graph. With None the graph pads nothing: the frames of a patch are then those of
+        the whole signal, which is padded once by who cuts it into patches.
     normalization : {"batchnorm"} or None
         What stands between the log-mel and the front-end.
     """
@@ -82,8 +92,18 @@ class LogMelInput:
     n_mels: int = 96
     f_min: float = 0.0
     f_max: float = 8000.0
+    mel_scale: MelScale = "slaney"
+    mel_norm: Literal["slaney"] | None = "slaney"
     compression: Compression = "log10"
+    padding: Padding = None
     normalization: Normalization = "batchnorm"
+
+    def frames(self, samples: int) -> int:
+        """Frames that the graph makes of an input of ``samples`` samples."""
+        usable = samples - self.n_fft
+        if self.padding is not None:
+            usable += 2 * (self.n_fft // 2)
+        return usable // self.hop + 1 if usable >= 0 else 0
 
 
 @dataclass(frozen=True)

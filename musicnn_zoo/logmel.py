@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from musicnn_zoo.config import LogMelInput
+from musicnn_zoo.errors import ArgumentError
+
+IMPLEMENTATIONS = ("kapre", "portable")
+DECIBEL_FLOOR = 1e-10
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
 class LogMel(keras.layers.Layer):
     """Log-mel spectrogram of a batch of waveforms.
 
-    Input ``(batch, samples)``, output ``(batch, frames, n_mels, 1)`` with
-    ``frames = (samples - n_fft) // hop + 1``: there is no padding. The chain is Kapre's
-    ``STFT`` → ``Magnitude``, squared, → ``ApplyFilterbank`` (mel filters of librosa, Slaney
-    scale and norm) → logarithm. It is computed in float32 under every dtype policy, since
-    neither Kapre's complex STFT nor ``10000 x`` of a loud spectrum fits float16.
+    Input ``(batch, samples)``, output ``(batch, frames, n_mels, 1)``. Without padding there
+    are ``(samples - n_fft) // hop + 1`` frames, with it ``samples // hop + 1``.
+
+    It has two implementations of the same numbers (equal to 1e-5 in the logarithm):
+
+    ``kapre``
+        Kapre's ``STFT`` → ``Magnitude``, squared, → ``ApplyFilterbank`` → logarithm, by fast
+        Fourier transform. Needs Keras's TensorFlow backend, where it is the default.
+    ``portable``
+        The windowed Fourier basis as one convolution, squares added → mel filters →
+        logarithm, in plain Keras operations: for the other backends, and for export, which
+        does not get past Kapre's complex numbers.
+
+    It is computed in float32 under every dtype policy, since neither Kapre's complex STFT nor
+    ``10000 x`` of a loud spectrum fits float16.
 
     Parameters
     ----------
-    sample_rate, n_fft, hop, n_mels, f_min, f_max, compression
+    sample_rate, n_fft, hop, n_mels, f_min, f_max, mel_scale, mel_norm, compression, padding
         As in :class:`musicnn_zoo.config.LogMelInput`.
+    implementation : {"kapre", "portable"}, optional
+        By default the first that the backend can run. A saved layer keeps only what was asked
+        for, so a file saved under one backend loads under another.
+
+    Raises
+    ------
+    ArgumentError
+        If ``implementation`` is something else, or Kapre without the TensorFlow backend.
     """
 
     def __init__(
@@ -34,82 +59,149 @@ class LogMel(keras.layers.Layer):
         n_mels: int = 96,
         f_min: float = 0.0,
         f_max: float = 8000.0,
+        mel_scale: str = "slaney",
+        mel_norm: str | None = "slaney",
         compression: str = "log10",
+        padding: str | None = None,
+        implementation: str | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
-        import kapre
-
-        self.sample_rate = sample_rate
-        self.n_fft = n_fft
-        self.hop = hop
-        self.n_mels = n_mels
-        self.f_min = f_min
-        self.f_max = f_max
-        self.compression = compression
-        self.stft = kapre.STFT(
+        self.spectrogram = LogMelInput(
+            sample_rate=sample_rate,
             n_fft=n_fft,
-            hop_length=hop,
-            input_data_format="channels_last",
-            output_data_format="channels_last",
-            dtype="float32",
-            name="stft",
+            hop=hop,
+            n_mels=n_mels,
+            f_min=f_min,
+            f_max=f_max,
+            mel_scale=mel_scale,  # type: ignore[arg-type]
+            mel_norm=mel_norm,  # type: ignore[arg-type]
+            compression=compression,  # type: ignore[arg-type]
+            padding=padding,  # type: ignore[arg-type]
+            normalization=None,
         )
-        self.magnitude = kapre.Magnitude(dtype="float32", name="magnitude")
-        self.filterbank = kapre.ApplyFilterbank(
-            type="mel",
-            filterbank_kwargs={
-                "sample_rate": sample_rate,
-                "n_freq": n_fft // 2 + 1,
-                "n_mels": n_mels,
-                "f_min": f_min,
-                "f_max": f_max,
-                "htk": False,
-                "norm": "slaney",
-            },
-            data_format="channels_last",
-            dtype="float32",
-            name="filterbank",
-        )
+        tensorflow = keras.backend.backend() == "tensorflow"
+        if implementation not in (None, *IMPLEMENTATIONS):
+            raise ArgumentError(
+                f"implementation must be one of {', '.join(IMPLEMENTATIONS)} or None; "
+                f"received {implementation!r}"
+            )
+        if implementation == "kapre" and not tensorflow:
+            raise ArgumentError(
+                "Kapre needs Keras's TensorFlow backend; received implementation='kapre' under "
+                f"{keras.backend.backend()}: use 'portable'"
+            )
+        self.implementation = implementation
+        self._uses_kapre = implementation == "kapre" or (implementation is None and tensorflow)
 
     @classmethod
     def from_input(cls, spectrogram: LogMelInput, **kwargs: Any) -> LogMel:
         """Layer of a configuration."""
-        return cls(
-            sample_rate=spectrogram.sample_rate,
-            n_fft=spectrogram.n_fft,
-            hop=spectrogram.hop,
-            n_mels=spectrogram.n_mels,
-            f_min=spectrogram.f_min,
-            f_max=spectrogram.f_max,
-            compression=spectrogram.compression,
-            **kwargs,
-        )
+        return cls(**_layer_options(spectrogram), **kwargs)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the filters."""
+        del input_shape
+        self._mel = self._kapre_mel() if self._uses_kapre else self._portable_mel()
+        self.built = True
 
     def call(self, waveform: Any) -> Any:
         """Compute the spectrogram of ``(batch, samples)``."""
-        power = ops.square(self.magnitude(self.stft(ops.expand_dims(waveform, -1))))
-        mel = self.filterbank(power)
-        if self.compression == "log10":
+        spectrogram = self.spectrogram
+        if spectrogram.padding is not None:
+            margin = spectrogram.n_fft // 2
+            waveform = ops.pad(waveform, ((0, 0), (margin, margin)), mode=spectrogram.padding)
+        mel = self._mel(waveform)
+        if spectrogram.compression == "log10":
             return ops.log10(10000.0 * mel + 1.0)
-        return 10.0 * ops.log10(ops.maximum(mel, 1e-10))
+        return 10.0 * ops.log10(ops.maximum(mel, DECIBEL_FLOOR))
+
+    def _kapre_mel(self) -> Callable[[Any], Any]:
+        import kapre
+
+        spectrogram = self.spectrogram
+        stft = kapre.STFT(
+            n_fft=spectrogram.n_fft,
+            hop_length=spectrogram.hop,
+            input_data_format="channels_last",
+            output_data_format="channels_last",
+            dtype="float32",
+        )
+        magnitude = kapre.Magnitude(dtype="float32")
+        filterbank = kapre.ApplyFilterbank(
+            type="mel",
+            filterbank_kwargs={
+                "sample_rate": spectrogram.sample_rate,
+                "n_freq": spectrogram.n_fft // 2 + 1,
+                "n_mels": spectrogram.n_mels,
+                "f_min": spectrogram.f_min,
+                "f_max": spectrogram.f_max,
+                "htk": spectrogram.mel_scale == "htk",
+                "norm": spectrogram.mel_norm,
+            },
+            data_format="channels_last",
+            dtype="float32",
+        )
+
+        def mel(waveform: Any) -> Any:
+            channel = ops.expand_dims(waveform, -1)
+            return filterbank(ops.square(magnitude(stft(channel))))
+
+        return mel
+
+    def _portable_mel(self) -> Callable[[Any], Any]:
+        from librosa.filters import mel as mel_filters
+
+        spectrogram = self.spectrogram
+        bins = spectrogram.n_fft // 2 + 1
+        samples = np.arange(spectrogram.n_fft)
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * samples / spectrogram.n_fft)
+        phases = 2 * np.pi * np.outer(samples, np.arange(bins)) / spectrogram.n_fft
+        basis = np.concatenate([np.cos(phases), np.sin(phases)], axis=1) * window[:, np.newaxis]
+        kernel = basis[:, np.newaxis, :].astype(np.float32)
+        filters = mel_filters(
+            sr=spectrogram.sample_rate,
+            n_fft=spectrogram.n_fft,
+            n_mels=spectrogram.n_mels,
+            fmin=spectrogram.f_min,
+            fmax=spectrogram.f_max,
+            htk=spectrogram.mel_scale == "htk",
+            norm=spectrogram.mel_norm,
+            dtype=np.float32,
+        ).T
+
+        def mel(waveform: Any) -> Any:
+            parts = ops.conv(
+                ops.expand_dims(waveform, -1),
+                ops.convert_to_tensor(kernel),
+                strides=spectrogram.hop,
+                padding="valid",
+                data_format="channels_last",
+            )
+            squares = ops.square(parts)
+            power = squares[..., :bins] + squares[..., bins:]
+            return ops.expand_dims(ops.matmul(power, ops.convert_to_tensor(filters)), -1)
+
+        return mel
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return ``(batch, frames, n_mels, 1)``."""
         batch, samples = input_shape
-        frames = None if samples is None else (samples - self.n_fft) // self.hop + 1
-        return (batch, frames, self.n_mels, 1)
+        spectrogram = self.spectrogram
+        frames = None if samples is None else spectrogram.frames(samples)
+        return (batch, frames, spectrogram.n_mels, 1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {
             **super().get_config(),
-            "sample_rate": self.sample_rate,
-            "n_fft": self.n_fft,
-            "hop": self.hop,
-            "n_mels": self.n_mels,
-            "f_min": self.f_min,
-            "f_max": self.f_max,
-            "compression": self.compression,
+            **_layer_options(self.spectrogram),
+            "implementation": self.implementation,
         }
+
+
+def _layer_options(spectrogram: LogMelInput) -> dict[str, Any]:
+    options = asdict(spectrogram)
+    del options["normalization"]
+    return options

@@ -32,15 +32,13 @@ class TaggingModel(keras.Model):
 
     def __init__(
         self,
-        inputs: Any,
-        outputs: Any,
-        name: str | None = None,
-        *,
+        *args: Any,
         zoo_config: ModelConfig | dict[str, Any],
         tags: Sequence[str],
         **kwargs: Any,
     ) -> None:
-        super().__init__(inputs, outputs, name=name, **kwargs)
+        # Keras saves a subclass as a graph only if its constructor is spelled like its own.
+        super().__init__(*args, **kwargs)
         if isinstance(zoo_config, dict):
             zoo_config = ModelConfig.from_dict(zoo_config)
         self.zoo_config = zoo_config

@@ -1,0 +1,110 @@
+import keras
+import librosa
+import numpy as np
+import pytest
+from conftest import CLIPS
+
+from musicnn_zoo import ArgumentError, load_audio
+from musicnn_zoo.config import LogMelInput
+from musicnn_zoo.logmel import IMPLEMENTATIONS, LogMel
+
+RATE = 16000
+
+
+def signals() -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    seconds = np.arange(3 * RATE) / RATE
+    return {
+        "noise": random.normal(0, 0.3, 3 * RATE),
+        "silence": np.zeros(3 * RATE),
+        "full-scale sine": np.sin(2 * np.pi * 440 * seconds),
+        "clip": load_audio(CLIPS / "bach_prelude_harpsichord.ogg").samples[: 10 * RATE],
+    }
+
+
+def librosa_power(signal: np.ndarray) -> np.ndarray:
+    return librosa.feature.melspectrogram(
+        y=signal, sr=RATE, n_fft=512, hop_length=256, n_mels=96, center=False
+    ).T
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("kind", list(signals()))
+def test_equals_librosa(kind: str, implementation: str) -> None:
+    signal = signals()[kind].astype(np.float32)
+    ours = LogMel(implementation=implementation)(signal[np.newaxis])[0, :, :, 0]
+    theirs = np.log10(10000 * librosa_power(signal) + 1)
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_decibels_equal_librosa() -> None:
+    signal = signals()["clip"]
+    ours = LogMel(compression="decibel")(signal[np.newaxis])[0, :, :, 0]
+    theirs = librosa.power_to_db(librosa_power(signal), top_db=None)
+    np.testing.assert_allclose(ours, theirs, atol=1e-2)
+
+
+def test_a_window_of_the_padded_signal_has_the_frames_of_the_whole() -> None:
+    signal = signals()["clip"]
+    layer = LogMel()
+    padded = np.pad(signal, 256)
+    whole = layer(padded[np.newaxis])
+    start = 61
+    window = padded[start * 256 : start * 256 + 186 * 256 + 512]
+    np.testing.assert_allclose(layer(window[np.newaxis]), whole[:, start : start + 187], atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_stays_float32_under_mixed_precision(policy: str) -> None:
+    signal = signals()["full-scale sine"].astype(np.float32)[np.newaxis]
+    expected = LogMel()(signal)
+    keras.config.set_dtype_policy(policy)
+    try:
+        under_policy = LogMel()(signal)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_array_equal(under_policy, expected)
+    assert keras.backend.standardize_dtype(under_policy.dtype) == "float32"
+
+
+@pytest.mark.parametrize("padding", ["constant", "reflect"])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_padding_inside_the_graph_equals_librosas_centred_frames(
+    padding: str, implementation: str
+) -> None:
+    signal = signals()["clip"][:50001]
+    layer = LogMel(padding=padding, mel_scale="htk", mel_norm=None, implementation=implementation)
+    ours = layer(signal[np.newaxis])
+    theirs = librosa.feature.melspectrogram(
+        y=signal, sr=RATE, n_fft=512, hop_length=256, n_mels=96, htk=True, norm=None,
+        center=True, pad_mode=padding,
+    ).T  # fmt: skip
+    np.testing.assert_allclose(ours[0, :, :, 0], np.log10(10000 * theirs + 1), atol=1e-4)
+    assert ours.shape == layer.compute_output_shape((1, 50001))
+
+
+def test_the_portable_twin_equals_kapre() -> None:
+    waveform = signals()["clip"][np.newaxis]
+    kapre, portable = (LogMel(implementation=name)(waveform) for name in IMPLEMENTATIONS)
+    np.testing.assert_allclose(portable, kapre, atol=1e-5)
+
+
+def test_refuses_an_unknown_implementation() -> None:
+    with pytest.raises(ArgumentError, match="kapre, portable"):
+        LogMel(implementation="fft")
+
+
+def test_config_gives_the_same_layer_back() -> None:
+    spectrogram = LogMelInput(n_fft=1024, hop=512, n_mels=64, f_max=7000.0, compression="decibel")
+    layer = LogMel.from_input(spectrogram, name="logmel")
+    copy = LogMel.from_config(layer.get_config())
+    assert copy.get_config() == layer.get_config()
+    signal = signals()["noise"].astype(np.float32)[np.newaxis]
+    np.testing.assert_array_equal(copy(signal), layer(signal))
+
+
+def test_output_shape() -> None:
+    assert LogMel().compute_output_shape((None, 48128)) == (None, 187, 96, 1)
+    assert LogMel().compute_output_shape((4, None)) == (4, None, 96, 1)
+    assert tuple(LogMel()(np.zeros((1, 512), np.float32)).shape) == (1, 1, 96, 1)

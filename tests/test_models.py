@@ -1,0 +1,131 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from musicnn_zoo import ArgumentError, UnknownNameError, build_model, load_model
+from musicnn_zoo.config import ModelConfig, block
+from musicnn_zoo.models import TaggingModel
+from musicnn_zoo.presets import MUSICNN, PRESETS, VGG
+
+PATCH = 48128
+
+noise = np.random.default_rng(0).normal(0, 0.1, (2, PATCH)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("config", "trainable", "total"), [(MUSICNN, 787_159, 792_079), (VGG, 605_748, 607_030)]
+)
+def test_parameter_counts_are_the_published_ones(
+    config: ModelConfig, trainable: int, total: int
+) -> None:
+    model = build_model(config)
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == trainable
+    assert model.count_params() == total
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
+def test_presets_state_the_parameters_of_their_models(preset) -> None:
+    model = build_model(preset.config, tags=preset.tags)
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == preset.parameters
+    assert model.output_shape == (None, len(preset.tags))
+
+
+@pytest.mark.parametrize("config", [MUSICNN, VGG])
+def test_layer_names_are_stable_across_builds(config: ModelConfig) -> None:
+    first, second = (
+        [layer.name for layer in build_model(config, name=name).layers] for name in ("a", "b")
+    )
+    assert first == second
+    assert not [name for name in first if name.rstrip("0123456789").endswith("_")
+                and not name.startswith(("frontend_timbral", "frontend_temporal"))]  # fmt: skip
+
+
+def test_layers_have_names_that_a_person_would_look_for() -> None:
+    musicnn = {layer.name for layer in build_model(MUSICNN).layers}
+    assert musicnn >= {
+        "waveform", "logmel", "frontend_timbral_38", "frontend_timbral_67",
+        "frontend_temporal_128", "frontend_temporal_64", "frontend_temporal_32", "timbral",
+        "temporal", "cnn1", "cnn2", "cnn3", "mean_pool", "max_pool", "penultimate", "logits",
+        "tags",
+    }  # fmt: skip
+    vgg = {layer.name for layer in build_model(VGG).layers}
+    assert vgg >= {"waveform", "logmel", "pool1", "pool2", "pool3", "pool4", "pool5", "tags"}
+
+
+def test_no_lambda_layers() -> None:
+    for config in (MUSICNN, VGG):
+        assert not [
+            layer for layer in build_model(config).layers if isinstance(layer, keras.layers.Lambda)
+        ]
+
+
+@pytest.mark.parametrize("samples", [512, 16000, PATCH, 160000])
+def test_musicnn_takes_any_length_from_one_frame_on(samples: int) -> None:
+    scores = np.asarray(build_model(MUSICNN)(np.zeros((2, samples), np.float32)))
+    assert scores.shape == (2, 50)
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_vgg_takes_one_length_only() -> None:
+    model = build_model(VGG)
+    assert model.input_shape == (None, PATCH)
+    with pytest.raises(ValueError, match="48128"):
+        model(np.zeros((1, PATCH + 256), np.float32))
+
+
+@pytest.mark.parametrize("name", ["MTT_musicnn", "MSD_vgg"])
+def test_saves_and_loads_as_a_keras_file(name: str, tmp_path: Path) -> None:
+    model = load_model(name)
+    model.get_layer("input_bn").trainable = False
+    path = tmp_path / "model.keras"
+    model.save(path)
+    copy = keras.saving.load_model(path)
+    assert isinstance(copy, TaggingModel)
+    assert copy.zoo_config == model.zoo_config
+    assert copy.tags == model.tags
+    assert not copy.get_layer("input_bn").trainable
+    np.testing.assert_array_equal(copy.predict(noise, verbose=0), model.predict(noise, verbose=0))
+
+
+def test_is_trainable_in_plain_keras() -> None:
+    model = build_model(MUSICNN, tags=["tone", "noise"])
+    before = [np.array(weight) for weight in model.trainable_weights]
+    model.compile(optimizer="adam", loss="binary_crossentropy")
+    model.fit(noise, np.eye(2, dtype=np.float32), epochs=1, verbose=0)
+    moved = [
+        not np.array_equal(old, new)
+        for old, new in zip(before, model.trainable_weights, strict=True)
+    ]
+    assert np.mean(moved) > 0.9
+
+
+def test_logits_become_the_scores() -> None:
+    config = ModelConfig.from_dict({**MUSICNN.to_dict(), "activation": None})
+    logits, scores = build_model(config), load_model("MTT_musicnn")
+    logits.set_weights(scores.get_weights())
+    np.testing.assert_allclose(
+        1 / (1 + np.exp(-logits.predict(noise, verbose=0))),
+        scores.predict(noise, verbose=0),
+        atol=1e-6,
+    )
+
+
+def test_tags_are_named_or_counted() -> None:
+    assert build_model(MUSICNN, tags=["a", "b"]).tags == ("a", "b")
+    assert build_model(MUSICNN, tags=3).tags == ("tag_0", "tag_1", "tag_2")
+
+
+@pytest.mark.parametrize("tags", [0, [], ["same", "same"]])
+def test_refuses_tags_that_are_none_or_not_different(tags) -> None:
+    with pytest.raises(ArgumentError, match="different names"):
+        build_model(MUSICNN, tags=tags)
+
+
+def test_refuses_an_unknown_option_of_a_block() -> None:
+    config = ModelConfig(
+        MUSICNN.input, block("timbral_temporal", timbral_filter=3), MUSICNN.backend
+    )
+    with pytest.raises(UnknownNameError, match="timbral_filters"):
+        build_model(config)
