@@ -17,7 +17,7 @@ END = "<!-- /models -->"
 def model_table() -> str:
     """Return the table in Markdown."""
     rows = [
-        "| model | trained on | architecture | parameters | ROC-AUC | PR-AUC | licence |",
+        "| model | trained on | front-end → back-end | parameters | ROC-AUC | PR-AUC | licence |",
         "|---|---|---|--:|--:|--:|---|",
     ]
     for info in map(model_info, list_models()):

@@ -7,6 +7,7 @@ was wrong.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -225,18 +226,30 @@ def embed(
 
 @cli.command()
 @click.argument("pattern", required=False)
+@click.option("--pretrained/--untrained", default=None,
+              help="List only models with weights, or only architectures.")  # fmt: skip
 @_reports_errors
-def models(pattern: str | None) -> None:
+def models(pattern: str | None, pretrained: bool | None) -> None:
     """List the models, or those whose names fit PATTERN (such as 'MTT_*')."""
-    names = list_models(pattern)
+    names = list_models(pattern, pretrained=pretrained)
     if not names:
-        raise ArgumentError(f"no model fits {pattern!r}; there are {', '.join(list_models())}")
+        known = ", ".join(list_models(pretrained=pretrained))
+        raise ArgumentError(f"no model fits {pattern!r}; there are {known}")
     rows: list[tuple[str, ...]] = [
-        ("model", "parameters", "ROC-AUC", "PR-AUC", "licence", "trained on")
+        ("model", "pretrained", "input", "front-end → back-end", "parameters", "receptive field")
     ]
     for info in map(model_info, names):
-        auc = (f"{info.metrics[key]:.2f}" for key in ("roc_auc", "pr_auc"))
-        rows.append((info.name, f"{info.parameters:,}", *auc, info.license, info.trained_on))
+        seen = info.receptive_field_s
+        rows.append(
+            (
+                info.name,
+                "yes" if info.pretrained else "no",
+                info.input,
+                info.architecture,
+                f"{info.parameters:,}",
+                f"{seen:.2f} s" if math.isfinite(seen) else "whole input",
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from musicnn_zoo.blocks import Role, block_spec
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
 
 Compression = Literal["log10", "decibel"]
 MelScale = Literal["slaney", "htk"]
-Normalization = Literal["batchnorm"] | None
+Normalization = Literal["batchnorm", "standardize"] | None
 Padding = Literal["constant", "reflect"] | None
+OutputActivation = Literal["sigmoid", "softmax"] | None
 
 Option = str | int | float | bool | None | tuple["Option", ...]
 
@@ -45,15 +46,53 @@ class Block:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Block:
         """Inverse of :meth:`to_dict`."""
-        options = {name: value for name, value in values.items() if name != "kind"}
-        if not isinstance(values.get("kind"), str):
+        if not isinstance(values, Mapping) or not isinstance(values.get("kind"), str):
             raise ArgumentError(f"a block needs a 'kind' that is a string; received {values!r}")
-        return block(values["kind"], **options)
+        return block(**values)
 
 
 def block(kind: str, **options: Any) -> Block:
     """Write a :class:`Block` with its options as keywords: ``block("vgg", filters=128)``."""
     return Block(kind, tuple(sorted((name, _freeze(value)) for name, value in options.items())))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How samples become frames where patches are cut.
+
+    Parameters
+    ----------
+    frame_hop : int
+        Samples between two frames; 1 where patches are counted in samples.
+    window : int
+        Samples that one frame looks at.
+    padding : int
+        Zeros put on each side of the whole signal before patches are cut.
+    """
+
+    frame_hop: int
+    window: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class WaveformInput:
+    """The raw waveform.
+
+    Parameters
+    ----------
+    sample_rate : int
+        In Hz.
+    """
+
+    kind: ClassVar[str] = "waveform"
+
+    sample_rate: int = 16000
+
+    @property
+    def geometry(self) -> Geometry:
+        """Patches are counted in samples."""
+        return Geometry(frame_hop=1, window=1, padding=0)
 
 
 @dataclass(frozen=True)
@@ -78,13 +117,20 @@ class LogMelInput:
         Divide each filter by its width in Hz, or let all peak at 1.
     compression : {"log10", "decibel"}
         ``log10(10000 x + 1)`` or ``10 log10(max(x, 1e-10))`` of the mel power ``x``.
+    shorter_windows : tuple of int
+        Lengths below ``n_fft`` of further windows. Each gives a spectrogram of its own, centred
+        on the same frames, as one more channel before that of ``n_fft``.
     padding : {"constant", "reflect"} or None
         Put ``n_fft // 2`` zeros, or the reflected signal, on both sides of the input inside
         the graph. With None the graph pads nothing: the frames of a patch are then those of
         the whole signal, which is padded once by who cuts it into patches.
-    normalization : {"batchnorm"} or None
-        What stands between the log-mel and the front-end.
+    normalization : {"batchnorm", "standardize"} or None
+        What stands between the log-mel and the front-end: BatchNorm of each channel, or every
+        band brought to zero mean and unit variance with statistics of the training data
+        (:func:`musicnn_zoo.models.adapt`).
     """
+
+    kind: ClassVar[str] = "logmel"
 
     sample_rate: int = 16000
     n_fft: int = 512
@@ -95,8 +141,41 @@ class LogMelInput:
     mel_scale: MelScale = "slaney"
     mel_norm: Literal["slaney"] | None = "slaney"
     compression: Compression = "log10"
+    shorter_windows: tuple[int, ...] = ()
     padding: Padding = None
     normalization: Normalization = "batchnorm"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shorter_windows", tuple(self.shorter_windows))
+        for name, known in (
+            ("mel_scale", ("slaney", "htk")),
+            ("mel_norm", ("slaney", None)),
+            ("compression", ("log10", "decibel")),
+            ("padding", ("constant", "reflect", None)),
+            ("normalization", ("batchnorm", "standardize", None)),
+        ):
+            if getattr(self, name) not in known:
+                raise ArgumentError(
+                    f"{name} must be one of {', '.join(map(str, known))}; "
+                    f"received {getattr(self, name)!r}"
+                )
+        if any(window > self.n_fft for window in self.shorter_windows):
+            raise ArgumentError(
+                f"shorter_windows must be at most n_fft={self.n_fft}; "
+                f"received {self.shorter_windows}"
+            )
+        if self.f_max > self.sample_rate / 2:
+            raise ArgumentError(
+                f"f_max must be at most half the sample rate, {self.sample_rate / 2} Hz; "
+                f"received {self.f_max}"
+            )
+
+    @property
+    def geometry(self) -> Geometry:
+        """Patches are counted in frames, or in samples where the graph pads them itself."""
+        if self.padding is not None:
+            return Geometry(frame_hop=1, window=1, padding=0)
+        return Geometry(frame_hop=self.hop, window=self.n_fft, padding=self.n_fft // 2)
 
     def frames(self, samples: int) -> int:
         """Frames that the graph makes of an input of ``samples`` samples."""
@@ -106,33 +185,72 @@ class LogMelInput:
         return usable // self.hop + 1 if usable >= 0 else 0
 
 
+Input = WaveformInput | LogMelInput
+INPUTS: dict[str, type[WaveformInput] | type[LogMelInput]] = {
+    "waveform": WaveformInput,
+    "logmel": LogMelInput,
+}
+
+
+def _input_from_dict(values: Mapping[str, Any]) -> Input:
+    options = {name: value for name, value in values.items() if name != "kind"}
+    kind = values.get("kind")
+    if kind not in INPUTS:
+        raise UnknownNameError("input", str(kind), INPUTS)
+    _refuse_unknown(options, INPUTS[kind])
+    return INPUTS[kind](**options)
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Everything that defines a model except its tags and its weights.
 
     Parameters
     ----------
-    input : LogMelInput
+    input : LogMelInput or WaveformInput
     frontend, backend : Block
     midend : Block or None
     patch : int
-        Length of the input that the model was or will be trained on, in frames.
+        Length of the input that the model was or will be trained on: in frames for a log-mel
+        that the graph does not pad, else in samples.
     activation : {"sigmoid", "softmax"} or None
         Of the output; None gives logits.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such block.
+    ArgumentError
+        If two blocks do not fit together; the message says why.
     """
 
-    input: LogMelInput
+    input: Input
     frontend: Block
     backend: Block
     midend: Block | None = None
     patch: int = 187
-    activation: Literal["sigmoid", "softmax"] | None = "sigmoid"
+    activation: OutputActivation = "sigmoid"
 
     def __post_init__(self) -> None:
-        for role, chosen in self._chain():
-            block_spec(chosen.kind, role)
+        if self.activation not in ("sigmoid", "softmax", None):
+            raise ArgumentError(
+                f"activation must be sigmoid, softmax or None; received {self.activation!r}"
+            )
+        if self.patch < 1:
+            raise ArgumentError(f"patch must be at least 1; received {self.patch}")
+        chain = [(chosen.kind, block_spec(chosen.kind, role)) for role, chosen in self.blocks()]
+        given, giver = ("waveform" if self.input.kind == "waveform" else "map"), "the input"
+        for name, spec in chain:
+            merges = spec.takes == "sequence" and given == "map"
+            if spec.takes != given and not merges and not (spec.takes_any and given == "sequence"):
+                raise ArgumentError(
+                    f"{spec.role} {name!r} takes a {spec.takes}, but {giver} gives a {given}: "
+                    + _REMEDY[spec.takes]
+                )
+            given, giver = spec.gives, f"{spec.role} {name!r}"
 
-    def _chain(self) -> list[tuple[Role, Block]]:
+    def blocks(self) -> list[tuple[Role, Block]]:
+        """Front-end, mid-end if there is one, and back-end."""
         chain: list[tuple[Role, Block]] = [("frontend", self.frontend)]
         if self.midend is not None:
             chain.append(("midend", self.midend))
@@ -142,23 +260,21 @@ class ModelConfig:
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Names of the layers that `features` offers, in order of depth."""
-        specs = [block_spec(chosen.kind, role) for role, chosen in self._chain()]
-        return tuple(name for spec in specs for name in spec.endpoints)
-
-    @property
-    def embedding(self) -> str:
-        """The endpoint that `embed` takes by default: the deepest one."""
-        return self.endpoints[-1]
+        names: list[str] = []
+        for role, chosen in self.blocks():
+            names += block_spec(chosen.kind, role).endpoints_of(dict(chosen.options))
+        return tuple(names)
 
     @property
     def fixed_length(self) -> bool:
         """Whether the model takes patches of one length only."""
-        return any(block_spec(chosen.kind, role).fixed_length for role, chosen in self._chain())
+        return any(block_spec(chosen.kind, role).fixed_length for role, chosen in self.blocks())
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested dicts, lists and numbers, ready for JSON."""
+        signal = {name: _thaw(value) for name, value in asdict(self.input).items()}
         return {
-            "input": asdict(self.input),
+            "input": {"kind": self.input.kind, **signal},
             "frontend": self.frontend.to_dict(),
             "midend": self.midend.to_dict() if self.midend else None,
             "backend": self.backend.to_dict(),
@@ -178,14 +294,13 @@ class ModelConfig:
         _refuse_unknown(values, cls)
         given = dict(values)
         try:
-            _refuse_unknown(given["input"], LogMelInput)
-            given["input"] = LogMelInput(**given["input"])
+            given["input"] = _input_from_dict(given["input"])
             given["frontend"] = Block.from_dict(given["frontend"])
             given["backend"] = Block.from_dict(given["backend"])
-            if given.get("midend") is not None:
-                given["midend"] = Block.from_dict(given["midend"])
         except KeyError as error:
             raise ArgumentError(f"the model configuration lacks {error.args[0]!r}") from error
+        if given.get("midend") is not None:
+            given["midend"] = Block.from_dict(given["midend"])
         return cls(**given)
 
     def to_json(self) -> str:
@@ -196,6 +311,13 @@ class ModelConfig:
     def from_json(cls, text: str) -> ModelConfig:
         """Inverse of :meth:`to_json`."""
         return cls.from_dict(json.loads(text))
+
+
+_REMEDY = {
+    "waveform": "give it input=WaveformInput()",
+    "map": "choose a front-end that keeps the bands, or for spectrograms input=LogMelInput()",
+    "sequence": "choose a front-end that gives frames",
+}
 
 
 def _refuse_unknown(values: Mapping[str, Any], of: type) -> None:
@@ -216,5 +338,5 @@ def _freeze(value: Any) -> Option:
     )
 
 
-def _thaw(value: Option) -> Any:
+def _thaw(value: Any) -> Any:
     return [_thaw(item) for item in value] if isinstance(value, tuple) else value

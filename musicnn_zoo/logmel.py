@@ -21,7 +21,8 @@ DECIBEL_FLOOR = 1e-10
 class LogMel(keras.layers.Layer):
     """Log-mel spectrogram of a batch of waveforms.
 
-    Input ``(batch, samples)``, output ``(batch, frames, n_mels, 1)``. Without padding there
+    Input ``(batch, samples)``, output ``(batch, frames, n_mels, channels)`` with one channel for
+    each window. Without padding there
     are ``(samples - n_fft) // hop + 1`` frames, with it ``samples // hop + 1``.
 
     It has two implementations of the same numbers (equal to 1e-5 in the logarithm):
@@ -39,7 +40,8 @@ class LogMel(keras.layers.Layer):
 
     Parameters
     ----------
-    sample_rate, n_fft, hop, n_mels, f_min, f_max, mel_scale, mel_norm, compression, padding
+    sample_rate, n_fft, hop, n_mels, f_min, f_max, mel_scale, mel_norm, compression, \
+    shorter_windows, padding
         As in :class:`musicnn_zoo.config.LogMelInput`.
     implementation : {"kapre", "portable"}, optional
         By default the first that the backend can run. A saved layer keeps only what was asked
@@ -62,6 +64,7 @@ class LogMel(keras.layers.Layer):
         mel_scale: str = "slaney",
         mel_norm: str | None = "slaney",
         compression: str = "log10",
+        shorter_windows: tuple[int, ...] = (),
         padding: str | None = None,
         implementation: str | None = None,
         **kwargs: Any,
@@ -78,6 +81,7 @@ class LogMel(keras.layers.Layer):
             mel_scale=mel_scale,  # type: ignore[arg-type]
             mel_norm=mel_norm,  # type: ignore[arg-type]
             compression=compression,  # type: ignore[arg-type]
+            shorter_windows=shorter_windows,
             padding=padding,  # type: ignore[arg-type]
             normalization=None,
         )
@@ -103,7 +107,9 @@ class LogMel(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Make the filters."""
         del input_shape
-        self._mel = self._kapre_mel() if self._uses_kapre else self._portable_mel()
+        make = self._kapre_mel if self._uses_kapre else self._portable_mel
+        windows = (*self.spectrogram.shorter_windows, self.spectrogram.n_fft)
+        self._mels = [(window, make(window)) for window in windows]
         self.built = True
 
     def call(self, waveform: Any) -> Any:
@@ -112,17 +118,25 @@ class LogMel(keras.layers.Layer):
         if spectrogram.padding is not None:
             margin = spectrogram.n_fft // 2
             waveform = ops.pad(waveform, ((0, 0), (margin, margin)), mode=spectrogram.padding)
-        mel = self._mel(waveform)
+        mel = ops.concatenate(
+            [mel_power(self._inner(waveform, window)) for window, mel_power in self._mels], axis=-1
+        )
         if spectrogram.compression == "log10":
             return ops.log10(10000.0 * mel + 1.0)
         return 10.0 * ops.log10(ops.maximum(mel, DECIBEL_FLOOR))
 
-    def _kapre_mel(self) -> Callable[[Any], Any]:
+    def _inner(self, waveform: Any, window: int) -> Any:
+        """Cut off what a window shorter than ``n_fft`` must not see to be centred with it."""
+        spare = self.spectrogram.n_fft - window
+        before = spare // 2
+        return waveform if spare == 0 else waveform[:, before : before - spare]
+
+    def _kapre_mel(self, n_fft: int) -> Callable[[Any], Any]:
         import kapre
 
         spectrogram = self.spectrogram
         stft = kapre.STFT(
-            n_fft=spectrogram.n_fft,
+            n_fft=n_fft,
             hop_length=spectrogram.hop,
             input_data_format="channels_last",
             output_data_format="channels_last",
@@ -133,7 +147,7 @@ class LogMel(keras.layers.Layer):
             type="mel",
             filterbank_kwargs={
                 "sample_rate": spectrogram.sample_rate,
-                "n_freq": spectrogram.n_fft // 2 + 1,
+                "n_freq": n_fft // 2 + 1,
                 "n_mels": spectrogram.n_mels,
                 "f_min": spectrogram.f_min,
                 "f_max": spectrogram.f_max,
@@ -150,19 +164,19 @@ class LogMel(keras.layers.Layer):
 
         return mel
 
-    def _portable_mel(self) -> Callable[[Any], Any]:
+    def _portable_mel(self, n_fft: int) -> Callable[[Any], Any]:
         from librosa.filters import mel as mel_filters
 
         spectrogram = self.spectrogram
-        bins = spectrogram.n_fft // 2 + 1
-        samples = np.arange(spectrogram.n_fft)
-        window = 0.5 - 0.5 * np.cos(2 * np.pi * samples / spectrogram.n_fft)
-        phases = 2 * np.pi * np.outer(samples, np.arange(bins)) / spectrogram.n_fft
+        bins = n_fft // 2 + 1
+        samples = np.arange(n_fft)
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * samples / n_fft)
+        phases = 2 * np.pi * np.outer(samples, np.arange(bins)) / n_fft
         basis = np.concatenate([np.cos(phases), np.sin(phases)], axis=1) * window[:, np.newaxis]
         kernel = basis[:, np.newaxis, :].astype(np.float32)
         filters = mel_filters(
             sr=spectrogram.sample_rate,
-            n_fft=spectrogram.n_fft,
+            n_fft=n_fft,
             n_mels=spectrogram.n_mels,
             fmin=spectrogram.f_min,
             fmax=spectrogram.f_max,
@@ -186,11 +200,11 @@ class LogMel(keras.layers.Layer):
         return mel
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return ``(batch, frames, n_mels, 1)``."""
+        """Return ``(batch, frames, n_mels, channels)``."""
         batch, samples = input_shape
         spectrogram = self.spectrogram
         frames = None if samples is None else spectrogram.frames(samples)
-        return (batch, frames, spectrogram.n_mels, 1)
+        return (batch, frames, spectrogram.n_mels, len(spectrogram.shorter_windows) + 1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
@@ -203,5 +217,6 @@ class LogMel(keras.layers.Layer):
 
 def _layer_options(spectrogram: LogMelInput) -> dict[str, Any]:
     options = asdict(spectrogram)
+    options["shorter_windows"] = list(spectrogram.shorter_windows)
     del options["normalization"]
     return options

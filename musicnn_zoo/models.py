@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 from keras import layers
 
-from musicnn_zoo.blocks import Role, block_function
-from musicnn_zoo.config import Block, ModelConfig
+from musicnn_zoo.architectures import get_architecture
+from musicnn_zoo.blocks import Role, block_function, block_spec
+from musicnn_zoo.config import Block, Input, LogMelInput, ModelConfig, WaveformInput, block
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
 from musicnn_zoo.logmel import LogMel
 from musicnn_zoo.patches import patch_grid
+
+DEFAULT_TAGS = 50
+
+BlockLike = str | Block | Mapping[str, Any]
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
 class TaggingModel(keras.Model):
     """A functional Keras model that knows its configuration and its tags.
 
-    Input ``waveform`` is ``(batch, samples)``, float, at ``config.input.sample_rate``;
+    Input ``waveform`` is ``(batch, samples)``, float, at ``zoo_config.input.sample_rate``;
     output is ``(batch, len(tags))``. A log-mel model of ``f`` frames takes
     ``(f - 1) * hop + n_fft`` samples: 48,128 for the 187 frames of musicnn and vgg. There
     is no padding inside the graph; :class:`musicnn_zoo.Tagger` pads whole signals.
@@ -59,13 +65,31 @@ class TaggingModel(keras.Model):
 
 
 def build_model(
-    config: ModelConfig, *, tags: int | Sequence[str] = 50, name: str | None = None
+    config: str | ModelConfig | None = None,
+    *,
+    input: Input | None = None,  # noqa: A002
+    frontend: BlockLike | None = None,
+    midend: BlockLike | None = None,
+    backend: BlockLike | None = None,
+    patch: int | None = None,
+    tags: int | Sequence[str] = DEFAULT_TAGS,
+    name: str | None = None,
 ) -> TaggingModel:
     """Build a model with fresh random weights.
 
     Parameters
     ----------
-    config : ModelConfig
+    config : str or ModelConfig, optional
+        Name of an architecture (see ``musicnn_zoo.list_models(pretrained=False)``) or a
+        configuration. The keywords that follow replace parts of it, or make a model without it.
+    input : LogMelInput or WaveformInput, optional
+        By default what the front-end takes, at 16 kHz.
+    frontend, midend, backend : str, Block or mapping, optional
+        A block by name; with options ``block("vgg", filters=64)`` or ``{"kind": "vgg",
+        "filters": 64}``. The back-end is ``temporal_pooling`` by default.
+    patch : int, optional
+        Length of the training input, in frames for a log-mel, in samples for a waveform.
+        By default about 3 s: 187 frames or 59,049 samples.
     tags : int or sequence of str
         The tags, or how many there are; they are then named ``tag_0``, ``tag_1``, …
     name : str, optional
@@ -80,23 +104,109 @@ def build_model(
     Raises
     ------
     ArgumentError
-        If there are no tags, or two of the same name.
+        If there are no tags, or two of the same name; if two blocks do not fit together; if the
+        patch is too short for the blocks.
     UnknownNameError
-        If the configuration names a block, or an option of one, that does not exist.
+        If there is no such architecture or block, or a block has no such option.
+
+    Examples
+    --------
+    >>> from musicnn_zoo import build_model
+    >>> build_model("samplecnn").output_shape
+    (None, 50)
+    >>> build_model("musicnn", backend="attention", tags=["calm", "wild"]).tags
+    ('calm', 'wild')
     """
     names = tuple(f"tag_{i}" for i in range(tags)) if isinstance(tags, int) else tuple(tags)
     if not names or len(set(names)) != len(names):
         raise ArgumentError(f"tags must be one or more different names; received {tags!r}")
+    resolved = resolve_config(
+        config, input=input, frontend=frontend, midend=midend, backend=backend, patch=patch
+    )
+    waveform, features = build_features(resolved)
+    outputs = _apply(
+        resolved.backend, "backend", features, n_tags=len(names), activation=resolved.activation
+    )
+    if name is None and isinstance(config, str):
+        name = config
+    return TaggingModel(waveform, outputs, name=name, zoo_config=resolved, tags=names)
+
+
+def resolve_config(
+    config: str | ModelConfig | None = None,
+    *,
+    input: Input | None = None,  # noqa: A002
+    frontend: BlockLike | None = None,
+    midend: BlockLike | None = None,
+    backend: BlockLike | None = None,
+    patch: int | None = None,
+) -> ModelConfig:
+    """Make one configuration of the arguments of :func:`build_model`."""
+    changes: dict[str, Any] = {
+        key: _as_block(value)
+        for key, value in (("frontend", frontend), ("midend", midend), ("backend", backend))
+        if value is not None
+    }
+    if input is not None:
+        changes["input"] = input
+    if patch is not None:
+        changes["patch"] = patch
+    if config is not None:
+        base = get_architecture(config) if isinstance(config, str) else config
+        return replace(base, **changes)
+    if "frontend" not in changes:
+        raise ArgumentError("name an architecture, or at least a front-end: frontend='vgg'")
+    takes = block_spec(changes["frontend"].kind, "frontend").takes
+    waveform = takes == "waveform"
+    changes.setdefault("input", WaveformInput() if waveform else LogMelInput())
+    changes.setdefault("backend", block("temporal_pooling"))
+    changes.setdefault("patch", 59049 if changes["input"].geometry.frame_hop == 1 else 187)
+    return ModelConfig(**changes)
+
+
+def build_features(config: ModelConfig) -> tuple[Any, Any]:
+    """Build all before the back-end; return the input and the feature map as Keras tensors."""
     samples = patch_grid(config).patch_samples if config.fixed_length else None
     waveform = keras.Input((samples,), name="waveform")
-    x = LogMel.from_input(config.input, name="logmel")(waveform)
-    if config.input.normalization == "batchnorm":
-        x = layers.BatchNormalization(name="input_bn")(x)
-    x = _apply(config.frontend, "frontend", x)
-    if config.midend is not None:
-        x = _apply(config.midend, "midend", x)
-    outputs = _apply(config.backend, "backend", x, n_tags=len(names), activation=config.activation)
-    return TaggingModel(waveform, outputs, name=name, zoo_config=config, tags=names)
+    x = _represent(waveform, config.input)
+    for role, chosen in config.blocks()[:-1]:
+        x = _apply(chosen, role, x)
+    return waveform, x
+
+
+def adapt(model: TaggingModel, waveforms: Any) -> None:
+    """Take the statistics of ``normalization="standardize"`` from data.
+
+    Parameters
+    ----------
+    model : TaggingModel
+    waveforms : ndarray, shape (batch, samples)
+        From the training data. Every band gets the mean and variance that it has here.
+
+    Raises
+    ------
+    ArgumentError
+        If the model does not standardize its input.
+    """
+    if not isinstance(model.zoo_config.input, LogMelInput) or (
+        model.zoo_config.input.normalization != "standardize"
+    ):
+        raise ArgumentError(
+            "adapt goes with normalization='standardize'; this model's input is "
+            f"{model.zoo_config.input}"
+        )
+    model.get_layer("input_normalization").adapt(model.get_layer("logmel")(waveforms))
+
+
+def _represent(waveform: Any, signal: Input) -> Any:
+    if isinstance(signal, WaveformInput):
+        return layers.Reshape((-1, 1), name="waveform_channel")(waveform)
+    x = LogMel.from_input(signal, name="logmel")(waveform)
+    if signal.normalization == "batchnorm":
+        return layers.BatchNormalization(name="input_bn")(x)
+    if signal.normalization == "standardize":
+        return layers.Normalization(axis=2, name="input_normalization")(x)
+    return x
 
 
 def _apply(chosen: Block, role: Role, x: Any, **context: Any) -> Any:
@@ -106,4 +216,21 @@ def _apply(chosen: Block, role: Role, x: Any, **context: Any) -> Any:
     for option in options:
         if option not in known:
             raise UnknownNameError(f"option of {role} {chosen.kind!r}", option, known)
-    return function(x, **options, **context)
+    if block_spec(chosen.kind, role).takes == "sequence" and len(x.shape) == 4:
+        merged = x.shape[2] * x.shape[3]
+        x = layers.Reshape((-1, merged), name=f"{role}_bands_as_channels")(x)
+    try:
+        return function(x, **options, **context)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        raise ArgumentError(
+            f"{role} {chosen.kind!r} cannot be put on features of shape {tuple(x.shape)} with "
+            f"{options or 'its default options'}: {str(error).strip().splitlines()[0]}"
+        ) from error
+
+
+def _as_block(value: BlockLike) -> Block:
+    if isinstance(value, str):
+        return block(value)
+    return value if isinstance(value, Block) else Block.from_dict(value)

@@ -14,6 +14,9 @@ Seconds become frames by the rule of musicnn (Pons & Serra 2019), which is
 
 plus one for the length of a patch: 3 s are 187 frames (2.992 s), a hop of 1 s is 61
 frames (0.976 s).
+
+A model on the waveform, or one that pads inside its graph, has patches of samples: there a
+"frame" below is one sample, and nothing is padded.
 """
 
 from __future__ import annotations
@@ -122,39 +125,42 @@ def patch_grid(
         If a length is not positive, less than one frame, or one that the model does not
         take.
     """
-    spectrogram = config.input
-    padding = spectrogram.n_fft // 2
+    rate = config.input.sample_rate
+    geometry = config.input.geometry
+    in_samples = geometry.frame_hop == 1
 
     def frames(name: str, seconds: float) -> int:
         if not (np.isfinite(seconds) and seconds > 0):
             raise ArgumentError(f"{name} must be a positive number of seconds; received {seconds}")
+        if in_samples:
+            return round(seconds * rate)
         # A nanosecond's grace: 0.976 s came from 61 frames, and must give 61 back.
-        samples = seconds * spectrogram.sample_rate - padding + 1e-9 * spectrogram.sample_rate
-        return int(samples // spectrogram.hop)
+        return int((seconds * rate - geometry.padding + 1e-9 * rate) // geometry.frame_hop)
 
-    patch = config.patch if patch_s is None else frames("patch_s", patch_s) + 1
+    patch = config.patch
+    if patch_s is not None:
+        patch = frames("patch_s", patch_s) + (0 if in_samples else 1)
     if patch < 1:
         raise ArgumentError(
-            f"patch_s must be at least {padding / spectrogram.sample_rate} (one frame); "
-            f"received {patch_s}"
+            f"patch_s must be at least {geometry.padding / rate} (one frame); received {patch_s}"
         )
     if config.fixed_length and patch != config.patch:
+        seconds = config.patch * geometry.frame_hop / rate
         raise ArgumentError(
-            f"this model takes patches of {config.patch} frames "
-            f"({config.patch * spectrogram.hop / spectrogram.sample_rate:.3f} s) only; "
-            f"received patch_s={patch_s}, which is {patch} frames"
+            f"this model takes patches of {seconds:.3f} s ({config.patch} "
+            f"{'samples' if in_samples else 'frames'}) only; received patch_s={patch_s}"
         )
     hop = patch if hop_s is None else frames("hop_s", hop_s)
     if hop < 1:
-        least = (padding + spectrogram.hop) / spectrogram.sample_rate
+        least = (geometry.padding + geometry.frame_hop) / rate
         raise ArgumentError(f"hop_s must be at least {least} (one frame); received {hop_s}")
     return PatchGrid(
         patch=patch,
         hop=hop,
-        frame_hop=spectrogram.hop,
-        window=spectrogram.n_fft,
-        padding=padding,
-        sample_rate=spectrogram.sample_rate,
+        frame_hop=geometry.frame_hop,
+        window=geometry.window,
+        padding=geometry.padding,
+        sample_rate=rate,
     )
 
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from musicnn_zoo.config import LogMelInput, ModelConfig, block
-from musicnn_zoo.errors import UnknownNameError
+from musicnn_zoo.architectures import ARCHITECTURES, Architecture
+from musicnn_zoo.config import ModelConfig
+from musicnn_zoo.errors import ArgumentError, UnknownNameError
 from musicnn_zoo.tags import VOCABULARIES
-
-MUSICNN = ModelConfig(
-    input=LogMelInput(),
-    frontend=block("timbral_temporal"),
-    midend=block("dense_residual"),
-    backend=block("temporal_pooling"),
-)
-VGG = ModelConfig(input=LogMelInput(), frontend=block("vgg"), backend=block("mlp"))
 
 _CITATION = """\
 @inproceedings{pons2019musicnn,
@@ -52,17 +46,15 @@ class Weights:
 
 @dataclass(frozen=True)
 class Preset:
-    """One row of :data:`PRESETS`.
+    """One row of :data:`PRESETS`: an architecture with weights.
 
     Parameters
     ----------
     name : str
-    config : ModelConfig
+    architecture : Architecture
     vocabulary : str
         Name of the tags in :data:`musicnn_zoo.tags.VOCABULARIES`.
     weights : Weights
-    parameters : int
-        Trainable parameters.
     trained_on : str
     metrics : mapping of str to float
         ``roc_auc`` and ``pr_auc`` in percent, as published with the weights: macro-averaged
@@ -72,15 +64,19 @@ class Preset:
     """
 
     name: str
-    config: ModelConfig
+    architecture: Architecture
     vocabulary: str
     weights: Weights
-    parameters: int
     trained_on: str
     metrics: Mapping[str, float] = field(hash=False)
     source: str
     license: str
     citation: str
+
+    @property
+    def config(self) -> ModelConfig:
+        """The architecture's configuration."""
+        return self.architecture.config
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -89,15 +85,14 @@ class Preset:
 
 
 def _released(
-    name: str, config: ModelConfig, parameters: int, roc_auc: float, pr_auc: float, sha256: str
+    vocabulary: str, architecture: str, *, roc_auc: float, pr_auc: float, sha256: str
 ) -> Preset:
-    vocabulary = name.partition("_")[0]
+    name = f"{vocabulary}_{architecture}"
     return Preset(
         name=name,
-        config=config,
+        architecture=ARCHITECTURES[architecture],
         vocabulary=vocabulary,
         weights=Weights(f"{name}.weights.h5", sha256),
-        parameters=parameters,
         trained_on=_DATA[vocabulary],
         metrics={"roc_auc": roc_auc, "pr_auc": pr_auc},
         source=_SOURCE,
@@ -110,64 +105,59 @@ PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
         _released(
-            "MTT_musicnn",
-            MUSICNN,
-            787_159,
-            90.67,
-            38.31,
-            "0e1ed58b52acaf74ce52ad05c7c2c4db64665512ff6aa907df87aabdc0197215",
+            "MTT", "musicnn", roc_auc=90.67, pr_auc=38.31,
+            sha256="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
         ),
         _released(
-            "MSD_musicnn",
-            MUSICNN,
-            787_159,
-            88.02,
-            28.91,
-            "3d96e2e792b830989fae8b58d4969909b95444d4c136a1d620197dce0f847b4d",
+            "MSD", "musicnn", roc_auc=88.02, pr_auc=28.91,
+            sha256="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
         ),
         _released(
-            "MTT_vgg",
-            VGG,
-            605_748,
-            90.30,
-            38.23,
-            "afd9d88da9a550a3b27ce051e70d69ee25197e2f0d033f79ead59d50672ca527",
+            "MTT", "vgg", roc_auc=90.30, pr_auc=38.23,
+            sha256="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
         ),
         _released(
-            "MSD_vgg",
-            VGG,
-            605_748,
-            87.68,
-            28.19,
-            "dd60edede247df0404c81bafe37000fdbd3ada7f44b167d4059b1c72f154618f",
+            "MSD", "vgg", roc_auc=87.68, pr_auc=28.19,
+            sha256="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
         ),
     )
-}
-"""All models by name."""
+}  # fmt: skip
+"""All pretrained models by name."""
 
 DEFAULT_MODEL = "MTT_musicnn"
 
 
 def get_preset(name: str) -> Preset:
-    """Look up a model.
+    """Look up a pretrained model.
 
     Raises
     ------
     UnknownNameError
         If there is none of that name; the message suggests the nearest ones.
+    ArgumentError
+        If the name is that of an architecture, which has no weights.
     """
-    if name not in PRESETS:
-        raise UnknownNameError("model", name, PRESETS)
-    return PRESETS[name]
+    if name in PRESETS:
+        return PRESETS[name]
+    if name in ARCHITECTURES:
+        raise ArgumentError(
+            f"{name!r} is an architecture without pretrained weights; "
+            f"build_model({name!r}) makes an untrained one, and there are pretrained: "
+            + ", ".join(PRESETS)
+        )
+    raise UnknownNameError("model", name, PRESETS)
 
 
-def list_models(pattern: str | None = None) -> list[str]:
+def list_models(pattern: str | None = None, *, pretrained: bool | None = True) -> list[str]:
     """Names of the models.
 
     Parameters
     ----------
     pattern : str, optional
         With shell wildcards, for instance ``"MTT_*"``; upper and lower case count the same.
+    pretrained : bool or None
+        True for those that :func:`musicnn_zoo.load_model` loads with weights, False for the
+        architectures that :func:`musicnn_zoo.build_model` builds without, None for both.
 
     Returns
     -------
@@ -180,9 +170,13 @@ def list_models(pattern: str | None = None) -> list[str]:
     >>> musicnn_zoo.list_models("*_vgg")
     ['MTT_vgg', 'MSD_vgg']
     """
+    names = [
+        *(PRESETS if pretrained is not False else ()),
+        *(ARCHITECTURES if not pretrained else ()),
+    ]
     if pattern is None:
-        return list(PRESETS)
-    return [name for name in PRESETS if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
+        return names
+    return [name for name in names if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
 
 
 @dataclass(frozen=True)
@@ -192,19 +186,28 @@ class ModelInfo:
     Parameters
     ----------
     name : str
-    architecture : str
-        Front-end, mid-end and back-end.
-    tags : tuple of str
+    pretrained : bool
+        Whether there are weights. An architecture has none, and what concerns training and
+        weights below is empty.
+    input : str
+        Kind of input.
+    frontend, midend, backend : str
+        Names of the blocks; ``midend`` may be empty.
     sample_rate : int
         Of the input in Hz.
     patch_s : float
-        Length of the patches that the model was trained on, in seconds.
+        Length of the patches that the model was trained on or is made for, in seconds.
     fixed_length : bool
         Whether it takes patches of that length only.
     endpoints : tuple of str
         Layers that `features` and `embed` offer.
     parameters : int
-        Trainable parameters.
+        Trainable parameters, with 50 tags.
+    receptive_field_s : float
+        Seconds of audio that one frame before the back-end comes from; may be infinite.
+    paper : str
+        Where the architecture was described.
+    tags : tuple of str
     trained_on : str
     metrics : dict of str to float
         Published figures in percent, see :class:`Preset`.
@@ -213,35 +216,54 @@ class ModelInfo:
     """
 
     name: str
-    architecture: str
-    tags: tuple[str, ...]
+    pretrained: bool
+    input: str
+    frontend: str
+    midend: str
+    backend: str
     sample_rate: int
     patch_s: float
     fixed_length: bool
     endpoints: tuple[str, ...]
     parameters: int
-    trained_on: str
-    metrics: dict[str, float]
-    source: str
-    license: str
-    citation: str
-    sha256: str
+    receptive_field_s: float
+    paper: str
+    tags: tuple[str, ...] = ()
+    trained_on: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    source: str = ""
+    license: str = ""
+    citation: str = ""
+    sha256: str = ""
+
+    @property
+    def architecture(self) -> str:
+        """Front-end, mid-end and back-end in one line."""
+        return " → ".join(filter(None, (self.frontend, self.midend, self.backend)))
 
     def __str__(self) -> str:
         length = f"{self.patch_s:.3f} s" + ("" if self.fixed_length else " or any other length")
+        seen = self.receptive_field_s
         rows = {
+            "pretrained": "yes" if self.pretrained else "no: build_model makes an untrained one",
             "architecture": self.architecture,
-            "input": f"{self.sample_rate} Hz mono, patches of {length}",
+            "paper": self.paper,
+            "input": f"{self.input}, patches of {length}",
+            "receptive field": f"{seen:.3f} s" if math.isfinite(seen) else "the whole input",
             "parameters": f"{self.parameters:,}",
-            "trained on": self.trained_on,
-            "ROC-AUC, PR-AUC": f"{self.metrics['roc_auc']:.2f} %, {self.metrics['pr_auc']:.2f} %",
             "endpoints": ", ".join(self.endpoints),
-            "tags": ", ".join(self.tags),
-            "weights": f"{self.source}, {self.license} licence, SHA-256 {self.sha256}",
-            "citation": self.citation,
         }
+        if self.pretrained:
+            rows |= {
+                "trained on": self.trained_on,
+                "ROC-AUC, PR-AUC": " %, ".join(f"{v:.2f}" for v in self.metrics.values()) + " %",
+                "tags": ", ".join(self.tags),
+                "weights": f"{self.source}, {self.license} licence, SHA-256 {self.sha256}",
+                "citation": self.citation,
+            }
         width = max(map(len, rows)) + 2
-        return "\n".join([self.name, *(f"  {key:{width}}{value}" for key, value in rows.items())])
+        lines = [f"  {key:{width}}{value}" for key, value in rows.items()]
+        return "\n".join([self.name, *lines])
 
 
 def model_info(name: str) -> ModelInfo:
@@ -250,7 +272,7 @@ def model_info(name: str) -> ModelInfo:
     Parameters
     ----------
     name : str
-        One of :func:`list_models`.
+        A pretrained model or an architecture: one of ``list_models(pretrained=None)``.
 
     Raises
     ------
@@ -259,18 +281,31 @@ def model_info(name: str) -> ModelInfo:
     """
     from musicnn_zoo.patches import patch_grid
 
-    preset = get_preset(name)
-    config = preset.config
-    chain = [config.frontend, config.midend, config.backend]
-    return ModelInfo(
-        name=preset.name,
-        architecture=" → ".join(["log-mel", *(part.kind for part in chain if part)]),
-        tags=preset.tags,
+    if name not in PRESETS and name not in ARCHITECTURES:
+        raise UnknownNameError("model", name, list_models(pretrained=None))
+    preset = PRESETS.get(name)
+    architecture = preset.architecture if preset else ARCHITECTURES[name]
+    config = architecture.config
+    info = ModelInfo(
+        name=name,
+        pretrained=preset is not None,
+        input=architecture.describe_input(),
+        frontend=config.frontend.kind,
+        midend=config.midend.kind if config.midend else "",
+        backend=config.backend.kind,
         sample_rate=config.input.sample_rate,
         patch_s=patch_grid(config).patch_s,
         fixed_length=config.fixed_length,
         endpoints=config.endpoints,
-        parameters=preset.parameters,
+        parameters=architecture.parameters,
+        receptive_field_s=architecture.receptive_field_s,
+        paper=architecture.paper,
+    )
+    if preset is None:
+        return info
+    return replace(
+        info,
+        tags=preset.tags,
         trained_on=preset.trained_on,
         metrics=dict(preset.metrics),
         source=preset.source,

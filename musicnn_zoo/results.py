@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.events import DEFAULT_THRESHOLD, Event, find_events
 
 if TYPE_CHECKING:
     import pandas
@@ -171,6 +172,24 @@ class Taggram:
             TagScore(self.tags[i], float(mean[i])) for i in order if mean[i] >= threshold
         )
         return Tags(ranked, self.model, self.clip)
+
+    def events(
+        self,
+        *,
+        threshold: float = DEFAULT_THRESHOLD,
+        release: float | None = None,
+        min_length_s: float = 0.0,
+    ) -> tuple[Event, ...]:
+        """Find when tags begin and end; see :func:`musicnn_zoo.events.find_events`.
+
+        A row stands for the time from its start to the start of the next, the last for a whole
+        patch.
+        """
+        end_s = float(self.times[-1]) + self.patch_s
+        return find_events(
+            self.scores, self.tags, self.times, end_s,
+            threshold=threshold, release=release, min_length_s=min_length_s,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return times, tags and scores as lists, ready for JSON."""

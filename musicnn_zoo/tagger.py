@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.audio import AudioSource, load_audio
+from musicnn_zoo.blocks import block_spec
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.events import DEFAULT_THRESHOLD, Event
 from musicnn_zoo.patches import Patches, Tail, cut, patch_grid
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.results import Clip, Embedding, Features, Taggram, Tags, check_ranking
 
 if TYPE_CHECKING:
+    from musicnn_zoo.engine import KerasEngine
     from musicnn_zoo.models import TaggingModel
 
 Pooling = Literal["mean", "max"] | None
@@ -87,7 +90,10 @@ class Tagger:
                 model = load_model(model)
         self.model = model
         self.batch_size = batch_size
+        self._device = device
         self._engine = KerasEngine(model, device=device)
+        self._frame_engine: KerasEngine | None = None
+        self._lock = threading.Lock()
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -139,12 +145,69 @@ class Tagger:
             clip=clip,
         )
 
+    def frames(
+        self, audio: AudioSource, *, sample_rate: int | None = None, tail: Tail = "drop"
+    ) -> Taggram:
+        """Scores of single frames, from a back-end that has them.
+
+        Returns
+        -------
+        Taggram
+            One row a frame; ``patch_s`` and ``hop_s`` are the time between two frames.
+
+        Raises
+        ------
+        ArgumentError
+            If the back-end has no frame-wise scores
+            (see :func:`musicnn_zoo.framewise.framewise_model`).
+        """
+        with self._lock:
+            if self._frame_engine is None:
+                from musicnn_zoo.engine import KerasEngine
+                from musicnn_zoo.framewise import framewise_model
+
+                self._frame_engine = KerasEngine(framewise_model(self.model), device=self._device)
+        clip, patches = self._cut(audio, sample_rate, None, None, tail)
+        scores = self._frame_engine.run(patches.windows, ("output",), batch_size=self.batch_size)[
+            "output"
+        ]
+        patches_, frames, tags = scores.shape
+        frame_s = patches.grid.patch_s / frames
+        return Taggram(
+            scores=scores.reshape(-1, tags),
+            tags=self.tags,
+            times=np.arange(patches_ * frames, dtype=np.float64) * frame_s,
+            patch_s=frame_s,
+            hop_s=frame_s,
+            model=self.model.name,
+            clip=clip,
+        )
+
+    def events(
+        self,
+        audio: AudioSource,
+        *,
+        sample_rate: int | None = None,
+        threshold: float = DEFAULT_THRESHOLD,
+        release: float | None = None,
+        min_length_s: float = 0.0,
+        hop_s: float | None = None,
+        tail: Tail = "drop",
+    ) -> tuple[Event, ...]:
+        """When each tag begins and ends; see :func:`musicnn_zoo.events`."""
+        framewise = block_spec(self.model.zoo_config.backend.kind, "backend").framewise
+        if framewise is not None and hop_s is None:
+            over_time = self.frames(audio, sample_rate=sample_rate, tail=tail)
+        else:
+            over_time = self.taggram(audio, sample_rate=sample_rate, hop_s=hop_s, tail=tail)
+        return over_time.events(threshold=threshold, release=release, min_length_s=min_length_s)
+
     def embed(
         self,
         audio: AudioSource,
         *,
         sample_rate: int | None = None,
-        layer: str | None = None,
+        layer: str = "penultimate",
         pooling: Pooling = "mean",
         patch_s: float | None = None,
         hop_s: float | None = None,
@@ -153,7 +216,6 @@ class Tagger:
         """Activations of one layer as vectors; see :func:`musicnn_zoo.embed`."""
         if pooling not in POOLINGS:
             raise ArgumentError(f"pooling must be 'mean', 'max' or None; received {pooling!r}")
-        layer = layer or self.model.zoo_config.embedding
         clip, patches = self._cut(audio, sample_rate, patch_s, hop_s, tail)
         activations = self._run(patches, (layer,))[layer]
         pool = np.max if pooling == "max" else np.mean
@@ -338,12 +400,64 @@ def taggram(
     )
 
 
+def events(
+    audio: AudioSource,
+    *,
+    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    sample_rate: int | None = None,
+    threshold: float = DEFAULT_THRESHOLD,
+    release: float | None = None,
+    min_length_s: float = 0.0,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    device: str | None = None,
+) -> tuple[Event, ...]:
+    """When each tag begins and ends: sound events from a model of whole clips.
+
+    Back-ends that have scores of single frames (autopool, attention) give events as sharp as
+    their frames; with the others, and where ``hop_s`` is given, events are made of the rows of
+    the taggram.
+
+    Parameters
+    ----------
+    audio, model, sample_rate
+        As in :func:`tag`.
+    threshold : float
+        Score that begins an event, between 0 and 1.
+    release : float, optional
+        Score that it must keep; by default 0.8 × ``threshold``.
+    min_length_s : float
+        Shortest event in seconds.
+    hop_s, tail, device
+        See :class:`Tagger`.
+
+    Returns
+    -------
+    tuple of Event
+        (tag, start_s, end_s, score), by start.
+
+    Raises
+    ------
+    AudioError, UnknownNameError, ArgumentError
+        As in :func:`tag`.
+
+    References
+    ----------
+    McFee, Salamon, Bello. "Adaptive pooling operators for weakly labeled sound event
+    detection." 2018.
+    """
+    return _tagger(model, device).events(
+        audio, sample_rate=sample_rate, threshold=threshold, release=release,
+        min_length_s=min_length_s, hop_s=hop_s, tail=tail,
+    )  # fmt: skip
+
+
 def embed(
     audio: AudioSource,
     *,
     model: str | TaggingModel | Tagger = DEFAULT_MODEL,
     sample_rate: int | None = None,
-    layer: str | None = None,
+    layer: str = "penultimate",
     pooling: Pooling = "mean",
     patch_s: float | None = None,
     hop_s: float | None = None,
@@ -356,9 +470,9 @@ def embed(
     ----------
     audio, model, sample_rate
         As in :func:`tag`.
-    layer : str, optional
-        Any layer of the model; by default the deepest endpoint: ``penultimate`` (200
-        dimensions) of musicnn, ``pool5`` (128) of vgg. Where a layer has a time or band
+    layer : str
+        Any layer of the model; the default is what the output layer receives: 200
+        dimensions of musicnn, 256 of vgg. Where a layer has a time or band
         axis inside the patch, it is pooled in the same way as the patches (by the mean if
         ``pooling`` is None).
     pooling : {"mean", "max"} or None
@@ -401,7 +515,8 @@ def features(
         As in :func:`tag`.
     layers : sequence of str, optional
         Any layers of the model; by default its endpoints: ``timbral, temporal, cnn1, cnn2,
-        cnn3, mean_pool, max_pool, penultimate`` of musicnn, ``pool1`` … ``pool5`` of vgg.
+        cnn3, mean_pool, max_pool, penultimate`` of musicnn, ``pool1`` … ``pool5,
+        penultimate`` of vgg.
     patch_s, hop_s, tail, device
         See :class:`Tagger`.
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 from musicnn_zoo import WeightsError, build_model, load_model, weights
-from musicnn_zoo.presets import MUSICNN, PRESETS, get_preset
+from musicnn_zoo.presets import PRESETS, get_preset
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ def test_a_missing_file_is_an_error_that_names_it(folder: Path) -> None:
 
 
 def test_weights_of_another_architecture_do_not_load() -> None:
-    model = build_model(MUSICNN)
+    model = build_model("musicnn")
     with pytest.raises(WeightsError, match=r"MTT_vgg\.weights\.h5.*does not fit"):
         weights.load_into(model, weights.resolve(get_preset("MTT_vgg")))
 
 
 def test_loading_sets_every_weight() -> None:
-    fresh = build_model(MUSICNN)
+    fresh = build_model("musicnn")
     loaded = load_model("MTT_musicnn")
     same = [
         weight.path

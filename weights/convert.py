@@ -91,7 +91,27 @@ def convert(name: str, checkpoint: dict[str, NDArray[np.float32]], output: Path)
         raise SystemExit(f"{name}: variables of the model that were not set: {sorted(missed)}")
     path = output / preset.weights.file
     model.save_weights(path)
+    drop_empty_groups(path)
     return path
+
+
+def drop_empty_groups(path: Path) -> None:
+    """Write an HDF5 file anew without groups that hold nothing.
+
+    Keras makes one for every layer without weights and does not miss it; so the bytes depend
+    on the weights alone, and not on a renamed pooling layer.
+    """
+    import h5py
+
+    scratch = path.with_suffix(".new")
+    with h5py.File(path) as old, h5py.File(scratch, "w") as new:
+
+        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(item, h5py.Dataset):
+                new.create_dataset(name, data=item[()])
+
+        old.visititems(copy)
+    scratch.replace(path)
 
 
 def _fit(value: NDArray[np.float32], shape: tuple[int, ...], what: str) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The last layer of nearly every model: from a vector to the tags."""
+"""The last layers of nearly every model: from a vector to the tags."""
 
 from __future__ import annotations
 
@@ -7,21 +7,64 @@ from typing import Any
 from keras import layers
 
 
-def head(x: Any, *, n_tags: int, activation: str | None) -> Any:
-    """Dense layer ``logits``, then its activation in float32 as layer ``tags``.
+def head(
+    x: Any,
+    *,
+    n_tags: int,
+    activation: str | None,
+    units: int | None,
+    input_bn: bool = True,
+    dropout: float = 0.5,
+    input_dropout: float | None = None,
+    order: str = "relu_bn",
+) -> Any:
+    """Put a dense layer and the output layer on a vector, or on every frame of a sequence.
+
+    BatchNorm → dropout → dense → ReLU and BatchNorm → dropout → ``logits`` → ``tags``.
 
     Parameters
     ----------
-    x : tensor, shape (batch, units)
+    x : tensor, shape (batch, …, channels)
     n_tags : int
     activation : {"sigmoid", "softmax"} or None
-        None gives the logits.
+        Computed in float32 under every dtype policy; None gives the logits.
+    units : int or None
+        Of the dense layer; None leaves out all before the second dropout.
+    input_bn : bool
+        Whether to begin with BatchNorm.
+    dropout : float
+        Rate of both dropouts.
+    input_dropout : float, optional
+        Rate of the first, if it is another.
+    order : {"relu_bn", "bn_relu", "relu"}
+        Of ReLU and BatchNorm after the dense layer; ``"relu"`` has no BatchNorm.
 
     Returns
     -------
-    tensor, shape (batch, n_tags)
+    tensor, shape (batch, …, n_tags)
+        Endpoint ``penultimate`` (batch, …, units) is what the second dropout receives.
     """
-    logits = layers.Dense(n_tags, name="logits")(x)
+    if units is None:
+        x = layers.Identity(name="penultimate")(x)
+    else:
+        if input_bn:
+            x = layers.BatchNormalization(name="backend_bn")(x)
+        rate = dropout if input_dropout is None else input_dropout
+        x = layers.Dropout(rate, name="backend_dropout1")(x)
+        x = _dense(x, units, order)
+    x = layers.Dropout(dropout, name="backend_dropout2")(x)
+    x = layers.Dense(n_tags, name="logits")(x)
     if activation is None:
-        return logits
-    return layers.Activation(activation, dtype="float32", name="tags")(logits)
+        return x
+    return layers.Activation(activation, dtype="float32", name="tags")(x)
+
+
+def _dense(x: Any, units: int, order: str) -> Any:
+    if order == "relu":
+        return layers.Dense(units, activation="relu", name="penultimate")(x)
+    if order == "relu_bn":
+        x = layers.Dense(units, activation="relu", name="backend_dense")(x)
+        return layers.BatchNormalization(name="penultimate")(x)
+    x = layers.Dense(units, name="backend_dense")(x)
+    x = layers.BatchNormalization(name="backend_dense_bn")(x)
+    return layers.ReLU(name="penultimate")(x)

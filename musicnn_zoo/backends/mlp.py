@@ -15,22 +15,34 @@ from keras import layers
 from musicnn_zoo.backends.head import head
 
 
-def mlp(x: Any, *, n_tags: int, activation: str | None, dropout: float = 0.5) -> Any:
-    """Flatten the map and connect it to the tags.
+def mlp(
+    x: Any,
+    *,
+    n_tags: int,
+    activation: str | None,
+    units: int | None = None,
+    dropout: float = 0.5,
+) -> Any:
+    """Flatten the feature map and connect it to the tags.
 
     Parameters
     ----------
-    x : tensor, shape (batch, frames, bands, channels)
+    x : tensor, shape (batch, frames, …, channels)
         Of known length.
     n_tags : int
     activation : {"sigmoid", "softmax"} or None
+    units : int or None
+        Of a dense layer in between, with ReLU and without BatchNorm; None leaves it out.
     dropout : float
-        Rate on the flattened map.
+        Rate on the flattened map and before the tags.
 
     Returns
     -------
     tensor, shape (batch, n_tags)
+        Endpoint ``penultimate``: (batch, units), or the flattened map.
     """
     x = layers.Flatten(name="backend_flat")(x)
-    x = layers.Dropout(dropout, name="backend_dropout")(x)
-    return head(x, n_tags=n_tags, activation=activation)
+    return head(
+        x, n_tags=n_tags, activation=activation,
+        units=units, input_bn=False, dropout=dropout, order="relu",
+    )  # fmt: skip

@@ -8,50 +8,96 @@ Dieleman, Schrauwen. "End-to-end learning for music audio." ICASSP 2014. Pons et
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from keras import layers
+import keras
+from keras import layers, ops
 
 from musicnn_zoo.backends.head import head
+from musicnn_zoo.errors import ArgumentError
+
+Mode = Literal["both", "max", "mean"]
+MODES: tuple[Mode, ...] = ("both", "max", "mean")
+
+
+@keras.saving.register_keras_serializable(package="musicnn_zoo")
+class TemporalMaximum(layers.Layer):
+    """Maximum over time of (batch, frames, channels); masked frames do not count."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, x: Any, mask: Any = None) -> Any:
+        """Return (batch, channels)."""
+        if mask is not None:
+            lowest = ops.cast(float("-inf"), x.dtype)
+            x = ops.where(ops.expand_dims(mask, -1), x, lowest)
+        return ops.max(x, axis=1)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        """Return None: no time is left."""
+        del inputs, mask
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return (batch, channels)."""
+        return (input_shape[0], input_shape[2])
 
 
 def temporal_pooling(
-    x: Any, *, n_tags: int, activation: str | None, units: int = 200, dropout: float = 0.5
+    x: Any,
+    *,
+    n_tags: int,
+    activation: str | None,
+    mode: Mode = "both",
+    interleaved: bool = True,
+    units: int | None = 200,
+    input_bn: bool = True,
+    dropout: float = 0.5,
+    input_dropout: float | None = None,
+    order: str = "relu_bn",
 ) -> Any:
     """Pool over time, then one dense layer, then the tags.
-
-    Maximum and mean stand interleaved (max₀, mean₀, max₁, …), as in the released musicnn.
 
     Parameters
     ----------
     x : tensor, shape (batch, frames, channels)
+        Masked frames do not count.
     n_tags : int
     activation : {"sigmoid", "softmax"} or None
-    units : int
-        Of the dense layer: 200 in musicnn, 500 in its big variant.
-    dropout : float
-        Rate before and after the dense layer.
+    mode : {"both", "max", "mean"}
+    interleaved : bool
+        Whether maximum and mean of a channel stand side by side (max₀, mean₀, max₁, …), as in
+        the released musicnn, or all maxima before all means.
+    units, input_bn, dropout, input_dropout, order
+        See :func:`musicnn_zoo.backends.head.head`: 200 units in musicnn, 500 in its big variant.
 
     Returns
     -------
     tensor, shape (batch, n_tags)
-        Endpoints ``max_pool`` and ``mean_pool`` (batch, channels), and ``penultimate``
-        (batch, units), which is the dense layer after ReLU and BatchNorm.
+        Endpoints ``mean_pool`` and ``max_pool`` (batch, channels), and ``penultimate``
+        (batch, units).
     """
+    if mode not in MODES:
+        raise ArgumentError(f"mode must be one of {', '.join(MODES)}; received {mode!r}")
     channels = x.shape[-1]
-    pools = [
-        layers.GlobalMaxPooling1D(name="max_pool")(x),
-        layers.GlobalAveragePooling1D(name="mean_pool")(x),
-    ]
-    columns = [
-        layers.Reshape((channels, 1), name=f"backend_{name}_column")(pool)
-        for name, pool in zip(("max", "mean"), pools, strict=True)
-    ]
-    x = layers.Concatenate(name="backend_interleave")(columns)
-    x = layers.Flatten(name="backend_flat")(x)
-    x = layers.BatchNormalization(name="backend_bn")(x)
-    x = layers.Dropout(dropout, name="backend_dropout1")(x)
-    x = layers.Dense(units, activation="relu", name="backend_dense")(x)
-    x = layers.BatchNormalization(name="penultimate")(x)
-    x = layers.Dropout(dropout, name="backend_dropout2")(x)
-    return head(x, n_tags=n_tags, activation=activation)
+    pools = []
+    if mode != "mean":
+        pools.append(TemporalMaximum(name="max_pool")(x))
+    if mode != "max":
+        pools.append(layers.GlobalAveragePooling1D(name="mean_pool")(x))
+    if len(pools) == 1:
+        (x,) = pools
+    elif interleaved:
+        columns = [
+            layers.Reshape((channels, 1), name=f"backend_{name}_column")(pool)
+            for name, pool in zip(("max", "mean"), pools, strict=True)
+        ]
+        x = layers.Concatenate(name="backend_interleave")(columns)
+        x = layers.Flatten(name="backend_flat")(x)
+    else:
+        x = layers.Concatenate(name="backend_concat")(pools)
+    return head(
+        x, n_tags=n_tags, activation=activation,
+        units=units, input_bn=input_bn, dropout=dropout, input_dropout=input_dropout, order=order,
+    )  # fmt: skip

@@ -2,15 +2,21 @@
 
 References
 ----------
-Choi, Fazekas, Sandler. "Automatic tagging using deep convolutional neural networks."
-ISMIR 2016. Pons, Serra. "musicnn." ISMIR late-breaking 2019 (the vgg here).
+Choi, Fazekas, Sandler. "Automatic tagging using deep convolutional neural networks." ISMIR 2016.
+Won, Ferraro, Bogdanov, Serra. "Evaluation of CNN-based automatic music tagging models." SMC
+2020. Pons, Serra. "musicnn." ISMIR late-breaking 2019 (the vgg here).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import layers
+
+from musicnn_zoo.convolution import Order, convolution
+
+Pool = tuple[int, int]
 
 
 def vgg(x: Any, *, filters: int = 128, dropout: float = 0.25) -> Any:
@@ -21,7 +27,7 @@ def vgg(x: Any, *, filters: int = 128, dropout: float = 0.25) -> Any:
 
     Parameters
     ----------
-    x : tensor, shape (batch, frames, bands, 1)
+    x : tensor, shape (batch, frames, bands, channels)
     filters : int
         Filters of each convolution.
     dropout : float
@@ -32,19 +38,98 @@ def vgg(x: Any, *, filters: int = 128, dropout: float = 0.25) -> Any:
     tensor, shape (batch, frames', bands', filters)
         (batch, 2, 1, 128) for 187 frames of 96 bands. Endpoints ``pool1`` … ``pool5``.
     """
-    pools = [
-        ((4, 1), (2, 2)),
-        ((2, 2), (2, 2)),
-        ((2, 2), (2, 2)),
-        ((2, 2), (2, 2)),
-        ((4, 4), (4, 4)),
-    ]
+    halves = ((2, 2), (2, 2))
+    pools = [((4, 1), (2, 2)), halves, halves, halves, ((4, 4), (4, 4))]
     for number, (size, strides) in enumerate(pools, start=1):
         if number > 1:
             x = layers.Dropout(dropout, name=f"frontend_dropout{number - 1}")(x)
-        x = layers.Conv2D(
-            filters, 3, padding="same", activation="relu", name=f"frontend_conv{number}"
-        )(x)
-        x = layers.BatchNormalization(name=f"frontend_conv{number}_bn")(x)
+        x = convolution(x, filters, (3, 3), name=f"frontend_conv{number}")
         x = layers.MaxPooling2D(size, strides=strides, name=f"pool{number}")(x)
     return x
+
+
+def rectangular(
+    x: Any,
+    *,
+    filters: Sequence[int] = (64, 128, 128, 128),
+    pools: Sequence[Pool] = ((2, 2), (3, 3), (4, 4), (4, 4)),
+    order: Order = "bn_relu",
+) -> Any:
+    """3 × 3 convolutions with max-pooling; the defaults are the CRNN's of Won et al. 2020.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, bands, channels)
+    filters : sequence of int
+        Filters of each convolution.
+    pools : sequence of (int, int)
+        Frames × bands that become one after each convolution.
+    order : {"relu_bn", "bn_relu", "relu"}
+        See :func:`musicnn_zoo.convolution.convolution`.
+
+    Returns
+    -------
+    tensor, shape (batch, frames', bands', filters[-1])
+    """
+    return rectangular_stack(x, filters=filters, pools=pools, order=order, prefix="frontend")
+
+
+def rectangular_stack(
+    x: Any,
+    *,
+    filters: Sequence[int],
+    pools: Sequence[Pool],
+    order: Order,
+    prefix: str,
+    first: int = 1,
+) -> Any:
+    """Put 3 × 3 convolutions with max-pooling on ``x``, numbered from ``first``."""
+    for number, (count, pool) in enumerate(zip(filters, pools, strict=True), start=first):
+        x = convolution(x, count, (3, 3), name=f"{prefix}_conv{number}", order=order)
+        x = layers.MaxPooling2D(pool, name=f"{prefix}_pool{number}")(x)
+    return x
+
+
+def short_chunk(
+    x: Any,
+    *,
+    filters: Sequence[int] = (128, 128, 256, 256, 256, 256, 512),
+    residual: bool = False,
+) -> Any:
+    """Seven 3 × 3 convolutions that halve time and frequency: the short-chunk CNN.
+
+    Plain, each is convolution → BatchNorm → ReLU → max-pooling of 2 × 2. Residual, each is two
+    convolutions, the first of stride 2, beside a third of stride 2.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, bands, channels)
+        Won et al. use 3.69 s of 128 bands, of which 1 × 1 is left.
+    filters : sequence of int
+        Filters of each layer.
+    residual : bool
+
+    Returns
+    -------
+    tensor, shape (batch, frames / 128, bands / 128, filters[-1])
+
+    References
+    ----------
+    Won et al. 2020.
+    """
+    if not residual:
+        pools = [(2, 2)] * len(filters)
+        return rectangular(x, filters=filters, pools=pools)
+    for number, count in enumerate(filters, start=1):
+        name = f"frontend_conv{number}"
+        y = convolution(x, count, (3, 3), name=f"{name}a", order="bn_relu", strides=2)
+        y = _linear(y, count, f"{name}b", strides=1)
+        shortcut = _linear(x, count, f"{name}_shortcut", strides=2)
+        x = layers.Add(name=f"{name}_add")([y, shortcut])
+        x = layers.ReLU(name=f"{name}_relu")(x)
+    return x
+
+
+def _linear(x: Any, filters: int, name: str, *, strides: int) -> Any:
+    x = layers.Conv2D(filters, 3, strides=strides, padding="same", name=name)(x)
+    return layers.BatchNormalization(name=f"{name}_bn")(x)

@@ -1,0 +1,555 @@
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+from helpers_audio import STRINGS, TECHNO, chirps, cut_in_half
+
+import musicnn_zoo
+from musicnn_zoo import Tagger, list_models, model_info, zoo
+from musicnn_zoo.cli import cli
+from musicnn_zoo.errors import ArgumentError, AudioError
+
+SCRIPT = shutil.which("musicnn-zoo", path=Path(sys.executable).parent)
+MTT_TAGS = model_info("MTT_musicnn").tags
+load_once = cache(zoo.load_model)
+on_posix = pytest.mark.skipif(sys.platform == "win32", reason="not a file name on Windows")
+
+
+@pytest.fixture(autouse=True)
+def _models_are_loaded_once(monkeypatch):
+    monkeypatch.setattr(zoo, "load_model", load_once)
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    return Tagger(load_once("MTT_musicnn"))
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """Seven seconds of two shipped clips, two patches each."""
+    folder = tmp_path_factory.mktemp("audio")
+    for clip in (STRINGS, TECHNO):
+        signal, _ = librosa.load(clip, sr=16000, duration=7)
+        soundfile.write(folder / f"{clip.stem}.wav", signal, 16000, subtype="FLOAT")
+    return folder
+
+
+@pytest.fixture
+def techno(tmp_path, shipped):
+    return shutil.copy(shipped / "techno_loop.wav", tmp_path / "techno.wav")
+
+
+@pytest.fixture
+def strings(tmp_path, shipped):
+    return shutil.copy(shipped / "bach_chorale_strings.wav", tmp_path / "strings.wav")
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "notes.mp3"
+    path.write_text("These are only words about music.\n" * 100)
+    return path
+
+
+@pytest.fixture
+def cut_mp3(tmp_path):
+    path = tmp_path / "cut.mp3"
+    soundfile.write(path, chirps(8).T, 44100)
+    return cut_in_half(path)
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def output_of(*arguments):
+    result = run(*arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout
+
+
+def assert_usage_error(result, pattern):
+    assert result.exit_code == 2
+    assert "Traceback" not in result.stderr
+    assert re.fullmatch(rf"Error: .*{pattern}.*", result.stderr.splitlines()[-1])
+    assert result.stdout == ""
+
+
+def assert_one_line_about(result, path, pattern):
+    assert result.exit_code == 1
+    assert re.fullmatch(rf"Error: {re.escape(str(path))}: .*{pattern}.*\n", result.stderr)
+    assert result.stdout == ""
+
+
+def script(*arguments, **options):
+    return subprocess.run(
+        [SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False, **options
+    )
+
+
+def modules_after(*arguments):
+    code = (
+        "import sys\n"
+        "from musicnn_zoo.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        "    print('\\nMODULES', *sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return set(output.rpartition("MODULES ")[2].split())
+
+
+# Tags
+
+
+def test_tags_are_printed_as_the_library_prints_them(techno, tagger):
+    assert output_of("tag", techno) == f"{tagger.tag(techno)}\n"
+
+
+def test_another_model(techno):
+    expected = Tagger(load_once("MTT_vgg")).tag(techno)
+    assert output_of("tag", techno, "-m", "MTT_vgg") == f"{expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "keywords"),
+    [
+        (["-k", "2"], {"top_k": 2}),
+        (["--threshold", "0.2"], {"threshold": 0.2}),
+        (["--top-k", "30", "-t", "0.05"], {"top_k": 30, "threshold": 0.05}),
+        (["--hop", "1", "--patch", "4", "-k", "50"], {"hop_s": 1, "patch_s": 4, "top_k": 50}),
+        (["--tail", "pad", "-k", "50"], {"tail": "pad", "top_k": 50}),
+        (["--batch-size", "1", "--device", "cpu", "-k", "50"], {"top_k": 50}),
+    ],
+)
+def test_options_do_what_keywords_do(techno, tagger, options, keywords):
+    (result,) = json.loads(output_of("tag", techno, "-f", "json", *options))
+    expected = tagger.tag(techno, **keywords)
+    assert result["tags"].keys() == dict(expected).keys()
+    assert result["tags"] == pytest.approx(dict(expected), abs=1e-5)
+    assert result["dropped_s"] == pytest.approx(expected.clip.dropped_s, abs=5e-4)
+
+
+def test_json_is_a_list_of_what_the_library_says(techno, strings, tagger):
+    results = json.loads(output_of("tag", techno, strings, "-f", "json"))
+    assert [result["source"] for result in results] == [str(techno), str(strings)]
+    for path, result in zip((techno, strings), results, strict=True):
+        expected = tagger.tag(path).to_dict()
+        assert list(result["tags"]) == list(expected["tags"])
+        assert result["tags"] == pytest.approx(expected["tags"], abs=1e-6)
+        assert result | {"tags": 0} == expected | {"tags": 0}
+
+
+def test_json_lines_are_the_items_of_json(techno, strings):
+    lines = output_of("tag", techno, strings, "-f", "jsonl").splitlines()
+    assert [json.loads(line)["source"] for line in lines] == [str(techno), str(strings)]
+    assert all(len(json.loads(line)["tags"]) == 5 for line in lines)
+
+
+def test_csv_has_a_row_a_tag(techno, strings, tagger):
+    rows = list(csv.DictReader(io.StringIO(output_of("tag", techno, strings, "-f", "csv"))))
+    expected = [
+        (str(path), str(rank), tag, score)
+        for path in (techno, strings)
+        for rank, (tag, score) in enumerate(tagger.tag(path), start=1)
+    ]
+    for row, (source, rank, tag, score) in zip(rows, expected, strict=True):
+        assert (row["source"], row["rank"], row["tag"]) == (source, rank, tag)
+        assert float(row["score"]) == pytest.approx(score, abs=2e-6)
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "csv", "txt"])
+def test_the_ending_of_the_output_chooses_the_format(techno, tmp_path, ending):
+    form = "text" if ending == "txt" else ending
+    output = tmp_path / f"out.{ending}"
+    assert output_of("tag", techno, "-o", output) == ""
+    assert output.read_text() == output_of("tag", techno, "-f", form)
+
+
+def test_a_directory_means_all_audio_below_it(techno, strings, tmp_path):
+    folder = tmp_path / "music"
+    for path, name in [(techno, "b.wav"), (strings, "a.WAV"), (strings, "deep/er/c.wav")]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / name)
+    (folder / "notes.txt").write_text("no audio")
+    (folder / ".hidden.wav").write_text("no audio")
+    results = json.loads(output_of("tag", folder, techno, "-f", "json", "-k", 1))
+    assert [result["source"] for result in results] == [
+        str(folder / "a.WAV"), str(folder / "b.wav"), str(folder / "deep/er/c.wav"), str(techno),
+    ]  # fmt: skip
+
+
+def test_a_short_clip_is_said_to_be_repeated(tmp_path):
+    soundfile.write(tmp_path / "short.wav", chirps(1).T, 44100)
+    assert "short.wav, 1.0 s, repeated to fill one patch" in output_of(
+        "tag", tmp_path / "short.wav"
+    )
+
+
+# Taggram
+
+
+def test_a_taggram_is_printed_as_the_library_prints_it(techno, tagger):
+    assert output_of("taggram", techno) == f"{tagger.taggram(techno)}\n"
+
+
+def test_a_taggram_in_json_and_csv_holds_all_scores(techno, tagger):
+    expected = tagger.taggram(techno, hop_s=1)
+    (as_json,) = json.loads(output_of("taggram", techno, "--hop", 1, "-f", "json"))
+    np.testing.assert_allclose(as_json["scores"], expected.scores, rtol=0, atol=1e-5)
+    assert as_json["times"] == expected.times.tolist()
+    head, *rows = csv.reader(io.StringIO(output_of("taggram", techno, "--hop", 1, "-f", "csv")))
+    assert head == ["source", "time_s", *MTT_TAGS]
+    assert {row[0] for row in rows} == {str(techno)}
+    numbers = np.array([row[1:] for row in rows], float)
+    np.testing.assert_allclose(numbers[:, 0], expected.times, atol=5e-4)
+    np.testing.assert_allclose(numbers[:, 1:], expected.scores, rtol=0, atol=1e-5)
+
+
+# Embed
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "none"])
+def test_embeddings_are_those_of_the_library(techno, strings, tmp_path, tagger, pooling):
+    output = tmp_path / "out.npz"
+    assert output_of("embed", techno, strings, "-o", output, "--pooling", pooling) == ""
+    expected = [
+        tagger.embed(path, pooling=None if pooling == "none" else pooling)
+        for path in (techno, strings)
+    ]
+    with np.load(output) as saved:
+        values = np.concatenate([np.atleast_2d(one.values) for one in expected])
+        np.testing.assert_allclose(saved["embeddings"], values, rtol=1e-4, atol=1e-5)
+        copies = 2 if pooling == "none" else 1
+        assert list(saved["sources"]) == [str(techno)] * copies + [str(strings)] * copies
+        assert list(saved["times"]) == [0, 2.992] * 2 if pooling == "none" else [0, 0]
+        assert (str(saved["model"]), str(saved["layer"])) == ("MTT_musicnn", "penultimate")
+        assert str(saved["pooling"]) == pooling
+
+
+def test_a_layer_can_be_chosen(techno, tmp_path, tagger):
+    output = tmp_path / "out.npz"
+    output_of("embed", techno, "-o", output, "--layer", "timbral")
+    with np.load(output) as saved:
+        expected = tagger.embed(techno, layer="timbral").values
+        np.testing.assert_allclose(saved["embeddings"], [expected], rtol=1e-4, atol=1e-5)
+        assert str(saved["layer"]) == "timbral"
+
+
+def test_embeddings_of_the_good_files_are_written(techno, text_file, strings, tmp_path):
+    result = run("embed", techno, text_file, strings, "-o", tmp_path / "out.npz")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("1 of 3 could not be used:\n")
+    with np.load(tmp_path / "out.npz") as saved:
+        assert list(saved["sources"]) == [str(techno), str(strings)]
+
+
+def test_no_archive_is_written_without_embeddings(text_file, tmp_path):
+    assert_one_line_about(run("embed", text_file, "-o", tmp_path / "out.npz"), text_file, "")
+    assert not (tmp_path / "out.npz").exists()
+
+
+# Models
+
+
+@pytest.mark.parametrize(
+    ("options", "pretrained"), [([], None), (["--pretrained"], True), (["--untrained"], False)]
+)
+def test_models_are_listed_with_what_is_known_of_them(options, pretrained):
+    head, *rows = output_of("models", *options).splitlines()
+    assert head.split()[0] == "model"
+    assert [row.split()[0] for row in rows] == list_models(pretrained=pretrained)
+    for row in rows:
+        info = model_info(row.split()[0])
+        cells = re.split("  +", row)
+        assert cells[:5] == [
+            info.name,
+            "yes" if info.pretrained else "no",
+            info.input,
+            info.architecture,
+            f"{info.parameters:,}",
+        ]
+
+
+def test_models_are_listed_by_pattern():
+    rows = output_of("models", "mtt_*").splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["MTT_musicnn", "MTT_vgg"]
+
+
+def test_a_pattern_that_fits_no_model_names_those_there_are():
+    assert_usage_error(run("models", "zzz*"), r"'zzz\*'.*MTT_musicnn.*MSD_vgg")
+
+
+def test_info_tells_all_about_a_model():
+    text = output_of("info", "MSD_vgg")
+    info = model_info("MSD_vgg")
+    assert text == f"{info}\n"
+    for value in (*info.tags, *info.endpoints, info.sha256, "605,748", "@inproceedings"):
+        assert value in text
+
+
+# Wrong command lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        (["tag", "-m", "MTT_musicn"], "unknown model 'MTT_musicn'; did you mean MTT_musicnn"),
+        (["taggram", "-m", "mtt-vgg"], "did you mean MTT_vgg"),
+        (["tag", "-m", "musicnn"], "architecture without pretrained weights.*MTT_musicnn"),
+        (["tag", "-k", "0"], "top_k must be at least 1; received 0"),
+        (["tag", "-k", "-3"], "top_k must be at least 1; received -3"),
+        (["tag", "-k", "many"], "'many' is not a valid integer"),
+        (["tag", "-t", "2"], "threshold must be between 0 and 1; received 2"),
+        (["tag", "-t", "-0.1"], "threshold must be between 0 and 1; received -0.1"),
+        (["tag", "-t", "nan"], "threshold must be between 0 and 1; received nan"),
+        (["tag", "--bogus"], "No such option.*--bogus"),
+        (["tag", "--format", "xml"], "'xml' is not one of 'text', 'json', 'jsonl', 'csv'"),
+        (["tag", "--tail", "keep"], "'keep' is not one of 'drop', 'pad'"),
+        (["tag", "--batch-size", "0"], "0 is not in the range"),
+        (["tag", "--patch", "5", "-m", "MTT_vgg"], "187 frames"),
+        (["tag", "--patch", "0"], "patch_s must be a positive number"),
+        (["taggram", "--hop", "-1"], "hop_s must be a positive number"),
+        (["tag", "--device", "gpu:99"], "'gpu:99' is not there; TensorFlow sees cpu:0"),
+        (["embed", "-o", "out.npz", "--layer", "penultimat"], "did you mean penultimate"),
+        (["embed", "-o", "out.npz", "--pooling", "sum"], "'sum' is not one of"),
+        (["embed"], "Missing option '-o'"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error(techno, tmp_path, monkeypatch, arguments, pattern):
+    monkeypatch.chdir(tmp_path)
+    assert_usage_error(run(*arguments, techno), pattern)
+    assert [path.name for path in tmp_path.iterdir()] == ["techno.wav"]
+
+
+@pytest.mark.parametrize("command", ["tag", "taggram", "embed"])
+@pytest.mark.parametrize(
+    ("output", "pattern"), [("missing/out.json", "there is no folder"), ("", "is a directory")]
+)
+def test_an_output_that_cannot_be_is_a_usage_error(techno, tmp_path, command, output, pattern):
+    assert_usage_error(run(command, techno, "-o", tmp_path / output), pattern)
+
+
+@pytest.mark.parametrize("command", ["tag", "taggram"])
+def test_without_files_it_is_a_usage_error(command):
+    assert_usage_error(run(command), "Missing argument 'FILES...'")
+
+
+def test_an_unknown_command_is_a_usage_error():
+    assert_usage_error(run("tagg", "a.wav"), "No such command 'tagg'")
+
+
+def test_an_unknown_model_is_a_usage_error_of_info():
+    assert_usage_error(run("info", "MSD_musicn"), "did you mean MSD_musicnn")
+
+
+@pytest.mark.parametrize("form", ["text", "json", "jsonl", "csv"])
+def test_a_usage_error_leaves_an_old_output_alone(techno, tmp_path, form):
+    (tmp_path / "out").write_text("old")
+    assert_usage_error(run("tag", techno, "--hop", "0", "-o", tmp_path / "out", "-f", form), "hop")
+    assert (tmp_path / "out").read_text() == "old"
+
+
+def test_a_usage_error_prints_nothing_to_standard_output_as_json(techno):
+    assert_usage_error(run("tag", techno, "--hop", "0", "-f", "json"), "hop_s")
+
+
+# Bad input
+
+
+def test_a_missing_file_is_named(tmp_path):
+    missing = tmp_path / "missing.wav"
+    assert_one_line_about(run("tag", missing), missing, "there is no such file")
+
+
+def test_a_directory_without_audio_is_named(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    assert_one_line_about(run("tag", tmp_path), tmp_path, "holds no audio files")
+
+
+@pytest.mark.parametrize("command", ["tag", "taggram"])
+def test_text_under_an_audio_name_is_named(command, text_file):
+    assert_one_line_about(run(command, text_file), text_file, "not audio")
+
+
+def test_a_cut_file_is_named(cut_mp3):
+    assert_one_line_about(run("tag", cut_mp3), cut_mp3, r"cut off, \d\.\d s of the 8.0 s")
+
+
+def test_json_of_bad_input_is_an_empty_list(text_file):
+    result = run("tag", text_file, "-f", "json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == []
+
+
+def test_good_files_are_tagged_and_bad_ones_listed(techno, text_file, cut_mp3, strings):
+    result = run("tag", text_file, techno, cut_mp3, strings, "-f", "json")
+    assert result.exit_code == 1
+    assert [one["source"] for one in json.loads(result.stdout)] == [str(techno), str(strings)]
+    head, *lines = result.stderr.splitlines()
+    assert head == "2 of 4 could not be used:"
+    assert [line.split(": ")[0] for line in lines] == [f"  {text_file}", f"  {cut_mp3}"]
+    assert "Traceback" not in result.stderr
+
+
+def test_missing_files_are_counted_and_listed_too(techno, tmp_path):
+    result = run("tag", tmp_path / "one.wav", techno, tmp_path / "two.wav", "-f", "json")
+    assert result.exit_code == 1
+    assert [one["source"] for one in json.loads(result.stdout)] == [str(techno)]
+    head, *lines = result.stderr.splitlines()
+    assert head == "2 of 3 could not be used:"
+    assert [line.split(": ")[0] for line in lines] == [
+        f"  {tmp_path / 'one.wav'}",
+        f"  {tmp_path / 'two.wav'}",
+    ]
+
+
+def test_a_directory_without_audio_does_not_stop_the_others(techno, tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = run("tag", tmp_path / "empty", techno)
+    assert result.exit_code == 1
+    assert result.stdout.startswith(str(techno))
+    assert "empty: the directory holds no audio files" in result.stderr
+
+
+@on_posix
+def test_a_name_that_is_too_long_does_not_stop_the_others(techno):
+    result = run("tag", "x" * 300 + ".wav", techno)
+    assert result.exit_code == 1
+    assert result.stdout.startswith(str(techno))
+    assert "x.wav" in result.stderr
+
+
+@on_posix
+def test_the_name_of_a_bad_file_sends_no_command_to_the_terminal(tmp_path):
+    path = tmp_path / "\x1b[2J\nfake.wav"
+    path.write_text("These are only words.")
+    result = run("tag", path)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert r"\x1b[2J\nfake.wav" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"), [(["-k", "0"], ArgumentError), (["--hop", "0"], ArgumentError)]
+)
+def test_traceback_lets_a_usage_error_through(techno, arguments, kind):
+    assert isinstance(run("tag", techno, *arguments, "--traceback").exception, kind)
+
+
+def test_traceback_lets_an_error_of_a_file_through(text_file):
+    assert isinstance(run("tag", text_file, "--traceback").exception, AudioError)
+
+
+def test_an_unexpected_error_is_one_line_and_does_not_stop_the_others(techno, strings, monkeypatch):
+    def fail_on_techno(self, path, **options):
+        if path == Path(techno):
+            raise ZeroDivisionError("first line\nsecond line")
+        return original(self, path, **options)
+
+    original = Tagger.tag
+    monkeypatch.setattr(Tagger, "tag", fail_on_techno)
+    result = run("tag", techno, strings)
+    assert result.exit_code == 1
+    assert result.stdout.startswith(str(strings))
+    assert result.stderr.splitlines() == [
+        "1 of 2 could not be used:",
+        f"  {techno}: unexpected ZeroDivisionError: first line (--traceback shows where)",
+    ]
+    assert isinstance(run("tag", techno, strings, "--traceback").exception, ZeroDivisionError)
+
+
+# The installed script
+
+
+def test_a_real_run_prints_its_result_and_nothing_else(tagger):
+    result = script("tag", TECHNO)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"{tagger.tag(TECHNO)}\n"
+
+
+def test_a_real_run_over_good_and_bad_prints_only_its_own_lines(techno, cut_mp3, text_file):
+    result = script("tag", techno, cut_mp3, text_file, "-k", 1, "-f", "jsonl")
+    assert result.returncode == 1
+    assert list(json.loads(result.stdout)["tags"]) == ["techno"]
+    head, *lines = result.stderr.splitlines()
+    assert head == "2 of 3 could not be used:"
+    assert [line.split(": ")[0] for line in lines] == [f"  {cut_mp3}", f"  {text_file}"]
+
+
+@on_posix
+def test_a_reader_that_has_left_is_no_reason_for_a_traceback(techno):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        result = subprocess.run(
+            [SCRIPT, "tag", techno],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+def test_the_script_says_what_is_wrong_in_one_line(tmp_path):
+    result = script("tag", tmp_path / "missing.wav")
+    assert result.returncode == 1
+    assert (
+        result.stderr == f"Error: {tmp_path / 'missing.wav'}: there is no such file or directory\n"
+    )
+    assert result.stdout == ""
+
+
+def test_the_script_shows_a_traceback_if_asked(techno):
+    result = script("tag", techno, "-k", "0", "--traceback")
+    assert result.returncode != 0
+    assert result.stderr.startswith("Traceback (most recent call last)")
+    assert result.stderr.splitlines()[-1].endswith("top_k must be at least 1; received 0")
+
+
+def test_the_script_knows_its_version():
+    assert script("--version").stdout == f"musicnn-zoo {musicnn_zoo.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["info", "MTT_musicnn"], ["tag", "--help"]])
+def test_an_encoding_without_arrows_stops_no_table(arguments):
+    windows = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    result = script(*arguments, env=windows, encoding="cp1252")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(result.stdout.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["tag", "--help"],
+        ["embed", "-h"],
+        ["models"],
+        ["info", "MTT_musicnn"],
+        ["tag", "a.wav", "-k", "0"],
+        ["tag", "a.wav", "-m", "MTT_musicn"],
+        ["tag", "missing.wav"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_model_loads_no_tensorflow(arguments):
+    loaded = modules_after(*arguments)
+    assert "musicnn_zoo.cli" in loaded
+    assert not loaded & {"tensorflow", "keras", "kapre", "librosa", "av"}

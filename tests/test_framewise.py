@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from conftest import CLIPS
+
+from musicnn_zoo import ArgumentError, Tagger, build_model
+from musicnn_zoo.framewise import framewise_model
+
+CLIP = CLIPS / "techno_loop.ogg"
+
+
+@pytest.fixture(scope="module", params=["autopool", "attention"])
+def tagger(request: pytest.FixtureRequest) -> Tagger:
+    return Tagger(build_model("musicnn", backend=request.param, tags=["a", "b", "c"]))
+
+
+def test_one_row_a_frame(tagger: Tagger) -> None:
+    frames, taggram = tagger.frames(CLIP), tagger.taggram(CLIP)
+    assert frames.scores.shape == (187 * len(taggram), 3)
+    assert frames.hop_s == pytest.approx(256 / 16000)
+    np.testing.assert_allclose(frames.times[::187], taggram.times)
+
+
+def test_autopool_pools_its_frame_scores() -> None:
+    tagger = Tagger(build_model("musicnn", backend="autopool", tags=["a", "b", "c"]))
+    alpha = np.array([0.0, 3.0, -2.0])
+    tagger.model.get_layer("tags").alpha.assign(alpha)
+    frames = tagger.frames(CLIP).scores.reshape(-1, 187, 3).astype(np.float64)
+    weights = np.exp(alpha * frames)
+    pooled = (frames * weights).sum(axis=1) / weights.sum(axis=1)
+    np.testing.assert_allclose(tagger.taggram(CLIP).scores, pooled, atol=1e-5)
+
+
+def test_attention_scores_a_frame_as_it_would_a_clip_of_equal_frames() -> None:
+    """If all frames are one vector, their weighted mean is that vector."""
+    model = build_model("musicnn", backend="attention", tags=["a", "b", "c"])
+    silence = np.zeros((1, 48128), np.float32)
+    for name in ("cnn1", "midend_conv2_bn", "midend_conv3_bn", "timbral", "temporal"):
+        assert model.get_layer(name) is not None
+    frames = framewise_model(model).predict_on_batch(silence)[0]
+    clip = model.predict_on_batch(silence)[0]
+    np.testing.assert_allclose(frames[93], clip, atol=5e-2)
+    attended = model.get_layer("attention_pool")
+    assert frames.shape == (187, 3)
+    assert attended is not None
+
+
+def test_events_come_from_frames_where_there_are_any(tagger: Tagger) -> None:
+    frames = tagger.frames(CLIP)
+    threshold = float(np.quantile(frames.scores, 0.9))
+    events = tagger.events(CLIP, threshold=threshold)
+    assert events == frames.events(threshold=threshold)
+    assert {event.tag for event in events} <= {"a", "b", "c"}
+
+
+def test_events_of_other_models_come_from_the_taggram() -> None:
+    tagger = Tagger("MTT_musicnn", device="cpu")
+    events = tagger.events(CLIP, threshold=0.6)
+    assert events == tagger.taggram(CLIP).events(threshold=0.6)
+    assert "techno" in {event.tag for event in events}
+
+
+def test_other_backends_say_that_they_have_none() -> None:
+    model = build_model("vgg", tags=2)
+    with pytest.raises(ArgumentError, match="'mlp'.*autopool and attention have"):
+        framewise_model(model)
