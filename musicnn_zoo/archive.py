@@ -47,14 +47,17 @@ class EmbeddingArchive:
         times = [one.times[: len(part)] for one, part in zip(self._embeddings, rows, strict=True)]
         first = self._embeddings[0]
         unfinished = self._path.with_name(f".{self._path.name}.part")
-        with unfinished.open("wb") as file:
-            np.savez(
-                file,
-                embeddings=np.concatenate(rows),
-                sources=np.array(sources),
-                times=np.concatenate(times),
-                model=np.array(first.model),
-                layer=np.array(first.layer),
-                pooling=np.array(first.pooling or "none"),
-            )
-        unfinished.replace(self._path)
+        try:
+            with unfinished.open("wb") as file:
+                np.savez(
+                    file,
+                    embeddings=np.concatenate(rows),
+                    sources=np.array(sources),
+                    times=np.concatenate(times),
+                    model=np.array(first.model),
+                    layer=np.array(first.layer),
+                    pooling=np.array(first.pooling or "none"),
+                )
+            unfinished.replace(self._path)
+        finally:
+            unfinished.unlink(missing_ok=True)

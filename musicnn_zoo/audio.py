@@ -34,6 +34,13 @@ AUDIO_SUFFIXES = frozenset(
 
 _TRUNCATED_S = 1.0
 _TRUNCATED_PART = 0.02
+_GUESSED_LENGTH_TOLERANCE_S = 0.2
+
+# Only what is one recording: no playlists, which would open other files.
+_FFMPEG_FORMATS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
+    "ogg,tta,w64,wav,webm,wv"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +88,19 @@ def load_audio(
     Raises
     ------
     AudioError
-        If there is no such file, if it cannot be decoded, is cut off, holds no samples, or
-        holds NaN or infinite samples.
+        If there is no such file, if it cannot be decoded, states a length and is cut off, holds
+        no samples, or holds NaN or infinite samples. (An Ogg, a WAV and an MP3 without a Xing
+        header do not state theirs in a way that shows: what is left of them is read.)
     ArgumentError
         If ``sample_rate`` does not go with ``audio``.
     """
     if isinstance(audio, np.ndarray):
         if sample_rate is None:
             raise ArgumentError("an array needs its sample rate: sample_rate=44100, for instance")
-        if sample_rate <= 0:
-            raise ArgumentError(f"sample_rate must be positive; received {sample_rate}")
+        if not (np.isfinite(sample_rate) and sample_rate >= 1 and sample_rate == int(sample_rate)):
+            raise ArgumentError(
+                f"sample_rate must be a positive whole number of Hz; received {sample_rate}"
+            )
         label, source = "array", None
         mono, rate = _downmix_array(audio), int(sample_rate)
     else:
@@ -100,7 +110,10 @@ def load_audio(
                 f"(received sample_rate={sample_rate} with {_name(audio)})"
             )
         label = source = _name(audio)
-        mono, rate = _decode(audio, label)
+        try:
+            mono, rate = _decode(audio, label)
+        except OSError as error:
+            raise AudioError(f"{label}: cannot be read ({error.strerror or error})") from error
     if mono.size == 0:
         raise AudioError(f"{label}: holds no samples")
     if not np.isfinite(mono).all():
@@ -158,42 +171,64 @@ def _downmix_array(array: NDArray[Any]) -> NDArray[np.float32]:
                 f"array: must be (channels, samples); received shape {array.shape}, "
                 "which looks transposed: pass array.T"
             )
-        array = array.mean(axis=0) if channels else array.reshape(-1)
-    return np.ascontiguousarray(array, dtype=np.float32)
+        with np.errstate(all="ignore"):
+            array = array.mean(axis=0) if channels else array.reshape(-1)
+    with np.errstate(all="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _decode(
     audio: str | os.PathLike[str] | BinaryIO, label: str
 ) -> tuple[NDArray[np.float32], int]:
+    if isinstance(audio, str | os.PathLike):
+        path = Path(audio)
+        _check_file(path)
+        if path.is_file() and _is_utf8(path):
+            return _decode_opened(str(path), label)
+        with path.open("rb") as file:
+            return _decode_opened(_seekable(file), label)
+    if isinstance(audio, io.TextIOBase):
+        raise AudioError(f"{label}: is open as text; open it in binary mode ('rb')")
+    if callable(getattr(audio, "read", None)):
+        return _decode_opened(_seekable(audio), label)
+    raise AudioError(
+        f"audio must be a path, a binary file object or a NumPy array; "
+        f"received {type(audio).__name__}"
+    )
+
+
+def _decode_opened(opened: str | BinaryIO, label: str) -> tuple[NDArray[np.float32], int]:
     import soundfile
 
-    opened: str | BinaryIO
-    if isinstance(audio, str | os.PathLike):
-        opened = os.fspath(audio)
-        _check_file(Path(opened))
-    elif isinstance(audio, io.TextIOBase):
-        raise AudioError(f"{label}: is open as text; open it in binary mode ('rb')")
-    elif callable(getattr(audio, "read", None)):
-        opened = _seekable(audio)
-    else:
-        raise AudioError(
-            f"audio must be a path, a binary file object or a NumPy array; "
-            f"received {type(audio).__name__}"
-        )
     try:
         file = soundfile.SoundFile(opened)
     except (soundfile.LibsndfileError, TypeError):
-        if not isinstance(opened, str):
-            opened.seek(0)
         return _decode_by_ffmpeg(opened, label)
     with file:
         try:
             samples = file.read(dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise AudioError(f"{label}: damaged or cut off ({error.error_string})") from error
-        if file.format != "MP3" or _states_length(opened):
-            _refuse_truncated(label, len(samples), file.frames, file.samplerate)
-        return samples.mean(axis=1), file.samplerate
+        rate, stated, is_mp3 = file.samplerate, file.frames, file.format == "MP3"
+    mono = samples.mean(axis=1)
+    if not is_mp3 or _states_length(opened):
+        _refuse_truncated(label, len(mono), stated, rate)
+    elif len(mono) >= stated:
+        return _complete_mp3(opened, label, mono, rate)
+    return mono, rate
+
+
+def _complete_mp3(
+    opened: str | BinaryIO, label: str, mono: NDArray[np.float32], rate: int
+) -> tuple[NDArray[np.float32], int]:
+    """Decode anew by FFmpeg if there is more than libsndfile gave.
+
+    Of an MP3 that does not state its length libsndfile guesses one from the first bit rate,
+    and reads no further: a loud start and a quiet rest at variable bit rate lose their end.
+    """
+    whole, its_rate = _decode_by_ffmpeg(opened, label)
+    longer = len(whole) / its_rate - len(mono) / rate
+    return (whole, its_rate) if longer > _GUESSED_LENGTH_TOLERANCE_S else (mono, rate)
 
 
 def _check_file(path: Path) -> None:
@@ -202,12 +237,22 @@ def _check_file(path: Path) -> None:
             raise AudioError(f"{path}: is a directory, not an audio file")
         if not path.exists():
             raise AudioError(f"{path}: there is no such file")
-        if path.stat().st_size == 0:
-            raise AudioError(f"{path}: the file is empty")
-        with path.open("rb"):
-            pass
+        if path.is_file():
+            if path.stat().st_size == 0:
+                raise AudioError(f"{path}: the file is empty")
+            with path.open("rb"):
+                pass
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether the name is text: the decoders take no other names, but open files."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _seekable(file: BinaryIO) -> BinaryIO:
@@ -252,26 +297,33 @@ def _refuse_truncated(label: str, decoded: int, stated: int, rate: int) -> None:
 def _decode_by_ffmpeg(opened: str | BinaryIO, label: str) -> tuple[NDArray[np.float32], int]:
     import av
 
+    if isinstance(opened, str):
+        # Without the prefix FFmpeg takes what stands before a colon for a protocol.
+        opened = f"file:{opened}"
+    else:
+        opened.seek(0)
+    blocks: list[NDArray[np.float32]] = []
     try:
-        with av.open(opened, mode="r", metadata_errors="replace") as container:
+        with av.open(
+            opened,
+            mode="r",
+            metadata_errors="replace",
+            container_options={"format_whitelist": _FFMPEG_FORMATS},
+        ) as container:
             if not container.streams.audio:
                 raise AudioError(f"{label}: holds no audio stream")
             stream = container.streams.audio[0]
             rate = stream.rate
             to_float = av.AudioResampler(format="fltp")
-            blocks = [
-                block.to_ndarray().mean(axis=0)
-                for frame in container.decode(stream)
-                for block in to_float.resample(frame)
-            ]
+            for frame in container.decode(stream):
+                blocks += [block.to_ndarray().mean(axis=0) for block in to_float.resample(frame)]
             if stream.duration is not None and stream.time_base is not None:
                 stated = float(stream.duration * stream.time_base)
             else:
                 stated = (container.duration or 0) / av.time_base
     except av.error.FFmpegError as error:
-        raise AudioError(
-            f"{label}: not audio that libsndfile or FFmpeg can decode ({error.strerror})"
-        ) from error
+        what = "damaged or cut off" if blocks else "not audio that libsndfile or FFmpeg can decode"
+        raise AudioError(f"{label}: {what} ({error.strerror})") from error
     if not blocks:
         raise AudioError(f"{label}: holds no samples")
     mono = np.concatenate(blocks).astype(np.float32, copy=False)

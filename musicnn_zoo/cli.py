@@ -7,9 +7,11 @@ was wrong.
 from __future__ import annotations
 
 import functools
+import io
 import math
 import os
 import sys
+import traceback as tracebacks
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +22,8 @@ import click
 from musicnn_zoo import __version__
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.presets import DEFAULT_MODEL, get_preset, list_models, model_info
-from musicnn_zoo.results import check_ranking
-from musicnn_zoo.writers import FORMATS, Format, Writer, check_writable, printable
+from musicnn_zoo.results import check_ranking, printable
+from musicnn_zoo.writers import FORMATS, Format, Writer, check_writable
 
 if TYPE_CHECKING:
     from musicnn_zoo.tagger import Tagger
@@ -33,6 +35,8 @@ def main() -> None:
     """Entry point: run the command without the chatter of native libraries."""
     if "--traceback" not in sys.argv:
         _silence_native_libraries()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     cli()
 
 
@@ -189,8 +193,8 @@ def taggram(
 @_analysis_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE.npz",
               help="NumPy archive to write.")  # fmt: skip
-@click.option("--layer", metavar="LAYER",
-              help="Any layer of the model.  [default: its deepest endpoint]")  # fmt: skip
+@click.option("--layer", default="penultimate", show_default=True, metavar="LAYER",
+              help="Any layer of the model.")  # fmt: skip
 @click.option("--pooling", type=click.Choice(["mean", "max", "none"]), default="mean",
               show_default=True,
               help="How patches become one vector; none keeps one a patch.")  # fmt: skip
@@ -198,7 +202,7 @@ def taggram(
 def embed(
     files: tuple[Path, ...],
     output: Path,
-    layer: str | None,
+    layer: str,
     pooling: str,
     hop_s: float | None,
     patch_s: float | None,
@@ -277,7 +281,7 @@ class _Run:
         self._options = options
         self._failed: list[str] = []
         self._paths = list(self._expand(files))
-        self._total = len(self._paths)
+        self._total = len(self._paths) + len(self._failed)
 
     def __enter__(self) -> _Run:
         return self
@@ -290,7 +294,7 @@ class _Run:
         if kind is not None:
             self._report()
             return
-        if len(self._failed) == 1 and self._total <= 1:
+        if self._total == 1:
             raise _Failure(self._failed[0], 1)
         self._report()
         raise click.exceptions.Exit(1)
@@ -304,7 +308,7 @@ class _Run:
         from musicnn_zoo.tagger import Tagger
 
         tagger = Tagger(self._model, **self._options)
-        hidden = True if self._total == 1 else None
+        hidden = True if len(self._paths) == 1 else None
         for path in tqdm(self._paths, unit="file", file=sys.stderr, disable=hidden, leave=False):
             yield tagger, path
 
@@ -314,35 +318,38 @@ class _Run:
         try:
             yield
         except AudioError as error:
-            self._failed.append(str(error))
+            self._fail(str(error))
         except (MusicnnZooError, OSError):
             raise
         except Exception as error:
-            if _wants_traceback():
-                raise
-            self._failed.append(f"{path}: {_unexpected(error)}")
+            self._fail(f"{path}: {_unexpected(error)}")
+
+    def _fail(self, message: str) -> None:
+        self._failed.append(message)
+        context = click.get_current_context(silent=True)
+        if context is not None and context.params.get("traceback"):
+            tracebacks.print_exc()
 
     def _expand(self, files: tuple[Path, ...]) -> Iterator[Path]:
         from musicnn_zoo.audio import find_audio
 
         for path in files:
-            if path.is_dir():
+            try:
+                exists, is_folder = path.exists(), path.is_dir()
+            except OSError as error:
+                self._failed.append(f"{path}: cannot be read ({error.strerror})")
+                continue
+            if is_folder:
                 found = list(find_audio(path))
                 if not found:
                     self._failed.append(f"{path}: the directory holds no audio files")
                 yield from found
-            elif not path.exists():
+            elif not exists:
                 self._failed.append(f"{path}: there is no such file or directory")
             else:
                 yield path
 
     def _report(self) -> None:
-        total = max(self._total, len(self._failed))
-        click.echo(f"{len(self._failed)} of {total} could not be used:", err=True)
+        click.echo(f"{len(self._failed)} of {self._total} could not be used:", err=True)
         for message in self._failed:
             click.echo(f"  {printable(message)}", err=True)
-
-
-def _wants_traceback() -> bool:
-    context = click.get_current_context(silent=True)
-    return bool(context and context.params.get("traceback"))

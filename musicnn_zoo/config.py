@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral
 from typing import Any, ClassVar, Literal
 
 from musicnn_zoo.blocks import Role, block_spec
@@ -193,8 +194,12 @@ INPUTS: dict[str, type[WaveformInput] | type[LogMelInput]] = {
 
 
 def _input_from_dict(values: Mapping[str, Any]) -> Input:
+    if not isinstance(values, Mapping):
+        raise ArgumentError(f"an input must be an object with a 'kind'; received {values!r}")
     options = {name: value for name, value in values.items() if name != "kind"}
     kind = values.get("kind")
+    if kind is None:
+        raise ArgumentError(f"an input needs a 'kind': one of {', '.join(INPUTS)}")
     if kind not in INPUTS:
         raise UnknownNameError("input", str(kind), INPUTS)
     _refuse_unknown(options, INPUTS[kind])
@@ -291,16 +296,18 @@ class ModelConfig:
         ArgumentError
             If a key or a block is unknown, or one that is needed is missing.
         """
+        if not isinstance(values, Mapping):
+            raise ArgumentError(f"a model configuration must be an object; received {values!r}")
         _refuse_unknown(values, cls)
         given = dict(values)
-        try:
+        if "input" in given:
             given["input"] = _input_from_dict(given["input"])
-            given["frontend"] = Block.from_dict(given["frontend"])
-            given["backend"] = Block.from_dict(given["backend"])
-        except KeyError as error:
-            raise ArgumentError(f"the model configuration lacks {error.args[0]!r}") from error
-        if given.get("midend") is not None:
-            given["midend"] = Block.from_dict(given["midend"])
+        for part in ("frontend", "midend", "backend"):
+            if given.get(part) is not None:
+                given[part] = Block.from_dict(given[part])
+        missing = [name for name in ("input", "frontend", "backend") if name not in given]
+        if missing:
+            raise ArgumentError(f"the model configuration lacks {missing[0]!r}")
         return cls(**given)
 
     def to_json(self) -> str:
@@ -310,13 +317,16 @@ class ModelConfig:
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
         """Inverse of :meth:`to_json`."""
-        return cls.from_dict(json.loads(text))
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ArgumentError(f"the model configuration is not JSON: {error}") from error
+        return cls.from_dict(values)
 
 
 _REMEDY = {
     "waveform": "give it input=WaveformInput()",
     "map": "choose a front-end that keeps the bands, or for spectrograms input=LogMelInput()",
-    "sequence": "choose a front-end that gives frames",
 }
 
 
@@ -332,6 +342,8 @@ def _freeze(value: Any) -> Option:
         return tuple(_freeze(item) for item in value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
+    if isinstance(value, Integral):
+        return int(value)
     raise ArgumentError(
         f"a block option must be a string, number, boolean, None or a list of those; "
         f"received {value!r} of type {type(value).__name__}"

@@ -28,8 +28,9 @@ class TaggingModel(keras.Model):
 
     Input ``waveform`` is ``(batch, samples)``, float, at ``zoo_config.input.sample_rate``;
     output is ``(batch, len(tags))``. A log-mel model of ``f`` frames takes
-    ``(f - 1) * hop + n_fft`` samples: 48,128 for the 187 frames of musicnn and vgg. There
-    is no padding inside the graph; :class:`musicnn_zoo.Tagger` pads whole signals.
+    ``(f - 1) * hop + n_fft`` samples: 48,128 for the 187 frames of musicnn and vgg. Unless
+    its input says otherwise there is no padding inside the graph; :class:`musicnn_zoo.Tagger`
+    pads whole signals.
 
     Nothing else distinguishes it from ``keras.Model(inputs, outputs)``; it is made by
     :func:`build_model`, and revived by ``keras.saving.load_model`` once
@@ -216,18 +217,28 @@ def _apply(chosen: Block, role: Role, x: Any, **context: Any) -> Any:
     for option in options:
         if option not in known:
             raise UnknownNameError(f"option of {role} {chosen.kind!r}", option, known)
-    if block_spec(chosen.kind, role).takes == "sequence" and len(x.shape) == 4:
-        merged = x.shape[2] * x.shape[3]
-        x = layers.Reshape((-1, merged), name=f"{role}_bands_as_channels")(x)
+    given = tuple(x.shape)
     try:
-        return function(x, **options, **context)
+        if block_spec(chosen.kind, role).takes == "sequence" and len(x.shape) == 4:
+            merged = x.shape[2] * x.shape[3]
+            x = layers.Reshape((-1, merged), name=f"{role}_bands_as_channels")(x)
+        y = function(x, **options, **context)
     except (ValueError, TypeError) as error:
         if isinstance(error, ArgumentError):
             raise
-        raise ArgumentError(
-            f"{role} {chosen.kind!r} cannot be put on features of shape {tuple(x.shape)} with "
-            f"{options or 'its default options'}: {str(error).strip().splitlines()[0]}"
-        ) from error
+        why = str(error).strip().splitlines()[0]
+        raise ArgumentError(_misfit(role, chosen, given) + why) from error
+    if 0 in y.shape:
+        raise ArgumentError(_misfit(role, chosen, given) + f"it would give {tuple(y.shape)}")
+    return y
+
+
+def _misfit(role: Role, chosen: Block, shape: tuple[int | None, ...]) -> str:
+    options = dict(chosen.options) or "its default options"
+    return (
+        f"{role} {chosen.kind!r} cannot be put on features of shape {shape} with {options} "
+        "(a longer patch or more bands may help): "
+    )
 
 
 def _as_block(value: BlockLike) -> Block:

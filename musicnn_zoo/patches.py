@@ -134,8 +134,9 @@ def patch_grid(
             raise ArgumentError(f"{name} must be a positive number of seconds; received {seconds}")
         if in_samples:
             return round(seconds * rate)
-        # A nanosecond's grace: 0.976 s came from 61 frames, and must give 61 back.
-        return int((seconds * rate - geometry.padding + 1e-9 * rate) // geometry.frame_hop)
+        # A nanosecond's grace for seconds made of whole frames, which floats may miss by a hair.
+        samples = seconds * rate - geometry.padding + 1e-9 * rate
+        return int(samples // geometry.frame_hop)
 
     patch = config.patch
     if patch_s is not None:
@@ -211,7 +212,8 @@ def cut(signal: NDArray[np.float32], grid: PatchGrid, *, tail: Tail = "drop") ->
     count = grid.count(len(signal))
     uncovered = grid.uncovered(len(signal))
     repeated = count == 0
-    if repeated or (tail == "pad" and uncovered):
+    starts_inside = count * grid.hop_samples < len(signal)
+    if repeated or (tail == "pad" and uncovered and starts_inside):
         signal = _repeat_tail(signal, grid, from_patch=count)
         count, uncovered = count + 1, 0
     padded = np.pad(signal, grid.padding)

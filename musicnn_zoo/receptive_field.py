@@ -19,10 +19,11 @@ def receptive_field(config: ModelConfig) -> float:
     Follows the layers from the input: a window of ``k`` frames that are ``j`` samples apart
     adds ``(k - 1) j`` samples, a stride of ``s`` makes them ``s j`` apart; where branches meet,
     the largest counts. What spans the whole input, as squeeze-and-excitation does, makes it
-    infinite.
+    infinite; so does a fully convolutional back-end, which goes on until one frame is left.
     """
+    if config.backend.kind == "fully_convolutional":
+        return math.inf
     waveform, features = build_features(config)
-    # The features may be the input's own tensor in a model without layers of its own.
     model = keras.Model(waveform, features)
     fields: dict[str, tuple[float, float]] = {"waveform": (1, 1)}
     for layer in model.layers[1:]:

@@ -59,7 +59,7 @@ class Clip:
 
     def describe(self) -> str:
         """Return one line for people."""
-        line = f"{self.source or 'array'}, {self.duration_s:.1f} s"
+        line = f"{printable(self.source or 'array')}, {self.duration_s:.1f} s"
         return f"{line}, repeated to fill one patch" if self.repeated else line
 
 
@@ -346,6 +346,16 @@ def check_ranking(top_k: int | None, threshold: float | None) -> tuple[int | Non
     if not 0 <= threshold <= 1:
         raise ArgumentError(f"threshold must be between 0 and 1; received {threshold}")
     return top_k, threshold
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would take for a command, and bytes that are no characters."""
+    return "".join(
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in text
+    )
 
 
 def clock(seconds: float) -> str:

@@ -85,8 +85,8 @@ class Tagger:
         from musicnn_zoo.engine import KerasEngine, device_scope
         from musicnn_zoo.zoo import load_model
 
-        if isinstance(model, str):
-            with device_scope(device):
+        with device_scope(device):
+            if isinstance(model, str):
                 model = load_model(model)
         self.model = model
         self.batch_size = batch_size

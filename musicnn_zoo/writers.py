@@ -7,6 +7,7 @@ whatever was finished is there if the rest is not.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable
@@ -56,16 +57,17 @@ class Writer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._form == "json":
-            self._emit("[]\n" if self._count == 0 else "\n]\n")
+        if self._form == "json" and self._count:
+            self._emit("\n]\n")
+        elif self._form == "json" and error is None:
+            self._emit("[]\n")
         if self._file is not None and self._output is not None:
             self._file.close()
 
     def write(self, result: Tags | Taggram) -> None:
         """Write one result."""
         if self._form == "text":
-            text = f"{result}\n" if self._count == 0 else f"\n{result}\n"
-            self._emit("".join(map(_printable, text)))
+            self._emit(f"{result}\n" if self._count == 0 else f"\n{result}\n")
         elif self._form == "json":
             self._emit(("[\n" if self._count == 0 else ",\n") + json.dumps(result.to_dict()))
         elif self._form == "jsonl":
@@ -89,16 +91,21 @@ class Writer:
                 (source, f"{time:.3f}", *(f"{score:.6f}" for score in row))
                 for time, row in zip(result.times, result.scores, strict=True)
             ]
-        table = csv.writer(self._open(), lineterminator="\n")
         if self._count == 0:
-            table.writerow(head)
-        table.writerows(rows)
+            rows.insert(0, head)
+        for row in rows:
+            # The csv module quotes a carriage return only if its line terminator has one.
+            line = io.StringIO()
+            csv.writer(line, lineterminator="\r\n").writerow(row)
+            self._open().write(line.getvalue().removesuffix("\r\n") + "\n")
         self._open().flush()
 
     def _open(self) -> TextIO:
         if self._file is None:
             if self._output is None:
                 self._file = sys.stdout
+                if isinstance(self._file, io.TextIOWrapper):
+                    self._file.reconfigure(errors="backslashreplace")
             else:
                 self._file = self._output.open(
                     "w", encoding="utf-8", errors="surrogateescape", newline=""
@@ -117,27 +124,18 @@ def check_writable(output: Path) -> None:
         raise ArgumentError(f"output {str(output)!r} is a directory; name a file")
     if not output.parent.is_dir():
         raise ArgumentError(f"output {str(output)!r}: there is no folder {str(output.parent)!r}")
-    existed = output.exists()
+    if output.is_symlink() and not output.exists():
+        return
+    created = not output.exists()
     try:
         with output.open("ab"):
             pass
+        if created:
+            output.unlink()
     except OSError as error:
         raise ArgumentError(
             f"output {str(output)!r} cannot be written ({error.strerror})"
         ) from error
-    if not existed:
-        output.unlink()
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal would take for a command, and bytes that are no characters."""
-    return "".join(map(_printable, text.replace("\n", "\\n")))
-
-
-def _printable(character: str) -> str:
-    if character == "\n" or character.isprintable():
-        return character
-    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
 def _safe_cell(path: str) -> str:

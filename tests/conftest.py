@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 CLIPS = ROOT / "examples" / "audio"
@@ -10,5 +10,5 @@ SHARED = ROOT.parent / "shared"
 """Reference outputs that may not be committed; tests that need them are skipped without."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes more than about 20 seconds")
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")

@@ -185,8 +185,15 @@ def test_pools_that_leave_more_than_one_position_are_refused() -> None:
 
 
 def test_a_patch_that_is_too_short_for_the_pools_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="cannot be put on features of shape"):
+    with pytest.raises(ArgumentError, match=r"must leave 1 × 1 .* leave 0 × 1"):
         build_model("fcn4", patch=100)
+    with pytest.raises(ArgumentError, match="a longer patch or more bands may help"):
+        build_model("dieleman_mel", patch=20)
+
+
+def test_bands_that_are_too_few_for_the_pools_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="cannot be put on features of shape"):
+        build_model(frontend="short_chunk", input=LogMelInput(n_mels=96))
 
 
 @pytest.mark.parametrize(

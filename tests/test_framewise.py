@@ -61,5 +61,5 @@ def test_events_of_other_models_come_from_the_taggram() -> None:
 
 def test_other_backends_say_that_they_have_none() -> None:
     model = build_model("vgg", tags=2)
-    with pytest.raises(ArgumentError, match="'mlp'.*autopool and attention have"):
+    with pytest.raises(ArgumentError, match=r"'mlp'.*autopool and attention have"):
         framewise_model(model)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import Clip, Taggram, Tags, TagScore
-from musicnn_zoo.writers import FORMATS, Writer, check_writable, printable
+from musicnn_zoo.results import Clip, Taggram, Tags, TagScore, printable
+from musicnn_zoo.writers import FORMATS, Writer, check_writable
 
 LATIN1 = os.fsdecode(b"caf\xe9.mp3")
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="not a file name on Windows")

@@ -2,8 +2,9 @@
 
 References
 ----------
-Vogl, Widmer, Knees. "Towards multi-instrument drum transcription." 2018 (drum transcription by
-convolutional recurrent networks, three bidirectional GRU layers). Choi, Fazekas, Sandler, Cho.
+Vogl, Dorfer, Widmer, Knees. "Drum transcription via joint beat and drum modeling using
+convolutional recurrent neural networks." ISMIR 2017 (2018 in the tutorial; three bidirectional
+GRU layers). Choi, Fazekas, Sandler, Cho.
 "Convolutional recurrent neural networks for music classification." ICASSP 2017. Pons, Serra.
 musicnn-training, 2019 (two LSTM layers of 512).
 """
@@ -37,7 +38,7 @@ def recurrent(
     """Run recurrent layers over time and take the last state.
 
     The defaults are musicnn-training's. ``cell="gru", cell_units=32, units=None`` is Won et al.'s
-    CRNN, ``cell="gru", depth=3, bidirectional=True`` the shape of Vogl et al. 2018.
+    CRNN, ``cell="gru", depth=3, bidirectional=True`` the shape of Vogl et al.
 
     Parameters
     ----------

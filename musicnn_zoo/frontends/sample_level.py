@@ -39,7 +39,8 @@ def sample_level(
 
     The mⁿ network of Lee et al. 2017: a strided convolution of ``m = width`` samples, then
     ``n = len(filters) - 1`` modules of convolution and max-pooling by m. With the defaults, 3⁹,
-    one output frame comes from 3¹⁰ = 59,049 samples.
+    one output frame comes from 3¹⁰ = 59,049 samples, counting strides and pools as the paper
+    does; the edges of the padded convolutions reach about as far again.
 
     Kim et al. 2018 change the modules. ``se``: squeeze-and-excitation, the mean over time
     through two dense layers scales the channels. ``res``: two convolutions beside a shortcut.
