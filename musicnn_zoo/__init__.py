@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from musicnn_zoo.audio import load_audio
+    from musicnn_zoo.config import Block, LogMelInput, ModelConfig, WaveformInput, block
     from musicnn_zoo.errors import (
         ArgumentError,
         AudioError,
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel, build_model
     from musicnn_zoo.presets import ModelInfo, list_models, model_info
     from musicnn_zoo.results import Clip, Embedding, Features, Taggram, Tags, TagScore
-    from musicnn_zoo.tagger import Tagger, embed, features, tag, taggram
+    from musicnn_zoo.sound_events import Event
+    from musicnn_zoo.tagger import Tagger, embed, events, features, tag, taggram
     from musicnn_zoo.zoo import load_model
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "audio": ("load_audio",),
+    "config": ("Block", "LogMelInput", "ModelConfig", "WaveformInput", "block"),
     "errors": (
         "ArgumentError",
         "AudioError",
@@ -40,10 +43,11 @@ _HOMES = {
         "UnknownNameError",
         "WeightsError",
     ),
+    "sound_events": ("Event",),
     "models": ("TaggingModel", "build_model"),
     "presets": ("ModelInfo", "list_models", "model_info"),
     "results": ("Clip", "Embedding", "Features", "TagScore", "Taggram", "Tags"),
-    "tagger": ("Tagger", "embed", "features", "tag", "taggram"),
+    "tagger": ("Tagger", "embed", "events", "features", "tag", "taggram"),
     "zoo": ("load_model",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -51,10 +55,14 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "ArgumentError",
     "AudioError",
+    "Block",
     "Clip",
     "DeviceError",
     "Embedding",
+    "Event",
     "Features",
+    "LogMelInput",
+    "ModelConfig",
     "ModelInfo",
     "MusicnnZooError",
     "TagScore",
@@ -63,10 +71,13 @@ __all__ = [
     "Taggram",
     "Tags",
     "UnknownNameError",
+    "WaveformInput",
     "WeightsError",
     "__version__",
+    "block",
     "build_model",
     "embed",
+    "events",
     "features",
     "list_models",
     "load_audio",

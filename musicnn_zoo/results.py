@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.events import DEFAULT_THRESHOLD, Event, find_events
+from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, Event, find_events
 
 if TYPE_CHECKING:
     import pandas
@@ -180,7 +180,7 @@ class Taggram:
         release: float | None = None,
         min_length_s: float = 0.0,
     ) -> tuple[Event, ...]:
-        """Find when tags begin and end; see :func:`musicnn_zoo.events.find_events`.
+        """Find when tags begin and end; see :func:`musicnn_zoo.sound_events.find_events`.
 
         A row stands for the time from its start to the start of the next, the last for a whole
         patch.

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from musicnn_zoo.audio import AudioSource, load_audio
 from musicnn_zoo.blocks import block_spec
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.events import DEFAULT_THRESHOLD, Event
 from musicnn_zoo.patches import Patches, Tail, cut, patch_grid
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.results import Clip, Embedding, Features, Taggram, Tags, check_ranking
+from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, Event
 
 if TYPE_CHECKING:
     from musicnn_zoo.engine import KerasEngine

@@ -33,7 +33,7 @@ PUBLISHED_TOTAL = {"musicnn": 792_079, "musicnn_big": 7_993_819, "vgg": 607_030}
 
 _HEAVIEST = (
     "fcn4", "fcn5", "samplecnn", "samplecnn_se", "musicnn", "musicnn_big", "musicnn_autopool",
-    "musicnn_attention", "musicnn_rnn",
+    "musicnn_attention", "musicnn_rnn", "vgg",
 )  # fmt: skip
 _HEAVY = (
     "atscale_waveform", "atscale_spectrogram", "fcn", "crnn", "short_chunk", "short_chunk_res",
@@ -103,7 +103,7 @@ def test_receptive_field_is_stated(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["musicnn", "dieleman_mel", "atscale_waveform"])
+@pytest.mark.parametrize("name", ["musicnn", "lee2009_vertical", "zhu_multiscale"])
 def test_receptive_field_is_what_changes_a_frame(name: str) -> None:
     from musicnn_zoo.models import build_features
 
@@ -112,19 +112,22 @@ def test_receptive_field_is_what_changes_a_frame(name: str) -> None:
     rate = config.input.sample_rate
     reach = round(receptive_field(config) * rate)
     random = np.random.default_rng(0)
-    signal = random.normal(0, 0.1, (1, 6 * rate)).astype(np.float32)
+    signal = random.normal(0, 0.1, (1, 4 * rate)).astype(np.float32)
     reference = features.predict(signal, verbose=0)
     frame = reference.shape[1] // 2
     changed = [
         at
-        for at in range(0, signal.shape[1] - 100, 400)
+        for at in range(0, signal.shape[1], STEP)
         if not np.array_equal(
-            features.predict_on_batch(_silenced(signal, at, at + 400))[0, frame],
+            features.predict_on_batch(_silenced(signal, at, at + STEP))[0, frame],
             reference[0, frame],
         )
     ]
-    extent = max(changed) + 400 - min(changed)
-    assert reach - 800 - 0.35 * reach < extent <= reach + 800
+    extent = max(changed) + STEP - min(changed)
+    assert 0.6 * reach < extent <= reach + 2 * STEP
+
+
+STEP = 1600
 
 
 def _silenced(signal: np.ndarray, start: int, end: int) -> np.ndarray:

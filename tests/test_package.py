@@ -36,6 +36,14 @@ def test_public_names_exist_and_are_documented(name: str) -> None:
     assert name == "__version__" or value.__doc__
 
 
+def test_no_function_is_hidden_by_a_module_of_its_name() -> None:
+    run(
+        "import musicnn_zoo.cli, musicnn_zoo.tagger, musicnn_zoo.zoo\n"
+        "for name in musicnn_zoo.__all__:\n"
+        "    assert type(getattr(musicnn_zoo, name)) is not type(musicnn_zoo), name"
+    )
+
+
 def test_unknown_attribute() -> None:
     with pytest.raises(AttributeError, match="no attribute 'tagg'"):
         _ = musicnn_zoo.tagg

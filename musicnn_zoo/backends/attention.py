@@ -16,6 +16,7 @@ from keras import layers, ops
 
 from musicnn_zoo.backends.head import head
 from musicnn_zoo.backends.positions import sinusoidal_positions
+from musicnn_zoo.backends.weighting import softmax_over_time
 from musicnn_zoo.errors import ArgumentError
 
 Weights = Literal["frame", "channel"]
@@ -82,14 +83,11 @@ class TemporalAttention(layers.Layer):
 
     def _attention(self, x: Any, mask: Any) -> Any:
         if mask is not None:
-            mask = ops.expand_dims(mask, -1)
-            x = ops.where(mask, x, 0)
+            x = ops.where(ops.expand_dims(mask, -1), x, 0)
         energy = ops.conv(x, self.kernel, padding="same", data_format="channels_last") + self.bias
         if self.kind == "frame":
             energy = ops.tanh(energy)
-        if mask is not None:
-            energy = ops.where(mask, energy, -1e9)
-        return ops.softmax(energy, axis=1)
+        return softmax_over_time(energy, mask)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         """Return None: no time is left."""

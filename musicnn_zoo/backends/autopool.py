@@ -14,6 +14,7 @@ import keras
 from keras import layers, ops
 
 from musicnn_zoo.backends.head import head
+from musicnn_zoo.backends.weighting import softmax_over_time
 from musicnn_zoo.errors import ArgumentError
 
 
@@ -38,10 +39,7 @@ class AutoPool(layers.Layer):
 
     def call(self, x: Any, mask: Any = None) -> Any:
         """Return (batch, classes)."""
-        scores = self.alpha * x
-        if mask is not None:
-            scores = ops.where(ops.expand_dims(mask, -1), scores, -1e9)
-        return ops.sum(x * ops.softmax(scores, axis=1), axis=1)
+        return ops.sum(x * softmax_over_time(self.alpha * x, mask), axis=1)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         """Return None: no time is left."""
