@@ -171,12 +171,12 @@ class Tagger:
         scores = self._frame_engine.run(patches.windows, ("output",), batch_size=self.batch_size)[
             "output"
         ]
-        patches_, frames, tags = scores.shape
-        frame_s = patches.grid.patch_s / frames
+        n_patches, n_frames, n_tags = scores.shape
+        frame_s = patches.grid.patch_s / n_frames
         return Taggram(
-            scores=scores.reshape(-1, tags),
+            scores=scores.reshape(-1, n_tags),
             tags=self.tags,
-            times=np.arange(patches_ * frames, dtype=np.float64) * frame_s,
+            times=np.arange(n_patches * n_frames, dtype=np.float64) * frame_s,
             patch_s=frame_s,
             hop_s=frame_s,
             model=self.model.name,
