@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from musicnn_zoo.api import embed, events, features, tag, taggram
     from musicnn_zoo.audio import load_audio
     from musicnn_zoo.config import Block, LogMelInput, ModelConfig, WaveformInput, block
     from musicnn_zoo.errors import (
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
     from musicnn_zoo.presets import ModelInfo, list_models, model_info
     from musicnn_zoo.results import Clip, Embedding, Features, Taggram, Tags, TagScore
     from musicnn_zoo.sound_events import Event
-    from musicnn_zoo.tagger import Tagger, embed, events, features, tag, taggram
+    from musicnn_zoo.tagger import Tagger
     from musicnn_zoo.zoo import load_model
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "api": ("embed", "events", "features", "tag", "taggram"),
     "audio": ("load_audio",),
     "config": ("Block", "LogMelInput", "ModelConfig", "WaveformInput", "block"),
     "errors": (
@@ -47,7 +49,7 @@ _HOMES = {
     "models": ("TaggingModel", "build_model"),
     "presets": ("ModelInfo", "list_models", "model_info"),
     "results": ("Clip", "Embedding", "Features", "TagScore", "Taggram", "Tags"),
-    "tagger": ("Tagger", "embed", "events", "features", "tag", "taggram"),
+    "tagger": ("Tagger",),
     "zoo": ("load_model",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -15,8 +15,8 @@ import keras
 from keras import layers, ops
 
 from musicnn_zoo.backends.head import head
+from musicnn_zoo.backends.over_time import OverTime, softmax_over_time
 from musicnn_zoo.backends.positions import sinusoidal_positions
-from musicnn_zoo.backends.weighting import softmax_over_time
 from musicnn_zoo.errors import ArgumentError
 
 Weights = Literal["frame", "channel"]
@@ -24,7 +24,7 @@ WEIGHTS: tuple[Weights, ...] = ("frame", "channel")
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class TemporalAttention(layers.Layer):
+class TemporalAttention(OverTime):
     """Weighted mean over time of (batch, frames, channels); masked frames do not count.
 
     Parameters
@@ -51,7 +51,6 @@ class TemporalAttention(layers.Layer):
             raise ArgumentError(
                 f"weights must be one of {', '.join(WEIGHTS)}; received {weights!r}"
             )
-        self.supports_masking = True
         self.kind: Weights = weights
         self.positions = positions
         self.context = context
@@ -88,14 +87,6 @@ class TemporalAttention(layers.Layer):
         if self.kind == "frame":
             energy = ops.tanh(energy)
         return softmax_over_time(energy, mask)
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
-        """Return None: no time is left."""
-        del inputs, mask
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return (batch, channels)."""
-        return (input_shape[0], input_shape[2])
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""

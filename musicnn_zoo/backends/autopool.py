@@ -14,12 +14,12 @@ import keras
 from keras import layers, ops
 
 from musicnn_zoo.backends.head import head
-from musicnn_zoo.backends.weighting import softmax_over_time
+from musicnn_zoo.backends.over_time import OverTime, softmax_over_time
 from musicnn_zoo.errors import ArgumentError
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class AutoPool(layers.Layer):
+class AutoPool(OverTime):
     """Softmax-weighted mean over time, with one trainable sharpness for each class.
 
     ``P_c = Σ_t p_tc exp(α_c p_tc) / Σ_k exp(α_c p_kc)``: the mean at α = 0, where training
@@ -27,10 +27,6 @@ class AutoPool(layers.Layer):
     negative α. Input (batch, frames, classes), output (batch, classes). Masked frames do not
     count.
     """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
         """Make ``alpha``, one for each class."""
@@ -40,14 +36,6 @@ class AutoPool(layers.Layer):
     def call(self, x: Any, mask: Any = None) -> Any:
         """Return (batch, classes)."""
         return ops.sum(x * softmax_over_time(self.alpha * x, mask), axis=1)
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
-        """Return None: no time is left."""
-        del inputs, mask
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return (batch, classes)."""
-        return (input_shape[0], input_shape[2])
 
 
 def autopool(

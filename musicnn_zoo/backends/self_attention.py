@@ -14,6 +14,7 @@ import keras
 from keras import layers, ops
 
 from musicnn_zoo.backends.head import head
+from musicnn_zoo.backends.over_time import OverTime
 from musicnn_zoo.backends.positions import sinusoidal_positions
 from musicnn_zoo.errors import ArgumentError
 
@@ -69,24 +70,12 @@ class AddPositions(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class FirstFrame(layers.Layer):
+class FirstFrame(OverTime):
     """Keep the first frame of (batch, frames, channels)."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.supports_masking = True
 
     def call(self, x: Any) -> Any:
         """Return (batch, channels)."""
         return x[:, 0]
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
-        """Return None: no time is left."""
-        del inputs, mask
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return (batch, channels)."""
-        return (input_shape[0], input_shape[2])
 
 
 def self_attention(

@@ -14,6 +14,7 @@ import keras
 from keras import layers, ops
 
 from musicnn_zoo.backends.head import head
+from musicnn_zoo.backends.over_time import OverTime
 from musicnn_zoo.errors import ArgumentError
 
 Mode = Literal["both", "max", "mean"]
@@ -21,12 +22,8 @@ MODES: tuple[Mode, ...] = ("both", "max", "mean")
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class TemporalMaximum(layers.Layer):
+class TemporalMaximum(OverTime):
     """Maximum over time of (batch, frames, channels); masked frames do not count."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.supports_masking = True
 
     def call(self, x: Any, mask: Any = None) -> Any:
         """Return (batch, channels)."""
@@ -34,14 +31,6 @@ class TemporalMaximum(layers.Layer):
             lowest = ops.cast(float("-inf"), x.dtype)
             x = ops.where(ops.expand_dims(mask, -1), x, lowest)
         return ops.max(x, axis=1)
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
-        """Return None: no time is left."""
-        del inputs, mask
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return (batch, channels)."""
-        return (input_shape[0], input_shape[2])
 
 
 def temporal_pooling(
