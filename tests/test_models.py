@@ -122,5 +122,5 @@ def test_refuses_an_unknown_option_of_a_block() -> None:
     config = ModelConfig(
         MUSICNN.input, block("timbral_temporal", timbral_filter=3), MUSICNN.backend
     )
-    with pytest.raises(UnknownNameError, match="timbral_filters"):
+    with pytest.raises(UnknownNameError, match="did you mean timbral"):
         build_model(config)

@@ -134,7 +134,9 @@ def _pad_time(x: Any, width: int) -> Any:
         return x
     before = (width - 1) // 2
     after = width - 1 - before
-    return layers.ZeroPadding2D(((before, after), (0, 0)), name=f"frontend_padding_{width}")(x)
+    return layers.ZeroPadding2D(
+        ((before, after), (0, 0)), name=f"frontend_timbral_padding_{width}"
+    )(x)
 
 
 def _max_over_bands(x: Any, name: str) -> Any:
