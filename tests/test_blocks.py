@@ -103,7 +103,13 @@ def test_the_samples_below_cover_every_block() -> None:
     assert {one.kind for one in MIDENDS if one} == set(block_names("midend"))
 
 
-@pytest.mark.parametrize("backend", variable_backends)
+@pytest.mark.parametrize(
+    "backend",
+    [
+        name if name == "temporal_pooling" else pytest.param(name, marks=pytest.mark.slow)
+        for name in variable_backends
+    ],
+)
 @pytest.mark.parametrize("frontend", block_names("frontend"))
 def test_every_frontend_with_every_backend(frontend: str, backend: str, tmp_path: Path) -> None:
     check(small(frontend, backend), tmp_path)
