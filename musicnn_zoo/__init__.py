@@ -13,20 +13,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from musicnn_zoo.api import embed, events, features, tag, taggram
+    from musicnn_zoo.api import embed, embed_files, events, features, tag, tag_files, taggram
     from musicnn_zoo.audio import load_audio
     from musicnn_zoo.config import Block, LogMelInput, ModelConfig, WaveformInput, block
     from musicnn_zoo.errors import (
         ArgumentError,
         AudioError,
         DeviceError,
+        ExportError,
         MusicnnZooError,
+        OutputError,
         UnknownNameError,
         WeightsError,
     )
     from musicnn_zoo.models import TaggingModel, build_model
     from musicnn_zoo.presets import ModelInfo, list_models, model_info
-    from musicnn_zoo.results import Clip, Embedding, Features, Taggram, Tags, TagScore
+    from musicnn_zoo.results import Clip, Embedding, Features, FileResult, Taggram, Tags, TagScore
     from musicnn_zoo.sound_events import Event
     from musicnn_zoo.tagger import Tagger
     from musicnn_zoo.zoo import load_model
@@ -34,21 +36,23 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "api": ("embed", "events", "features", "tag", "taggram"),
+    "api": ("embed", "embed_files", "events", "features", "tag", "tag_files", "taggram"),
     "audio": ("load_audio",),
     "config": ("Block", "LogMelInput", "ModelConfig", "WaveformInput", "block"),
     "errors": (
         "ArgumentError",
         "AudioError",
         "DeviceError",
+        "ExportError",
         "MusicnnZooError",
+        "OutputError",
         "UnknownNameError",
         "WeightsError",
     ),
     "sound_events": ("Event",),
     "models": ("TaggingModel", "build_model"),
     "presets": ("ModelInfo", "list_models", "model_info"),
-    "results": ("Clip", "Embedding", "Features", "TagScore", "Taggram", "Tags"),
+    "results": ("Clip", "Embedding", "Features", "FileResult", "TagScore", "Taggram", "Tags"),
     "tagger": ("Tagger",),
     "zoo": ("load_model",),
 }
@@ -62,11 +66,14 @@ __all__ = [
     "DeviceError",
     "Embedding",
     "Event",
+    "ExportError",
     "Features",
+    "FileResult",
     "LogMelInput",
     "ModelConfig",
     "ModelInfo",
     "MusicnnZooError",
+    "OutputError",
     "TagScore",
     "Tagger",
     "TaggingModel",
@@ -79,6 +86,7 @@ __all__ = [
     "block",
     "build_model",
     "embed",
+    "embed_files",
     "events",
     "features",
     "list_models",
@@ -86,6 +94,7 @@ __all__ = [
     "load_model",
     "model_info",
     "tag",
+    "tag_files",
     "taggram",
 ]
 

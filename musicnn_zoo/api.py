@@ -1,19 +1,21 @@
-"""One call for one file: tag, taggram, events, embed, features."""
+"""One call for one file, and one for many."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from musicnn_zoo.audio import AudioSource
+from musicnn_zoo.engines.engine import EngineName
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.patches import Tail
 from musicnn_zoo.presets import DEFAULT_MODEL
-from musicnn_zoo.results import Embedding, Features, Taggram, Tags
+from musicnn_zoo.results import Embedding, Features, FileResult, Taggram, Tags
 from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, Event
-from musicnn_zoo.tagger import Pooling, Tagger
+from musicnn_zoo.tagger import Paths, Tagger
+from musicnn_zoo.tasks import Pooling
 
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
@@ -22,19 +24,19 @@ _loading = threading.Lock()
 
 
 @lru_cache(maxsize=4)
-def _cached_tagger(model: str, device: str | None) -> Tagger:
-    return Tagger(model, device=device)
+def _cached_tagger(model: str, engine: EngineName, device: str | None) -> Tagger:
+    return Tagger(model, engine=engine, device=device)
 
 
-def _tagger(model: str | TaggingModel | Tagger, device: str | None) -> Tagger:
+def _tagger(model: str | TaggingModel | Tagger, engine: EngineName, device: str | None) -> Tagger:
     if isinstance(model, str):
         with _loading:
-            return _cached_tagger(model, device)
+            return _cached_tagger(model, engine, device)
     if isinstance(model, Tagger):
-        if device is not None:
-            raise ArgumentError("device is chosen when a Tagger is made; received both")
+        if device is not None or engine != "auto":
+            raise ArgumentError("engine and device are chosen when a Tagger is made; received both")
         return model
-    return Tagger(model, device=device)
+    return Tagger(model, engine=engine, device=device)
 
 
 def tag(
@@ -47,6 +49,7 @@ def tag(
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    engine: EngineName = "auto",
     device: str | None = None,
 ) -> Tags:
     """Ranked tags of a clip with their scores.
@@ -67,7 +70,7 @@ def tag(
     threshold : float, optional
         Keep tags with a score of at least ``threshold``, between 0 and 1.
         With neither ``top_k`` nor ``threshold``, the best five tags are kept.
-    patch_s, hop_s, tail, device
+    patch_s, hop_s, tail, engine, device
         See :class:`Tagger`.
 
     Returns
@@ -96,7 +99,7 @@ def tag(
     >>> tags.names[:2]
     ('harpsichord', 'classical')
     """
-    return _tagger(model, device).tag(
+    return _tagger(model, engine, device).tag(
         audio, sample_rate=sample_rate, top_k=top_k, threshold=threshold,
         patch_s=patch_s, hop_s=hop_s, tail=tail,
     )  # fmt: skip
@@ -110,6 +113,7 @@ def taggram(
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    engine: EngineName = "auto",
     device: str | None = None,
 ) -> Taggram:
     """Scores of all tags over time, one row a patch.
@@ -124,7 +128,7 @@ def taggram(
     hop_s : float, optional
         Distance between the starts of two patches in seconds; by default one patch. 1 s
         becomes 61 frames, 0.976 s (see :mod:`musicnn_zoo.patches`).
-    tail, device
+    tail, engine, device
         See :class:`Tagger`.
 
     Returns
@@ -137,7 +141,7 @@ def taggram(
     AudioError, UnknownNameError, ArgumentError
         As in :func:`tag`.
     """
-    return _tagger(model, device).taggram(
+    return _tagger(model, engine, device).taggram(
         audio, sample_rate=sample_rate, patch_s=patch_s, hop_s=hop_s, tail=tail
     )
 
@@ -152,6 +156,7 @@ def events(
     min_length_s: float = 0.0,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    engine: EngineName = "auto",
     device: str | None = None,
 ) -> tuple[Event, ...]:
     """When each tag begins and ends: sound events from a model of whole clips.
@@ -170,7 +175,7 @@ def events(
         Score that it must keep; by default 0.8 × ``threshold``.
     min_length_s : float
         Shortest event in seconds.
-    hop_s, tail, device
+    hop_s, tail, engine, device
         See :class:`Tagger`.
 
     Returns
@@ -188,7 +193,7 @@ def events(
     McFee, Salamon, Bello. "Adaptive pooling operators for weakly labeled sound event
     detection." 2018.
     """
-    return _tagger(model, device).events(
+    return _tagger(model, engine, device).events(
         audio, sample_rate=sample_rate, threshold=threshold, release=release,
         min_length_s=min_length_s, hop_s=hop_s, tail=tail,
     )  # fmt: skip
@@ -204,6 +209,7 @@ def embed(
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    engine: EngineName = "auto",
     device: str | None = None,
 ) -> Embedding:
     """Activations of one layer as vectors, for transfer learning.
@@ -219,7 +225,7 @@ def embed(
         ``pooling`` is None).
     pooling : {"mean", "max"} or None
         One vector for the clip, or with None one for each patch.
-    patch_s, hop_s, tail, device
+    patch_s, hop_s, tail, engine, device
         See :class:`Tagger`.
 
     Returns
@@ -232,7 +238,7 @@ def embed(
     AudioError, UnknownNameError, ArgumentError
         As in :func:`tag`.
     """
-    return _tagger(model, device).embed(
+    return _tagger(model, engine, device).embed(
         audio, sample_rate=sample_rate, layer=layer, pooling=pooling,
         patch_s=patch_s, hop_s=hop_s, tail=tail,
     )  # fmt: skip
@@ -247,6 +253,7 @@ def features(
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    engine: EngineName = "auto",
     device: str | None = None,
 ) -> Features:
     """Activations of several layers, as they are.
@@ -259,7 +266,7 @@ def features(
         Any layers of the model; by default its endpoints: ``timbral, temporal, cnn1, cnn2,
         cnn3, mean_pool, max_pool, penultimate`` of musicnn, ``pool1`` … ``pool5,
         penultimate`` of vgg.
-    patch_s, hop_s, tail, device
+    patch_s, hop_s, tail, engine, device
         See :class:`Tagger`.
 
     Returns
@@ -272,6 +279,108 @@ def features(
     AudioError, UnknownNameError, ArgumentError
         As in :func:`tag`.
     """
-    return _tagger(model, device).features(
+    return _tagger(model, engine, device).features(
         audio, sample_rate=sample_rate, layers=layers, patch_s=patch_s, hop_s=hop_s, tail=tail
     )
+
+
+def tag_files(
+    paths: Paths,
+    *,
+    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    top_k: int | None = None,
+    threshold: float | None = None,
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    engine: EngineName = "auto",
+    device: str | None = None,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> Iterator[FileResult[Tags]]:
+    """Ranked tags of many files, as they are ready.
+
+    Files are read ahead in threads, and their patches share batches. Nothing but the results
+    that were not taken yet is kept, so that any number of files will do.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        May be a generator; for the files of a directory see
+        :func:`musicnn_zoo.audio.find_audio`.
+    model, top_k, threshold
+        As in :func:`tag`.
+    patch_s, hop_s, tail, engine, device
+        See :class:`Tagger`.
+    jobs : int, optional
+        Threads that read files; by default as many as there are cores.
+    progress : bool
+        Show a progress bar on standard error.
+
+    Yields
+    ------
+    FileResult
+        In the order of ``paths``: the file as ``source``, and either its :class:`Tags` as
+        ``value`` or what went wrong with it as ``error``.
+
+    Raises
+    ------
+    UnknownNameError, ArgumentError
+        As in :func:`tag`.
+
+    Examples
+    --------
+    >>> import musicnn_zoo
+    >>> from musicnn_zoo.audio import find_audio
+    >>> for result in musicnn_zoo.tag_files(find_audio("examples/audio")):
+    ...     print(result.source, result.value.names[0] if result.value else result.error)
+    examples/audio/bach_chorale_strings.ogg classical
+    examples/audio/bach_prelude_harpsichord.ogg harpsichord
+    examples/audio/techno_loop.ogg techno
+    """
+    return _tagger(model, engine, device).tag_files(
+        paths, top_k=top_k, threshold=threshold, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        jobs=jobs, progress=progress,
+    )  # fmt: skip
+
+
+def embed_files(
+    paths: Paths,
+    *,
+    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    layer: str = "penultimate",
+    pooling: Pooling = "mean",
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    engine: EngineName = "auto",
+    device: str | None = None,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> Iterator[FileResult[Embedding]]:
+    """Embeddings of many files, as they are ready.
+
+    Parameters
+    ----------
+    paths, jobs, progress
+        As in :func:`tag_files`.
+    model, layer, pooling
+        As in :func:`embed`.
+    patch_s, hop_s, tail, engine, device
+        See :class:`Tagger`.
+
+    Yields
+    ------
+    FileResult
+        In the order of ``paths``: the file as ``source``, and either its :class:`Embedding` as
+        ``value`` or what went wrong with it as ``error``.
+
+    Raises
+    ------
+    UnknownNameError, ArgumentError
+        As in :func:`embed`.
+    """
+    return _tagger(model, engine, device).embed_files(
+        paths, layer=layer, pooling=pooling, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        jobs=jobs, progress=progress,
+    )  # fmt: skip

@@ -13,22 +13,26 @@ import os
 import sys
 import traceback as tracebacks
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from musicnn_zoo import __version__
-from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
+from musicnn_zoo.engines.engine import ENGINES, PRECISIONS
+from musicnn_zoo.errors import ArgumentError, MusicnnZooError
 from musicnn_zoo.presets import DEFAULT_MODEL, get_preset, list_models, model_info
-from musicnn_zoo.results import check_ranking, printable
-from musicnn_zoo.writers import FORMATS, Format, Writer, check_writable
+from musicnn_zoo.results import FileResult, check_ranking, printable
+from musicnn_zoo.writers import FORMATS, LIBRARY_SUFFIXES, Format, Writer, check_writable
 
 if TYPE_CHECKING:
     from musicnn_zoo.tagger import Tagger
 
 Command = Callable[..., None]
+Results = Iterator[FileResult[Any]]
+Analyse = Callable[["Tagger", list[str]], Results]
+
+_REPORTED = 20
 
 
 def main() -> None:
@@ -104,10 +108,28 @@ def _analysis_options(command: Command) -> Command:
         click.option("--tail", type=click.Choice(["drop", "pad"]), default="drop",
                      show_default=True,
                      help="What to do with the end that does not fill a patch."),
+        click.option("--engine", type=click.Choice(ENGINES), default="auto",
+                     help="What computes.  [default: onnxruntime on a CPU, tensorflow on a GPU]"),
         click.option("--device", metavar="DEVICE",
-                     help="cpu, gpu, gpu:1, …  [default: the first GPU, else the CPU]"),
-        click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
-                     help="Patches computed at once."),
+                     help="cpu, gpu, gpu:1, gpu:0,gpu:1, …  [default: a GPU if there is one]"),
+        click.option("--precision", type=click.Choice(PRECISIONS), default="float32",
+                     show_default=True, help="Of the network on a GPU."),
+        click.option("--batch-size", type=click.IntRange(min=1), metavar="N",
+                     help="Patches computed at once.  [default: what suits the engine]"),
+        click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N",
+                     help="Threads that read files ahead.  [default: one a core]"),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _library_options(command: Command) -> Command:
+    """Options of outputs that a later run goes on with."""
+    options = [
+        click.option("--overwrite", is_flag=True, help="Start the output anew."),
+        click.option("--hash", "content_hash", is_flag=True,
+                     help="Tell unchanged files by their content, not by their time."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -132,6 +154,9 @@ def cli() -> None:
     """Tag and embed music with pretrained Keras models.
 
     FILES are audio files, or directories, which mean all audio files below them.
+
+    An --output that ends in .parquet, .jsonl or .csv is written file by file: a run that was
+    ended goes on when it is started again, and leaves out files that have not changed.
     """
 
 
@@ -141,6 +166,7 @@ def cli() -> None:
 @click.option("-t", "--threshold", type=float, metavar="T",
               help="Show tags with a score of at least T, between 0 and 1.")  # fmt: skip
 @_writer_options
+@_library_options
 @_reports_errors
 def tag(
     files: tuple[Path, ...],
@@ -148,22 +174,31 @@ def tag(
     threshold: float | None,
     form: Format | None,
     output: Path | None,
+    overwrite: bool,
+    content_hash: bool,
     hop_s: float | None,
     patch_s: float | None,
     tail: Any,
+    jobs: int | None,
     **loading: Any,
 ) -> None:
     """Print the tags of each file with their scores."""
     check_ranking(top_k, threshold)
-    with _Run(files, **loading) as run, Writer(output, form) as writer:
-        for tagger, path in run.files():
-            with run.one(path):
-                writer.write(
-                    tagger.tag(
-                        path, top_k=top_k, threshold=threshold,
-                        hop_s=hop_s, patch_s=patch_s, tail=tail,
-                    )
-                )  # fmt: skip
+    run = _Run(files, **loading)
+    cutting = {"hop_s": hop_s, "patch_s": patch_s, "tail": tail}
+    ranking = {"top_k": top_k, "threshold": threshold}
+
+    def analyse(tagger: Tagger, paths: list[str]) -> Results:
+        return tagger.tag_files(paths, **ranking, **cutting, jobs=jobs)  # type: ignore[arg-type]
+
+    if output is not None and _goes_on(output) and form in (None, output.suffix[1:].lower()):
+        settings = {"kind": "tags", **ranking, **cutting}
+        run.to_store(analyse, output, settings, overwrite=overwrite, content_hash=content_hash)
+        return
+    _refuse_library_options(output, overwrite, content_hash)
+    with run, Writer(output, form) as writer:
+        for value in run.values(analyse):
+            writer.write(value)
 
 
 @cli.command()
@@ -177,55 +212,88 @@ def taggram(
     hop_s: float | None,
     patch_s: float | None,
     tail: Any,
+    jobs: int | None,
     **loading: Any,
 ) -> None:
     """Print the scores of each file over time.
 
     As text the three strongest tags of each patch, otherwise the scores of all tags.
     """
+
+    def analyse(tagger: Tagger, paths: list[str]) -> Results:
+        return tagger.taggram_files(paths, hop_s=hop_s, patch_s=patch_s, tail=tail, jobs=jobs)
+
     with _Run(files, **loading) as run, Writer(output, form) as writer:
-        for tagger, path in run.files():
-            with run.one(path):
-                writer.write(tagger.taggram(path, hop_s=hop_s, patch_s=patch_s, tail=tail))
+        for value in run.values(analyse):
+            writer.write(value)
 
 
 @cli.command()
 @_analysis_options
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE.npz",
-              help="NumPy archive to write.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE",
+              help="File to write: .npz, .parquet or .jsonl.")  # fmt: skip
 @click.option("--layer", default="penultimate", show_default=True, metavar="LAYER",
               help="Any layer of the model.")  # fmt: skip
 @click.option("--pooling", type=click.Choice(["mean", "max", "none"]), default="mean",
               show_default=True,
               help="How patches become one vector; none keeps one a patch.")  # fmt: skip
+@_library_options
 @_reports_errors
 def embed(
     files: tuple[Path, ...],
     output: Path,
     layer: str,
-    pooling: str,
+    pooling: Any,
+    overwrite: bool,
+    content_hash: bool,
     hop_s: float | None,
     patch_s: float | None,
     tail: Any,
+    jobs: int | None,
     **loading: Any,
 ) -> None:
-    """Write embeddings of the files to a NumPy archive.
+    """Write embeddings of the files.
 
-    It holds 'embeddings' (rows, dimensions), and for each row its 'sources' (the file) and
-    'times' (start in seconds); besides 'model', 'layer' and 'pooling'.
+    FILE.parquet has a row for each file, or with --pooling none for each patch, with its
+    'path', its start 'time_s' and its 'embedding'; FILE.jsonl has a line for each file. Both
+    grow as files are done. A NumPy archive FILE.npz is written at the end; it holds 'embeddings'
+    (rows, dimensions), and for each row its 'sources' (the file) and 'times' (start in
+    seconds), besides 'model', 'layer' and 'pooling'.
     """
+    run = _Run(files, **loading)
+    cutting = {"hop_s": hop_s, "patch_s": patch_s, "tail": tail}
+    kind = {"layer": layer, "pooling": None if pooling == "none" else pooling}
+
+    def analyse(tagger: Tagger, paths: list[str]) -> Results:
+        return tagger.embed_files(paths, **kind, **cutting, jobs=jobs)  # type: ignore[arg-type]
+
+    if _goes_on(output):
+        settings = {"kind": "embeddings", **kind, **cutting}
+        run.to_store(analyse, output, settings, overwrite=overwrite, content_hash=content_hash)
+        return
+    _refuse_library_options(output, overwrite, content_hash)
+    check_writable(output)
+    if output.suffix.lower() != ".npz":
+        raise ArgumentError(f"output {str(output)!r} must end in .npz, .parquet or .jsonl")
     from musicnn_zoo.archive import EmbeddingArchive
 
-    check_writable(output)
-    with _Run(files, **loading) as run, EmbeddingArchive(output) as archive:
-        for tagger, path in run.files():
-            with run.one(path):
-                archive.add(
-                    tagger.embed(
-                        path, layer=layer, pooling=None if pooling == "none" else pooling,  # type: ignore[arg-type]
-                        hop_s=hop_s, patch_s=patch_s, tail=tail,
-                    )
-                )  # fmt: skip
+    with run, EmbeddingArchive(output) as archive:
+        for value in run.values(analyse):
+            archive.add(value)
+
+
+def _goes_on(output: Path) -> bool:
+    """Whether an output is one that a later run goes on with."""
+    return output.suffix.lower() in LIBRARY_SUFFIXES
+
+
+def _refuse_library_options(output: Path | None, overwrite: bool, content_hash: bool) -> None:
+    for given, option in ((overwrite, "--overwrite"), (content_hash, "--hash")):
+        if given:
+            raise ArgumentError(
+                f"{option} goes with an output that ends in {', '.join(LIBRARY_SUFFIXES)}; "
+                f"received {'none' if output is None else str(output)!r}"
+            )
 
 
 @cli.command()
@@ -276,10 +344,10 @@ class _Run:
     """
 
     def __init__(self, files: tuple[Path, ...], model: str, **options: Any) -> None:
-        get_preset(model)
-        self._model = model
+        self._preset = get_preset(model)
         self._options = options
         self._failed: list[str] = []
+        self._not_found: list[tuple[str, str]] = []
         self._paths = list(self._expand(files))
         self._total = len(self._paths) + len(self._failed)
 
@@ -299,57 +367,97 @@ class _Run:
         self._report()
         raise click.exceptions.Exit(1)
 
-    def files(self) -> Iterator[tuple[Tagger, Path]]:
-        """Yield a loaded tagger with each file."""
-        if not self._paths:
+    def values(self, analyse: Analyse) -> Iterator[Any]:
+        """Yield what ``analyse`` makes of the files that can be used."""
+        for result in self._results(analyse, self._paths):
+            if result.error is None:
+                yield result.value
+            else:
+                self._fail(str(result.source), result.error)
+
+    def to_store(
+        self,
+        analyse: Analyse,
+        output: Path,
+        settings: dict[str, Any],
+        *,
+        overwrite: bool,
+        content_hash: bool,
+    ) -> None:
+        """Write results to an output that a later run goes on with, and sum up."""
+        from musicnn_zoo.library import run_library
+        from musicnn_zoo.stores import open_store
+
+        settings = {
+            **settings,
+            "model": self._preset.name,
+            "weights": self._preset.weights.sha256,
+            "precision": self._options["precision"],
+        }
+        with self:
+            with open_store(output, settings, overwrite=overwrite) as store:
+                summary = run_library(
+                    self._paths,
+                    lambda paths: self._results(analyse, paths),
+                    store,
+                    content_hash=content_hash,
+                    failed=self._fail,
+                )
+                store.record_failures(self._not_found)
+            summary.failed += len(self._not_found)
+            click.echo(f"{printable(str(output))}: {summary}", err=True)
+            if summary.failed:
+                click.echo(f"reasons: {printable(str(store.failures))}", err=True)
+
+    def _results(self, analyse: Analyse, paths: list[str]) -> Results:
+        if not paths:
             return
         from tqdm import tqdm
 
         from musicnn_zoo.tagger import Tagger
 
-        tagger = Tagger(self._model, **self._options)
-        hidden = True if len(self._paths) == 1 else None
-        for path in tqdm(self._paths, unit="file", file=sys.stderr, disable=hidden, leave=False):
-            yield tagger, path
+        results = analyse(Tagger(self._preset.name, **self._options), paths)
+        hidden = True if len(paths) == 1 else None
+        yield from tqdm(
+            results, total=len(paths), unit="file", file=sys.stderr, disable=hidden, leave=False
+        )
 
-    @contextmanager
-    def one(self, path: Path) -> Iterator[None]:
-        """Note a failure of what is done inside as one of ``path``."""
-        try:
-            yield
-        except AudioError as error:
-            self._fail(str(error))
-        except (MusicnnZooError, OSError):
-            raise
-        except Exception as error:
-            self._fail(f"{path}: {_unexpected(error)}")
-
-    def _fail(self, message: str) -> None:
+    def _fail(self, path: str, error: Exception) -> str:
+        message = (
+            str(error) if isinstance(error, MusicnnZooError) else f"{path}: {_unexpected(error)}"
+        )
         self._failed.append(message)
         context = click.get_current_context(silent=True)
         if context is not None and context.params.get("traceback"):
-            tracebacks.print_exc()
+            tracebacks.print_exception(error)
+        return message
 
-    def _expand(self, files: tuple[Path, ...]) -> Iterator[Path]:
+    def _expand(self, files: tuple[Path, ...]) -> Iterator[str]:
         from musicnn_zoo.audio import find_audio
 
         for path in files:
             try:
                 exists, is_folder = path.exists(), path.is_dir()
             except OSError as error:
-                self._failed.append(f"{path}: cannot be read ({error.strerror})")
+                self._miss(path, f"cannot be read ({error.strerror})")
                 continue
             if is_folder:
-                found = list(find_audio(path))
+                found = [os.fspath(audio) for audio in find_audio(path)]
                 if not found:
-                    self._failed.append(f"{path}: the directory holds no audio files")
+                    self._miss(path, "the directory holds no audio files")
                 yield from found
             elif not exists:
-                self._failed.append(f"{path}: there is no such file or directory")
+                self._miss(path, "there is no such file or directory")
             else:
-                yield path
+                yield os.fspath(path)
+
+    def _miss(self, path: Path, reason: str) -> None:
+        self._failed.append(f"{path}: {reason}")
+        self._not_found.append((os.fspath(path), self._failed[-1]))
 
     def _report(self) -> None:
         click.echo(f"{len(self._failed)} of {self._total} could not be used:", err=True)
-        for message in self._failed:
+        for message in self._failed[:_REPORTED]:
             click.echo(f"  {printable(message)}", err=True)
+        if len(self._failed) > _REPORTED:
+            click.echo(f"  … and {len(self._failed) - _REPORTED} more", err=True)

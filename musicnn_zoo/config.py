@@ -324,6 +324,23 @@ class ModelConfig:
         return cls.from_dict(values)
 
 
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model computes, without its weights.
+
+    Parameters
+    ----------
+    name : str
+    config : ModelConfig
+    tags : tuple of str
+        In the order of the outputs.
+    """
+
+    name: str
+    config: ModelConfig
+    tags: tuple[str, ...]
+
+
 _REMEDY = {
     "waveform": "give it input=WaveformInput()",
     "map": "choose a front-end that keeps the bands, or for spectrograms input=LogMelInput()",

@@ -53,5 +53,13 @@ class WeightsError(MusicnnZooError):
     """A weights file that is missing, damaged or does not fit its model."""
 
 
+class ExportError(MusicnnZooError):
+    """A model that cannot be converted to another format."""
+
+
+class OutputError(MusicnnZooError):
+    """An output that cannot be written or read any more, for instance on a full disk."""
+
+
 class DeviceError(ArgumentError):
     """A device that was asked for and is not there."""

@@ -12,7 +12,15 @@ from keras import layers
 
 from musicnn_zoo.architectures import get_architecture
 from musicnn_zoo.blocks import Role, block_function, block_spec
-from musicnn_zoo.config import Block, Input, LogMelInput, ModelConfig, WaveformInput, block
+from musicnn_zoo.config import (
+    Block,
+    Input,
+    LogMelInput,
+    ModelConfig,
+    ModelSpec,
+    WaveformInput,
+    block,
+)
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
 from musicnn_zoo.logmel import LogMel
 from musicnn_zoo.patches import patch_grid
@@ -50,6 +58,11 @@ class TaggingModel(keras.Model):
             zoo_config = ModelConfig.from_dict(zoo_config)
         self.zoo_config = zoo_config
         self.tags = tuple(tags)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model computes."""
+        return ModelSpec(self.name, self.zoo_config, self.tags)
 
     @property
     def endpoints(self) -> tuple[str, ...]:

@@ -165,29 +165,11 @@ def patch_grid(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Patches:
-    """The patches of one signal, and what was done to get them.
+class PatchStream:
+    """Cuts a signal that comes in blocks into the patches of a grid.
 
-    Parameters
-    ----------
-    windows : ndarray, shape (patches, grid.patch_samples), float32
-        A read-only view of the padded signal.
-    grid : PatchGrid
-    repeated : bool
-        Whether the signal was shorter than a patch and was repeated to fill one.
-    dropped_s : float
-        Seconds at the end that no patch covers.
-    """
-
-    windows: NDArray[np.float32]
-    grid: PatchGrid
-    repeated: bool
-    dropped_s: float
-
-
-def cut(signal: NDArray[np.float32], grid: PatchGrid, *, tail: Tail = "drop") -> Patches:
-    """Cut a signal into the patches of a grid.
+    Holds no more of the signal than the next patch needs, however long it is, and gives the
+    same patches whatever the blocks are.
 
     A piece that is shorter than a patch is repeated until it fills one, as musicnn's
     training did with short clips ("repeat-pad"). That always happens to a signal shorter
@@ -195,40 +177,89 @@ def cut(signal: NDArray[np.float32], grid: PatchGrid, *, tail: Tail = "drop") ->
 
     Parameters
     ----------
-    signal : ndarray, shape (samples,), float32
-        At ``grid.sample_rate``, at least one sample.
     grid : PatchGrid
     tail : {"drop", "pad"}
         Drop the frames after the last whole patch, as musicnn does, or repeat them to one
         more patch.
+
+    Attributes
+    ----------
+    count : int
+        Patches given so far.
+    samples : int
+        Samples received so far.
+    repeated : bool
+        After :meth:`finish`: whether the signal was shorter than a patch and was repeated.
+    dropped_s : float
+        After :meth:`finish`: seconds at the end that no patch covers.
 
     Raises
     ------
     ArgumentError
         If ``tail`` is something else.
     """
-    if tail not in TAILS:
-        raise ArgumentError(f"tail must be one of {', '.join(TAILS)}; received {tail!r}")
-    count = grid.count(len(signal))
-    uncovered = grid.uncovered(len(signal))
-    repeated = count == 0
-    starts_inside = count * grid.hop_samples < len(signal)
-    if repeated or (tail == "pad" and uncovered and starts_inside):
-        signal = _repeat_tail(signal, grid, from_patch=count)
-        count, uncovered = count + 1, 0
-    padded = np.pad(signal, grid.padding)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, grid.patch_samples)
-    return Patches(
-        windows=windows[:: grid.hop_samples][:count],
-        grid=grid,
-        repeated=repeated,
-        dropped_s=uncovered * grid.frame_hop / grid.sample_rate,
-    )
 
+    def __init__(self, grid: PatchGrid, *, tail: Tail = "drop") -> None:
+        if tail not in TAILS:
+            raise ArgumentError(f"tail must be one of {', '.join(TAILS)}; received {tail!r}")
+        self.grid = grid
+        self.count = 0
+        self.samples = 0
+        self.repeated = False
+        self.dropped_s = 0.0
+        self._tail = tail
+        # The padded signal from the start of the next patch on, which may still lie ahead.
+        self._held = np.zeros(grid.padding, np.float32)
+        self._ahead = 0
 
-def _repeat_tail(
-    signal: NDArray[np.float32], grid: PatchGrid, *, from_patch: int
-) -> NDArray[np.float32]:
-    start = from_patch * grid.hop_samples
-    rest = signal[start:]
-    return np.concatenate([signal[:start], np.resize(rest, max(grid.shortest, len(rest)))])
+    def feed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take a block of any length; return the patches that it completes.
+
+        Parameters
+        ----------
+        block : ndarray, shape (samples,), float32
+            At ``grid.sample_rate``.
+
+        Returns
+        -------
+        ndarray, shape (patches, grid.patch_samples), float32
+            Read-only; may be empty.
+        """
+        self.samples += len(block)
+        return self._complete(block)
+
+    def finish(self) -> NDArray[np.float32]:
+        """Return the patches that the end of the signal completes, as :meth:`feed` does.
+
+        None if there was no signal at all.
+        """
+        grid = self.grid
+        if self.samples == 0:
+            return np.empty((0, grid.patch_samples), np.float32)
+        count = grid.count(self.samples)
+        uncovered = grid.uncovered(self.samples)
+        self.repeated = count == 0
+        starts_inside = count * grid.hop_samples < self.samples
+        if self.repeated or (self._tail == "pad" and uncovered and starts_inside):
+            start = (count - self.count) * grid.hop_samples + grid.padding
+            rest = self._held[start:]
+            repeated = np.resize(rest, max(grid.shortest, len(rest)))
+            self._held = np.concatenate([self._held[:start], repeated])
+            count, uncovered = count + 1, 0
+        self.dropped_s = uncovered * grid.frame_hop / grid.sample_rate
+        patches = self._complete(np.zeros(grid.padding, np.float32))
+        surplus, self.count = self.count - count, count
+        return patches[: len(patches) - surplus]
+
+    def _complete(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        block, self._ahead = block[self._ahead :], max(0, self._ahead - len(block))
+        held = np.concatenate([self._held, block])
+        size, hop = self.grid.patch_samples, self.grid.hop_samples
+        if len(held) < size:
+            self._held = held
+            return np.empty((0, size), np.float32)
+        patches = np.lib.stride_tricks.sliding_window_view(held, size)[::hop]
+        self.count += len(patches)
+        self._held = held[len(patches) * hop :].copy()
+        self._ahead = max(0, len(patches) * hop - len(held))
+        return patches

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from musicnn_zoo.architectures import ARCHITECTURES, Architecture
-from musicnn_zoo.config import ModelConfig
+from musicnn_zoo.config import ModelConfig, ModelSpec
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
 from musicnn_zoo.tags import VOCABULARIES
 
@@ -29,18 +29,18 @@ _DATA = {
 
 
 @dataclass(frozen=True)
-class Weights:
-    """A weights file in Keras's ``.weights.h5`` format.
+class PinnedFile:
+    """A file known by its bytes.
 
     Parameters
     ----------
-    file : str
-        Name of the file among the bundled ones.
+    name : str
+        Among the bundled ones.
     sha256 : str
         Checked whenever the file is loaded.
     """
 
-    file: str
+    name: str
     sha256: str
 
 
@@ -54,7 +54,10 @@ class Preset:
     architecture : Architecture
     vocabulary : str
         Name of the tags in :data:`musicnn_zoo.tags.VOCABULARIES`.
-    weights : Weights
+    weights : PinnedFile
+        In Keras's ``.weights.h5`` format.
+    graph : PinnedFile or None
+        The same as an ONNX graph (see :mod:`musicnn_zoo.onnx_graph`).
     trained_on : str
     metrics : mapping of str to float
         ``roc_auc`` and ``pr_auc`` in percent, as published with the weights: macro-averaged
@@ -66,7 +69,8 @@ class Preset:
     name: str
     architecture: Architecture
     vocabulary: str
-    weights: Weights
+    weights: PinnedFile
+    graph: PinnedFile | None
     trained_on: str
     metrics: Mapping[str, float] = field(hash=False)
     source: str
@@ -79,20 +83,32 @@ class Preset:
         return self.architecture.config
 
     @property
+    def spec(self) -> ModelSpec:
+        """What the model computes."""
+        return ModelSpec(self.name, self.config, self.tags)
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """The tags, in the order of the outputs."""
         return VOCABULARIES[self.vocabulary]
 
 
 def _released(
-    vocabulary: str, architecture: str, *, roc_auc: float, pr_auc: float, sha256: str
+    vocabulary: str,
+    architecture: str,
+    *,
+    roc_auc: float,
+    pr_auc: float,
+    weights_sha256: str,
+    graph_sha256: str,
 ) -> Preset:
     name = f"{vocabulary}_{architecture}"
     return Preset(
         name=name,
         architecture=ARCHITECTURES[architecture],
         vocabulary=vocabulary,
-        weights=Weights(f"{name}.weights.h5", sha256),
+        weights=PinnedFile(f"{name}.weights.h5", weights_sha256),
+        graph=PinnedFile(f"{name}.onnx", graph_sha256),
         trained_on=_DATA[vocabulary],
         metrics={"roc_auc": roc_auc, "pr_auc": pr_auc},
         source=_SOURCE,
@@ -106,19 +122,23 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         _released(
             "MTT", "musicnn", roc_auc=90.67, pr_auc=38.31,
-            sha256="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
+            weights_sha256="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
+            graph_sha256="93dbcb6fb7892379dd934ad7fc17e4726adedd309192d4fbdea97725aede6d25",
         ),
         _released(
             "MSD", "musicnn", roc_auc=88.02, pr_auc=28.91,
-            sha256="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
+            weights_sha256="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
+            graph_sha256="e7f4350f438e4e6cd29b09dc9c16d3e450e78ff2ef3c9dc3b144db406424b7ec",
         ),
         _released(
             "MTT", "vgg", roc_auc=90.30, pr_auc=38.23,
-            sha256="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
+            weights_sha256="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
+            graph_sha256="84dfb73de0364d6be82e6a194d8eccda19831b0f748df1f4af4f4e5f6df25e47",
         ),
         _released(
             "MSD", "vgg", roc_auc=87.68, pr_auc=28.19,
-            sha256="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
+            weights_sha256="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
+            graph_sha256="fd76b24dd19bce9e1b4a7897405a49b3d70d39138c1a2f2d8bac6715624ea4b9",
         ),
     )
 }  # fmt: skip

@@ -6,7 +6,7 @@ import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas
 
 DEFAULT_TOP_K = 5
+
+Result = TypeVar("Result")
 
 
 class TagScore(NamedTuple):
@@ -335,6 +337,30 @@ class Features(Mapping[str, NDArray[np.float32]]):
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.items())
         return f"<Features of {self.clip.describe()}: {self.model}, {shapes}>"
+
+
+@dataclass(frozen=True, eq=False)
+class FileResult(Generic[Result]):
+    """What came of one file among many.
+
+    Parameters
+    ----------
+    source : str or None
+        File name; None for an array.
+    value : Tags, Taggram, Embedding or Features; None if the file could not be used
+    error : Exception or None
+        Why it could not.
+    """
+
+    source: str | None
+    value: Result | None
+    error: Exception | None = None
+
+    def unwrap(self) -> Result:
+        """Return the value, or raise the error."""
+        if self.value is None:
+            raise self.error or ValueError("neither a value nor an error")
+        return self.value
 
 
 def check_ranking(top_k: int | None, threshold: float | None) -> tuple[int | None, float]:

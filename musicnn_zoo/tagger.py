@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from musicnn_zoo.audio import AudioSource, load_audio
+from musicnn_zoo.audio import AudioSource, AudioStream
 from musicnn_zoo.blocks import block_spec
-from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.patches import Patches, Tail, cut, patch_grid
-from musicnn_zoo.presets import DEFAULT_MODEL
-from musicnn_zoo.results import Clip, Embedding, Features, Taggram, Tags, check_ranking
+from musicnn_zoo.config import ModelSpec
+from musicnn_zoo.engines.engine import Engine, EngineName, Precision, choose_engine
+from musicnn_zoo.errors import ArgumentError, ExportError, UnknownNameError
+from musicnn_zoo.live import TaggramStream
+from musicnn_zoo.patches import PatchGrid, Tail, patch_grid
+from musicnn_zoo.pipeline import process
+from musicnn_zoo.presets import DEFAULT_MODEL, Preset, get_preset
+from musicnn_zoo.results import Embedding, Features, FileResult, Result, Taggram, Tags
 from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, Event
+from musicnn_zoo.tasks import (
+    Pooling,
+    Task,
+    embedding_task,
+    features_task,
+    frames_task,
+    taggram_task,
+    tags_task,
+)
 
 if TYPE_CHECKING:
-    from musicnn_zoo.engine import KerasEngine
     from musicnn_zoo.models import TaggingModel
 
-Pooling = Literal["mean", "max"] | None
-POOLINGS: tuple[Pooling, ...] = ("mean", "max", None)
-DEFAULT_BATCH_SIZE = 16
+_log = logging.getLogger(__name__)
+
+Paths: TypeAlias = Iterable[str | os.PathLike[str]]
 
 
 class Tagger:
@@ -33,12 +44,24 @@ class Tagger:
     ----------
     model : str or TaggingModel
         Name of a pretrained model (see :func:`musicnn_zoo.list_models`), or a model of
-        one's own.
+        one's own, with the weights that it has at each call.
+    engine : {"auto", "tensorflow", "onnxruntime"}
+        What computes. ONNX Runtime is several times as fast on a CPU and needs no TensorFlow;
+        it computes the same to 1e-4. By default it is taken on a CPU, and Keras's backend,
+        TensorFlow, if there is a GPU or ``device`` or ``precision`` ask for it. A model that
+        is not bundled is converted once (``pip install "musicnn-zoo[onnx]"``), and the graph
+        kept by the digest of the weights; what cannot be converted runs on TensorFlow, and
+        the log says why. A model object is converted for many files at once, while single
+        files go through Keras, which has it in memory already; with ``"onnxruntime"`` both
+        do. ``"jax"`` and ``"torch"`` go with Keras on those backends.
     device : str, optional
-        ``"cpu"``, ``"gpu"`` or ``"gpu:1"``. By default the first GPU that TensorFlow sees,
-        else the CPU. GPU memory is taken as it is needed.
-    batch_size : int
-        Patches computed at once.
+        ``"cpu"``, ``"gpu"`` or ``"gpu:1"``; ``"gpu:0,gpu:1"`` share the work. By default the
+        first GPU that TensorFlow sees, else the CPU. GPU memory is taken as it is needed.
+    precision : {"float32", "float16", "bfloat16"}
+        Of the network on Keras's backend, for GPUs that are faster in it. The log-mel and the
+        scores are always computed in float32.
+    batch_size : int, optional
+        Patches computed at once, on each core or GPU; by default what suits the engine.
 
     Raises
     ------
@@ -48,12 +71,15 @@ class Tagger:
         If the weights file is missing, damaged, or does not fit.
     DeviceError
         If there is no such device.
+    ArgumentError
+        If engine, device and precision do not go together.
 
     Notes
     -----
-    All methods take audio as a path, a binary file object, or an array ``(samples,)`` or
-    ``(channels, samples)`` with its ``sample_rate`` in Hz. Audio is downmixed to mono and
-    resampled to the model's rate as ``librosa.load`` does, then cut into patches.
+    All methods on one file take audio as a path, a binary file object, or an array
+    ``(samples,)`` or ``(channels, samples)`` with its ``sample_rate`` in Hz. Audio is downmixed
+    to mono and resampled to the model's rate as ``librosa.load`` does, then cut into patches.
+    Files are read in blocks, so that memory does not grow with their length.
 
     All methods share these options:
 
@@ -76,33 +102,54 @@ class Tagger:
         self,
         model: str | TaggingModel = DEFAULT_MODEL,
         *,
+        engine: EngineName = "auto",
         device: str | None = None,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        precision: Precision = "float32",
+        batch_size: int | None = None,
     ) -> None:
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ArgumentError(f"batch_size must be at least 1; received {batch_size}")
-        from musicnn_zoo.engine import KerasEngine, device_scope
-        from musicnn_zoo.zoo import load_model
-
-        with device_scope(device):
-            if isinstance(model, str):
-                model = load_model(model)
-        self.model = model
-        self.batch_size = batch_size
+        self._preset: Preset | None = get_preset(model) if isinstance(model, str) else None
+        self._model: TaggingModel | None = None if isinstance(model, str) else model
+        self.spec: ModelSpec = (self._preset or self.model).spec
         self._device = device
-        self._engine = KerasEngine(model, device=device)
-        self._frame_engine: KerasEngine | None = None
-        self._lock = threading.Lock()
+        self._precision = precision
+        self._batch_size = batch_size
+        self._lock = threading.RLock()
+        self._keras_engine: Engine | None = None
+        self._frame_engine: Engine | None = None
+        self._onnx_engine: Engine | None = None
+        self._onnx_digest: str | None = None
+        self._automatic = engine == "auto"
+        chosen = choose_engine(engine, device=device, precision=precision)
+        self._prefers_onnx = chosen == "onnxruntime"
+        self._engine()
+
+    @property
+    def engine(self) -> str:
+        """What computes single files: ``"onnxruntime"``, or the name of Keras's backend."""
+        return self._engine().name
+
+    @property
+    def model(self) -> TaggingModel:
+        """The Keras model; a pretrained one is loaded when it is first asked for."""
+        if self._model is None:
+            from musicnn_zoo.zoo import load_model
+
+            assert self._preset is not None
+            with self._lock:
+                self._model = self._model or load_model(self._preset.name)
+        return self._model
 
     @property
     def tags(self) -> tuple[str, ...]:
         """The model's tags, in the order of its outputs."""
-        return self.model.tags
+        return self.spec.tags
 
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Layers that :meth:`features` returns by default, in order of depth."""
-        return self.model.endpoints
+        return self.spec.config.endpoints
 
     def tag(
         self,
@@ -116,11 +163,9 @@ class Tagger:
         tail: Tail = "drop",
     ) -> Tags:
         """Ranked tags of a whole clip; see :func:`musicnn_zoo.tag`."""
-        check_ranking(top_k, threshold)
-        taggram = self.taggram(
-            audio, sample_rate=sample_rate, patch_s=patch_s, hop_s=hop_s, tail=tail
-        )
-        return taggram.rank(top_k=top_k, threshold=threshold)
+        grid = self._grid(patch_s, hop_s)
+        task = self._tags_task(grid, top_k, threshold)
+        return self._one(audio, sample_rate, task, grid, tail)
 
     def taggram(
         self,
@@ -132,17 +177,9 @@ class Tagger:
         tail: Tail = "drop",
     ) -> Taggram:
         """Scores over time; see :func:`musicnn_zoo.taggram`."""
-        clip, patches = self._cut(audio, sample_rate, patch_s, hop_s, tail)
-        scores = self._run(patches, ("output",))["output"]
-        return Taggram(
-            scores=scores,
-            tags=self.tags,
-            times=patches.grid.times(len(scores)),
-            patch_s=patches.grid.patch_s,
-            hop_s=patches.grid.hop_s,
-            model=self.model.name,
-            clip=clip,
-        )
+        grid = self._grid(patch_s, hop_s)
+        task = taggram_task(self.spec.name, self.tags, grid)
+        return self._one(audio, sample_rate, task, grid, tail)
 
     def frames(
         self, audio: AudioSource, *, sample_rate: int | None = None, tail: Tail = "drop"
@@ -162,25 +199,13 @@ class Tagger:
         """
         with self._lock:
             if self._frame_engine is None:
-                from musicnn_zoo.engine import KerasEngine
                 from musicnn_zoo.framewise import framewise_model
 
-                self._frame_engine = KerasEngine(framewise_model(self.model), device=self._device)
-        clip, patches = self._cut(audio, sample_rate, None, None, tail)
-        scores = self._frame_engine.run(patches.windows, ("output",), batch_size=self.batch_size)[
-            "output"
-        ]
-        n_patches, n_frames, n_tags = scores.shape
-        frame_s = patches.grid.patch_s / n_frames
-        return Taggram(
-            scores=scores.reshape(-1, n_tags),
-            tags=self.tags,
-            times=np.arange(n_patches * n_frames, dtype=np.float64) * frame_s,
-            patch_s=frame_s,
-            hop_s=frame_s,
-            model=self.model.name,
-            clip=clip,
-        )
+                model = framewise_model(self.model)
+                self._frame_engine = self._make_keras_engine(model)
+        grid = self._grid(None, None)
+        task = frames_task(self.spec.name, self.tags, grid)
+        return self._one(audio, sample_rate, task, grid, tail, engine=self._frame_engine)
 
     def events(
         self,
@@ -194,7 +219,7 @@ class Tagger:
         tail: Tail = "drop",
     ) -> tuple[Event, ...]:
         """When each tag begins and ends; see :func:`musicnn_zoo.events`."""
-        framewise = block_spec(self.model.zoo_config.backend.kind, "backend").framewise
+        framewise = block_spec(self.spec.config.backend.kind, "backend").framewise
         if framewise is not None and hop_s is None:
             over_time = self.frames(audio, sample_rate=sample_rate, tail=tail)
         else:
@@ -213,22 +238,9 @@ class Tagger:
         tail: Tail = "drop",
     ) -> Embedding:
         """Activations of one layer as vectors; see :func:`musicnn_zoo.embed`."""
-        if pooling not in POOLINGS:
-            raise ArgumentError(f"pooling must be 'mean', 'max' or None; received {pooling!r}")
-        clip, patches = self._cut(audio, sample_rate, patch_s, hop_s, tail)
-        activations = self._run(patches, (layer,))[layer]
-        pool = np.max if pooling == "max" else np.mean
-        values = pool(activations, axis=tuple(range(1, activations.ndim - 1)))
-        return Embedding(
-            values=values if pooling is None else pool(values, axis=0),
-            times=patches.grid.times(len(activations)),
-            layer=layer,
-            pooling=pooling,
-            patch_s=patches.grid.patch_s,
-            hop_s=patches.grid.hop_s,
-            model=self.model.name,
-            clip=clip,
-        )
+        grid = self._grid(patch_s, hop_s)
+        task = embedding_task(self.spec.name, grid, layer=layer, pooling=pooling)
+        return self._one(audio, sample_rate, task, grid, tail)
 
     def features(
         self,
@@ -246,30 +258,197 @@ class Tagger:
         chosen = self.endpoints if layers is None else tuple(dict.fromkeys(layers))
         if not chosen:
             raise ArgumentError("layers must name at least one layer; received none")
-        clip, patches = self._cut(audio, sample_rate, patch_s, hop_s, tail)
-        return Features(
-            values_by_layer=self._run(patches, chosen),
-            times=patches.grid.times(len(patches.windows)),
-            patch_s=patches.grid.patch_s,
-            hop_s=patches.grid.hop_s,
-            model=self.model.name,
-            clip=clip,
+        grid = self._grid(patch_s, hop_s)
+        task = features_task(self.spec.name, grid, chosen)
+        return self._one(audio, sample_rate, task, grid, tail)
+
+    def tag_files(
+        self,
+        paths: Paths,
+        *,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        patch_s: float | None = None,
+        hop_s: float | None = None,
+        tail: Tail = "drop",
+        jobs: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[FileResult[Tags]]:
+        """Ranked tags of many files; see :func:`musicnn_zoo.tag_files`."""
+        grid = self._grid(patch_s, hop_s)
+        return self._many(
+            paths, self._tags_task(grid, top_k, threshold), grid, tail, jobs, progress
         )
 
-    def _cut(
+    def taggram_files(
+        self,
+        paths: Paths,
+        *,
+        patch_s: float | None = None,
+        hop_s: float | None = None,
+        tail: Tail = "drop",
+        jobs: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[FileResult[Taggram]]:
+        """Scores over time of many files; see :func:`musicnn_zoo.tag_files`."""
+        grid = self._grid(patch_s, hop_s)
+        return self._many(
+            paths, taggram_task(self.spec.name, self.tags, grid), grid, tail, jobs, progress
+        )
+
+    def embed_files(
+        self,
+        paths: Paths,
+        *,
+        layer: str = "penultimate",
+        pooling: Pooling = "mean",
+        patch_s: float | None = None,
+        hop_s: float | None = None,
+        tail: Tail = "drop",
+        jobs: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[FileResult[Embedding]]:
+        """Embeddings of many files; see :func:`musicnn_zoo.embed_files`."""
+        grid = self._grid(patch_s, hop_s)
+        task = embedding_task(self.spec.name, grid, layer=layer, pooling=pooling)
+        return self._many(paths, task, grid, tail, jobs, progress)
+
+    def stream(
+        self,
+        *,
+        sample_rate: int,
+        patch_s: float | None = None,
+        hop_s: float | None = None,
+        tail: Tail = "drop",
+    ) -> TaggramStream:
+        """Begin to tag audio that comes in blocks, such as that of a microphone.
+
+        Parameters
+        ----------
+        sample_rate : int
+            Of the blocks, in Hz.
+
+        Returns
+        -------
+        TaggramStream
+            Feed it blocks of any length; it gives the rows of a taggram as soon as their
+            patches are complete.
+
+        Examples
+        --------
+        >>> import numpy as np, musicnn_zoo
+        >>> stream = musicnn_zoo.Tagger().stream(sample_rate=48000, hop_s=1.0)
+        >>> [len(stream.feed(np.zeros(48000, np.float32))) for second in range(5)]
+        [0, 0, 0, 1, 1]
+        """
+        grid = self._grid(patch_s, hop_s)
+        return TaggramStream(self.spec, self._engine(), grid, sample_rate=sample_rate, tail=tail)
+
+    def _grid(self, patch_s: float | None, hop_s: float | None) -> PatchGrid:
+        return patch_grid(self.spec.config, patch_s=patch_s, hop_s=hop_s)
+
+    def _tags_task(self, grid: PatchGrid, top_k: int | None, threshold: float | None) -> Task[Tags]:
+        return tags_task(self.spec.name, self.tags, grid, top_k=top_k, threshold=threshold)
+
+    def _one(
         self,
         audio: AudioSource,
         sample_rate: int | None,
-        patch_s: float | None,
-        hop_s: float | None,
+        task: Task[Result],
+        grid: PatchGrid,
         tail: Tail,
-    ) -> tuple[Clip, Patches]:
-        config = self.model.zoo_config
-        grid = patch_grid(config, patch_s=patch_s, hop_s=hop_s)
-        signal = load_audio(audio, sample_rate=sample_rate, target_rate=config.input.sample_rate)
-        patches = cut(signal.samples, grid, tail=tail)
-        clip = Clip(signal.source, signal.duration_s, patches.repeated, patches.dropped_s)
-        return clip, patches
+        *,
+        engine: Engine | None = None,
+    ) -> Result:
+        stream = AudioStream(audio, sample_rate=sample_rate, target_rate=grid.sample_rate)
+        engine = engine or self._engine_for(task.layers)
+        (result,) = process([stream], task, engine=engine, grid=grid, tail=tail, jobs=1)
+        return result.unwrap()
 
-    def _run(self, patches: Patches, layers: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
-        return self._engine.run(patches.windows, layers, batch_size=self.batch_size)
+    def _many(
+        self,
+        paths: Paths,
+        task: Task[Result],
+        grid: PatchGrid,
+        tail: Tail,
+        jobs: int | None,
+        progress: bool,
+    ) -> Iterator[FileResult[Result]]:
+        if isinstance(paths, str | os.PathLike):
+            raise ArgumentError(f"paths must be several; received one, {os.fspath(paths)!r}")
+        streams = (AudioStream(os.fspath(path), target_rate=grid.sample_rate) for path in paths)
+        engine = self._engine_for(task.layers, many=True)
+        results = process(streams, task, engine=engine, grid=grid, tail=tail, jobs=jobs)
+        if not progress:
+            return results
+        from tqdm import tqdm
+
+        total = len(paths) if isinstance(paths, Sized) else None
+        return iter(tqdm(results, total=total, unit="file", leave=False))
+
+    def _engine_for(self, layers: tuple[str, ...], *, many: bool = False) -> Engine:
+        engine = self._engine(many=many)
+        missing = engine.missing(layers)
+        if not missing:
+            return engine
+        if engine.name == "onnxruntime" and self._automatic:
+            in_keras = self._in_keras()
+            if not in_keras.missing(layers):
+                _log.info("%s is no endpoint: Keras computes it", ", ".join(missing))
+                return in_keras
+        known = [layer.name for layer in self.model.layers]
+        if engine.name == "onnxruntime" and missing[0] in known:
+            raise ArgumentError(
+                f"layer {missing[0]!r} of {self.spec.name} is no output of its ONNX graph, which "
+                f"has {', '.join(self.endpoints)}; leave out engine='onnxruntime'"
+            )
+        raise UnknownNameError(f"layer of {self.spec.name}", missing[0], known)
+
+    def _engine(self, *, many: bool = False) -> Engine:
+        if not self._prefers_onnx or (self._preset is None and self._automatic and not many):
+            return self._in_keras()
+        try:
+            return self._in_onnx()
+        except ExportError as error:
+            if not self._automatic:
+                raise
+            self._prefers_onnx = False
+            engine = self._in_keras()
+            _log.warning("%s; %s computes it", error, engine.name)
+            return engine
+
+    def _in_onnx(self) -> Engine:
+        from musicnn_zoo.engines.onnx_engine import OnnxEngine
+        from musicnn_zoo.onnx_graph import find_graph, graph_of, weights_digest
+
+        with self._lock:
+            digest = None if self._preset else weights_digest(self.model)
+            if self._onnx_engine is None or digest != self._onnx_digest:
+                if digest is not None:
+                    graph = graph_of(self.model, digest)
+                else:
+                    assert self._preset is not None
+                    graph = find_graph(self._preset, lambda: self.model)
+                self._onnx_engine = OnnxEngine(graph, batch_size=self._batch_size)
+                self._onnx_digest = digest
+            return self._onnx_engine
+
+    def _in_keras(self) -> Engine:
+        with self._lock:
+            if self._keras_engine is None:
+                self._keras_engine = self._make_keras_engine(None)
+            return self._keras_engine
+
+    def _make_keras_engine(self, model: Any) -> Engine:
+        from musicnn_zoo.engines.keras_engine import KerasEngine
+
+        def make() -> Any:
+            from musicnn_zoo.variants import remake, with_precision
+
+            original = self.model if model is None else model
+            several = self._device is not None and "," in self._device
+            if several and self._precision == "float32":
+                return remake(original)
+            return with_precision(original, self._precision)
+
+        return KerasEngine(make, device=self._device, batch_size=self._batch_size)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicnn_zoo.errors import WeightsError
-from musicnn_zoo.presets import Preset
+from musicnn_zoo.presets import PinnedFile, Preset
 
 if TYPE_CHECKING:
     import keras
@@ -37,8 +37,19 @@ def resolve(preset: Preset) -> Path:
     WeightsError
         If the file is missing or its bytes are not those of the preset.
     """
-    path = bundled_folder() / preset.weights.file
-    verify(path, preset.weights.sha256)
+    return _verified(preset.weights)
+
+
+def resolve_graph(preset: Preset) -> Path:
+    """Find the ONNX graph of a preset that has one and verify it, as :func:`resolve` does."""
+    if preset.graph is None:
+        raise WeightsError(f"{preset.name} has no ONNX graph of its own")
+    return _verified(preset.graph)
+
+
+def _verified(file: PinnedFile) -> Path:
+    path = bundled_folder() / file.name
+    verify(path, file.sha256)
     return path
 
 
@@ -54,11 +65,11 @@ def verify(path: Path, sha256: str) -> None:
         received = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise WeightsError(
-            f"{path}: the weights file cannot be read ({error.strerror}); install the package again"
+            f"{path}: the file cannot be read ({error.strerror}); install the package again"
         ) from error
     if received != sha256:
         raise WeightsError(
-            f"{path}: the weights file is damaged or was changed; its SHA-256 must be {sha256}, "
+            f"{path}: the file is damaged or was changed; its SHA-256 must be {sha256}, "
             f"received {received}; install the package again"
         )
 

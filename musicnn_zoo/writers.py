@@ -20,6 +20,9 @@ from musicnn_zoo.results import Taggram, Tags
 
 Format = Literal["text", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+LIBRARY_SUFFIXES = (".parquet", ".jsonl", ".csv")
+"""Of outputs that a later run goes on with, see :mod:`musicnn_zoo.stores`."""
+TAG_COLUMNS = ("source", "rank", "tag", "score")
 
 
 class Writer:
@@ -77,28 +80,18 @@ class Writer:
         self._count += 1
 
     def _write_rows(self, result: Tags | Taggram) -> None:
-        source = _safe_cell(result.clip.source or "")
+        source = result.clip.source or ""
+        head: tuple[str, ...]
         rows: list[Iterable[object]]
         if isinstance(result, Tags):
-            head: list[str] = ["source", "rank", "tag", "score"]
-            rows = [
-                (source, rank, tag, f"{score:.6f}")
-                for rank, (tag, score) in enumerate(result, start=1)
-            ]
+            head, rows = TAG_COLUMNS, tag_rows(source, result)
         else:
-            head = ["source", "time_s", *result.tags]
+            head = ("source", "time_s", *result.tags)
             rows = [
-                (source, f"{time:.3f}", *(f"{score:.6f}" for score in row))
+                (safe_cell(source), f"{time:.3f}", *(f"{score:.6f}" for score in row))
                 for time, row in zip(result.times, result.scores, strict=True)
             ]
-        if self._count == 0:
-            rows.insert(0, head)
-        for row in rows:
-            # The csv module quotes a carriage return only if its line terminator has one.
-            line = io.StringIO()
-            csv.writer(line, lineterminator="\r\n").writerow(row)
-            self._open().write(line.getvalue().removesuffix("\r\n") + "\n")
-        self._open().flush()
+        self._emit(csv_lines([head, *rows] if self._count == 0 else rows))
 
     def _open(self) -> TextIO:
         if self._file is None:
@@ -118,12 +111,41 @@ class Writer:
         file.flush()
 
 
+def tag_rows(source: str, tags: Tags) -> list[Iterable[object]]:
+    """Return the rows of a CSV, one a tag, under ``TAG_COLUMNS``."""
+    return [
+        (safe_cell(source), rank, tag, f"{score:.6f}")
+        for rank, (tag, score) in enumerate(tags, start=1)
+    ]
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as the lines of a CSV."""
+    lines = []
+    for row in rows:
+        # The csv module quotes a carriage return only if its line terminator has one.
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\r\n").writerow(row)
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
+
+
+def safe_cell(text: str) -> str:
+    """Keep a spreadsheet from taking a text for a formula; a file name stays a valid path."""
+    return f"./{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def check_parent(output: Path) -> None:
+    """Refuse an output in a folder that does not exist."""
+    if not output.parent.is_dir():
+        raise ArgumentError(f"output {str(output)!r}: there is no folder {str(output.parent)!r}")
+
+
 def check_writable(output: Path) -> None:
     """Refuse an output that cannot become a file, before any work is done for it."""
     if output.is_dir():
         raise ArgumentError(f"output {str(output)!r} is a directory; name a file")
-    if not output.parent.is_dir():
-        raise ArgumentError(f"output {str(output)!r}: there is no folder {str(output.parent)!r}")
+    check_parent(output)
     if output.is_symlink() and not output.exists():
         return
     created = not output.exists()
@@ -136,11 +158,6 @@ def check_writable(output: Path) -> None:
         raise ArgumentError(
             f"output {str(output)!r} cannot be written ({error.strerror})"
         ) from error
-
-
-def _safe_cell(path: str) -> str:
-    """Keep a spreadsheet from taking a file name for a formula; it stays a valid path."""
-    return f"./{path}" if path.startswith(("=", "+", "-", "@", "\t", "\r")) else path
 
 
 def _form_of(output: Path | None) -> Format:

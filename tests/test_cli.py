@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import librosa
@@ -17,24 +16,19 @@ from click.testing import CliRunner
 from helpers_audio import STRINGS, TECHNO, chirps, cut_in_half
 
 import musicnn_zoo
-from musicnn_zoo import Tagger, list_models, model_info, zoo
+from musicnn_zoo import Tagger, list_models, model_info
+from musicnn_zoo.audio import AudioStream
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import ArgumentError
 
 SCRIPT = shutil.which("musicnn-zoo", path=Path(sys.executable).parent)
 MTT_TAGS = model_info("MTT_musicnn").tags
-load_once = cache(zoo.load_model)
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="not a file name on Windows")
-
-
-@pytest.fixture(autouse=True)
-def _models_are_loaded_once(monkeypatch):
-    monkeypatch.setattr(zoo, "load_model", load_once)
 
 
 @pytest.fixture(scope="module")
 def tagger():
-    return Tagger(load_once("MTT_musicnn"))
+    return Tagger("MTT_musicnn")
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +116,7 @@ def test_tags_are_printed_as_the_library_prints_them(techno, tagger):
 
 
 def test_another_model(techno):
-    expected = Tagger(load_once("MTT_vgg")).tag(techno)
+    expected = Tagger("MTT_vgg").tag(techno)
     assert output_of("tag", techno, "-m", "MTT_vgg") == f"{expected}\n"
 
 
@@ -173,12 +167,20 @@ def test_csv_has_a_row_a_tag(techno, strings, tagger):
         assert float(row["score"]) == pytest.approx(score, abs=2e-6)
 
 
+@pytest.mark.parametrize("command", ["tag", "taggram"])
 @pytest.mark.parametrize("ending", ["json", "jsonl", "csv", "txt"])
-def test_the_ending_of_the_output_chooses_the_format(techno, tmp_path, ending):
+def test_the_ending_of_the_output_chooses_the_format(techno, tmp_path, command, ending):
     form = "text" if ending == "txt" else ending
     output = tmp_path / f"out.{ending}"
-    assert output_of("tag", techno, "-o", output) == ""
-    assert output.read_text() == output_of("tag", techno, "-f", form)
+    result = run(command, techno, "-o", output)
+    assert (result.exit_code, result.stdout) == (0, "")
+    if (command, ending) == ("tag", "jsonl"):
+        (line,) = map(json.loads, output.read_text().splitlines())
+        assert line.pop("size") == Path(techno).stat().st_size
+        assert line.pop("mtime_ns") == Path(techno).stat().st_mtime_ns
+        assert line == json.loads(output_of(command, techno, "-f", form))
+    else:
+        assert output.read_text() == output_of(command, techno, "-f", form)
 
 
 def test_a_directory_means_all_audio_below_it(techno, strings, tmp_path):
@@ -460,13 +462,13 @@ def test_traceback_shows_an_error_of_a_file(text_file):
 
 
 def test_an_unexpected_error_is_one_line_and_does_not_stop_the_others(techno, strings, monkeypatch):
-    def fail_on_techno(self, path, **options):
-        if path == Path(techno):
+    def fail_on_techno(stream):
+        if stream.source == str(techno):
             raise ZeroDivisionError("first line\nsecond line")
-        return original(self, path, **options)
+        return original(stream)
 
-    original = Tagger.tag
-    monkeypatch.setattr(Tagger, "tag", fail_on_techno)
+    original = AudioStream.__iter__
+    monkeypatch.setattr(AudioStream, "__iter__", fail_on_techno)
     result = run("tag", techno, strings)
     assert result.exit_code == 1
     assert result.stdout.startswith(str(strings))

@@ -5,13 +5,14 @@ from musicnn_zoo.errors import (
     AudioError,
     DeviceError,
     MusicnnZooError,
+    OutputError,
     UnknownNameError,
     WeightsError,
 )
 
 
 @pytest.mark.parametrize(
-    "kind", [ArgumentError, AudioError, DeviceError, UnknownNameError, WeightsError]
+    "kind", [ArgumentError, AudioError, DeviceError, OutputError, UnknownNameError, WeightsError]
 )
 def test_one_class_catches_every_error(kind):
     assert issubclass(kind, MusicnnZooError)
@@ -22,7 +23,7 @@ def test_wrong_arguments_are_value_errors(kind):
     assert issubclass(kind, ValueError)
 
 
-@pytest.mark.parametrize("kind", [AudioError, WeightsError])
+@pytest.mark.parametrize("kind", [AudioError, OutputError, WeightsError])
 def test_wrong_files_are_no_argument_errors(kind):
     assert not issubclass(kind, ValueError)
 

@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 import librosa
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 
 from musicnn_zoo.config import LogMelInput, ModelConfig, block
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.patches import cut, patch_grid
+from musicnn_zoo.patches import PatchStream, patch_grid
 from musicnn_zoo.presets import get_preset
 
 MUSICNN = get_preset("MTT_musicnn").config
@@ -23,6 +25,23 @@ lengths = st.integers(1, 30 * RATE)
 small_lengths = st.integers(1, 4000)
 patch_seconds = st.floats(0.016, 2)
 hop_seconds = st.floats(0.032, 2)
+
+
+class Cut(NamedTuple):
+    windows: np.ndarray
+    repeated: bool
+    dropped_s: float
+
+
+def cut(signal, grid, *, tail="drop", block=None):
+    """Feed a signal at once, or in blocks of one or of changing lengths."""
+    stream = PatchStream(grid, tail=tail)
+    edges = [0, len(signal)] if block is None else [0, *range(block, len(signal), block)]
+    parts = [stream.feed(part) for part in np.split(signal, edges[1:])]
+    windows = np.concatenate([*parts, stream.finish()])
+    assert stream.count == len(windows)
+    assert stream.samples == len(signal)
+    return Cut(windows, stream.repeated, stream.dropped_s)
 
 
 def librosa_frames(seconds):
@@ -218,11 +237,35 @@ def test_cutting_leaves_the_signal_as_it_was(n_samples, patch_s, hop_s, tail):
     np.testing.assert_array_equal(signal, ramp(n_samples))
 
 
-def test_windows_are_a_view_that_cannot_be_written():
-    windows = cut(ramp(RATE * 10), patch_grid(MUSICNN, hop_s=0.1)).windows
-    assert windows.dtype == np.float32
-    assert not windows.flags.writeable
-    assert windows.base is not None
+@given(
+    small_lengths, patch_seconds, hop_seconds, st.sampled_from(["drop", "pad"]), st.integers(1, 500)
+)
+def test_blocks_of_any_length_give_the_same_patches(n_samples, patch_s, hop_s, tail, block):
+    grid = small_grid(patch_s, hop_s)
+    whole, in_blocks = (cut(ramp(n_samples), grid, tail=tail, block=b) for b in (None, block))
+    np.testing.assert_array_equal(in_blocks.windows, whole.windows)
+    assert in_blocks[1:] == whole[1:]
+
+
+@given(small_lengths, patch_seconds, hop_seconds)
+def test_a_patch_comes_as_soon_as_its_last_sample_is_there(n_samples, patch_s, hop_s):
+    grid = small_grid(patch_s, hop_s)
+    stream = PatchStream(grid)
+    stream.feed(ramp(n_samples))
+    seen = n_samples + grid.padding - grid.patch_samples
+    assert stream.count == (seen // grid.hop_samples + 1 if seen >= 0 else 0)
+
+
+def test_no_signal_gives_no_patch():
+    assert PatchStream(patch_grid(MUSICNN), tail="pad").finish().shape == (0, 48128)
+
+
+def test_what_is_held_does_not_grow():
+    stream = PatchStream(patch_grid(MUSICNN, hop_s=0.1))
+    for _ in range(100):
+        stream.feed(ramp(RATE))
+        assert stream._held.base is None
+        assert len(stream._held) < 48128
 
 
 @given(st.integers(0, 1000), hop_seconds)

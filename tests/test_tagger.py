@@ -149,7 +149,7 @@ def test_the_functions_take_a_tagger_and_a_model(musicnn, excerpt):
 
 
 def test_a_tagger_has_its_device_already(musicnn, excerpt):
-    with pytest.raises(ArgumentError, match="device is chosen when a Tagger is made"):
+    with pytest.raises(ArgumentError, match="engine and device are chosen when a Tagger is made"):
         musicnn_zoo.tag(excerpt, model=musicnn, device="cpu")
 
 

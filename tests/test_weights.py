@@ -19,7 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
 def test_bundled_weights_have_the_digest_of_the_table(preset) -> None:
-    assert weights.resolve(preset).name == preset.weights.file
+    assert weights.resolve(preset).name == preset.weights.name
 
 
 def test_the_authors_notice_lies_beside_the_weights() -> None:
@@ -75,5 +75,5 @@ def test_files_hold_float32_only(name: str) -> None:
 
 def test_a_checkout_finds_them_in_weights() -> None:
     assert sorted(path.name for path in (ROOT / "weights").glob("*.h5")) == sorted(
-        preset.weights.file for preset in PRESETS.values()
+        preset.weights.name for preset in PRESETS.values()
     )

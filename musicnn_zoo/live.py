@@ -1,0 +1,91 @@
+"""Tag audio while it is being played: blocks in, rows of a taggram out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.audio import Resampler, check_rate, downmix_array
+from musicnn_zoo.config import ModelSpec
+from musicnn_zoo.engines.engine import Engine
+from musicnn_zoo.errors import ArgumentError, AudioError
+from musicnn_zoo.patches import PatchGrid, PatchStream, Tail
+from musicnn_zoo.results import Clip, Taggram
+
+
+class TaggramStream:
+    """Takes blocks of any length and gives the rows of a taggram as patches are complete.
+
+    All rows together are those of :meth:`musicnn_zoo.Tagger.taggram` on the whole signal. Made
+    by :meth:`musicnn_zoo.Tagger.stream`; for one thread.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, engine: Engine, grid: PatchGrid, *, sample_rate: int, tail: Tail
+    ) -> None:
+        check_rate(sample_rate)
+        self._spec = spec
+        self._engine = engine
+        self._grid = grid
+        self._resampler = Resampler(int(sample_rate), grid.sample_rate)
+        self._patches = PatchStream(grid, tail=tail)
+        self._finished = False
+
+    def feed(self, block: NDArray[Any]) -> Taggram:
+        """Take the next block.
+
+        Parameters
+        ----------
+        block : ndarray, shape (samples,) or (channels, samples)
+            Floating point, or signed integers, whose full scale becomes ±1.
+
+        Returns
+        -------
+        Taggram
+            The rows that it completes, with their times from the start of the stream; often
+            none.
+
+        Raises
+        ------
+        AudioError
+            If the block is of another shape or type, or holds NaN or infinite samples. The
+            stream goes on with the next block as if this one had not been.
+        ArgumentError
+            If the stream is finished.
+        """
+        if self._finished:
+            raise ArgumentError("this stream is finished; make another one")
+        mono = downmix_array(np.asarray(block))
+        if not np.isfinite(mono).all():
+            raise AudioError("block: holds NaN or infinite samples")
+        return self._rows(self._patches.feed(self._resampler.feed(mono)))
+
+    def finish(self) -> Taggram:
+        """Return the rows that the end of the signal completes.
+
+        A signal shorter than one patch is repeated to fill one, see
+        :class:`musicnn_zoo.patches.PatchStream`.
+        """
+        if self._finished:
+            raise ArgumentError("this stream is finished; make another one")
+        self._finished = True
+        last = self._patches.feed(self._resampler.finish())
+        return self._rows(np.concatenate([last, self._patches.finish()]))
+
+    def _rows(self, windows: NDArray[np.float32]) -> Taggram:
+        scores = np.empty((0, len(self._spec.tags)), np.float32)
+        if len(windows):
+            scores = self._engine.run(windows, ("output",))["output"]
+        patches, grid = self._patches, self._grid
+        duration_s = patches.samples / grid.sample_rate
+        return Taggram(
+            scores=scores,
+            tags=self._spec.tags,
+            times=grid.times(patches.count)[patches.count - len(scores) :],
+            patch_s=grid.patch_s,
+            hop_s=grid.hop_s,
+            model=self._spec.name,
+            clip=Clip(None, duration_s, patches.repeated, patches.dropped_s),
+        )

@@ -1,0 +1,238 @@
+"""From a Keras model to an ONNX graph: waveform in, tags and endpoints out.
+
+Keras converts a model to ONNX with tf2onnx, which does not get past Kapre's complex numbers;
+so the model is first remade with the portable log-mel (see :mod:`musicnn_zoo.logmel`). The
+graph is compared with the model before it is used, and kept by the digest of the weights. Those
+of the bundled models are bundled too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.cache import cache_folder
+from musicnn_zoo.engines.onnx_engine import open_session
+from musicnn_zoo.errors import ExportError, MusicnnZooError
+from musicnn_zoo.patches import patch_grid
+from musicnn_zoo.presets import Preset
+from musicnn_zoo.weights import resolve_graph
+
+if TYPE_CHECKING:
+    from musicnn_zoo.models import TaggingModel
+
+_log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Raised when graphs made before must not be used any more."""
+TOLERANCE = 1e-4
+_KEPT = 16
+
+
+def find_graph(preset: Preset, load: Callable[[], TaggingModel]) -> Path:
+    """Find the graph of a pretrained model, or make it.
+
+    Parameters
+    ----------
+    preset : Preset
+    load : callable
+        Gives the Keras model, if it is needed.
+
+    Raises
+    ------
+    ExportError
+        If there is none and it cannot be made.
+    WeightsError
+        If a bundled graph is damaged.
+    """
+    if preset.graph is not None:
+        return resolve_graph(preset)
+    return _cached(f"{preset.name}-{preset.weights.sha256[:24]}", load)
+
+
+def graph_of(model: TaggingModel, digest: str) -> Path:
+    """Graph of a model whose :func:`weights_digest` this is; kept for the next time.
+
+    Raises
+    ------
+    ExportError
+        If it cannot be made.
+    """
+    return _cached(f"{model.name}-{digest[:24]}", lambda: model)
+
+
+def weights_digest(model: TaggingModel) -> str:
+    """SHA-256 of a model's configuration, tags and weights."""
+    digest = hashlib.sha256(model.zoo_config.to_json().encode())
+    digest.update(json.dumps(model.tags).encode())
+    for layer in model.layers:
+        for value in layer.get_weights():
+            digest.update(f"{layer.name} {value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
+
+
+def convert(model: TaggingModel, path: Path) -> float:
+    """Write the ONNX graph of a model, if it gives the model's outputs.
+
+    The graph has the input ``waveform`` (batch, samples) and the outputs ``output``, which are
+    the scores, and one for each of the model's endpoints. Its metadata hold ``tags`` (JSON),
+    ``sample_rate``, ``model``, ``config`` (JSON) and ``format``.
+
+    Parameters
+    ----------
+    model : TaggingModel
+    path : Path
+        Appears whole or not at all.
+
+    Returns
+    -------
+    float
+        Largest difference of the scores from the model's, on noise.
+
+    Raises
+    ------
+    ExportError
+        If the converter is missing, cannot convert the model, or the graph differs from it by
+        more than 1e-4.
+    """
+    import keras
+
+    from musicnn_zoo.variants import portable
+
+    try:
+        import onnx
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise ExportError(
+            f"making an ONNX graph of {model.name} needs the converter: "
+            "pip install 'musicnn-zoo[onnx]'"
+        ) from error
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            f"making an ONNX graph of {model.name} needs Keras's TensorFlow backend; it runs on "
+            f"{keras.backend.backend()} here"
+        )
+    twin = portable(model)
+    outputs = {name: twin.get_layer(name).output for name in model.endpoints}
+    graph = keras.Model(twin.input, outputs | {"output": twin.output})
+    windows = _noise(model)
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, "graph.onnx")
+        try:
+            with _quiet_conversion():
+                graph(windows[:1])
+                graph.export(written, format="onnx", verbose=False)
+        except Exception as error:  # the converter's errors have no common base
+            summary = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ExportError(f"{model.name} cannot become an ONNX graph ({summary})") from error
+        proto = onnx.load(written)
+    samples = model.input_shape[1] or "samples"
+    _name_dimensions(proto.graph.input[0], ["batch", samples])
+    for output in proto.graph.output:
+        _name_dimensions(output, ["batch"])
+    onnx.helper.set_model_props(
+        proto,
+        {
+            "format": str(FORMAT),
+            "model": model.name,
+            "sample_rate": str(model.zoo_config.input.sample_rate),
+            "tags": json.dumps(model.tags),
+            "config": json.dumps(model.zoo_config.to_dict()),
+        },
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        unfinished = Path(folder, path.name)
+        onnx.save(proto, unfinished)
+        difference = _difference(unfinished, model, windows)
+        if not difference <= TOLERANCE:
+            raise ExportError(
+                f"the ONNX graph of {model.name} differs from the model by {difference:.1e}, "
+                f"more than {TOLERANCE}"
+            )
+        unfinished.replace(path)
+    return difference
+
+
+def _cached(name: str, load: Callable[[], TaggingModel]) -> Path:
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    path = cache_folder() / "onnx" / f"{safe}-{FORMAT}.onnx"
+    if path.is_file():
+        try:
+            open_session(path, threads=1)
+        except MusicnnZooError as error:
+            _log.warning("%s; making it again", error)
+        else:
+            with contextlib.suppress(OSError):
+                os.utime(path)
+            return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _forget_oldest(path.parent)
+        difference = convert(load(), path)
+    except OSError as error:
+        raise ExportError(f"{path}: cannot keep the ONNX graph there ({error.strerror})") from error
+    _log.info("made %s, which differs from the Keras model by %.1e", path, difference)
+    return path
+
+
+def _forget_oldest(folder: Path) -> None:
+    graphs = sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime)
+    for path in graphs[: max(0, len(graphs) - _KEPT + 1)]:
+        path.unlink(missing_ok=True)
+
+
+def _noise(model: TaggingModel) -> NDArray[np.float32]:
+    samples = patch_grid(model.zoo_config).patch_samples
+    noise = np.random.default_rng(0).standard_normal((3, samples), np.float32)
+    loudness = np.array([[0.3], [0.03], [0.0]], np.float32)
+    return np.multiply(noise, loudness, dtype=np.float32)
+
+
+def _difference(path: Path, model: TaggingModel, windows: NDArray[np.float32]) -> float:
+    import keras
+
+    session = open_session(path, threads=1)
+    endpoints = {name: model.get_layer(name).output for name in model.endpoints}
+    graph = keras.Model(model.input, endpoints | {"output": model.output})
+    largest = 0.0
+    activations = graph.predict_on_batch(windows)
+    names = [output.name for output in session.get_outputs()]
+    for name, ours in zip(names, session.run(names, {"waveform": windows}), strict=True):
+        theirs = np.asarray(activations[name])
+        scale = 1.0 if name == "output" else max(1.0, float(np.abs(theirs).max()))
+        largest = max(largest, float(np.abs(ours - theirs).max()) / scale)
+    return largest
+
+
+def _name_dimensions(value: Any, names: list[str | int]) -> None:
+    for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
+        if isinstance(name, int):
+            dimension.dim_value = name
+        else:
+            dimension.dim_param = name
+
+
+@contextlib.contextmanager
+def _quiet_conversion() -> Iterator[None]:
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

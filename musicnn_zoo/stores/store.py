@@ -1,0 +1,209 @@
+"""What the stores of all formats have in common."""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar
+
+from musicnn_zoo.errors import ArgumentError, OutputError
+from musicnn_zoo.results import Embedding, Tags
+from musicnn_zoo.stores.durable import GrowingFile, sync_folder
+from musicnn_zoo.stores.run_folder import REMEDY, RunFolder
+from musicnn_zoo.stores.stamp import Stamp
+from musicnn_zoo.writers import check_parent
+
+SYNC_FILES = 64
+"""After so many files at the latest, or ``SYNC_S`` seconds, results are safe from power loss."""
+SYNC_S = 2.0
+_LAYOUT = 1
+
+
+class Store(ABC):
+    """Results of many files in one output, one kind of result; made by ``open_store``.
+
+    Entering it takes the lock, repairs what a crash left, and checks the settings; leaving it
+    completes the output. After an :class:`OutputError` it can only be left.
+
+    Parameters
+    ----------
+    output : Path
+    settings : mapping
+    overwrite : bool
+    """
+
+    _files: ClassVar[tuple[str, ...]]
+    """What the store keeps in the run folder."""
+
+    def __init__(self, output: Path, settings: Mapping[str, Any], *, overwrite: bool) -> None:
+        check_parent(output)
+        self._output = output.resolve() if output.is_symlink() else output
+        self._folder = RunFolder(self._output)
+        self._settings = json.loads(json.dumps({**settings, "layout": _LAYOUT}))
+        if self._settings.get("kind") not in ("tags", "embeddings"):
+            raise ArgumentError("settings need a kind, 'tags' or 'embeddings'")
+        self._overwrite = overwrite
+        self._known: dict[str, Stamp] = {}
+        self._opened: list[GrowingFile] = []
+        self._failed: OutputError | None = None
+        self._unsynced = 0
+        self._synced_at = time.monotonic()
+
+    @property
+    def known(self) -> Mapping[str, Stamp]:
+        """The files whose results are in the output, as they were then."""
+        return self._known
+
+    @property
+    def failures(self) -> Path:
+        """The file that :meth:`record_failures` writes."""
+        return self._folder.failures
+
+    def __enter__(self) -> Store:
+        with self._reporting():
+            if not self._overwrite and self._holds_something() and not self._folder.started:
+                raise ArgumentError(
+                    f"output {str(self._output)!r} was not made by a library run, or its folder "
+                    f"{self._folder.path.name!r} is gone; {REMEDY}"
+                )
+            self._folder.lock()
+            try:
+                self._open()
+            except BaseException:
+                self._leave()
+                raise
+        return self
+
+    def _open(self) -> None:
+        if self._overwrite:
+            self._remove_output()
+        if self._overwrite or not self._folder.started or not self._output.exists():
+            self._folder.start_anew(self._settings, self._files)
+            self._make_output()
+            sync_folder(self._output.parent)
+        else:
+            self._folder.check_settings(self._settings)
+        self._folder.open_failures()
+        self._known = self._recover()
+        sync_folder(self._folder.path)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._failed is None:
+                with self._reporting():
+                    self._complete()
+        except OutputError:
+            if error is None:
+                raise
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        try:
+            with suppress(OSError):
+                self._close()
+        finally:
+            self._folder.unlock()
+
+    def add(self, stamp: Stamp, result: Tags | Embedding) -> None:
+        """Add the result of one file; when this returns, the death of the process loses it not.
+
+        Raises
+        ------
+        ArgumentError
+            If the file is known (discard it first), or the result is of the other kind.
+        OutputError
+            If it cannot be written.
+        """
+        if stamp.path in self._known:
+            raise ArgumentError(f"{stamp.path}: is in the output already")
+        if isinstance(result, Tags) != (self._settings["kind"] == "tags"):
+            raise ArgumentError(f"this output holds {self._settings['kind']} only")
+        with self._reporting():
+            self._append(stamp, result)
+            self._known[stamp.path] = stamp
+            self._unsynced += 1
+            if self._unsynced >= SYNC_FILES or time.monotonic() - self._synced_at >= SYNC_S:
+                self._sync()
+                self._unsynced, self._synced_at = 0, time.monotonic()
+
+    def discard(self, paths: Collection[str]) -> None:
+        """Drop all rows of these files, whose results will be added again.
+
+        Raises
+        ------
+        OutputError
+            If the output cannot be written.
+        """
+        found = self._known.keys() & set(paths)
+        if found:
+            with self._reporting():
+                self._drop(found)
+                for path in found:
+                    del self._known[path]
+
+    def record_failures(self, failures: Sequence[tuple[str, str]]) -> None:
+        """Note files that could not be done, each with the reason, in ``failures.csv``.
+
+        The list in the run folder is of the latest run only.
+        """
+        with self._reporting():
+            self._folder.record_failures(failures)
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        if self._failed is not None:
+            raise self._failed
+        try:
+            yield
+        except OSError as error:
+            self._failed = OutputError(
+                f"output {str(self._output)!r} cannot be written ({error.strerror or error}); "
+                f"files that are safe in it: {len(self._known)}; "
+                "the same command goes on from there when it is run again"
+            )
+            raise self._failed from error
+
+    def _grow(self, path: Path) -> GrowingFile:
+        self._opened.append(GrowingFile(path))
+        return self._opened[-1]
+
+    def _sync(self) -> None:
+        for file in self._opened:
+            file.sync()
+
+    def _complete(self) -> None:
+        self._sync()
+
+    def _close(self) -> None:
+        while self._opened:
+            self._opened.pop().close()
+
+    @abstractmethod
+    def _holds_something(self) -> bool: ...
+
+    @abstractmethod
+    def _remove_output(self) -> None: ...
+
+    @abstractmethod
+    def _make_output(self) -> None: ...
+
+    @abstractmethod
+    def _recover(self) -> dict[str, Stamp]:
+        """Repair what a crash left, open the files, and say what they hold."""
+
+    @abstractmethod
+    def _append(self, stamp: Stamp, result: Tags | Embedding) -> None: ...
+
+    @abstractmethod
+    def _drop(self, paths: Collection[str]) -> None: ...

@@ -1,0 +1,145 @@
+"""What to compute for a file: which layers, and what becomes of their activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.patches import PatchGrid
+from musicnn_zoo.results import (
+    Clip,
+    Embedding,
+    Features,
+    Result,
+    Taggram,
+    Tags,
+    check_ranking,
+)
+
+Pooling = Literal["mean", "max"] | None
+POOLINGS: tuple[Pooling, ...] = ("mean", "max", None)
+
+Activations = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Task(Generic[Result]):
+    """A kind of result.
+
+    Parameters
+    ----------
+    layers : tuple of str
+        Whose activations it needs.
+    finish : callable
+        Makes the result of the activations of all patches of a file, ``{layer: (patches, …)}``,
+        and its :class:`~musicnn_zoo.results.Clip`.
+    reduce : callable, optional
+        Applied to the activations of some patches at a time, before they are kept.
+    """
+
+    layers: tuple[str, ...]
+    finish: Callable[[Activations, Clip], Result]
+    reduce: Callable[[Activations], Activations] = lambda activations: activations
+
+
+def taggram_task(model: str, tags: tuple[str, ...], grid: PatchGrid) -> Task[Taggram]:
+    """Scores of every patch."""
+
+    def finish(activations: Activations, clip: Clip) -> Taggram:
+        scores = activations["output"]
+        return Taggram(
+            scores=scores,
+            tags=tags,
+            times=grid.times(len(scores)),
+            patch_s=grid.patch_s,
+            hop_s=grid.hop_s,
+            model=model,
+            clip=clip,
+        )
+
+    return Task(("output",), finish)
+
+
+def frames_task(model: str, tags: tuple[str, ...], grid: PatchGrid) -> Task[Taggram]:
+    """Scores of every frame of consecutive patches, of a model that gives them."""
+
+    def finish(activations: Activations, clip: Clip) -> Taggram:
+        scores = activations["output"]
+        n_patches, n_frames, n_tags = scores.shape
+        frame_s = grid.patch_s / n_frames
+        return Taggram(
+            scores=scores.reshape(-1, n_tags),
+            tags=tags,
+            times=np.arange(n_patches * n_frames, dtype=np.float64) * frame_s,
+            patch_s=frame_s,
+            hop_s=frame_s,
+            model=model,
+            clip=clip,
+        )
+
+    return Task(("output",), finish)
+
+
+def tags_task(
+    model: str,
+    tags: tuple[str, ...],
+    grid: PatchGrid,
+    *,
+    top_k: int | None,
+    threshold: float | None,
+) -> Task[Tags]:
+    """Ranked tags; the scores averaged over the patches."""
+    check_ranking(top_k, threshold)
+    taggram = taggram_task(model, tags, grid)
+
+    def finish(activations: Activations, clip: Clip) -> Tags:
+        return taggram.finish(activations, clip).rank(top_k=top_k, threshold=threshold)
+
+    return Task(taggram.layers, finish)
+
+
+def embedding_task(model: str, grid: PatchGrid, *, layer: str, pooling: Pooling) -> Task[Embedding]:
+    """Vectors: what is between the patch and the channel axis is pooled, then the patches."""
+    if pooling not in POOLINGS:
+        raise ArgumentError(f"pooling must be 'mean', 'max' or None; received {pooling!r}")
+    pool: Any = np.max if pooling == "max" else np.mean
+
+    def reduce(activations: Activations) -> Activations:
+        values = activations[layer]
+        return {layer: pool(values, axis=tuple(range(1, values.ndim - 1)))}
+
+    def finish(activations: Activations, clip: Clip) -> Embedding:
+        values = activations[layer]
+        return Embedding(
+            values=values if pooling is None else pool(values, axis=0),
+            times=grid.times(len(values)),
+            layer=layer,
+            pooling=pooling,
+            patch_s=grid.patch_s,
+            hop_s=grid.hop_s,
+            model=model,
+            clip=clip,
+        )
+
+    return Task((layer,), finish, reduce)
+
+
+def features_task(model: str, grid: PatchGrid, layers: tuple[str, ...]) -> Task[Features]:
+    """Activations as they are."""
+
+    def finish(activations: Activations, clip: Clip) -> Features:
+        return Features(
+            values_by_layer=activations,
+            times=grid.times(len(activations[layers[0]])),
+            patch_s=grid.patch_s,
+            hop_s=grid.hop_s,
+            model=model,
+            clip=clip,
+        )
+
+    return Task(layers, finish)
