@@ -255,7 +255,7 @@ def embed(
     """Write embeddings of the files.
 
     FILE.parquet has a row for each file, or with --pooling none for each patch, with its
-    'path', its start 'time_s' and its 'embedding'; FILE.jsonl has a line for each file. Both
+    'source', its start 'time_s' and its 'embedding'; FILE.jsonl has a line for each file. Both
     grow as files are done. A NumPy archive FILE.npz is written at the end; it holds 'embeddings'
     (rows, dimensions), and for each row its 'sources' (the file) and 'times' (start in
     seconds), besides 'model', 'layer' and 'pooling'.
@@ -412,15 +412,20 @@ class _Run:
     def _results(self, analyse: Analyse, paths: list[str]) -> Results:
         if not paths:
             return
-        from tqdm import tqdm
-
         from musicnn_zoo.tagger import Tagger
 
         results = analyse(Tagger(self._preset.name, **self._options), paths)
-        hidden = True if len(paths) == 1 else None
-        yield from tqdm(
-            results, total=len(paths), unit="file", file=sys.stderr, disable=hidden, leave=False
-        )
+        if len(paths) > 1:
+            from tqdm import tqdm
+
+            hidden_unless_terminal = None
+            results = iter(
+                tqdm(
+                    results, total=len(paths), unit="file", file=sys.stderr, leave=False,
+                    disable=hidden_unless_terminal,
+                )
+            )  # fmt: skip
+        yield from results
 
     def _fail(self, path: str, error: Exception) -> str:
         message = (

@@ -156,7 +156,13 @@ def convert(model: TaggingModel, path: Path) -> float:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         unfinished = Path(folder, path.name)
         onnx.save(proto, unfinished)
-        difference = _difference(unfinished, model, windows)
+        try:
+            difference = _difference(unfinished, model, windows)
+        except Exception as error:  # ONNX Runtime's own errors have no common base
+            summary = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ExportError(
+                f"ONNX Runtime cannot run the graph of {model.name} ({summary})"
+            ) from error
         if not difference <= TOLERANCE:
             raise ExportError(
                 f"the ONNX graph of {model.name} differs from the model by {difference:.1e}, "
@@ -169,16 +175,16 @@ def convert(model: TaggingModel, path: Path) -> float:
 def _cached(name: str, load: Callable[[], TaggingModel]) -> Path:
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
     path = cache_folder() / "onnx" / f"{safe}-{FORMAT}.onnx"
-    if path.is_file():
-        try:
-            open_session(path, threads=1)
-        except MusicnnZooError as error:
-            _log.warning("%s; making it again", error)
-        else:
-            with contextlib.suppress(OSError):
-                os.utime(path)
-            return path
     try:
+        if path.is_file():
+            try:
+                open_session(path)
+            except MusicnnZooError as error:
+                _log.warning("%s; making it again", error)
+            else:
+                with contextlib.suppress(OSError):
+                    os.utime(path)
+                return path
         path.parent.mkdir(parents=True, exist_ok=True)
         _forget_oldest(path.parent)
         difference = convert(load(), path)
@@ -204,7 +210,7 @@ def _noise(model: TaggingModel) -> NDArray[np.float32]:
 def _difference(path: Path, model: TaggingModel, windows: NDArray[np.float32]) -> float:
     import keras
 
-    session = open_session(path, threads=1)
+    session = open_session(path)
     endpoints = {name: model.get_layer(name).output for name in model.endpoints}
     graph = keras.Model(model.input, endpoints | {"output": model.output})
     largest = 0.0

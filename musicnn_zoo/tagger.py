@@ -113,11 +113,14 @@ class Tagger:
         self._model: TaggingModel | None = None if isinstance(model, str) else model
         self.spec: ModelSpec = (self._preset or self.model).spec
         self._device = device
+        self._several = device is not None and "," in device
         self._precision = precision
         self._batch_size = batch_size
         self._lock = threading.RLock()
         self._keras_engine: Engine | None = None
+        self._keras_digest: str | None = None
         self._frame_engine: Engine | None = None
+        self._frame_digest: str | None = None
         self._onnx_engine: Engine | None = None
         self._onnx_digest: str | None = None
         self._automatic = engine == "auto"
@@ -198,14 +201,17 @@ class Tagger:
             (see :func:`musicnn_zoo.framewise.framewise_model`).
         """
         with self._lock:
-            if self._frame_engine is None:
+            digest = self._digest_if_copied()
+            if self._frame_engine is None or digest != self._frame_digest:
                 from musicnn_zoo.framewise import framewise_model
 
                 model = framewise_model(self.model)
                 self._frame_engine = self._make_keras_engine(model)
+                self._frame_digest = digest
+            engine = self._frame_engine
         grid = self._grid(None, None)
         task = frames_task(self.spec.name, self.tags, grid)
-        return self._one(audio, sample_rate, task, grid, tail, engine=self._frame_engine)
+        return self._one(audio, sample_rate, task, grid, tail, engine=engine)
 
     def events(
         self,
@@ -435,9 +441,19 @@ class Tagger:
 
     def _in_keras(self) -> Engine:
         with self._lock:
-            if self._keras_engine is None:
+            digest = self._digest_if_copied()
+            if self._keras_engine is None or digest != self._keras_digest:
                 self._keras_engine = self._make_keras_engine(None)
+                self._keras_digest = digest
             return self._keras_engine
+
+    def _digest_if_copied(self) -> str | None:
+        """Digest of a model of one's own that the Keras engine computes a copy of."""
+        if self._preset is not None or not (self._several or self._precision != "float32"):
+            return None
+        from musicnn_zoo.onnx_graph import weights_digest
+
+        return weights_digest(self.model)
 
     def _make_keras_engine(self, model: Any) -> Engine:
         from musicnn_zoo.engines.keras_engine import KerasEngine
@@ -446,8 +462,7 @@ class Tagger:
             from musicnn_zoo.variants import remake, with_precision
 
             original = self.model if model is None else model
-            several = self._device is not None and "," in self._device
-            if several and self._precision == "float32":
+            if self._several and self._precision == "float32":
                 return remake(original)
             return with_precision(original, self._precision)
 

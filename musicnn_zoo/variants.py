@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from musicnn_zoo.logmel import LogMel
 
@@ -21,7 +22,12 @@ def portable(model: keras.Model) -> keras.Model:
         if isinstance(layer, LogMel):
             config["implementation"] = "portable"
 
-    return remake(model, change)
+    copy = remake(model, change)
+    for layer in copy.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            # Its statistics are tensors, which the converter takes for inputs of the graph.
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
+    return copy
 
 
 def with_precision(model: keras.Model, precision: str) -> keras.Model:
@@ -64,4 +70,7 @@ def remake(model: keras.Model, change: Change | None = None) -> keras.Model:
     graph = keras.Model(model.input, model.output, name=model.name)
     remade = keras.models.clone_model(graph, clone_function=copy)
     remade.set_weights(model.get_weights())
+    for layer in remade.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # computes with what it made of its weights before
     return remade

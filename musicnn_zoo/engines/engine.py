@@ -5,8 +5,6 @@ This module imports none of them: tagging on a CPU needs neither Keras nor Tenso
 
 from __future__ import annotations
 
-import importlib.metadata
-import logging
 import os
 import platform
 import sys
@@ -17,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError
-
-_log = logging.getLogger(__name__)
 
 EngineName = Literal["auto", "tensorflow", "jax", "torch", "onnxruntime"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -143,6 +139,8 @@ def _may_have_gpu() -> bool:
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return False
     if sys.platform == "darwin":
+        import importlib.metadata
+
         if platform.machine() != "arm64":
             return False
         try:

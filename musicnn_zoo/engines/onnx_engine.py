@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,8 @@ _CALLS_AHEAD = 8
 class OnnxEngine:
     """Runs an ONNX graph; see :class:`musicnn_zoo.engines.engine.Engine`.
 
-    Several patches are computed side by side, each by one core, which has been measured to be
-    as fast as larger batches and needs little memory. A single patch is shared by all cores.
+    Patches are computed side by side, each by one core: that is as fast as larger batches, needs
+    little memory, and gives a patch the same numbers whatever patches come with it.
 
     Parameters
     ----------
@@ -41,14 +40,12 @@ class OnnxEngine:
     name = "onnxruntime"
 
     def __init__(self, graph: Path, *, batch_size: int | None = None) -> None:
-        self._graph = graph
+        self._session = open_session(graph)
         self._batch_size = batch_size or 1
-        self._cores = _cores()
-        self._sessions: dict[int, onnxruntime.InferenceSession] = {}
-        self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(self._cores, thread_name_prefix="musicnn-zoo-onnx")
-        self.appetite = self._batch_size * self._cores * _CALLS_AHEAD
-        self.outputs = tuple(output.name for output in self._session(self._cores).get_outputs())
+        cores = _cores()
+        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="musicnn-zoo-onnx")
+        self.appetite = self._batch_size * cores * _CALLS_AHEAD
+        self.outputs = tuple(output.name for output in self._session.get_outputs())
 
     def missing(self, layers: tuple[str, ...]) -> tuple[str, ...]:
         """Those of ``layers`` that the graph does not give out."""
@@ -62,28 +59,21 @@ class OnnxEngine:
             raise UnknownNameError("output of the ONNX graph", layer, self.outputs)
         step = self._batch_size
         parts = [windows[start : start + step] for start in range(0, len(windows), step)]
-        session = self._session(self._cores if len(parts) == 1 else 1)
 
-        def compute(part: NDArray[np.float32]) -> list[Any]:
-            activations: list[Any] = session.run(
+        def compute(part: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+            activations: list[NDArray[np.float32]] = self._session.run(
                 list(layers), {"waveform": np.ascontiguousarray(part)}
             )
             return activations
 
-        computed = [compute(parts[0])] if len(parts) == 1 else list(self._pool.map(compute, parts))
+        computed = list(self._pool.map(compute, parts))
         return {
             layer: np.concatenate([part[i] for part in computed]) for i, layer in enumerate(layers)
         }
 
-    def _session(self, threads: int) -> onnxruntime.InferenceSession:
-        with self._lock:
-            if threads not in self._sessions:
-                self._sessions[threads] = open_session(self._graph, threads=threads)
-            return self._sessions[threads]
 
-
-def open_session(graph: Path, *, threads: int) -> onnxruntime.InferenceSession:
-    """Open a graph on the CPU.
+def open_session(graph: Path) -> onnxruntime.InferenceSession:
+    """Open a graph to be run by the threads that call it.
 
     Raises
     ------
@@ -93,7 +83,7 @@ def open_session(graph: Path, *, threads: int) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(

@@ -5,7 +5,7 @@ own, a shard. A shard appears whole; a result that is in a shard and still waits
 shard.
 
 Parquet texts are UTF-8, and file names need not be: one that is not is written with escapes
-(``caf\udce9.mp3``) in the column ``path``, and as it is in the metadata of its shard.
+(``caf\udce9.mp3``) in the column ``source``, and as it is in the metadata of its shard.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SHARD_BYTES = 64 << 20
 
 _STAMP = [field.name for field in fields(Stamp)]
 _COMMON = {
-    "path": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64(), "sha256": pa.string(),
+    "source": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64(), "sha256": pa.string(),
     "duration_s": pa.float64(), "repeated": pa.bool_(), "dropped_s": pa.float64(),
 }  # fmt: skip
 _TAGS = {"tags": pa.list_(pa.string()), "scores": pa.list_(pa.float32())}
@@ -90,21 +90,21 @@ class ParquetStore(Store):
         for shard in self._contents():
             if shard.suffix == ".parquet":
                 for stamp in _read_stamps(shard):
-                    known[stamp.path] = stamp
-                    self._shard_of[stamp.path] = shard
+                    known[stamp.source] = stamp
+                    self._shard_of[stamp.source] = shard
                 if number := re.fullmatch(r"part-(\d+)\.parquet", shard.name):
                     self._number = max(self._number, int(number[1]) + 1)
         for (stamp, entry), _ in read_lines(self._pending_path, _parse):
-            if stamp.path not in self._shard_of:
-                self._pending[stamp.path] = entry
-                known[stamp.path] = stamp
+            if stamp.source not in self._shard_of:
+                self._pending[stamp.source] = entry
+                known[stamp.source] = stamp
         self._write_pending()
         return known
 
     def _append(self, stamp: Stamp, result: Tags | Embedding) -> None:
         entry = _make_entry(stamp, result)
         self._log.append(json_line(entry))
-        self._pending[stamp.path] = entry
+        self._pending[stamp.source] = entry
         if len(self._pending) >= SHARD_FILES or self._log.end >= SHARD_BYTES:
             self._complete()
 
@@ -157,8 +157,8 @@ class ParquetStore(Store):
             vectors = floats.reshape(len(entry["times"]), -1)
             rows += [(entry, time, row) for time, row in zip(entry["times"], vectors, strict=True)]
         columns: dict[str, Any] = {name: [row[0][name] for row in rows] for name in _COMMON}
-        paths = columns["path"]
-        columns["path"] = [_utf8(path) for path in paths]
+        paths = columns["source"]
+        columns["source"] = [_utf8(path) for path in paths]
         ends = np.cumsum([0, *(len(row[2]) for row in rows)], dtype=np.int32)
         lists = pa.ListArray.from_arrays(ends, np.concatenate([row[2] for row in rows]))
         if self._settings["kind"] == "tags":
@@ -200,7 +200,7 @@ def _read(shard: Path, columns: list[str] | None = None) -> tuple[pa.Table, list
         with pq.ParquetFile(shard) as file:
             table = file.read(columns, use_threads=False)
         exact = json.loads((table.schema.metadata or {}).get(b"musicnn_zoo_paths", "{}"))
-        stored = table.select(_STAMP)["path"].to_pylist()
+        stored = table.select(_STAMP)["source"].to_pylist()
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise OutputError(
             f"{shard}: cannot be read ({error}); move it away and run the same command again, "

@@ -19,7 +19,7 @@ class Stamp:
 
     Parameters
     ----------
-    path : str
+    source : str
         As the caller gave it.
     size : int
         In bytes.
@@ -29,7 +29,7 @@ class Stamp:
         Of the content, if it was asked for.
     """
 
-    path: str
+    source: str
     size: int
     mtime_ns: int
     sha256: str | None = None
@@ -37,7 +37,7 @@ class Stamp:
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Stamp:
         """Return the stamp that stands in a record among other fields."""
-        return cls(fields["path"], fields["size"], fields["mtime_ns"], fields["sha256"])
+        return cls(fields["source"], fields["size"], fields["mtime_ns"], fields["sha256"])
 
 
 def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:

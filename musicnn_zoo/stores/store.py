@@ -125,13 +125,13 @@ class Store(ABC):
         OutputError
             If it cannot be written.
         """
-        if stamp.path in self._known:
-            raise ArgumentError(f"{stamp.path}: is in the output already")
+        if stamp.source in self._known:
+            raise ArgumentError(f"{stamp.source}: is in the output already")
         if isinstance(result, Tags) != (self._settings["kind"] == "tags"):
             raise ArgumentError(f"this output holds {self._settings['kind']} only")
         with self._reporting():
             self._append(stamp, result)
-            self._known[stamp.path] = stamp
+            self._known[stamp.source] = stamp
             self._unsynced += 1
             if self._unsynced >= SYNC_FILES or time.monotonic() - self._synced_at >= SYNC_S:
                 self._sync()

@@ -100,7 +100,7 @@ class TextStore(Store):
         if not entries:
             self._lines.append(self._head)
         self._sync()
-        return {entry.stamp.path: entry.stamp for entry in entries}
+        return {entry.stamp.source: entry.stamp for entry in entries}
 
     def _count_whole(self, entries: list[_Entry]) -> int:
         """Count the first entries whose lines are as they were written.
@@ -137,12 +137,10 @@ class TextStore(Store):
 
     def _format(self, stamp: Stamp, result: Tags | Embedding) -> bytes:
         if self._is_csv and isinstance(result, Tags):
-            text = csv_lines(tag_rows(stamp.path, result))
+            text = csv_lines(tag_rows(stamp.source, result))
         else:
             known = {name: value for name, value in asdict(stamp).items() if value is not None}
-            fields = result.to_dict()
-            del fields["source"]
-            text = json.dumps({**known, **fields}) + "\n"
+            text = json.dumps({**known, **result.to_dict(), "source": stamp.source}) + "\n"
         return text.encode("utf-8", "surrogateescape")
 
     def _drop(self, paths: Collection[str]) -> None:
@@ -158,7 +156,7 @@ class TextStore(Store):
                 _copy(old, new, end)
                 for entry in entries:
                     start, end = end, entry.end
-                    if entry.stamp.path not in paths:
+                    if entry.stamp.source not in paths:
                         old.seek(start)
                         _copy(old, new, end - start)
                         journal.write(entry._replace(end=new.tell()).line())
