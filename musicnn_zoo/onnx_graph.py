@@ -1,7 +1,8 @@
 """From a Keras model to an ONNX graph: waveform in, tags and endpoints out.
 
 Keras converts a model to ONNX with tf2onnx, which does not get past Kapre's complex numbers;
-so the model is first remade with the portable log-mel (see :mod:`musicnn_zoo.logmel`). The
+so the model is first remade (see :mod:`musicnn_zoo.variants`) with the portable log-mel, and
+with maxima over the bands before what they commute with, which saves a quarter of the time. The
 graph is compared with the model before it is used, and kept by the digest of the weights. Those
 of the bundled models are bundled too.
 """
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raised when graphs made before must not be used any more."""
 TOLERANCE = 1e-4
 _KEPT = 16
@@ -109,7 +110,7 @@ def convert(model: TaggingModel, path: Path) -> float:
     """
     import keras
 
-    from musicnn_zoo.variants import portable
+    from musicnn_zoo.variants import for_runtime
 
     try:
         import onnx
@@ -124,7 +125,7 @@ def convert(model: TaggingModel, path: Path) -> float:
             f"making an ONNX graph of {model.name} needs Keras's TensorFlow backend; it runs on "
             f"{keras.backend.backend()} here"
         )
-    twin = portable(model)
+    twin = for_runtime(model, keep=model.endpoints)
     outputs = {name: twin.get_layer(name).output for name in model.endpoints}
     graph = keras.Model(twin.input, outputs | {"output": twin.output})
     windows = _noise(model)
@@ -159,7 +160,7 @@ def convert(model: TaggingModel, path: Path) -> float:
         try:
             difference = _difference(unfinished, model, windows)
         except Exception as error:  # ONNX Runtime's own errors have no common base
-            summary = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            summary = (str(error.__cause__ or error).strip().splitlines() or [""])[0]
             raise ExportError(
                 f"ONNX Runtime cannot run the graph of {model.name} ({summary})"
             ) from error
@@ -235,7 +236,7 @@ def _name_dimensions(value: Any, names: list[str | int]) -> None:
 def _quiet_conversion() -> Iterator[None]:
     logger = logging.getLogger("tf2onnx")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)  # what goes wrong is raised
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -123,22 +123,22 @@ PRESETS: dict[str, Preset] = {
         _released(
             "MTT", "musicnn", roc_auc=90.67, pr_auc=38.31,
             weights_sha256="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
-            graph_sha256="93dbcb6fb7892379dd934ad7fc17e4726adedd309192d4fbdea97725aede6d25",
+            graph_sha256="1fecae394c39daac669b602f39c12eed32904fad511e2fdac993ffd5644d6ffe",
         ),
         _released(
             "MSD", "musicnn", roc_auc=88.02, pr_auc=28.91,
             weights_sha256="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
-            graph_sha256="e7f4350f438e4e6cd29b09dc9c16d3e450e78ff2ef3c9dc3b144db406424b7ec",
+            graph_sha256="049350a00b16fb933f539cb93be50e0b00aba0f815f0db215a517f7ad11d041e",
         ),
         _released(
             "MTT", "vgg", roc_auc=90.30, pr_auc=38.23,
             weights_sha256="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
-            graph_sha256="84dfb73de0364d6be82e6a194d8eccda19831b0f748df1f4af4f4e5f6df25e47",
+            graph_sha256="44e98ae6867b9f2f0be04b906110782272db8a1910661e2ad0d6a0373cc9cf55",
         ),
         _released(
             "MSD", "vgg", roc_auc=87.68, pr_auc=28.19,
             weights_sha256="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
-            graph_sha256="fd76b24dd19bce9e1b4a7897405a49b3d70d39138c1a2f2d8bac6715624ea4b9",
+            graph_sha256="c6b2828116b48a135ce64560a0bc87fd28f96d2d3a3463e7fc60cea0df6ddac6",
         ),
     )
 }  # fmt: skip

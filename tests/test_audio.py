@@ -342,9 +342,7 @@ def resample(signal, source, target, block):
     return np.concatenate([*parts, resampler.finish()])
 
 
-@given(
-    st.integers(1, 20_000), st.integers(1, 5000), st.sampled_from(RATES), st.sampled_from(RATES)
-)
+@given(st.integers(1, 20_000), st.integers(1, 5000), st.sampled_from(RATES), st.sampled_from(RATES))
 def test_resampling_in_blocks_equals_resampling_at_once(length, block, source, target):
     signal = np.random.default_rng(length).normal(0, 0.2, length).astype(np.float32)
     in_blocks = resample(signal, source, target, block)

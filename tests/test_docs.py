@@ -1,8 +1,12 @@
 import re
 import runpy
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT
+
+from musicnn_zoo.cli import cli
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -21,6 +25,23 @@ def test_readme_python_runs(
     exec(code, scope)
     assert "techno" in capsys.readouterr().out
     assert scope["vector"].shape == (200,)
+
+
+def test_the_code_of_the_page_on_libraries_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "libraries.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    Path("examples").symlink_to(ROOT / "examples")
+    CliRunner().invoke(cli, ["tag", "examples/audio", "--output", "tags.parquet"])
+    scope: dict[str, object] = {}
+    for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(code, scope)
+    names = [Path(name).stem for name in scope["strings"].index]
+    assert names == ["bach_chorale_strings", "bach_prelude_harpsichord"]
+    printed = capsys.readouterr().out
+    assert "examples/audio/techno_loop.ogg ('techno'," in printed
+    assert "0.0 s: " in printed
 
 
 def test_readme_cites_what_the_models_state() -> None:

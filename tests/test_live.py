@@ -152,15 +152,15 @@ def test_a_signal_shorter_than_a_patch_is_repeated_at_the_end(tagger):
 
 
 def test_the_end_that_fills_no_patch_is_dropped_and_told_or_covered(tagger, seven_seconds):
-    (dropped, padded) = (tagger.stream(sample_rate=RATE, tail=tail) for tail in ("drop", "pad"))
+    dropped, padded = (tagger.stream(sample_rate=RATE, tail=tail) for tail in ("drop", "pad"))
     for stream in (dropped, padded):
         assert len(stream.feed(seven_seconds)) == 2
     frames = 1 + len(seven_seconds) // 256
-    assert len(dropped_end := dropped.finish()) == 0
-    assert dropped_end.clip.dropped_s == pytest.approx((frames - 2 * 187) * 0.016)
-    assert len(padded_end := padded.finish()) == 1
-    assert padded_end.clip.dropped_s == 0
-    np.testing.assert_allclose(padded_end.times, [2 * 2.992])
+    without, covering = dropped.finish(), padded.finish()
+    assert (len(without), len(covering)) == (0, 1)
+    assert without.clip.dropped_s == pytest.approx((frames - 2 * 187) * 0.016)
+    assert covering.clip.dropped_s == 0
+    np.testing.assert_allclose(covering.times, [2 * 2.992])
 
 
 def test_no_signal_gives_no_row(tagger):
