@@ -125,14 +125,14 @@ def convert(model: TaggingModel, path: Path) -> float:
             f"making an ONNX graph of {model.name} needs Keras's TensorFlow backend; it runs on "
             f"{keras.backend.backend()} here"
         )
-    twin = for_runtime(model, keep=model.endpoints)
-    outputs = {name: twin.get_layer(name).output for name in model.endpoints}
-    graph = keras.Model(twin.input, outputs | {"output": twin.output})
     windows = _noise(model)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "graph.onnx")
         try:
             with _quiet_conversion():
+                twin = for_runtime(model, keep=model.endpoints)
+                outputs = {name: twin.get_layer(name).output for name in model.endpoints}
+                graph = keras.Model(twin.input, outputs | {"output": twin.output})
                 graph(windows[:1])
                 graph.export(written, format="onnx", verbose=False)
         except Exception as error:  # the converter's errors have no common base

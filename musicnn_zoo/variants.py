@@ -63,10 +63,12 @@ class MaxThenBatchNorm(layers.Layer):
         return {**super().get_config(), **own}
 
 
-class _Skipped(layers.Layer):
-    """Stands where a BatchNorm was, which is called with a mask."""
+@keras.saving.register_keras_serializable(package="musicnn_zoo")
+class Skipped(layers.Layer):
+    """Stands, and does nothing, where a BatchNorm was, which is called with a mask."""
 
     def call(self, x: Any, mask: Any = None) -> Any:
+        """Return ``x``."""
         del mask
         return x
 
@@ -93,7 +95,7 @@ def for_runtime(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Mode
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
         if layer.name in batchnorms:
-            return _Skipped(name=layer.name)
+            return Skipped(name=layer.name)
         if layer.name in swapped:
             scale, offset = _affine(swapped[layer.name][1])
             pool = keras.saving.serialize_keras_object(layer)
@@ -103,6 +105,8 @@ def for_runtime(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Mode
             config["filters"] += _missing(config["filters"])
         if isinstance(layer, LogMel):
             config["implementation"] = "portable"
+        if config.get("activation") == "gelu":
+            config["activation"] = _gelu
         return type(layer).from_config(config)
 
     graph = keras.Model(model.input, model.output, name=model.name)
@@ -118,9 +122,19 @@ def for_runtime(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Mode
                 )
                 for values in weights
             ]
-        if layer.name not in batchnorms:
+        if weights and layer.name not in batchnorms:
             remade.get_layer(layer.name).set_weights(weights)
+    for layer in remade.layers:
+        if isinstance(layer, layers.Normalization):
+            layer.finalize_state()
+            # Its statistics are tensors, which the converter takes for inputs of the graph.
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
     return remade
+
+
+def _gelu(x: Any) -> Any:
+    """GELU by the error function; Keras takes its complement, which the converter lacks."""
+    return 0.5 * x * (1 + ops.erf(x * np.float32(np.sqrt(0.5))))
 
 
 def _missing(filters: int) -> int:

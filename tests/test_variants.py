@@ -1,0 +1,124 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from musicnn_zoo import build_model, list_models
+from musicnn_zoo.logmel import LogMel
+from musicnn_zoo.variants import MaxThenBatchNorm, for_runtime, remake, with_precision
+
+SMALL = {
+    "musicnn": {"frontend": {"kind": "timbral_temporal", "timbral": [[0.4, 7, 5], [0.7, 7, 20]]}},
+    "vgg": {"frontend": {"kind": "vgg", "filters": 6}},
+}
+
+
+def randomize(model: keras.Model) -> None:
+    """Give every BatchNorm scales of both signs, and statistics as after training."""
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            shape = layer.moving_mean.shape
+            layer.gamma.assign(random.normal(0, 1, shape))
+            layer.beta.assign(random.normal(0, 1, shape))
+            layer.moving_mean.assign(random.normal(0, 0.5, shape))
+            layer.moving_variance.assign(random.uniform(0.1, 2, shape))
+
+
+def noise(model: keras.Model, batch: int = 3) -> np.ndarray:
+    samples = model.input_shape[1] or 24000
+    return np.random.default_rng(1).normal(0, 0.2, (batch, samples)).astype(np.float32)
+
+
+def swapped(model: keras.Model) -> list[str]:
+    return [layer.name for layer in model.layers if isinstance(layer, MaxThenBatchNorm)]
+
+
+@pytest.mark.parametrize("filters", [3, 16, 20])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_maxima_before_batchnorm_are_the_same(filters: int, padding: str, dimensions: int) -> None:
+    conv, pool, shape, size = {
+        1: (layers.Conv1D, layers.MaxPooling1D, (17, 3), 4),
+        2: (layers.Conv2D, layers.MaxPooling2D, (9, 13, 2), (2, 5)),
+    }[dimensions]
+    x = keras.Input(shape)
+    y = conv(filters, 3, activation="relu")(x)
+    y = layers.BatchNormalization()(y)
+    model = keras.Model(x, pool(size, padding=padding, name="pool")(y))
+    randomize(model)
+    remade = for_runtime(model)
+    assert swapped(remade) == ["pool"]
+    values = np.random.default_rng(2).normal(0, 1, (4, *shape)).astype(np.float32)
+    expected = model.predict(values, verbose=0)
+    assert (model.layers[2].gamma.numpy() < 0).any()
+    np.testing.assert_allclose(remade.predict(values, verbose=0), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_model_remade_for_a_runtime_gives_the_same(name: str) -> None:
+    model = build_model(name, tags=7, **SMALL[name])
+    randomize(model)
+    remade = for_runtime(model, keep=model.endpoints)
+    assert len(swapped(remade)) == 5
+    x = noise(model)
+    for layer in (*model.endpoints, model.layers[-1].name):
+        outputs = [keras.Model(m.input, m.get_layer(layer).output) for m in (model, remade)]
+        theirs, ours = (output.predict(x, verbose=0) for output in outputs)
+        np.testing.assert_allclose(ours, theirs, atol=2e-5 * max(1, np.abs(theirs).max()))
+
+
+def test_what_is_to_be_kept_or_used_elsewhere_stays_as_it_is() -> None:
+    def make(activation: str = "relu") -> tuple[keras.Model, str]:
+        x = keras.Input((20, 1))
+        y = layers.Conv1D(4, 3, activation=activation, name="conv")(x)
+        z = layers.BatchNormalization(name="bn")(y)
+        return x, y, z, layers.MaxPooling1D(2)(z)
+
+    x, y, z, pooled = make()
+    assert len(swapped(for_runtime(keras.Model(x, pooled)))) == 1
+    assert swapped(for_runtime(keras.Model(x, pooled), keep=["bn"])) == []
+    assert swapped(for_runtime(keras.Model(x, [pooled, z]))) == []
+    assert swapped(for_runtime(keras.Model(x, [pooled, y]))) == []
+    x, _, _, pooled = make(activation="elu")
+    assert swapped(for_runtime(keras.Model(x, pooled))) == []
+
+
+def test_the_layer_is_saved_with_all_it_needs(tmp_path) -> None:
+    model = build_model("vgg", tags=3, **SMALL["vgg"])
+    randomize(model)
+    remade = for_runtime(model)
+    remade.save(tmp_path / "remade.keras")
+    x = noise(model, 1)
+    loaded = keras.saving.load_model(tmp_path / "remade.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), remade.predict(x, verbose=0))
+
+
+def test_a_remade_model_has_weights_of_its_own() -> None:
+    model = build_model("musicnn", tags=3, **SMALL["musicnn"])
+    copy = remake(model)
+    before = copy.get_weights()
+    model.set_weights([values + 1 for values in model.get_weights()])
+    for old, new in zip(before, copy.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["musicnn", "musicnn_autopool", "musicnn_attention"])
+def test_only_the_network_is_computed_in_another_precision(name: str, precision: str) -> None:
+    assert name in list_models(pretrained=False)
+    model = build_model(name, tags=3)
+    remade = with_precision(model, precision)
+    for layer in remade.layers[1:]:
+        in_float32 = isinstance(layer, LogMel) or layer.name in ("tags", "frame_scores")
+        assert layer.compute_dtype == ("float32" if in_float32 else precision), layer.name
+        assert layer.variable_dtype == "float32"
+    x = noise(model)
+    scores = [m.predict(x, verbose=0) for m in (model, remade)]
+    assert scores[1].dtype == np.float32
+    np.testing.assert_allclose(scores[1], scores[0], atol=5e-2)
+
+
+def test_float32_is_the_model_itself() -> None:
+    model = build_model("fcn", tags=3)
+    assert with_precision(model, "float32") is model
