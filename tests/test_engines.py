@@ -293,19 +293,6 @@ def test_log_mel_scores_and_weights_stay_in_single_precision(model, windows, pre
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
-def test_single_precision_is_the_model_itself(model):
-    assert with_precision(model, "float32") is model
-
-
-def test_a_copy_has_weights_of_its_own(model, windows):
-    copy = remake(model)
-    expected = np.asarray(model(windows[:1]))
-    np.testing.assert_allclose(copy(windows[:1]), expected, rtol=0, atol=1e-6)
-    copy.set_weights([np.zeros_like(weight) for weight in copy.get_weights()])
-    np.testing.assert_allclose(model(windows[:1]), expected, rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(copy(windows[:1]), np.full((1, 50), 0.5))
-
-
 def test_a_copy_standardizes_its_input_as_the_model_does():
     model = build_model("schlueter_horizontal", tags=2)
     rate = model.zoo_config.input.sample_rate

@@ -38,8 +38,10 @@ def run(backend: str, code: str, *arguments: object) -> str:
 PARITY = """
 import sys, numpy as np, musicnn_zoo, keras
 golden, clips = sys.argv[1:3]
+backend = keras.backend.backend()
 for name in musicnn_zoo.list_models():
-    tagger = musicnn_zoo.Tagger(name)
+    tagger = musicnn_zoo.Tagger(name, engine=backend)
+    assert tagger.engine == backend
     for clip in sys.argv[3:]:
         scores = tagger.taggram(clip).scores
         stem = clip.rpartition("/")[2].partition(".")[0]
@@ -48,8 +50,8 @@ for name in musicnn_zoo.list_models():
             else np.load(f"{golden}/{stem}.{name}.npz")["taggram"]
         )
         print(name, stem, float(np.abs(scores - expected).max()))
-assert keras.backend.backend() != "tensorflow"
-assert not {"tensorflow", "kapre"} & set(sys.modules)
+assert backend != "tensorflow"
+assert not {"tensorflow", "kapre", "onnxruntime"} & set(sys.modules)
 """
 
 
@@ -98,6 +100,9 @@ def test_saves_loads_and_trains(backend: str, tmp_path: Path) -> None:
     if importlib.util.find_spec("tensorflow") is not None:
         import keras
 
+        from musicnn_zoo import load_model
+
+        load_model("MTT_musicnn")  # imports the layers that the file names
         x = np.random.default_rng(0).normal(0, 0.1, (2, 48128)).astype("float32")
         here = keras.saving.load_model(path).predict(x, verbose=0)
         np.testing.assert_allclose(here, np.load(f"{path}.npy"), atol=1e-5)
@@ -127,14 +132,57 @@ def test_every_block_builds_and_runs(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_a_backend_cannot_do_it_says(backend: str) -> None:
     code = """
+import keras
 import musicnn_zoo
 from musicnn_zoo.logmel import LogMel
-for attempt in (lambda: LogMel(implementation="kapre"), lambda: musicnn_zoo.Tagger(device="cpu")):
+backend = keras.backend.backend()
+for attempt in (
+    lambda: LogMel(implementation="kapre"),
+    lambda: musicnn_zoo.Tagger(engine=backend, device="cpu"),
+    lambda: musicnn_zoo.Tagger(device="gpu"),
+    lambda: musicnn_zoo.Tagger(engine="tensorflow"),
+    lambda: musicnn_zoo.Tagger(musicnn_zoo.build_model("fcn"), engine="onnxruntime"),
+):
     try:
         attempt()
-    except musicnn_zoo.ArgumentError as error:
-        print(error)
+    except musicnn_zoo.MusicnnZooError as error:
+        print(type(error).__name__, error)
 """
-    kapre, device = run(backend, code).splitlines()
+    kapre, cpu, gpu, engine, conversion = run(backend, code).splitlines()
     assert f"implementation='kapre' under {backend}: use 'portable'" in kapre
-    assert f"device='cpu' under {backend}" in device
+    assert cpu.startswith("DeviceError")
+    assert f"device='cpu' under {backend}" in cpu
+    assert f"device='gpu' under {backend}" in gpu
+    assert f"runs on {backend} here; received engine='tensorflow'" in engine
+    assert conversion.startswith("ExportError")
+    assert f"needs Keras's TensorFlow backend; it runs on {backend} here" in conversion
+
+
+ENGINES = """
+import sys, numpy as np, musicnn_zoo
+clip, backend = sys.argv[1:]
+in_keras = musicnn_zoo.Tagger("MTT_vgg", engine=backend)
+by_default = musicnn_zoo.Tagger("MTT_vgg", device="cpu")
+assert (in_keras.engine, by_default.engine) == (backend, "onnxruntime")
+ours, theirs = in_keras.features(clip, hop_s=2.5), by_default.features(clip, hop_s=2.5)
+for layer in in_keras.endpoints:
+    print(layer, np.abs(ours[layer] - theirs[layer]).max() / np.abs(theirs[layer]).max())
+model = musicnn_zoo.build_model("dieleman_mel", tags=2)
+tagger = musicnn_zoo.Tagger(model, engine=backend)
+many = [dict(r.unwrap()) for r in tagger.tag_files([clip, clip])]
+model.set_weights([w * 0 for w in model.get_weights()])
+assert set(dict(tagger.tag(clip)).values()) == {0.5} and 0.5 not in many[0].values()
+np.testing.assert_allclose(list(many[0].values()), list(many[1].values()), atol=1e-6)
+half = musicnn_zoo.Tagger("MTT_vgg", engine=backend, precision="bfloat16")
+(one,), (other,) = (t.tag_files([clip], top_k=50) for t in (half, by_default))
+assert one.unwrap()[0].tag == other.unwrap()[0].tag
+half_scores = dict(one.unwrap())
+assert max(abs(score - half_scores[tag]) for tag, score in other.unwrap()) < 5e-2
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_it_gives_the_same_as_onnx_runtime_beside_it(backend: str) -> None:
+    lines = run(backend, ENGINES, CLIPS / "techno_loop.ogg", backend).splitlines()
+    assert len(lines) == 6
+    assert max(float(line.split()[-1]) for line in lines) < 1e-4
