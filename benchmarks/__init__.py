@@ -13,8 +13,8 @@ take turns (A B C A B C …); one waits while another runs; the first turn is no
 is that of the medians, its spread goes from the smallest to the largest ratio of one round.
 
 Ratios differ between processors: TensorFlow turns its oneDNN kernels on by itself only where there
-is AVX512_VNNI or AMX, and needs about twice the time without them (``TF_ENABLE_ONEDNN_OPTS``). So
-the tables say which instructions the machine has.
+is AVX512_VNNI or AMX, and needs about twice the time without them. So the tables say which
+instructions the machine has, and the network is also timed with ``TF_ENABLE_ONEDNN_OPTS=0``.
 
 Parts
 -----

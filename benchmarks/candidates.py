@@ -45,7 +45,9 @@ class Setup:
 
     def candidates(self, part: str) -> Iterator[Candidate]:
         """Give those of a part, in the order of their turns, the first being the reference."""
-        peers = ["onnxruntime", "keras", "torch"] if part == "network" else ["essentia", "original"]
+        peers = ["essentia", "original"]
+        if part == "network":
+            peers = ["onnxruntime", "keras", "keras-without-onednn", "torch"]
         for name in ("ours", "ours-tensorflow", *peers):
             if self.names and name not in self.names:
                 continue
@@ -68,7 +70,9 @@ class Setup:
             kind = "engine" if part == "network" else "project"
             engine = "tensorflow" if name.endswith("tensorflow") else "onnxruntime"
             return Candidate(name, kind, {"engine": engine})
-        return Candidate(name, name, {})
+        return Candidate(
+            name, "keras" if name.startswith("keras") else name, {"onednn": name == "keras"}
+        )
 
     def _exported(self, file: str) -> str:
         path = self.cache.resolve() / "exported" / file

@@ -27,8 +27,10 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
-def load_keras(_options: dict[str, Any]) -> Run:
+def load_keras(options: dict[str, Any]) -> Run:
     """Load the plain Keras graph, for patches."""
+    if not options.get("onednn", True):
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     import tensorflow as tf
 
     from musicnn_zoo import load_model
