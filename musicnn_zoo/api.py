@@ -34,7 +34,9 @@ def _tagger(model: str | TaggingModel | Tagger, engine: EngineName, device: str 
             return _cached_tagger(model, engine, device)
     if isinstance(model, Tagger):
         if device is not None or engine != "auto":
-            raise ArgumentError("engine and device are chosen when a Tagger is made; received both")
+            raise ArgumentError(
+                "engine and device are chosen when a Tagger is made: pass them to it"
+            )
         return model
     return Tagger(model, engine=engine, device=device)
 

@@ -14,6 +14,8 @@ from musicnn_zoo.errors import ArgumentError, AudioError
 from musicnn_zoo.patches import PatchGrid, PatchStream, Tail
 from musicnn_zoo.results import Clip, Taggram
 
+_MOST_CHANNELS = 32
+
 
 class TaggramStream:
     """Takes blocks of any length and gives the rows of a taggram as patches are complete.
@@ -57,7 +59,13 @@ class TaggramStream:
         """
         if self._finished:
             raise ArgumentError("this stream is finished; make another one")
-        mono = downmix_array(np.asarray(block))
+        block = np.asarray(block)
+        if block.ndim == 2 and len(block) > _MOST_CHANNELS:
+            raise AudioError(
+                f"block: must be (channels, samples); received shape {block.shape}, which looks "
+                "transposed: pass block.T"
+            )
+        mono = downmix_array(block)
         if not np.isfinite(mono).all():
             raise AudioError("block: holds NaN or infinite samples")
         return self._rows(self._patches.feed(self._resampler.feed(mono)))

@@ -77,6 +77,16 @@ class TaggingModel(keras.Model):
             "tags": list(self.tags),
         }
 
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> TaggingModel:
+        """Revive a model; imports the layers of its blocks first."""
+        for role, chosen in ModelConfig.from_dict(config["zoo_config"]).blocks():
+            block_function(chosen.kind, role)
+        revived: TaggingModel = super().from_config(config, custom_objects=custom_objects)
+        return revived
+
 
 def build_model(
     config: str | ModelConfig | None = None,

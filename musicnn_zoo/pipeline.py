@@ -21,6 +21,7 @@ from musicnn_zoo.tasks import Activations, Task
 
 _CALLS_QUEUED = 4
 _FILES_AHEAD = 256
+_PATIENCE_S = 5.0
 
 
 def default_jobs() -> int:
@@ -135,7 +136,7 @@ class _Pipeline(Generic[Result]):
                 self._changed.notify_all()
             for thread in threads:
                 if thread.ident is not None:
-                    thread.join()
+                    thread.join(_PATIENCE_S)  # one may hang in an iterator of the caller's
 
     def _next_finished(self) -> _File | None:
         with self._changed:

@@ -152,7 +152,7 @@ class Taggram:
         return len(self.scores)
 
     def rank(self, *, top_k: int | None = None, threshold: float | None = None) -> Tags:
-        """Average over the patches and rank the tags.
+        """Average over the patches and rank the tags; without patches there are none.
 
         Parameters
         ----------
@@ -168,6 +168,8 @@ class Taggram:
             If ``top_k`` or ``threshold`` is out of range.
         """
         top_k, threshold = check_ranking(top_k, threshold)
+        if not len(self):
+            return Tags((), self.model, self.clip)
         mean = self.scores.mean(axis=0)
         order = np.argsort(-mean, kind="stable")[:top_k]
         ranked = tuple(
@@ -187,6 +189,8 @@ class Taggram:
         A row stands for the time from its start to the start of the next, the last for a whole
         patch.
         """
+        if not len(self):
+            return ()
         end_s = float(self.times[-1]) + self.patch_s
         return find_events(
             self.scores, self.tags, self.times, end_s,

@@ -162,6 +162,7 @@ def _maxima_of_batchnorm(model: keras.Model, keep: Collection[str]) -> dict[str,
         if (
             isinstance(convolution, layers.Conv1D | layers.Conv2D)
             and used[id(batchnorm.input)] == 1
+            and convolution.groups == 1
             and convolution.activation is keras.activations.relu
             and {convolution.data_format, pool.data_format} == {"channels_last"}
             and batchnorm.axis in (-1, len(batchnorm.input.shape) - 1)

@@ -1,7 +1,9 @@
 """Places that several test modules look at."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
@@ -12,3 +14,11 @@ SHARED = ROOT.parent / "shared"
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the graphs of test models out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUSICNN_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

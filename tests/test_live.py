@@ -231,3 +231,10 @@ def test_streams_of_one_tagger_do_not_mix(tagger, seven_seconds):
         np.testing.assert_allclose(
             scores_of([*mine, stream.finish()]), whole.scores, rtol=0, atol=1e-6
         )
+
+
+def test_a_block_of_frames_by_channels_is_refused():
+    stream = Tagger().stream(sample_rate=48000)
+    with pytest.raises(AudioError, match=r"shape \(480, 2\), which looks transposed"):
+        stream.feed(np.zeros((480, 2), np.float32))
+    stream.feed(np.zeros((2, 1), np.float32))

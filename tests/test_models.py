@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -124,3 +126,13 @@ def test_refuses_an_unknown_option_of_a_block() -> None:
     )
     with pytest.raises(UnknownNameError, match="did you mean timbral"):
         build_model(config)
+
+
+def test_a_saved_model_is_revived_in_a_fresh_process(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    build_model("musicnn", tags=2).save(path)
+    code = "import sys, keras, musicnn_zoo.models\nprint(keras.saving.load_model(sys.argv[1]).tags)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "('tag_0', 'tag_1')\n", done.stderr[-500:]

@@ -290,3 +290,11 @@ def test_a_clock_is_right_to_a_twentieth_of_a_second(seconds):
     minutes, rest = re.fullmatch(r"(\d+):(\d\d\.\d)", clock(seconds)).groups()
     assert float(rest) < 60
     assert int(minutes) * 60 + float(rest) == pytest.approx(seconds, abs=0.0500001)
+
+
+def test_a_taggram_without_rows_has_no_tags_and_no_events() -> None:
+    empty = Taggram(
+        np.empty((0, 2), np.float32), ("a", "b"), np.empty(0), 3.0, 3.0, "m", Clip(None, 0.5)
+    )
+    assert list(empty.rank()) == []
+    assert empty.events() == ()
