@@ -46,8 +46,8 @@ class Tagger:
         Name of a pretrained model (see :func:`musicnn_zoo.list_models`), or a model of
         one's own, with the weights that it has at each call.
     engine : {"auto", "tensorflow", "onnxruntime"}
-        What computes. ONNX Runtime is several times as fast on a CPU and needs no TensorFlow;
-        it computes the same to 1e-4. By default it is taken on a CPU, and Keras's backend,
+        What computes. ONNX Runtime is faster on a CPU and needs neither TensorFlow nor its
+        memory; it computes the same to 1e-4. By default it is taken on a CPU, and Keras's backend,
         TensorFlow, if there is a GPU or ``device`` or ``precision`` ask for it. A model that
         is not bundled is converted once (``pip install "musicnn-zoo[onnx]"``), and the graph
         kept by the digest of the weights; what cannot be converted runs on TensorFlow, and
