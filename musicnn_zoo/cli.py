@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 Results = Iterator[FileResult[Any]]
-Analyse = Callable[["Tagger", list[str]], Results]
+Analyse = Callable[["Tagger", list[str], bool], Results]
 
 _REPORTED = 20
 
@@ -188,8 +188,10 @@ def tag(
     cutting = {"hop_s": hop_s, "patch_s": patch_s, "tail": tail}
     ranking = {"top_k": top_k, "threshold": threshold}
 
-    def analyse(tagger: Tagger, paths: list[str]) -> Results:
-        return tagger.tag_files(paths, **ranking, **cutting, jobs=jobs)  # type: ignore[arg-type]
+    def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
+        return tagger.tag_files(
+            paths, **ranking, **cutting, jobs=jobs, progress=progress  # type: ignore[arg-type]
+        )  # fmt: skip
 
     if output is not None and _goes_on(output) and form in (None, output.suffix[1:].lower()):
         settings = {"kind": "tags", **ranking, **cutting}
@@ -220,8 +222,10 @@ def taggram(
     As text the three strongest tags of each patch, otherwise the scores of all tags.
     """
 
-    def analyse(tagger: Tagger, paths: list[str]) -> Results:
-        return tagger.taggram_files(paths, hop_s=hop_s, patch_s=patch_s, tail=tail, jobs=jobs)
+    def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
+        return tagger.taggram_files(
+            paths, hop_s=hop_s, patch_s=patch_s, tail=tail, jobs=jobs, progress=progress
+        )
 
     with _Run(files, **loading) as run, Writer(output, form) as writer:
         for value in run.values(analyse):
@@ -264,8 +268,10 @@ def embed(
     cutting = {"hop_s": hop_s, "patch_s": patch_s, "tail": tail}
     kind = {"layer": layer, "pooling": None if pooling == "none" else pooling}
 
-    def analyse(tagger: Tagger, paths: list[str]) -> Results:
-        return tagger.embed_files(paths, **kind, **cutting, jobs=jobs)  # type: ignore[arg-type]
+    def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
+        return tagger.embed_files(
+            paths, **kind, **cutting, jobs=jobs, progress=progress  # type: ignore[arg-type]
+        )  # fmt: skip
 
     if _goes_on(output):
         settings = {"kind": "embeddings", **kind, **cutting}
@@ -414,18 +420,8 @@ class _Run:
             return
         from musicnn_zoo.tagger import Tagger
 
-        results = analyse(Tagger(self._preset.name, **self._options), paths)
-        if len(paths) > 1:
-            from tqdm import tqdm
-
-            hidden_unless_terminal = None
-            results = iter(
-                tqdm(
-                    results, total=len(paths), unit="file", file=sys.stderr, leave=False,
-                    disable=hidden_unless_terminal,
-                )
-            )  # fmt: skip
-        yield from results
+        progress = len(paths) > 1 and sys.stderr.isatty()
+        yield from analyse(Tagger(self._preset.name, **self._options), paths, progress)
 
     def _fail(self, path: str, error: Exception) -> str:
         message = (

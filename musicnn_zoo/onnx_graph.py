@@ -2,7 +2,7 @@
 
 Keras converts a model to ONNX with tf2onnx, which does not get past Kapre's complex numbers;
 so the model is first remade (see :mod:`musicnn_zoo.variants`) with the portable log-mel, and
-with maxima over the bands before what they commute with, which saves a quarter of the time. The
+with maxima over the bands before what they commute with, which is cheaper. The
 graph is compared with the model before it is used, and kept by the digest of the weights. Those
 of the bundled models are bundled too.
 """

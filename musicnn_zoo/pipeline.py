@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.audio import AudioStream
-from musicnn_zoo.engines.engine import Engine
+from musicnn_zoo.engines.engine import Engine, usable_cores
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.patches import PatchGrid, PatchStream, Tail
 from musicnn_zoo.results import Clip, FileResult, Result
@@ -22,11 +21,6 @@ from musicnn_zoo.tasks import Activations, Task
 _CALLS_QUEUED = 4
 _FILES_AHEAD = 256
 _PATIENCE_S = 5.0
-
-
-def default_jobs() -> int:
-    """Threads that read files by default: one for each core."""
-    return os.cpu_count() or 1
 
 
 def process(
@@ -70,7 +64,7 @@ def process(
     """
     if jobs is not None and jobs < 1:
         raise ArgumentError(f"jobs must be at least 1; received {jobs}")
-    return _Pipeline(streams, task, engine, grid, tail, jobs or default_jobs()).results()
+    return _Pipeline(streams, task, engine, grid, tail, jobs or usable_cores()).results()
 
 
 @dataclass(eq=False)
@@ -161,9 +155,9 @@ class _Pipeline(Generic[Result]):
         clip = Clip(source, file.stream.duration_s, patches.repeated, patches.dropped_s)
         return FileResult(source, self._task.finish(activations, clip), None)
 
-    def _guarded(self, work: object) -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
-            work()  # type: ignore[operator]
+            work()
         except _Stop:
             pass
         except BaseException as error:
@@ -251,9 +245,9 @@ class _Pipeline(Generic[Result]):
     def _all_read(self) -> bool:
         return self._exhausted and all(file.read for file in self._files)
 
-    def _wait_until(self, condition: object) -> None:
+    def _wait_until(self, condition: Callable[[], object]) -> None:
         """Wait for a condition; the lock is held."""
-        while not condition():  # type: ignore[operator]
+        while not condition():
             if self._stopped:
                 raise _Stop
             self._changed.wait()

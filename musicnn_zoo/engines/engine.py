@@ -151,3 +151,11 @@ def _may_have_gpu() -> bool:
     devices = Path("/dev")
     names = ("nvidia[0-9]*", "kfd", "dxg")  # NVIDIA, AMD, and both in Windows's Linux
     return any(True for name in names for _ in devices.glob(name))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1

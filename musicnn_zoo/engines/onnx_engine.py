@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from musicnn_zoo.engines.engine import usable_cores
 from musicnn_zoo.errors import UnknownNameError, WeightsError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class OnnxEngine:
     def __init__(self, graph: Path, *, batch_size: int | None = None) -> None:
         self._session = open_session(graph)
         self._batch_size = batch_size or 1
-        cores = _cores()
+        cores = usable_cores()
         self._pool = ThreadPoolExecutor(cores, thread_name_prefix="musicnn-zoo-onnx")
         self.appetite = self._batch_size * cores * _CALLS_AHEAD
         self.outputs = tuple(output.name for output in self._session.get_outputs())
@@ -92,10 +92,3 @@ def open_session(graph: Path) -> onnxruntime.InferenceSession:
     except Exception as error:  # ONNX Runtime's own errors have no common base
         summary = (str(error).strip().splitlines() or [""])[0]
         raise WeightsError(f"{graph}: ONNX Runtime cannot read this graph ({summary})") from error
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
