@@ -54,9 +54,9 @@ def load_onnxruntime(_options: dict[str, Any]) -> Run:
 
     from musicnn_zoo import load_model
     from musicnn_zoo.onnx_graph import find_graph
-    from musicnn_zoo.presets import get_preset
+    from musicnn_zoo.pretrained import find_pretrained
 
-    graph = find_graph(get_preset(MODEL), lambda: load_model(MODEL))
+    graph = find_graph(find_pretrained(MODEL), lambda: load_model(MODEL))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     return lambda patches: session.run(["output"], {"waveform": patches})[0]
 

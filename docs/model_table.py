@@ -21,9 +21,12 @@ def model_table() -> str:
         "|---|---|---|--:|--:|--:|---|",
     ]
     for info in map(model_info, list_models()):
+        figures = [info.metrics.get(metric) for metric in ("roc_auc", "pr_auc")]
+        roc_auc, pr_auc = ("–" if figure is None else f"{figure:.2f}" for figure in figures)
+        mark = "" if "bundled" in info.weights else " ↓"
         rows.append(
-            f"| `{info.name}` | {info.trained_on} | {info.architecture} | {info.parameters:,} "
-            f"| {info.metrics['roc_auc']:.2f} | {info.metrics['pr_auc']:.2f} | {info.license} |"
+            f"| `{info.name}`{mark} | {info.trained_on} | {info.architecture} "
+            f"| {info.parameters:,} | {roc_auc} | {pr_auc} | {info.license} |"
         )
     return "\n".join(rows) + "\n"
 

@@ -20,14 +20,20 @@ if TYPE_CHECKING:
         ArgumentError,
         AudioError,
         DeviceError,
+        DownloadError,
         ExportError,
         MusicnnZooError,
         OutputError,
         UnknownNameError,
+        UploadError,
         WeightsError,
     )
+    from musicnn_zoo.folders import save_pretrained
+    from musicnn_zoo.hub import push_to_hub
+    from musicnn_zoo.info import ModelInfo, model_info
     from musicnn_zoo.models import TaggingModel, build_model
-    from musicnn_zoo.presets import ModelInfo, list_models, model_info
+    from musicnn_zoo.presets import list_models
+    from musicnn_zoo.provenance import Provenance
     from musicnn_zoo.results import Clip, Embedding, Features, FileResult, Taggram, Tags, TagScore
     from musicnn_zoo.sound_events import Event
     from musicnn_zoo.tagger import Tagger
@@ -43,15 +49,22 @@ _HOMES = {
         "ArgumentError",
         "AudioError",
         "DeviceError",
+        "DownloadError",
         "ExportError",
         "MusicnnZooError",
         "OutputError",
+        "Provenance",
         "UnknownNameError",
+        "UploadError",
         "WeightsError",
     ),
     "sound_events": ("Event",),
     "models": ("TaggingModel", "build_model"),
-    "presets": ("ModelInfo", "list_models", "model_info"),
+    "folders": ("save_pretrained",),
+    "hub": ("push_to_hub",),
+    "info": ("ModelInfo", "model_info"),
+    "presets": ("list_models",),
+    "provenance": ("Provenance",),
     "results": ("Clip", "Embedding", "Features", "FileResult", "TagScore", "Taggram", "Tags"),
     "tagger": ("Tagger",),
     "zoo": ("load_model",),
@@ -64,6 +77,7 @@ __all__ = [
     "Block",
     "Clip",
     "DeviceError",
+    "DownloadError",
     "Embedding",
     "Event",
     "ExportError",
@@ -74,12 +88,14 @@ __all__ = [
     "ModelInfo",
     "MusicnnZooError",
     "OutputError",
+    "Provenance",
     "TagScore",
     "Tagger",
     "TaggingModel",
     "Taggram",
     "Tags",
     "UnknownNameError",
+    "UploadError",
     "WaveformInput",
     "WeightsError",
     "__version__",
@@ -93,6 +109,8 @@ __all__ = [
     "load_audio",
     "load_model",
     "model_info",
+    "push_to_hub",
+    "save_pretrained",
     "tag",
     "tag_files",
     "taggram",

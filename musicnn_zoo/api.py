@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from musicnn_zoo.audio import AudioSource
 from musicnn_zoo.engines.engine import EngineName
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.folders import folder_stamp
 from musicnn_zoo.patches import Tail
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.results import Embedding, Features, FileResult, Taggram, Tags
@@ -20,18 +22,24 @@ from musicnn_zoo.tasks import Pooling
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
 
+ModelLike: TypeAlias = "str | os.PathLike[str] | TaggingModel | Tagger"
+
 _loading = threading.Lock()
 
 
 @lru_cache(maxsize=4)
-def _cached_tagger(model: str, engine: EngineName, device: str | None) -> Tagger:
+def _cached_tagger(
+    model: str, stamp: tuple[int, ...], engine: EngineName, device: str | None
+) -> Tagger:
+    del stamp
     return Tagger(model, engine=engine, device=device)
 
 
-def _tagger(model: str | TaggingModel | Tagger, engine: EngineName, device: str | None) -> Tagger:
-    if isinstance(model, str):
+def _tagger(model: ModelLike, engine: EngineName, device: str | None) -> Tagger:
+    if isinstance(model, str | os.PathLike):
+        place = os.fspath(model)
         with _loading:
-            return _cached_tagger(model, engine, device)
+            return _cached_tagger(place, folder_stamp(place), engine, device)
     if isinstance(model, Tagger):
         if device is not None or engine != "auto":
             raise ArgumentError(
@@ -44,7 +52,7 @@ def _tagger(model: str | TaggingModel | Tagger, engine: EngineName, device: str 
 def tag(
     audio: AudioSource,
     *,
-    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    model: ModelLike = DEFAULT_MODEL,
     sample_rate: int | None = None,
     top_k: int | None = None,
     threshold: float | None = None,
@@ -62,9 +70,10 @@ def tag(
     ----------
     audio : path, binary file object, or ndarray
         An array is ``(samples,)`` or ``(channels, samples)`` and needs ``sample_rate``.
-    model : str, TaggingModel or Tagger
-        Name of a pretrained model, a model of one's own, or a loaded :class:`Tagger`. A
-        model given by name is loaded once and kept.
+    model : str, path, TaggingModel or Tagger
+        Name of a pretrained model, ``hf://user/repository`` or a folder (see
+        :func:`musicnn_zoo.load_model`), a model of one's own, or a loaded :class:`Tagger`. A
+        model given by name or place is loaded once and kept.
     sample_rate : int, optional
         Of an array, in Hz.
     top_k : int, optional
@@ -110,7 +119,7 @@ def tag(
 def taggram(
     audio: AudioSource,
     *,
-    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    model: ModelLike = DEFAULT_MODEL,
     sample_rate: int | None = None,
     patch_s: float | None = None,
     hop_s: float | None = None,
@@ -151,7 +160,7 @@ def taggram(
 def events(
     audio: AudioSource,
     *,
-    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    model: ModelLike = DEFAULT_MODEL,
     sample_rate: int | None = None,
     threshold: float = DEFAULT_THRESHOLD,
     release: float | None = None,
@@ -204,7 +213,7 @@ def events(
 def embed(
     audio: AudioSource,
     *,
-    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    model: ModelLike = DEFAULT_MODEL,
     sample_rate: int | None = None,
     layer: str = "penultimate",
     pooling: Pooling = "mean",
@@ -249,7 +258,7 @@ def embed(
 def features(
     audio: AudioSource,
     *,
-    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    model: ModelLike = DEFAULT_MODEL,
     sample_rate: int | None = None,
     layers: Sequence[str] | None = None,
     patch_s: float | None = None,
@@ -289,7 +298,7 @@ def features(
 def tag_files(
     paths: Paths,
     *,
-    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    model: ModelLike = DEFAULT_MODEL,
     top_k: int | None = None,
     threshold: float | None = None,
     patch_s: float | None = None,
@@ -349,7 +358,7 @@ def tag_files(
 def embed_files(
     paths: Paths,
     *,
-    model: str | TaggingModel | Tagger = DEFAULT_MODEL,
+    model: ModelLike = DEFAULT_MODEL,
     layer: str = "penultimate",
     pooling: Pooling = "mean",
     patch_s: float | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from musicnn_zoo.blocks import block_spec
 from musicnn_zoo.config import Block, Input, LogMelInput, ModelConfig, WaveformInput, block
@@ -52,7 +52,12 @@ class Architecture:
 
 
 MUSICNN_INPUT = LogMelInput()
-WON_INPUT = LogMelInput(mel_scale="htk", mel_norm=None, compression="decibel", padding="reflect")
+TORCH_EPSILON = 1e-5
+WON_INPUT = LogMelInput(
+    mel_scale="htk", mel_norm=None, compression="decibel", padding="reflect",
+    bn_epsilon=TORCH_EPSILON,
+)  # fmt: skip
+SHORT_CHUNK_INPUT = replace(WON_INPUT, n_mels=128)
 CHOI_INPUT = LogMelInput(sample_rate=12000, f_max=6000.0, compression="decibel")
 SCHLUETER_INPUT = LogMelInput(
     sample_rate=44100, n_fft=4096, shorter_windows=(1024, 2048), hop=441, n_mels=80,
@@ -60,7 +65,7 @@ SCHLUETER_INPUT = LogMelInput(
 )  # fmt: skip
 
 THREE_SECONDS = 187
-SECONDS_29 = 464000
+SECONDS_3, SECONDS_29 = 48000, 464000
 SHORT_CHUNK_PATCH = SAMPLECNN_PATCH = 3**10
 FRAME_LEVEL_PATCH = 48128
 
@@ -68,8 +73,9 @@ _WON = "Won et al. 2020, Evaluation of CNN-based automatic music tagging models"
 
 _AT_SCALE_BACKEND = block("temporal_pooling", interleaved=False, units=500, input_bn=False)
 _WON_CNN_BACKEND = block(
-    "temporal_pooling", mode="max", units=512, input_bn=False, order="bn_relu", input_dropout=0.0
-)
+    "temporal_pooling", mode="max", units=512, input_bn=False, order="bn_relu", input_dropout=0.0,
+    bn_epsilon=TORCH_EPSILON,
+)  # fmt: skip
 _DIELEMAN_BACKEND = block("mlp", units=100, dropout=0.0)
 
 
@@ -175,10 +181,10 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
         "fcn",
         _model(
             WON_INPUT,
-            block("rectangular", filters=(64,), pools=((4, 2),)),
+            block("rectangular", filters=(64,), pools=((4, 2),), bn_epsilon=TORCH_EPSILON),
             block(
                 "fully_convolutional", filters=(128, 128, 128, 64),
-                pools=((4, 2), (4, 2), (5, 3), (4, 4)),
+                pools=((4, 2), (4, 2), (5, 3), (4, 4)), bn_epsilon=TORCH_EPSILON,
             ),
             SECONDS_29,
         ),
@@ -190,7 +196,7 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
         "crnn",
         _model(
             WON_INPUT,
-            block("rectangular"),
+            block("rectangular", bn_epsilon=TORCH_EPSILON),
             block("recurrent", cell="gru", cell_units=32, units=None),
             SECONDS_29,
         ),
@@ -255,11 +261,8 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
     (
         "short_chunk",
         _model(
-            LogMelInput(
-                n_mels=128, mel_scale="htk", mel_norm=None, compression="decibel",
-                padding="reflect",
-            ),
-            block("short_chunk"),
+            SHORT_CHUNK_INPUT,
+            block("short_chunk", bn_epsilon=TORCH_EPSILON),
             _WON_CNN_BACKEND,
             SHORT_CHUNK_PATCH,
         ),
@@ -270,11 +273,8 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
     (
         "short_chunk_res",
         _model(
-            LogMelInput(
-                n_mels=128, mel_scale="htk", mel_norm=None, compression="decibel",
-                padding="reflect",
-            ),
-            block("short_chunk", residual=True),
+            SHORT_CHUNK_INPUT,
+            block("short_chunk", residual=True, bn_epsilon=TORCH_EPSILON),
             _WON_CNN_BACKEND,
             SHORT_CHUNK_PATCH,
         ),
@@ -318,6 +318,26 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
         "Pons & Serra 2019, musicnn-training",
         5_278_339,
         2.352,
+    ),
+    (
+        "musicnn_won",
+        _model(
+            WON_INPUT,
+            block(
+                "timbral_temporal", timbral=((0.7, 7, 204), (0.4, 7, 204)),
+                temporal=((129, 51), (65, 51), (33, 51)), temporal_input="mean",
+                order="bn_relu", bn_epsilon=TORCH_EPSILON,
+            ),
+            block(
+                "temporal_pooling", interleaved=False, input_bn=False, input_dropout=0.0,
+                order="bn_relu", bn_epsilon=TORCH_EPSILON,
+            ),
+            SECONDS_3,
+            midend=block("dense_residual", order="bn_relu", bn_epsilon=TORCH_EPSILON),
+        ),
+        f"Pons et al. 2018 as in {_WON}",
+        784_300,
+        2.368,
     ),
     (
         "vgg",

@@ -21,7 +21,9 @@ import click
 from musicnn_zoo import __version__
 from musicnn_zoo.engines.engine import ENGINES, PRECISIONS
 from musicnn_zoo.errors import ArgumentError, MusicnnZooError
-from musicnn_zoo.presets import DEFAULT_MODEL, get_preset, list_models, model_info
+from musicnn_zoo.info import ModelInfo, model_info
+from musicnn_zoo.presets import DEFAULT_MODEL, list_models
+from musicnn_zoo.pretrained import find_pretrained
 from musicnn_zoo.results import FileResult, check_ranking, printable
 from musicnn_zoo.writers import FORMATS, LIBRARY_SUFFIXES, Format, Writer, check_writable
 
@@ -100,7 +102,8 @@ def _analysis_options(command: Command) -> Command:
     options = [
         click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path)),
         click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, metavar="MODEL",
-                     help="One of those that 'musicnn-zoo models' lists."),
+                     help="One of those that 'musicnn-zoo models' lists, hf://user/repository, "
+                     "or a folder."),
         click.option("--patch", "patch_s", type=float, metavar="SECONDS",
                      help="Length of a patch.  [default: as in training, 2.992]"),
         click.option("--hop", "hop_s", type=float, metavar="SECONDS",
@@ -314,14 +317,14 @@ def models(pattern: str | None, pretrained: bool | None) -> None:
         known = ", ".join(list_models(pretrained=pretrained))
         raise ArgumentError(f"no model fits {pattern!r}; there are {known}")
     rows: list[tuple[str, ...]] = [
-        ("model", "pretrained", "input", "front-end → back-end", "parameters", "receptive field")
+        ("model", "weights", "input", "front-end → back-end", "parameters", "receptive field")
     ]
     for info in map(model_info, names):
         seen = info.receptive_field_s
         rows.append(
             (
                 info.name,
-                "yes" if info.pretrained else "no",
+                _weights_column(info),
                 info.input,
                 info.architecture,
                 f"{info.parameters:,}",
@@ -332,6 +335,12 @@ def models(pattern: str | None, pretrained: bool | None) -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
+
+
+def _weights_column(info: ModelInfo) -> str:
+    if not info.pretrained:
+        return "none"
+    return "bundled" if "bundled" in info.weights else "download"
 
 
 @cli.command()
@@ -350,7 +359,7 @@ class _Run:
     """
 
     def __init__(self, files: tuple[Path, ...], model: str, **options: Any) -> None:
-        self._preset = get_preset(model)
+        self._model = find_pretrained(model)
         self._options = options
         self._failed: list[str] = []
         self._not_found: list[tuple[str, str]] = []
@@ -396,8 +405,8 @@ class _Run:
 
         settings = {
             **settings,
-            "model": self._preset.name,
-            "weights": self._preset.weights.sha256,
+            "model": self._model.spec.name,
+            "weights": self._model.digest(),
             "precision": self._options["precision"],
         }
         with self:
@@ -421,7 +430,7 @@ class _Run:
         from musicnn_zoo.tagger import Tagger
 
         progress = len(paths) > 1 and sys.stderr.isatty()
-        yield from analyse(Tagger(self._preset.name, **self._options), paths, progress)
+        yield from analyse(Tagger(self._model, **self._options), paths, progress)
 
     def _fail(self, path: str, error: Exception) -> str:
         message = (

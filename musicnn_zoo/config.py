@@ -129,6 +129,8 @@ class LogMelInput:
         What stands between the log-mel and the front-end: BatchNorm of each channel, or every
         band brought to zero mean and unit variance with statistics of the training data
         (:func:`musicnn_zoo.models.adapt`).
+    bn_epsilon : float
+        What that BatchNorm adds to the variance.
     """
 
     kind: ClassVar[str] = "logmel"
@@ -145,6 +147,7 @@ class LogMelInput:
     shorter_windows: tuple[int, ...] = ()
     padding: Padding = None
     normalization: Normalization = "batchnorm"
+    bn_epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shorter_windows", tuple(self.shorter_windows))

@@ -20,6 +20,7 @@ def convolution(
     strides: int | tuple[int, int] = 1,
     padding: str = "same",
     output: str | None = None,
+    bn_epsilon: float = 1e-3,
 ) -> Any:
     """Convolve, activate and normalise.
 
@@ -41,6 +42,8 @@ def convolution(
     padding : {"same", "valid"}
     output : str, optional
         Name of the last layer, if it is an endpoint.
+    bn_epsilon : float
+        What BatchNorm adds to the variance: 1e-3 in Keras and musicnn, 1e-5 in PyTorch.
 
     Returns
     -------
@@ -60,5 +63,5 @@ def convolution(
     if order == "relu":
         return x
     last = output or f"{name}_{'bn' if first else activation}"
-    x = layers.BatchNormalization(name=last if first else f"{name}_bn")(x)
+    x = layers.BatchNormalization(epsilon=bn_epsilon, name=last if first else f"{name}_bn")(x)
     return x if first else layers.Activation(activation, name=last)(x)

@@ -53,6 +53,14 @@ class WeightsError(MusicnnZooError):
     """A weights file that is missing, damaged or does not fit its model."""
 
 
+class DownloadError(MusicnnZooError):
+    """A file that cannot be had from the Hugging Face Hub or from another address."""
+
+
+class UploadError(MusicnnZooError):
+    """A model that the Hugging Face Hub does not take."""
+
+
 class ExportError(MusicnnZooError):
     """A model that cannot be converted to another format."""
 

@@ -218,5 +218,5 @@ class LogMel(keras.layers.Layer):
 def _layer_options(spectrogram: LogMelInput) -> dict[str, Any]:
     options = asdict(spectrogram)
     options["shorter_windows"] = list(spectrogram.shorter_windows)
-    del options["normalization"]
+    del options["normalization"], options["bn_epsilon"]
     return options

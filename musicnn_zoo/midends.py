@@ -15,7 +15,14 @@ from keras import layers
 from musicnn_zoo.convolution import Order, convolution
 
 
-def dense_residual(x: Any, *, filters: int = 64, width: int = 7, order: Order = "relu_bn") -> Any:
+def dense_residual(
+    x: Any,
+    *,
+    filters: int = 64,
+    width: int = 7,
+    order: Order = "relu_bn",
+    bn_epsilon: float = 1e-3,
+) -> Any:
     """Three convolutions over time, the last two residual, all densely connected.
 
     What the back-end receives is the front-end's features beside the output of every
@@ -28,7 +35,7 @@ def dense_residual(x: Any, *, filters: int = 64, width: int = 7, order: Order = 
         Filters of each convolution: 64 in musicnn, 512 in its big variant.
     width : int
         Frames that a filter looks at.
-    order : {"relu_bn", "bn_relu", "relu"}
+    order, bn_epsilon
         See :func:`musicnn_zoo.convolution.convolution`.
 
     Returns
@@ -41,7 +48,7 @@ def dense_residual(x: Any, *, filters: int = 64, width: int = 7, order: Order = 
     for number in (1, 2, 3):
         y = convolution(
             features[-1], filters, width, name=f"midend_conv{number}", order=order,
-            output="cnn1" if number == 1 else None,
+            output="cnn1" if number == 1 else None, bn_epsilon=bn_epsilon,
         )  # fmt: skip
         if number > 1:
             y = layers.Add(name=f"cnn{number}")([y, features[-1]])

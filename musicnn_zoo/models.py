@@ -24,6 +24,7 @@ from musicnn_zoo.config import (
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
 from musicnn_zoo.logmel import LogMel
 from musicnn_zoo.patches import patch_grid
+from musicnn_zoo.provenance import Provenance
 
 DEFAULT_TAGS = 50
 
@@ -50,14 +51,18 @@ class TaggingModel(keras.Model):
         *args: Any,
         zoo_config: ModelConfig | dict[str, Any],
         tags: Sequence[str],
+        provenance: Provenance | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         # Keras saves a subclass as a graph only if its constructor is spelled like its own.
         super().__init__(*args, **kwargs)
         if isinstance(zoo_config, dict):
             zoo_config = ModelConfig.from_dict(zoo_config)
+        if isinstance(provenance, dict):
+            provenance = Provenance.from_dict(provenance)
         self.zoo_config = zoo_config
         self.tags = tuple(tags)
+        self.provenance = provenance or Provenance()
 
     @property
     def spec(self) -> ModelSpec:
@@ -70,11 +75,12 @@ class TaggingModel(keras.Model):
         return self.zoo_config.endpoints
 
     def get_config(self) -> dict[str, Any]:
-        """Return the graph, the configuration and the tags."""
+        """Return the graph, the configuration, the tags and the provenance."""
         return {
             **super().get_config(),
             "zoo_config": self.zoo_config.to_dict(),
             "tags": list(self.tags),
+            "provenance": self.provenance.to_dict(),
         }
 
     @classmethod
@@ -98,6 +104,7 @@ def build_model(
     patch: int | None = None,
     tags: int | Sequence[str] = DEFAULT_TAGS,
     name: str | None = None,
+    provenance: Provenance | None = None,
 ) -> TaggingModel:
     """Build a model with fresh random weights.
 
@@ -118,6 +125,8 @@ def build_model(
         The tags, or how many there are; they are then named ``tag_0``, ``tag_1``, …
     name : str, optional
         Name of the Keras model.
+    provenance : Provenance, optional
+        What is to be said of the weights that it will have.
 
     Returns
     -------
@@ -153,7 +162,9 @@ def build_model(
     )
     if name is None and isinstance(config, str):
         name = config
-    return TaggingModel(waveform, outputs, name=name, zoo_config=resolved, tags=names)
+    return TaggingModel(
+        waveform, outputs, name=name, zoo_config=resolved, tags=names, provenance=provenance
+    )
 
 
 def resolve_config(
@@ -227,7 +238,7 @@ def _represent(waveform: Any, signal: Input) -> Any:
         return layers.Reshape((-1, 1), name="waveform_channel")(waveform)
     x = LogMel.from_input(signal, name="logmel")(waveform)
     if signal.normalization == "batchnorm":
-        return layers.BatchNormalization(name="input_bn")(x)
+        return layers.BatchNormalization(epsilon=signal.bn_epsilon, name="input_bn")(x)
     if signal.normalization == "standardize":
         return layers.Normalization(axis=2, name="input_normalization")(x)
     return x

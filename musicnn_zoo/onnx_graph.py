@@ -27,8 +27,8 @@ from musicnn_zoo.cache import cache_folder
 from musicnn_zoo.engines.onnx_engine import open_session
 from musicnn_zoo.errors import ExportError, MusicnnZooError
 from musicnn_zoo.patches import patch_grid
-from musicnn_zoo.presets import Preset
-from musicnn_zoo.weights import resolve_graph
+from musicnn_zoo.pretrained import Pretrained
+from musicnn_zoo.weights import bundled
 
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
@@ -41,12 +41,12 @@ TOLERANCE = 1e-4
 _KEPT = 16
 
 
-def find_graph(preset: Preset, load: Callable[[], TaggingModel]) -> Path:
+def find_graph(pretrained: Pretrained, load: Callable[[], TaggingModel]) -> Path:
     """Find the graph of a pretrained model, or make it.
 
     Parameters
     ----------
-    preset : Preset
+    pretrained : Pretrained
     load : callable
         Gives the Keras model, if it is needed.
 
@@ -57,9 +57,9 @@ def find_graph(preset: Preset, load: Callable[[], TaggingModel]) -> Path:
     WeightsError
         If a bundled graph is damaged.
     """
-    if preset.graph is not None:
-        return resolve_graph(preset)
-    return _cached(f"{preset.name}-{preset.weights.sha256[:24]}", load)
+    if pretrained.graph is not None:
+        return bundled(pretrained.graph)
+    return _cached(f"{pretrained.spec.name}-{pretrained.digest()[:24]}", load)
 
 
 def graph_of(model: TaggingModel, digest: str) -> Path:

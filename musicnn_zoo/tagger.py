@@ -16,7 +16,8 @@ from musicnn_zoo.errors import ArgumentError, ExportError, UnknownNameError
 from musicnn_zoo.live import TaggramStream
 from musicnn_zoo.patches import PatchGrid, Tail, patch_grid
 from musicnn_zoo.pipeline import process
-from musicnn_zoo.presets import DEFAULT_MODEL, Preset, get_preset
+from musicnn_zoo.presets import DEFAULT_MODEL
+from musicnn_zoo.pretrained import Pretrained, find_pretrained
 from musicnn_zoo.results import Embedding, Features, FileResult, Result, Taggram, Tags
 from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, Event
 from musicnn_zoo.tasks import (
@@ -42,8 +43,9 @@ class Tagger:
 
     Parameters
     ----------
-    model : str or TaggingModel
-        Name of a pretrained model (see :func:`musicnn_zoo.list_models`), or a model of
+    model : str, path, Pretrained or TaggingModel
+        Name of a pretrained model (see :func:`musicnn_zoo.list_models`),
+        ``hf://user/repository`` or a folder (see :func:`musicnn_zoo.load_model`), or a model of
         one's own, with the weights that it has at each call.
     engine : {"auto", "tensorflow", "onnxruntime"}
         What computes. ONNX Runtime is faster on a CPU and needs neither TensorFlow nor its
@@ -100,7 +102,7 @@ class Tagger:
 
     def __init__(
         self,
-        model: str | TaggingModel = DEFAULT_MODEL,
+        model: str | os.PathLike[str] | Pretrained | TaggingModel = DEFAULT_MODEL,
         *,
         engine: EngineName = "auto",
         device: str | None = None,
@@ -109,9 +111,15 @@ class Tagger:
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ArgumentError(f"batch_size must be at least 1; received {batch_size}")
-        self._preset: Preset | None = get_preset(model) if isinstance(model, str) else None
-        self._model: TaggingModel | None = None if isinstance(model, str) else model
-        self.spec: ModelSpec = (self._preset or self.model).spec
+        self._pretrained: Pretrained | None = None
+        self._model: TaggingModel | None = None
+        if isinstance(model, str | os.PathLike):
+            self._pretrained = find_pretrained(model)
+        elif isinstance(model, Pretrained):
+            self._pretrained = model
+        else:
+            self._model = model
+        self.spec: ModelSpec = (self._pretrained or self.model).spec
         self._device = device
         self._several = device is not None and "," in device
         self._precision = precision
@@ -137,11 +145,9 @@ class Tagger:
     def model(self) -> TaggingModel:
         """The Keras model; a pretrained one is loaded when it is first asked for."""
         if self._model is None:
-            from musicnn_zoo.zoo import load_model
-
-            assert self._preset is not None
+            assert self._pretrained is not None
             with self._lock:
-                self._model = self._model or load_model(self._preset.name)
+                self._model = self._model or self._pretrained.load()
         return self._model
 
     @property
@@ -411,7 +417,7 @@ class Tagger:
         raise UnknownNameError(f"layer of {self.spec.name}", missing[0], known)
 
     def _engine(self, *, many: bool = False) -> Engine:
-        if not self._prefers_onnx or (self._preset is None and self._automatic and not many):
+        if not self._prefers_onnx or (self._pretrained is None and self._automatic and not many):
             return self._in_keras()
         try:
             return self._in_onnx()
@@ -428,13 +434,13 @@ class Tagger:
         from musicnn_zoo.onnx_graph import find_graph, graph_of, weights_digest
 
         with self._lock:
-            digest = None if self._preset else weights_digest(self.model)
+            digest = None if self._pretrained else weights_digest(self.model)
             if self._onnx_engine is None or digest != self._onnx_digest:
                 if digest is not None:
                     graph = graph_of(self.model, digest)
                 else:
-                    assert self._preset is not None
-                    graph = find_graph(self._preset, lambda: self.model)
+                    assert self._pretrained is not None
+                    graph = find_graph(self._pretrained, lambda: self.model)
                 self._onnx_engine = OnnxEngine(graph, batch_size=self._batch_size)
                 self._onnx_digest = digest
             return self._onnx_engine
@@ -449,7 +455,7 @@ class Tagger:
 
     def _digest_if_copied(self) -> str | None:
         """Digest of a model of one's own that the Keras engine computes a copy of."""
-        if self._preset is not None or not (self._several or self._precision != "float32"):
+        if self._pretrained is not None or not (self._several or self._precision != "float32"):
             return None
         from musicnn_zoo.onnx_graph import weights_digest
 

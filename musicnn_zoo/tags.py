@@ -23,5 +23,35 @@ MSD_TAGS: tuple[str, ...] = (
 )  # fmt: skip
 """The 50 most frequent Last.fm tags of the Million Song Dataset."""
 
-VOCABULARIES: dict[str, tuple[str, ...]] = {"MTT": MTT_TAGS, "MSD": MSD_TAGS}
+JAMENDO_TAGS: tuple[str, ...] = (
+    *(
+        f"genre---{genre}"
+        for genre in (
+            "alternative", "ambient", "atmospheric", "chillout", "classical", "dance",
+            "downtempo", "easylistening", "electronic", "experimental", "folk", "funk", "hiphop",
+            "house", "indie", "instrumentalpop", "jazz", "lounge", "metal", "newage",
+            "orchestral", "pop", "popfolk", "poprock", "reggae", "rock", "soundtrack", "techno",
+            "trance", "triphop", "world",
+        )
+    ),
+    *(
+        f"instrument---{instrument}"
+        for instrument in (
+            "acousticguitar", "bass", "computer", "drummachine", "drums", "electricguitar",
+            "electricpiano", "guitar", "keyboard", "piano", "strings", "synthesizer", "violin",
+            "voice",
+        )
+    ),
+    *(
+        f"mood/theme---{mood}"
+        for mood in ("emotional", "energetic", "film", "happy", "relaxing")
+    ),
+)  # fmt: skip
+"""The 50 most frequent tags of MTG-Jamendo, spelled as in its own files."""
+
+VOCABULARIES: dict[str, tuple[str, ...]] = {
+    "MTT": MTT_TAGS,
+    "MSD": MSD_TAGS,
+    "Jamendo": JAMENDO_TAGS,
+}
 """Vocabulary by the name of its data set."""

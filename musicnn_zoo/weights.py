@@ -1,16 +1,39 @@
-"""From a preset to a verified weights file, and from that into a model."""
+"""Weights of models: found, fetched, verified, converted, and put into place.
+
+Those of a pretrained model are bundled, or they are another project's checkpoint, which is
+downloaded and verified, converted, and kept as a Keras weights file in the cache folder, beside a
+note of what it was made from.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from musicnn_zoo.cache import cache_folder
+from musicnn_zoo.checkpoints import Arrays, read_checkpoint
+from musicnn_zoo.downloads import fetch, sha256_of
 from musicnn_zoo.errors import WeightsError
-from musicnn_zoo.presets import PinnedFile, Preset
+from musicnn_zoo.presets import Preset
+from musicnn_zoo.sources import BundledFile, RemoteFile, SourceKind
+from musicnn_zoo.torch_names import from_torch
 
 if TYPE_CHECKING:
     import keras
+
+_log = logging.getLogger(__name__)
+
+CONVERSION = 1
+"""Raised when weights converted before must not be used any more."""
+KERAS_SUFFIX = ".weights.h5"
 
 
 def bundled_folder() -> Path:
@@ -24,66 +47,201 @@ def bundled_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "weights"
 
 
-def resolve(preset: Preset) -> Path:
-    """Find the weights file of a preset and verify it.
-
-    Returns
-    -------
-    Path
-        A file whose SHA-256 is the preset's.
+def bundled(file: BundledFile) -> Path:
+    """Path of a bundled file, whose SHA-256 was compared with the one it must have.
 
     Raises
     ------
     WeightsError
-        If the file is missing or its bytes are not those of the preset.
+        If the file is missing or its bytes are others.
     """
-    return _verified(preset.weights)
-
-
-def resolve_graph(preset: Preset) -> Path:
-    """Find the ONNX graph of a preset that has one and verify it, as :func:`resolve` does."""
-    if preset.graph is None:
-        raise WeightsError(f"{preset.name} has no ONNX graph of its own")
-    return _verified(preset.graph)
-
-
-def _verified(file: PinnedFile) -> Path:
     path = bundled_folder() / file.name
-    verify(path, file.sha256)
-    return path
-
-
-def verify(path: Path, sha256: str) -> None:
-    """Compare the SHA-256 of a file with the one expected.
-
-    Raises
-    ------
-    WeightsError
-        If they differ, or the file cannot be read.
-    """
     try:
-        received = hashlib.sha256(path.read_bytes()).hexdigest()
+        received = sha256_of(path)
     except OSError as error:
         raise WeightsError(
             f"{path}: the file cannot be read ({error.strerror}); install the package again"
         ) from error
-    if received != sha256:
+    if received != file.sha256:
         raise WeightsError(
-            f"{path}: the file is damaged or was changed; its SHA-256 must be {sha256}, "
+            f"{path}: the file is damaged or was changed; its SHA-256 must be {file.sha256}, "
             f"received {received}; install the package again"
         )
+    return path
+
+
+def load_preset(model: keras.Model, preset: Preset, source: SourceKind | None = None) -> None:
+    """Put the weights of a pretrained model into one of its architecture.
+
+    They come from what is bundled, else from the cache folder, else from where the preset says
+    they are.
+
+    Parameters
+    ----------
+    model : keras.Model
+    preset : Preset
+    source : {"bundled", "hub", "web"}, optional
+        Another than the first of ``preset.sources``.
+
+    Raises
+    ------
+    ArgumentError
+        If the preset has no such source.
+    DownloadError
+        If a file cannot be downloaded.
+    WeightsError
+        If it is damaged, is not the one it should be, does not fit, or cannot be converted here.
+    """
+    file = preset.source(source)
+    if isinstance(file, BundledFile):
+        load_into(model, bundled(file))
+        return
+    kept = _Kept(preset, file)
+    path = kept.find()
+    if path is not None:
+        load_into(model, path)
+        return
+    checkpoint = fetch(file)
+    load_into(model, checkpoint)
+    kept.keep(model, checkpoint)
+
+
+def preset_digest(preset: Preset, source: SourceKind | None = None) -> str:
+    """SHA-256 of the file that the weights of a preset come from.
+
+    It is known beforehand, or recorded; a file of which neither holds is downloaded.
+    """
+    file = preset.source(source)
+    if isinstance(file, BundledFile):
+        return file.sha256
+    return file.sha256 or sha256_of(fetch(file))
 
 
 def load_into(model: keras.Model, path: Path) -> None:
-    """Load a ``.weights.h5`` file into a model of the same architecture.
+    """Load a weights file into a model of the same architecture, all of it or nothing.
+
+    Parameters
+    ----------
+    model : keras.Model
+    path : Path
+        Ending in .weights.h5 for Keras's format; in .safetensors, .pt or .pth for arrays with
+        the names of the model's variables (:func:`arrays_of`) or those of a family of
+        checkpoints in :mod:`musicnn_zoo.torch_names`.
 
     Raises
     ------
     WeightsError
-        If the file does not fit the model.
+        If the file cannot be read or does not fit the model.
     """
+    if path.name.endswith((".h5", ".hdf5")):
+        _load_keras_weights(model, path)
+        return
+    shapes = {name: tuple(weight.shape) for name, weight in _named(model)}
+    assign(model, from_torch(read_checkpoint(path), shapes), origin=path)
+
+
+def _load_keras_weights(model: keras.Model, path: Path) -> None:
+    before = model.get_weights()
     try:
         model.load_weights(path)
     except Exception as error:
+        model.set_weights(before)
         summary = str(error).strip().splitlines()[0]
         raise WeightsError(f"{path}: does not fit the model {model.name}: {summary}") from error
+
+
+def arrays_of(model: keras.Model) -> Arrays:
+    """Weights of a model by ``layer/variable``, such as ``"logits/kernel"``."""
+    import keras
+
+    return {name: np.asarray(keras.ops.convert_to_numpy(weight)) for name, weight in _named(model)}
+
+
+def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path) -> None:
+    """Set all weights of a model from arrays named as by :func:`arrays_of`, or none.
+
+    Parameters
+    ----------
+    model : keras.Model
+    arrays : mapping of str to ndarray
+    origin : str or Path
+        What to call them in messages.
+
+    Raises
+    ------
+    WeightsError
+        If an array is missing, has no place, or has another shape.
+    """
+    named = dict(_named(model))
+    problems = [
+        *(f"{name} is missing" for name in named if name not in arrays),
+        *(f"{name} has no place in the model" for name in arrays if name not in named),
+        *(
+            f"{name} must have the shape {tuple(weight.shape)}, received {arrays[name].shape}"
+            for name, weight in named.items()
+            if name in arrays and tuple(arrays[name].shape) != tuple(weight.shape)
+        ),
+    ]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise WeightsError(
+            f"{origin}: the weights do not fit the model {model.name}: {problems[0]}{more}"
+        )
+    for name, weight in named.items():
+        weight.assign(arrays[name])
+
+
+def _named(model: keras.Model) -> Iterator[tuple[str, Any]]:
+    return ((weight.path, weight) for weight in model.weights)
+
+
+class _Kept:
+    """Converted weights in the cache folder, with a note beside them of their origin."""
+
+    def __init__(self, preset: Preset, file: RemoteFile) -> None:
+        self._origin = {
+            "conversion": CONVERSION,
+            "address": file.address,
+            "config": preset.config.to_dict(),
+        }
+        key = hashlib.sha256(json.dumps(self._origin).encode()).hexdigest()[:16]
+        self._path = cache_folder() / "weights" / f"{preset.name}-{key}{KERAS_SUFFIX}"
+        self._note = self._path.with_suffix(".json")
+
+    def find(self) -> Path | None:
+        try:
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            if sha256_of(self._path) == note["sha256"]:
+                return self._path
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        _log.warning("%s is damaged; converting the weights again", self._path)
+        return None
+
+    def keep(self, model: keras.Model, checkpoint: Path) -> None:
+        """Write the weights, then the note; without the note they do not count."""
+        from filelock import FileLock
+
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with (
+                FileLock(self._path.with_suffix(".lock")),
+                tempfile.TemporaryDirectory(dir=self._path.parent) as folder,
+            ):
+                weights, note = Path(folder, self._path.name), Path(folder, self._note.name)
+                model.save_weights(weights)
+                content = {
+                    **self._origin,
+                    "checkpoint_sha256": sha256_of(checkpoint),
+                    "sha256": sha256_of(weights),
+                }
+                note.write_text(json.dumps(content, indent=2), encoding="utf-8")
+                with contextlib.suppress(FileNotFoundError):
+                    self._note.unlink()
+                weights.replace(self._path)
+                note.replace(self._note)
+        except OSError as error:
+            _log.warning(
+                "%s: converted weights cannot be kept there (%s); they will be converted again "
+                "each time", self._path.parent, error.strerror,
+            )  # fmt: skip

@@ -1,39 +1,67 @@
-"""Pretrained models by name."""
+"""Pretrained models as Keras models."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from musicnn_zoo.downloads import sha256_of
+from musicnn_zoo.errors import ArgumentError, WeightsError
 from musicnn_zoo.models import TaggingModel, build_model
-from musicnn_zoo.presets import get_preset
-from musicnn_zoo.weights import load_into, resolve
+from musicnn_zoo.presets import Preset, get_preset
+from musicnn_zoo.pretrained import find_pretrained
+from musicnn_zoo.sources import SourceKind
+from musicnn_zoo.weights import load_into
 
 
-def load_model(name: str) -> TaggingModel:
+def load_model(
+    model: str | os.PathLike[str],
+    *,
+    source: SourceKind | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> TaggingModel:
     """Load a pretrained model.
 
     Parameters
     ----------
-    name : str
-        One of :func:`musicnn_zoo.list_models`.
+    model : str or path
+        One of :func:`musicnn_zoo.list_models`; ``"hf://user/repository"`` or
+        ``"hf://user/repository@revision"``, a model on the Hugging Face Hub; or a folder. The last
+        two are as :func:`musicnn_zoo.save_pretrained` writes them; loading them runs no code of
+        theirs.
+    source : {"bundled", "hub", "web"}, optional
+        Where to take the weights of a model of the list from, if there are several sources; by
+        default from the package if they are bundled. What is downloaded is kept.
+    weights : str or path, optional
+        A local file of weights for a model of the list instead of its own: .weights.h5 of
+        Keras, .safetensors, or a PyTorch checkpoint .pt or .pth of the families in
+        :mod:`musicnn_zoo.torch_names` (``pip install "musicnn-zoo[torch]"``).
 
     Returns
     -------
     TaggingModel
-        A functional ``keras.Model`` from waveforms ``(batch, samples)``, float in ±1 at 16 kHz,
-        to tag probabilities ``(batch, 50)``. ``musicnn`` takes any number of samples from
-        512 on and was trained on 48,128; ``vgg`` takes 48,128 only. The tags stand in
-        ``model.tags``, the layers worth looking at in ``model.endpoints``.
+        A functional ``keras.Model`` from waveforms ``(batch, samples)``, float in ±1 at
+        ``model.zoo_config.input.sample_rate``, to tag probabilities ``(batch, tags)``. ``musicnn``
+        takes any number of samples from 512 on and was trained on 48,128; ``vgg`` takes 48,128
+        only. The tags stand in ``model.tags``, the layers worth looking at in
+        ``model.endpoints``, and in ``model.provenance`` what it was trained on.
 
     Raises
     ------
     UnknownNameError
         If there is no model of that name.
+    ArgumentError
+        If ``source`` or ``weights`` do not go with the model.
     WeightsError
-        If the weights file is missing, damaged, or does not fit.
+        If a file of weights is missing, damaged, not the one it should be, or does not fit.
+    DownloadError
+        If a file cannot be downloaded.
 
     References
     ----------
     Pons, Serra. "musicnn: Pre-trained convolutional neural networks for music audio
-    tagging." ISMIR late-breaking 2019.
+    tagging." ISMIR late-breaking 2019. Won, Ferraro, Bogdanov, Serra. "Evaluation of CNN-based
+    automatic music tagging models." SMC 2020.
 
     Examples
     --------
@@ -42,8 +70,21 @@ def load_model(name: str) -> TaggingModel:
     >>> model.output_shape
     (None, 50)
     """
-    preset = get_preset(name)
-    path = resolve(preset)
-    model = build_model(preset.config, tags=preset.tags, name=name)
+    if weights is None:
+        return find_pretrained(model, source=source).load()
+    if source is not None:
+        raise ArgumentError(
+            f"source and weights exclude each other; received source={source!r} and "
+            f"weights={os.fspath(weights)!r}"
+        )
+    return _with_weights(get_preset(os.fspath(model)), Path(weights))
+
+
+def _with_weights(preset: Preset, path: Path) -> TaggingModel:
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file of weights")
+    ours = {file.sha256 for file in preset.sources}
+    provenance = preset.provenance if sha256_of(path) in ours else None
+    model = build_model(preset.config, tags=preset.tags, name=preset.name, provenance=provenance)
     load_into(model, path)
     return model

@@ -6,10 +6,23 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from musicnn_zoo.presets import PRESETS
+from musicnn_zoo.weights import bundled
+
 ROOT = Path(__file__).parent.parent
 CLIPS = ROOT / "examples" / "audio"
 SHARED = ROOT.parent / "shared"
 """Reference outputs that may not be committed; tests that need them are skipped without."""
+
+
+BUNDLED = [preset.name for preset in PRESETS.values() if preset.source().kind == "bundled"]
+"""Models whose weights and graphs are in the package; the others are downloaded."""
+
+
+def bundled_graph(name: str) -> Path:
+    graph = PRESETS[name].graph
+    assert graph is not None
+    return bundled(graph)
 
 
 settings.register_profile("untimed", deadline=None)

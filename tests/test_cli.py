@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
+from conftest import BUNDLED
 from helpers_audio import STRINGS, TECHNO, chirps, cut_in_half
 
 import musicnn_zoo
@@ -281,7 +282,7 @@ def test_models_are_listed_with_what_is_known_of_them(options, pretrained):
         cells = re.split("  +", row)
         assert cells[:5] == [
             info.name,
-            "yes" if info.pretrained else "no",
+            ("bundled" if info.name in BUNDLED else "download") if info.pretrained else "none",
             info.input,
             info.architecture,
             f"{info.parameters:,}",
@@ -289,8 +290,10 @@ def test_models_are_listed_with_what_is_known_of_them(options, pretrained):
 
 
 def test_models_are_listed_by_pattern():
-    rows = output_of("models", "mtt_*").splitlines()[1:]
-    assert [row.split()[0] for row in rows] == ["MTT_musicnn", "MTT_vgg"]
+    rows = output_of("models", "mtt_*n").splitlines()[1:]
+    assert [row.split()[0] for row in rows] == [
+        "MTT_musicnn", "MTT_fcn", "MTT_crnn", "MTT_musicnn_won",
+    ]  # fmt: skip
 
 
 def test_a_pattern_that_fits_no_model_names_those_there_are():

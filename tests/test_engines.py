@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT
+from conftest import ROOT, bundled_graph
 from helpers_audio import TECHNO
 
 from musicnn_zoo import (
@@ -29,9 +29,7 @@ from musicnn_zoo.engines.keras_engine import KerasEngine
 from musicnn_zoo.engines.onnx_engine import OnnxEngine
 from musicnn_zoo.logmel import LogMel
 from musicnn_zoo.models import adapt
-from musicnn_zoo.presets import get_preset
 from musicnn_zoo.variants import remake, with_precision
-from musicnn_zoo.weights import resolve_graph
 
 KERAS = keras.backend.backend()
 LAYERS = ("output", "penultimate", "mean_pool")
@@ -62,7 +60,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def graph():
-    return resolve_graph(get_preset("MTT_musicnn"))
+    return bundled_graph("MTT_musicnn")
 
 
 @pytest.fixture(scope="module")

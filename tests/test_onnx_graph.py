@@ -15,20 +15,20 @@ import platformdirs
 import pytest
 import soundfile
 import tensorflow as tf
-from conftest import CLIPS, ROOT, SHARED
+from conftest import BUNDLED, CLIPS, ROOT, SHARED, bundled_graph
 from helpers_audio import TECHNO, chirps
 from test_blocks import MIDENDS, SMALL_BACKENDS, SMALL_FRONTENDS
 
 from musicnn_zoo import ExportError, Tagger, build_model, list_models, load_model, onnx_graph
 from musicnn_zoo.audio import load_audio
 from musicnn_zoo.cache import cache_folder
-from musicnn_zoo.config import LogMelInput
+from musicnn_zoo.config import LogMelInput, ModelConfig
 from musicnn_zoo.engines.onnx_engine import open_session
 from musicnn_zoo.models import TaggingModel, adapt
 from musicnn_zoo.onnx_graph import convert, find_graph, graph_of, weights_digest
 from musicnn_zoo.patches import patch_grid
-from musicnn_zoo.presets import PRESETS, get_preset
-from musicnn_zoo.weights import resolve_graph
+from musicnn_zoo.presets import PRESETS
+from musicnn_zoo.pretrained import Pretrained, find_pretrained
 
 AUDIO = SHARED / "reference" / "audio"
 SHIPPED = sorted(CLIPS.glob("*.ogg"))
@@ -68,7 +68,7 @@ def clip(tmp_path):
     return path
 
 
-@pytest.fixture(scope="module", params=list_models())
+@pytest.fixture(scope="module", params=BUNDLED)
 def both(request):
     """A pretrained model in both engines."""
     return (
@@ -179,7 +179,7 @@ def test_both_engines_agree_on_patches_of_other_lengths(patch_s):
 def test_a_graph_tells_what_it_computes(both):
     tagger, in_keras = both
     spec = tagger.spec
-    session = open_session(resolve_graph(get_preset(spec.name)))
+    session = open_session(bundled_graph(spec.name))
     (waveform,) = session.get_inputs()
     length = 48128 if spec.config.fixed_length else "samples"
     assert (waveform.name, waveform.type) == ("waveform", "tensor(float)")
@@ -192,13 +192,13 @@ def test_a_graph_tells_what_it_computes(both):
     assert metadata["model"] == spec.name
     assert metadata["sample_rate"] == "16000"
     assert tuple(json.loads(metadata["tags"])) == spec.tags
-    assert json.loads(metadata["config"]) == in_keras.model.zoo_config.to_dict()
+    assert ModelConfig.from_json(metadata["config"]) == in_keras.model.zoo_config
     assert metadata["format"] == str(onnx_graph.FORMAT)
 
 
 def test_a_graph_takes_any_number_of_patches(both):
     model = both[1].model
-    session = open_session(resolve_graph(get_preset(model.name)))
+    session = open_session(bundled_graph(model.name))
     patches = noise_for(model, count=5)
     expected = np.asarray(model(patches, training=False))
     for count in (1, 2, 5):
@@ -528,11 +528,11 @@ def test_a_pretrained_model_whose_graph_is_not_bundled_is_converted_once(
     golden = np.load(ROOT / "tests" / "golden" / "MTT_vgg.npz")[f"{TECHNO.stem}.taggram"]
     np.testing.assert_allclose(tagger.taggram(TECHNO).scores, golden, rtol=0, atol=TOLERANCE)
     assert len(conversions) == 1
-    monkeypatch.setattr("musicnn_zoo.zoo.load_model", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(Pretrained, "load", lambda self: pytest.fail("loaded"))
     assert Tagger("MTT_vgg").engine == "onnxruntime"
     (path,) = conversions
-    assert find_graph(preset, lambda: pytest.fail("loaded")) == path
-    assert preset.weights.sha256[:24] in path.name
+    assert find_graph(find_pretrained("MTT_vgg"), lambda: pytest.fail("loaded")) == path
+    assert preset.source().sha256[:24] in path.name
 
 
 @pytest.mark.slow
@@ -574,5 +574,5 @@ def test_every_block_becomes_an_equal_graph(blocks, tmp_path):
 def test_the_bundled_graphs_are_those_of_the_bundled_weights(both):
     model = load_model(both[0].spec.name)
     waveforms = noise_for(model, count=1)
-    path = resolve_graph(get_preset(model.name))
+    path = bundled_graph(model.name)
     assert_agree(run_graph(path, waveforms), run_model(model, waveforms))

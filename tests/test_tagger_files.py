@@ -11,15 +11,13 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
-from conftest import CLIPS, ROOT
+from conftest import CLIPS, ROOT, bundled_graph
 from helpers_audio import HARPSICHORD, TECHNO, chirps, cut_in_half, encode
 
 import musicnn_zoo
 from musicnn_zoo import ArgumentError, AudioError, Tagger, UnknownNameError, build_model
 from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.engines.onnx_engine import OnnxEngine
-from musicnn_zoo.presets import get_preset
-from musicnn_zoo.weights import resolve_graph
 
 
 @pytest.fixture(autouse=True)
@@ -321,7 +319,7 @@ def test_a_long_file_in_blocks_gives_what_it_gives_as_a_whole(musicnn, tmp_path)
     padded = np.pad(whole, 256)
     starts = range(0, len(padded) - 48128 + 1, 187 * 256)
     windows = np.stack([padded[start : start + 48128] for start in starts])
-    engine = OnnxEngine(resolve_graph(get_preset("MTT_musicnn")))
+    engine = OnnxEngine(bundled_graph("MTT_musicnn"))
     expected = engine.run(windows, ("output",))["output"]
     assert len(expected) == 21
     for taggram in (

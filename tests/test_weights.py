@@ -4,10 +4,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import BUNDLED, ROOT
 
 from musicnn_zoo import WeightsError, build_model, load_model, weights
-from musicnn_zoo.presets import PRESETS, get_preset
+from musicnn_zoo.presets import PRESETS
 
 
 @pytest.fixture
@@ -17,9 +17,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
-def test_bundled_weights_have_the_digest_of_the_table(preset) -> None:
-    assert weights.resolve(preset).name == preset.weights.name
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_weights_have_the_digest_of_the_table(name: str) -> None:
+    assert weights.bundled(PRESETS[name].source()).name == f"{name}.weights.h5"
 
 
 def test_the_authors_notice_lies_beside_the_weights() -> None:
@@ -45,7 +45,7 @@ def test_a_missing_file_is_an_error_that_names_it(folder: Path) -> None:
 def test_weights_of_another_architecture_do_not_load() -> None:
     model = build_model("musicnn")
     with pytest.raises(WeightsError, match=r"MTT_vgg\.weights\.h5.*does not fit"):
-        weights.load_into(model, weights.resolve(get_preset("MTT_vgg")))
+        weights.load_into(model, weights.bundled(PRESETS["MTT_vgg"].source()))
 
 
 def test_loading_sets_every_weight() -> None:
@@ -59,10 +59,10 @@ def test_loading_sets_every_weight() -> None:
     assert same == []
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_files_hold_float32_only(name: str) -> None:
     dtypes = set()
-    with h5py.File(weights.resolve(get_preset(name))) as file:
+    with h5py.File(weights.bundled(PRESETS[name].source())) as file:
         file.visititems(
             lambda path, item: (
                 dtypes.add(str(item.dtype))
@@ -75,5 +75,5 @@ def test_files_hold_float32_only(name: str) -> None:
 
 def test_a_checkout_finds_them_in_weights() -> None:
     assert sorted(path.name for path in (ROOT / "weights").glob("*.h5")) == sorted(
-        preset.weights.name for preset in PRESETS.values()
+        f"{name}.weights.h5" for name in BUNDLED
     )

@@ -89,7 +89,7 @@ def convert(name: str, checkpoint: dict[str, NDArray[np.float32]], output: Path)
     missed = {variable.path for variable in model.weights} - placed
     if missed:
         raise SystemExit(f"{name}: variables of the model that were not set: {sorted(missed)}")
-    path = output / preset.weights.name
+    path = output / f"{name}.weights.h5"
     model.save_weights(path)
     drop_empty_groups(path)
     return path

@@ -26,6 +26,7 @@ def fully_convolutional(
     filters: Sequence[int] = (384, 768, 2048),
     pools: Sequence[Pool] = ((5, 4), (8, 3), (8, 4)),
     order: Order = "bn_relu",
+    bn_epsilon: float = 1e-3,
     dropout: float = 0.5,
 ) -> Any:
     """Convolve and pool until one position is left, then classify it.
@@ -42,7 +43,7 @@ def fully_convolutional(
         Filters of each 3 × 3 convolution.
     pools : sequence of (int, int)
         Frames × bands that become one after each convolution.
-    order : {"relu_bn", "bn_relu", "relu"}
+    order, bn_epsilon
         See :func:`musicnn_zoo.convolution.convolution`.
     dropout : float
         Rate before the output layer.
@@ -57,7 +58,9 @@ def fully_convolutional(
     ArgumentError
         If more than one position is left.
     """
-    x = rectangular_stack(x, filters=filters, pools=pools, order=order, prefix="backend")
+    x = rectangular_stack(
+        x, filters=filters, pools=pools, order=order, bn_epsilon=bn_epsilon, prefix="backend"
+    )
     if tuple(x.shape[1:3]) != (1, 1):
         raise ArgumentError(
             "the pools of fully_convolutional must leave 1 × 1 of frames × bands; "

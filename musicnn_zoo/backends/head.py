@@ -17,6 +17,7 @@ def head(
     dropout: float = 0.5,
     input_dropout: float | None = None,
     order: str = "relu_bn",
+    bn_epsilon: float = 1e-3,
 ) -> Any:
     """Put a dense layer and the output layer on a vector, or on every frame of a sequence.
 
@@ -38,6 +39,8 @@ def head(
         Rate of the first, if it is another.
     order : {"relu_bn", "bn_relu", "relu"}
         Of ReLU and BatchNorm after the dense layer; ``"relu"`` has no BatchNorm.
+    bn_epsilon : float
+        See :func:`musicnn_zoo.convolution.convolution`.
 
     Returns
     -------
@@ -48,10 +51,10 @@ def head(
         x = layers.Identity(name="penultimate")(x)
     else:
         if input_bn:
-            x = layers.BatchNormalization(name="backend_bn")(x)
+            x = layers.BatchNormalization(epsilon=bn_epsilon, name="backend_bn")(x)
         rate = dropout if input_dropout is None else input_dropout
         x = layers.Dropout(rate, name="backend_dropout1")(x)
-        x = _dense(x, units, order)
+        x = _dense(x, units, order, bn_epsilon)
     x = layers.Dropout(dropout, name="backend_dropout2")(x)
     x = layers.Dense(n_tags, name="logits")(x)
     if activation is None:
@@ -59,12 +62,12 @@ def head(
     return layers.Activation(activation, dtype="float32", name="tags")(x)
 
 
-def _dense(x: Any, units: int, order: str) -> Any:
+def _dense(x: Any, units: int, order: str, bn_epsilon: float) -> Any:
     if order == "relu":
         return layers.Dense(units, activation="relu", name="penultimate")(x)
     if order == "relu_bn":
         x = layers.Dense(units, activation="relu", name="backend_dense")(x)
-        return layers.BatchNormalization(name="penultimate")(x)
+        return layers.BatchNormalization(epsilon=bn_epsilon, name="penultimate")(x)
     x = layers.Dense(units, name="backend_dense")(x)
-    x = layers.BatchNormalization(name="backend_dense_bn")(x)
+    x = layers.BatchNormalization(epsilon=bn_epsilon, name="backend_dense_bn")(x)
     return layers.ReLU(name="penultimate")(x)

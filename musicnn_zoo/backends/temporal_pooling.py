@@ -45,6 +45,7 @@ def temporal_pooling(
     dropout: float = 0.5,
     input_dropout: float | None = None,
     order: str = "relu_bn",
+    bn_epsilon: float = 1e-3,
 ) -> Any:
     """Pool over time, then one dense layer, then the tags.
 
@@ -58,7 +59,7 @@ def temporal_pooling(
     interleaved : bool
         Whether maximum and mean of a channel stand side by side (max₀, mean₀, max₁, …), as in
         the released musicnn, or all maxima before all means.
-    units, input_bn, dropout, input_dropout, order
+    units, input_bn, dropout, input_dropout, order, bn_epsilon
         See :func:`musicnn_zoo.backends.head.head`: 200 units in musicnn, 500 in its big variant.
 
     Returns
@@ -89,4 +90,5 @@ def temporal_pooling(
     return head(
         x, n_tags=n_tags, activation=activation,
         units=units, input_bn=input_bn, dropout=dropout, input_dropout=input_dropout, order=order,
+        bn_epsilon=bn_epsilon,
     )  # fmt: skip

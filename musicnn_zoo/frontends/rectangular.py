@@ -54,6 +54,7 @@ def rectangular(
     filters: Sequence[int] = (64, 128, 128, 128),
     pools: Sequence[Pool] = ((2, 2), (3, 3), (4, 4), (4, 4)),
     order: Order = "bn_relu",
+    bn_epsilon: float = 1e-3,
 ) -> Any:
     """3 × 3 convolutions with max-pooling; the defaults are the CRNN's of Won et al. 2020.
 
@@ -64,14 +65,16 @@ def rectangular(
         Filters of each convolution.
     pools : sequence of (int, int)
         Frames × bands that become one after each convolution.
-    order : {"relu_bn", "bn_relu", "relu"}
+    order, bn_epsilon
         See :func:`musicnn_zoo.convolution.convolution`.
 
     Returns
     -------
     tensor, shape (batch, frames', bands', filters[-1])
     """
-    return rectangular_stack(x, filters=filters, pools=pools, order=order, prefix="frontend")
+    return rectangular_stack(
+        x, filters=filters, pools=pools, order=order, bn_epsilon=bn_epsilon, prefix="frontend"
+    )
 
 
 def rectangular_stack(
@@ -80,12 +83,14 @@ def rectangular_stack(
     filters: Sequence[int],
     pools: Sequence[Pool],
     order: Order,
+    bn_epsilon: float,
     prefix: str,
     first: int = 1,
 ) -> Any:
     """Put 3 × 3 convolutions with max-pooling on ``x``, numbered from ``first``."""
     for number, (count, pool) in enumerate(zip(filters, pools, strict=True), start=first):
-        x = convolution(x, count, (3, 3), name=f"{prefix}_conv{number}", order=order)
+        name = f"{prefix}_conv{number}"
+        x = convolution(x, count, (3, 3), name=name, order=order, bn_epsilon=bn_epsilon)
         x = layers.MaxPooling2D(pool, name=f"{prefix}_pool{number}")(x)
     return x
 
@@ -95,6 +100,7 @@ def short_chunk(
     *,
     filters: Sequence[int] = (128, 128, 256, 256, 256, 256, 512),
     residual: bool = False,
+    bn_epsilon: float = 1e-3,
 ) -> Any:
     """Seven 3 × 3 convolutions that halve time and frequency: the short-chunk CNN.
 
@@ -108,6 +114,8 @@ def short_chunk(
     filters : sequence of int
         Filters of each layer.
     residual : bool
+    bn_epsilon : float
+        See :func:`musicnn_zoo.convolution.convolution`.
 
     Returns
     -------
@@ -119,17 +127,19 @@ def short_chunk(
     """
     if not residual:
         pools = [(2, 2)] * len(filters)
-        return rectangular(x, filters=filters, pools=pools)
+        return rectangular(x, filters=filters, pools=pools, bn_epsilon=bn_epsilon)
     for number, count in enumerate(filters, start=1):
         name = f"frontend_conv{number}"
-        y = convolution(x, count, (3, 3), name=f"{name}a", order="bn_relu", strides=2)
-        y = _linear(y, count, f"{name}b", strides=1)
-        shortcut = _linear(x, count, f"{name}_shortcut", strides=2)
+        y = convolution(
+            x, count, (3, 3), name=f"{name}a", order="bn_relu", strides=2, bn_epsilon=bn_epsilon
+        )
+        y = _linear(y, count, f"{name}b", strides=1, bn_epsilon=bn_epsilon)
+        shortcut = _linear(x, count, f"{name}_shortcut", strides=2, bn_epsilon=bn_epsilon)
         x = layers.Add(name=f"{name}_add")([y, shortcut])
         x = layers.ReLU(name=f"{name}_relu")(x)
     return x
 
 
-def _linear(x: Any, filters: int, name: str, *, strides: int) -> Any:
+def _linear(x: Any, filters: int, name: str, *, strides: int, bn_epsilon: float) -> Any:
     x = layers.Conv2D(filters, 3, strides=strides, padding="same", name=name)(x)
-    return layers.BatchNormalization(name=f"{name}_bn")(x)
+    return layers.BatchNormalization(epsilon=bn_epsilon, name=f"{name}_bn")(x)

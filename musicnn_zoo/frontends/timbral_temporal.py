@@ -38,6 +38,7 @@ def timbral_temporal(
     temporal: Sequence[tuple[int, int]] = MUSICNN_TEMPORAL,
     temporal_input: Literal["bands", "mean"] = "bands",
     order: Order = "relu_bn",
+    bn_epsilon: float = 1e-3,
 ) -> Any:
     """Timbral (vertical) beside temporal (horizontal) filters.
 
@@ -57,7 +58,7 @@ def timbral_temporal(
     temporal_input : {"bands", "mean"}
         What a temporal branch looks at: each band, as in musicnn, or their mean, as in Pons et
         al. 2018.
-    order : {"relu_bn", "bn_relu", "relu"}
+    order, bn_epsilon
         See :func:`musicnn_zoo.convolution.convolution`.
 
     Returns
@@ -66,14 +67,15 @@ def timbral_temporal(
         The branches side by side: 2 × 204 + 3 × 51 = 561 channels by default. Endpoints
         ``timbral`` and ``temporal`` are its two parts.
     """
-    branches = [_timbral_branches(x, timbral, order=order, output="timbral")]
+    making: dict[str, Any] = {"order": order, "bn_epsilon": bn_epsilon}
+    branches = [_timbral_branches(x, timbral, output="timbral", **making)]
     columns = []
     bands = x.shape[2]
     if temporal_input == "mean":
         x = layers.AveragePooling2D((1, bands), name="frontend_temporal_mean")(x)
     for length, filters in temporal:
         name = f"frontend_temporal_{length}"
-        y = convolution(x, filters, (length, 1), name=name, order=order)
+        y = convolution(x, filters, (length, 1), name=name, **making)
         columns.append(_max_over_bands(y, name))
     branches.append(layers.Concatenate(name="temporal")(columns))
     return layers.Concatenate(name="frontend")(branches)
@@ -112,7 +114,7 @@ def timbral(
     return temporal_stack(x, filters=stack, width=stack_width, pool=stack_pool)
 
 
-def _timbral_branches(x: Any, branches: Timbral, *, order: Order, output: str) -> Any:
+def _timbral_branches(x: Any, branches: Timbral, *, output: str, **making: Any) -> Any:
     bands = x.shape[2]
     widths = {width for _, width, _ in branches}
     padded = {width: _pad_time(x, width) for width in sorted(widths)}
@@ -122,7 +124,7 @@ def _timbral_branches(x: Any, branches: Timbral, *, order: Order, output: str) -
         shape = f"{height}" if len(widths) == 1 else f"{height}x{width}"
         name = f"frontend_timbral_{shape}"
         y = convolution(
-            padded[width], filters, (width, height), name=name, order=order, padding="valid"
+            padded[width], filters, (width, height), name=name, padding="valid", **making
         )
         columns.append(_max_over_bands(y, name))
     return layers.Concatenate(name=output)(columns)

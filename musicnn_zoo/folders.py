@@ -1,0 +1,261 @@
+"""A model as a folder, the same on a disk and on the Hugging Face Hub.
+
+``config.json``
+    The configuration of :mod:`musicnn_zoo.config`, the name and the provenance.
+``tags.json``
+    The tags, in the order of the outputs.
+``model.safetensors``
+    The weights by the names of the model's variables, such as ``logits/kernel``.
+``README.md``
+    The model card.
+
+The names of the files are fixed and none of them can hold code or a path, so that a stranger's
+folder can be loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from musicnn_zoo.config import ModelConfig, ModelSpec
+from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
+from musicnn_zoo.provenance import Provenance
+
+if TYPE_CHECKING:
+    from musicnn_zoo.models import TaggingModel
+
+FORMAT = 1
+"""Raised when older versions could no longer read what is written."""
+
+CONFIG, TAGS, WEIGHTS, CARD = "config.json", "tags.json", "model.safetensors", "README.md"
+NEEDED = (CONFIG, TAGS, WEIGHTS)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,95}")
+_ENTRIES = {"format", "library_name", "name", "model", "provenance", "sample_rate"}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder whose configuration and tags were read and found good.
+
+    Parameters
+    ----------
+    path : Path
+    origin : str
+        What to call it in messages.
+    spec : ModelSpec
+    provenance : Provenance
+    """
+
+    path: Path
+    origin: str
+    spec: ModelSpec
+    provenance: Provenance
+
+    def digest(self) -> str:
+        """SHA-256 of what decides what the model computes."""
+        digest = hashlib.sha256()
+        for name in NEEDED:
+            digest.update(hashlib.sha256((self.path / name).read_bytes()).digest())
+        return digest.hexdigest()
+
+    def put(self, model: TaggingModel) -> None:
+        """Set the weights of a model of this spec.
+
+        Raises
+        ------
+        WeightsError
+            If the file is damaged or does not fit.
+        """
+        from musicnn_zoo.checkpoints import read_safetensors
+        from musicnn_zoo.weights import assign
+
+        assign(model, read_safetensors(self.path / WEIGHTS), origin=f"{self.origin}/{WEIGHTS}")
+
+
+def read_folder(path: Path, *, origin: str) -> ModelFolder:
+    """Read the configuration and the tags of a folder, and see that it has weights.
+
+    Parameters
+    ----------
+    path : Path
+    origin : str
+        What to call the folder in messages.
+
+    Raises
+    ------
+    WeightsError
+        If it is no such folder, or asks for something that is not there to be had.
+    """
+    if not path.is_dir():
+        raise WeightsError(f"{origin}: there is no such folder")
+    for name in NEEDED:
+        if not (path / name).is_file():
+            raise WeightsError(
+                f"{origin}: the folder lacks {name}; a model is a folder with {', '.join(NEEDED)}, "
+                "as save_pretrained writes it"
+            )
+    config = _read_json(path, CONFIG, origin)
+    try:
+        if not isinstance(config, Mapping):
+            raise ArgumentError("it must be an object")
+        _check_entries(config)
+        spec = ModelSpec(
+            _checked_name(config.get("name")),
+            ModelConfig.from_dict(config.get("model", {})),
+            _checked_tags(_read_json(path, TAGS, origin)),
+        )
+        provenance = Provenance.from_dict(config.get("provenance", {}))
+    except WeightsError:
+        raise
+    except (ArgumentError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{origin}/{CONFIG}: refused: {error}") from error
+    return ModelFolder(path, origin, spec, provenance)
+
+
+def folder_stamp(place: str) -> tuple[int, ...]:
+    """Return times and sizes of a folder's files, which tell that it was written anew."""
+    try:
+        files = [Path(place, name).stat() for name in NEEDED]
+    except OSError:
+        return ()
+    return tuple(number for file in files for number in (file.st_mtime_ns, file.st_size))
+
+
+def save_pretrained(
+    model: TaggingModel,
+    folder: str | os.PathLike[str],
+    *,
+    provenance: Provenance | None = None,
+    repo: str | None = None,
+) -> Path:
+    """Write a model to a folder, as it would stand on the Hugging Face Hub.
+
+    ``load_model(folder)`` and ``Tagger(folder)`` take it, and so does whoever it is given to: it
+    holds no code and no pickle.
+
+    Parameters
+    ----------
+    model : TaggingModel
+    folder : str or path
+        Made if it is not there; files of an earlier call in it are replaced.
+    provenance : Provenance, optional
+        What the model card says of training data, metrics, licence and citation; by default
+        what the model knows of itself.
+    repo : str, optional
+        ``"user/repository"`` that the folder is for, which the model card names.
+
+    Returns
+    -------
+    Path
+        The folder, with config.json, tags.json, model.safetensors and README.md.
+
+    Raises
+    ------
+    ArgumentError
+        If the name of the model is not made of letters, digits, ``_``, ``.`` and ``-``.
+    OutputError
+        If the folder cannot be written.
+
+    Examples
+    --------
+    >>> import musicnn_zoo, tempfile
+    >>> model = musicnn_zoo.load_model("MTT_vgg")
+    >>> folder = musicnn_zoo.save_pretrained(model, tempfile.mkdtemp())
+    >>> sorted(path.name for path in folder.iterdir())
+    ['README.md', 'config.json', 'model.safetensors', 'tags.json']
+    """
+    from musicnn_zoo.model_card import model_card
+    from musicnn_zoo.weights import arrays_of
+
+    spec = model.spec
+    _checked_name(spec.name)
+    if provenance is None:
+        provenance = model.provenance
+    arrays = arrays_of(model)
+    config = {
+        "format": FORMAT,
+        "library_name": "musicnn-zoo",
+        "name": spec.name,
+        "sample_rate": spec.config.input.sample_rate,
+        "model": spec.config.to_dict(),
+        "provenance": provenance.to_dict(),
+    }
+    texts = {
+        CONFIG: json.dumps(config, indent=2, ensure_ascii=False) + "\n",
+        TAGS: json.dumps(spec.tags, indent=2, ensure_ascii=False) + "\n",
+        CARD: model_card(model, provenance, repo=repo),
+    }
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path) as unfinished:
+            for name, text in texts.items():
+                Path(unfinished, name).write_text(text, encoding="utf-8")
+            _save_arrays(arrays, Path(unfinished, WEIGHTS))
+            for name in (*texts, WEIGHTS):
+                Path(unfinished, name).replace(path / name)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the model cannot be written there ({error.strerror or error})"
+        ) from error
+    return path
+
+
+def _save_arrays(arrays: Mapping[str, Any], path: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save
+
+    # Written by ourselves, so that a full disk is an OSError.
+    path.write_bytes(save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
+
+
+def _read_json(folder: Path, name: str, origin: str) -> Any:
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WeightsError(f"{origin}/{name}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{origin}/{name}: this is not JSON ({error})") from error
+
+
+def _check_entries(config: Mapping[str, Any]) -> None:
+    made_by = config.get("format")
+    if not isinstance(made_by, int) or made_by < 1:
+        raise ArgumentError(f"'format' must be a number from 1 on; received {made_by!r}")
+    if made_by > FORMAT:
+        raise ArgumentError(
+            f"it has format {made_by}, this version reads up to {FORMAT}: "
+            "pip install --upgrade musicnn-zoo"
+        )
+    unknown = sorted(set(config) - _ENTRIES)
+    if unknown:
+        raise ArgumentError(f"it has an unknown entry {unknown[0]!r}")
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ArgumentError(
+            "the name of a model must be letters, digits, '_', '.' and '-', 96 at most, and begin "
+            f"with a letter or digit; received {name!r}"
+        )
+    return name
+
+
+def _checked_tags(tags: Any) -> tuple[str, ...]:
+    if (
+        not isinstance(tags, list)
+        or not tags
+        or not all(isinstance(tag, str) and tag for tag in tags)
+        or len(set(tags)) != len(tags)
+    ):
+        raise ArgumentError(f"{TAGS} must be a list of one or more different strings")
+    return tuple(tags)

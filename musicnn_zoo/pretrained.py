@@ -1,0 +1,124 @@
+"""Find a model with weights: by its name, in a folder, or on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musicnn_zoo.architectures import ARCHITECTURES
+from musicnn_zoo.config import ModelSpec
+from musicnn_zoo.errors import ArgumentError, WeightsError
+from musicnn_zoo.folders import read_folder
+from musicnn_zoo.hub import HUB_SCHEME, download_folder
+from musicnn_zoo.presets import PRESETS, Preset, get_preset
+from musicnn_zoo.provenance import Provenance
+from musicnn_zoo.sources import BundledFile, SourceKind
+from musicnn_zoo.weights import load_preset, preset_digest
+
+if TYPE_CHECKING:
+    from musicnn_zoo.models import TaggingModel
+
+ModelPlace = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model whose weights were found, but not yet loaded.
+
+    Parameters
+    ----------
+    origin : str
+        What to call it in messages.
+    spec : ModelSpec
+    provenance : Provenance
+    digest : callable
+        Gives a SHA-256 that changes with what the model computes.
+    put : callable
+        Puts the weights into a model of this spec.
+    graph : BundledFile or None
+        The same as an ONNX graph.
+    """
+
+    origin: str
+    spec: ModelSpec
+    provenance: Provenance
+    digest: Callable[[], str]
+    put: Callable[[TaggingModel], None]
+    graph: BundledFile | None = None
+
+    def load(self) -> TaggingModel:
+        """Build the model with its weights."""
+        from musicnn_zoo.models import build_model
+
+        spec = self.spec
+        try:
+            model = build_model(
+                spec.config, tags=spec.tags, name=spec.name, provenance=self.provenance
+            )
+        except ArgumentError as error:
+            raise WeightsError(f"{self.origin}: refused: {error}") from error
+        self.put(model)
+        return model
+
+
+def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> Pretrained:
+    """Find a model with weights, without Keras.
+
+    Parameters
+    ----------
+    model : str or path
+        One of :func:`musicnn_zoo.list_models`; ``hf://user/repository`` or
+        ``hf://user/repository@revision``; or a folder as :func:`musicnn_zoo.save_pretrained`
+        writes it.
+    source : {"bundled", "hub", "web"}, optional
+        Where to take the weights of a model of the list from, if there are several.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no model of that name.
+    ArgumentError
+        If ``source`` is not for this model.
+    DownloadError
+        If the Hub does not give the model.
+    WeightsError
+        If a folder does not hold what it must.
+    """
+    if isinstance(model, str) and not looks_like_place(model):
+        return _of_preset(get_preset(model), source)
+    if source is not None:
+        raise ArgumentError(f"source goes with the name of a model; received {os.fspath(model)!r}")
+    if isinstance(model, str) and model.startswith(HUB_SCHEME):
+        folder, origin = download_folder(model)
+    else:
+        folder, origin = Path(model), os.fspath(model)
+    contents = read_folder(folder, origin=origin)
+    return Pretrained(origin, contents.spec, contents.provenance, contents.digest, contents.put)
+
+
+def looks_like_place(model: str) -> bool:
+    """Whether a string is an address of the Hub or a path, and not the name of a model."""
+    if model in PRESETS or model in ARCHITECTURES:
+        return False
+    return (
+        model.startswith(HUB_SCHEME)
+        or "/" in model
+        or os.sep in model
+        or model in (os.curdir, os.pardir)
+        or Path(model).is_dir()
+    )
+
+
+def _of_preset(preset: Preset, source: SourceKind | None) -> Pretrained:
+    chosen = preset.source(source)
+    return Pretrained(
+        preset.name,
+        preset.spec,
+        preset.provenance,
+        digest=lambda: preset_digest(preset, source),
+        put=lambda model: load_preset(model, preset, source),
+        graph=preset.graph if chosen is preset.source() else None,
+    )

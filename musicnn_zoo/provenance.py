@@ -1,0 +1,63 @@
+"""Where weights come from and how good they are, for model cards and lists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from musicnn_zoo.errors import ArgumentError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What to say of trained weights besides what they compute.
+
+    Parameters
+    ----------
+    trained_on : str
+        The training data.
+    metrics : mapping of str to float
+        ``roc_auc`` and ``pr_auc`` in percent, macro-averaged over the tags, the patches of a
+        track averaged.
+    test_set : str
+        What the metrics were measured on.
+    source, license, citation : str
+        Of the weights; the licence by its SPDX name.
+    """
+
+    trained_on: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    test_set: str = ""
+    source: str = ""
+    license: str = ""
+    citation: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return strings and numbers, ready for JSON."""
+        return {**asdict(self), "metrics": dict(self.metrics)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Provenance:
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ArgumentError
+            If an entry is unknown or not of its type.
+        """
+        if not isinstance(values, Mapping):
+            raise ArgumentError(f"a provenance must be an object; received {values!r}")
+        known = [entry.name for entry in fields(cls)]
+        for name, value in values.items():
+            if name not in known:
+                raise UnknownNameError("provenance entry", name, known)
+            if name != "metrics" and not isinstance(value, str):
+                raise ArgumentError(f"provenance {name!r} must be a string; received {value!r}")
+        metrics = values.get("metrics", {})
+        if not isinstance(metrics, Mapping) or not all(
+            isinstance(figure, int | float) and math.isfinite(figure) for figure in metrics.values()
+        ):
+            raise ArgumentError(f"provenance 'metrics' must be numbers; received {metrics!r}")
+        return cls(**values)

@@ -1,0 +1,75 @@
+"""The checkpoints of sota-music-tagging-models give what their PyTorch models gave."""
+
+import numpy as np
+import pytest
+from conftest import SHARED
+
+from musicnn_zoo import Tagger, load_model
+from musicnn_zoo.presets import PRESETS
+
+CHECKPOINTS = SHARED / "checkpoints" / "sota"
+REFERENCE = SHARED / "reference" / "sota"
+AUDIO = SHARED / "reference" / "audio"
+MODELS = {
+    "MTT_fcn": "mtat_fcn",
+    "MSD_fcn": "msd_fcn",
+    "Jamendo_fcn": "jamendo_fcn",
+    "MTT_crnn": "mtat_crnn",
+    "MSD_crnn": "msd_crnn",
+    "Jamendo_crnn": "jamendo_crnn",
+    "MTT_musicnn_won": "mtat_musicnn",
+    "Jamendo_musicnn": "jamendo_musicnn",
+}
+
+pytestmark = pytest.mark.skipif(
+    not REFERENCE.is_dir(), reason=f"the reference outputs are not at {SHARED}"
+)
+
+
+def test_every_checkpoint_of_the_web_is_compared() -> None:
+    assert set(MODELS) == {n for n, preset in PRESETS.items() if preset.source().kind == "web"}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_chunks(name: str) -> None:
+    pytest.importorskip("torch")
+    path = CHECKPOINTS / f"{MODELS[name]}.pth"
+    model = load_model(name, weights=path)
+    assert model.provenance == PRESETS[name].provenance, "the SHA-256 is not that of the preset"
+    tagger = Tagger(model, device="cpu")
+    references = sorted(REFERENCE.glob(f"*.{MODELS[name]}.npz"))
+    assert len(references) >= 4
+    for reference in references:
+        clip = reference.name.partition(".")[0]
+        (audio,) = AUDIO.glob(f"{clip}.*")
+        chunks = np.load(reference)["chunks"]
+        scores = tagger.taggram(audio).scores
+        assert scores.shape == chunks.shape, clip
+        np.testing.assert_allclose(scores, chunks, rtol=0, atol=1e-4, err_msg=clip)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_filterbank_of_the_checkpoint_is_ours(name: str) -> None:
+    """The checkpoint carries torchaudio's mel filters, which we compute."""
+    torch = pytest.importorskip("torch")
+    from librosa.filters import mel
+
+    state = torch.load(CHECKPOINTS / f"{MODELS[name]}.pth", map_location="cpu", weights_only=True)
+    signal = PRESETS[name].config.input
+    ours = mel(
+        sr=signal.sample_rate, n_fft=signal.n_fft, n_mels=signal.n_mels, fmin=signal.f_min,
+        fmax=signal.f_max, htk=signal.mel_scale == "htk", norm=signal.mel_norm,
+    )  # fmt: skip
+    np.testing.assert_allclose(ours.T, state["spec.mel_scale.fb"].numpy(), atol=2e-5)
+
+
+def test_parameters_are_those_of_the_checkpoints() -> None:
+    torch = pytest.importorskip("torch")
+    for name, file in MODELS.items():
+        state = torch.load(CHECKPOINTS / f"{file}.pth", map_location="cpu", weights_only=True)
+        trained = sum(
+            value.numel()
+            for key, value in state.items()
+            if not key.startswith("spec.") and "running_" not in key and "num_batches" not in key
+        )
+        assert trained == PRESETS[name].architecture.parameters, name
