@@ -215,7 +215,7 @@ def _save_arrays(arrays: Mapping[str, Any], path: Path) -> None:
     from safetensors.numpy import save
 
     # Written by ourselves, so that a full disk is an OSError.
-    path.write_bytes(save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
+    path.write_bytes(save({name: np.asarray(value, order="C") for name, value in arrays.items()}))
 
 
 def _read_json(folder: Path, name: str, origin: str) -> Any:

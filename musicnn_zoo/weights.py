@@ -172,6 +172,8 @@ def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path)
     WeightsError
         If an array is missing, has no place, or has another shape.
     """
+    import keras
+
     named = dict(_named(model))
     problems = [
         *(f"{name} is missing" for name in named if name not in arrays),
@@ -189,6 +191,9 @@ def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path)
         )
     for name, weight in named.items():
         weight.assign(arrays[name])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # computes with what it made of its weights before
 
 
 def _named(model: keras.Model) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,235 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import CLIPS
+
+import musicnn_zoo
+from musicnn_zoo import (
+    ArgumentError,
+    LogMelInput,
+    OutputError,
+    Provenance,
+    Tagger,
+    WeightsError,
+    block,
+    build_model,
+    load_model,
+    model_info,
+    save_pretrained,
+)
+from musicnn_zoo.models import adapt
+
+CLIP = CLIPS / "techno_loop.ogg"
+PROVENANCE = Provenance(
+    trained_on="Ten songs | of <mine>",
+    metrics={"roc_auc": 91.5, "pr_auc": 40.25},
+    test_set="two other songs",
+    source="own recordings",
+    license="CC-BY-4.0",
+    citation="@misc{me}",
+)
+
+
+def small(name: str = "small", **changes):
+    made = {"frontend": block("vgg", filters=4), "tags": ["calm", 'wild "x"', "täg|`1`"]}
+    return build_model(**(made | changes), name=name)
+
+
+def noise(model, seconds: float = 3.0) -> np.ndarray:
+    samples = model.input_shape[1] or int(seconds * model.zoo_config.input.sample_rate)
+    return np.random.default_rng(0).normal(0, 0.1, (2, samples)).astype(np.float32)
+
+
+MODELS = {
+    "vgg": {},
+    "gru": {"backend": block("recurrent", cell="gru", cell_units=4, bidirectional=True)},
+    "attention": {"backend": block("attention", units=8)},
+    "self_attention": {"backend": block("self_attention", width=8, heads=2, depth=1)},
+    "waveform": {"frontend": block("sample_level", filters=(4,) * 8, pointwise=None)},
+    "standardize": {"input": LogMelInput(normalization="standardize")},
+    "epsilon": {"frontend": block("rectangular", filters=(4,), pools=((2, 2),), bn_epsilon=0.1)},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_folder_gives_back_the_model(name: str, tmp_path: Path) -> None:
+    model = small(name, **MODELS[name])
+    random = np.random.default_rng(1)
+    for weight in model.trainable_weights:
+        weight.assign(random.normal(0, 0.3, weight.shape))
+    if name == "standardize":
+        adapt(model, noise(model))
+    loaded = load_model(save_pretrained(model, tmp_path / "a" / "b", provenance=PROVENANCE))
+    waveforms = noise(model)
+    np.testing.assert_array_equal(
+        loaded.predict_on_batch(waveforms), model.predict_on_batch(waveforms)
+    )
+    assert loaded.spec == model.spec
+    assert loaded.provenance == PROVENANCE
+
+
+def test_a_pretrained_model_says_in_its_folder_where_it_comes_from(tmp_path: Path) -> None:
+    model = load_model("MSD_vgg")
+    save_pretrained(model, tmp_path)
+    loaded = load_model(str(tmp_path))
+    assert loaded.provenance == model.provenance
+    assert loaded.provenance.license == "ISC"
+    np.testing.assert_array_equal(
+        Tagger(loaded, device="cpu").taggram(CLIP).scores,
+        Tagger(model, device="cpu").taggram(CLIP).scores,
+    )
+
+
+def test_a_folder_is_taken_wherever_a_name_is(tmp_path: Path) -> None:
+    save_pretrained(load_model("MTT_vgg"), tmp_path / "mine")
+    expected = musicnn_zoo.tag(CLIP, model="MTT_vgg")
+    for place in (tmp_path / "mine", str(tmp_path / "mine")):
+        tags = musicnn_zoo.tag(CLIP, model=place)
+        assert [tag.tag for tag in tags] == [tag.tag for tag in expected]
+        np.testing.assert_allclose(
+            [tag.score for tag in tags], [tag.score for tag in expected], atol=1e-5
+        )
+
+
+def test_a_folder_that_was_written_anew_is_loaded_anew(tmp_path: Path) -> None:
+    first, second = small(), small()
+    assert not np.array_equal(first.get_weights()[-1], second.get_weights()[-1]) or (
+        second.get_layer("logits").bias.assign([1, 2, 3]) is not None
+    )
+    save_pretrained(first, tmp_path)
+    before = musicnn_zoo.tag(CLIP, model=tmp_path)
+    save_pretrained(second, tmp_path)
+    after = musicnn_zoo.tag(CLIP, model=tmp_path)
+    expected = Tagger(second).tag(CLIP)
+    assert [tag.score for tag in after] != [tag.score for tag in before]
+    np.testing.assert_allclose(
+        [tag.score for tag in after], [tag.score for tag in expected], atol=1e-5
+    )
+
+
+def test_a_folder_loads_in_a_fresh_process(tmp_path: Path) -> None:
+    model = small("gru", **MODELS["gru"])
+    save_pretrained(model, tmp_path / "model")
+    np.save(tmp_path / "in.npy", noise(model))
+    code = (
+        "import sys, numpy as np, musicnn_zoo\n"
+        "model = musicnn_zoo.load_model(sys.argv[1] + '/model')\n"
+        "out = model.predict_on_batch(np.load(sys.argv[1] + '/in.npy'))\n"
+        "np.save(sys.argv[1] + '/out.npy', out)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "out.npy"), model.predict_on_batch(noise(model)), atol=1e-6
+    )
+
+
+def test_a_folder_holds_no_more_than_it_says(tmp_path: Path) -> None:
+    save_pretrained(small(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "README.md", "config.json", "model.safetensors", "tags.json",
+    ]  # fmt: skip
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["library_name"] == "musicnn-zoo"
+    assert config["sample_rate"] == 16000
+    assert json.loads((tmp_path / "tags.json").read_text()) == list(small().tags)
+
+
+def test_the_card_has_the_header_of_the_hub(tmp_path: Path) -> None:
+    model = small()
+    save_pretrained(model, tmp_path, provenance=PROVENANCE, repo="me/small")
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    header = yaml.safe_load(card.split("---")[1])
+    assert header["library_name"] == "musicnn-zoo"
+    assert header["pipeline_tag"] == "audio-classification"
+    assert header["license"] == "cc-by-4.0"
+    assert "music" in header["tags"]
+    (result,) = header["model-index"][0]["results"]
+    assert [(m["type"], m["value"]) for m in result["metrics"]] == [
+        ("roc_auc", 91.5), ("pr_auc", 40.25),
+    ]  # fmt: skip
+    body = card.split("---", 2)[2]
+    for text in ("# small", "hf://me/small", "`calm`", "91.50", "two other songs", "@misc{me}"):
+        assert text in body, text
+    assert "<mine>" not in body.replace(r"\<mine\>", "")
+    count = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    assert f"{count:,} trainable" in body
+
+
+def test_the_code_of_the_card_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_pretrained(load_model("MTT_vgg"), tmp_path)
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    code = code.replace("path/to/this/folder", str(tmp_path)).replace("song.mp3", str(CLIP))
+    scope: dict[str, object] = {}
+    exec(code, scope)
+    assert "techno" in capsys.readouterr().out
+    assert scope["model"].name == "MTT_vgg"
+
+
+def test_a_card_without_provenance_says_so(tmp_path: Path) -> None:
+    save_pretrained(small(), tmp_path)
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert card.count("Not stated.") == 3
+    assert "No figures are stated." in card
+    assert "license" not in yaml.safe_load(card.split("---")[1])
+
+
+def test_info_describes_a_folder(tmp_path: Path) -> None:
+    model = small()
+    save_pretrained(model, tmp_path, provenance=PROVENANCE)
+    info = model_info(tmp_path)
+    assert (info.name, info.tags, info.license) == ("small", model.tags, "CC-BY-4.0")
+    assert info.frontend == "vgg"
+    assert info.parameters == sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    assert str(tmp_path) in str(info)
+
+
+@pytest.mark.parametrize("name", ["a/b", "../up", ".hidden", "x" * 97, "a b"])
+def test_a_name_that_is_a_path_is_refused(name: str, tmp_path: Path) -> None:
+    model = small()
+    save_pretrained(model, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["name"] = name
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"config\.json: refused: the name of a model"):
+        load_model(tmp_path)
+
+
+def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
+    save_pretrained(small(), tmp_path)
+    with pytest.raises(ArgumentError, match="source goes with the name"):
+        load_model(tmp_path, source="hub")
+    with pytest.raises(ArgumentError, match="exclude each other"):
+        load_model("MTT_vgg", source="bundled", weights=tmp_path / "model.safetensors")
+    with pytest.raises(ArgumentError, match="sources of MTT_vgg are 'bundled'"):
+        load_model("MTT_vgg", source="web")
+
+
+def test_places_that_are_no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match="there is no such folder"):
+        load_model("gone/model")
+    with pytest.raises(WeightsError, match=r"lacks config\.json"):
+        load_model(tmp_path)
+    (tmp_path / "MTT_vgg").mkdir()
+    assert load_model("MTT_vgg").name == "MTT_vgg", "a name comes before a folder of that name"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_pretrained(small(), tmp_path / "file" / "model")
+
+
+def test_a_model_whose_name_is_no_file_name_is_refused_before_it_is_written(tmp_path: Path):
+    with pytest.raises(ArgumentError, match="the name of a model"):
+        save_pretrained(small("a b"), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
