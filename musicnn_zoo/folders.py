@@ -8,6 +8,8 @@
     The weights by the names of the model's variables, such as ``logits/kernel``.
 ``README.md``
     The model card.
+``LICENSE``
+    The notice that must go with the weights, if there is one.
 
 The names of the files are fixed and none of them can hold code or a path, so that a stranger's
 folder can be loaded.
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Raised when older versions could no longer read what is written."""
 
-CONFIG, TAGS, WEIGHTS, CARD = "config.json", "tags.json", "model.safetensors", "README.md"
+CONFIG, TAGS, WEIGHTS = "config.json", "tags.json", "model.safetensors"
+CARD, NOTICE = "README.md", "LICENSE"
 NEEDED = (CONFIG, TAGS, WEIGHTS)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,95}")
@@ -156,7 +159,8 @@ def save_pretrained(
     Returns
     -------
     Path
-        The folder, with config.json, tags.json, model.safetensors and README.md.
+        The folder, with config.json, tags.json, model.safetensors, README.md, and LICENSE if
+        the weights have a notice that must go with them.
 
     Raises
     ------
@@ -171,7 +175,7 @@ def save_pretrained(
     >>> model = musicnn_zoo.load_model("MTT_vgg")
     >>> folder = musicnn_zoo.save_pretrained(model, tempfile.mkdtemp())
     >>> sorted(path.name for path in folder.iterdir())
-    ['README.md', 'config.json', 'model.safetensors', 'tags.json']
+    ['LICENSE', 'README.md', 'config.json', 'model.safetensors', 'tags.json']
     """
     from musicnn_zoo.model_card import model_card
     from musicnn_zoo.weights import arrays_of
@@ -194,6 +198,8 @@ def save_pretrained(
         TAGS: json.dumps(spec.tags, indent=2, ensure_ascii=False) + "\n",
         CARD: model_card(model, provenance, repo=repo),
     }
+    if provenance.notice:
+        texts[NOTICE] = provenance.notice
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)

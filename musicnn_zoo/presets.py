@@ -67,6 +67,8 @@ class Preset:
     graph : BundledFile or None
         The same as an ONNX graph (see :mod:`musicnn_zoo.onnx_graph`).
     provenance : Provenance
+    notice_file : str
+        Beside the bundled weights; what must go with copies of these.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Preset:
     sources: tuple[WeightsSource, ...]
     graph: BundledFile | None
     provenance: Provenance
+    notice_file: str = "LICENSE"
 
     @property
     def config(self) -> ModelConfig:
@@ -167,6 +170,7 @@ def _won(name: str, folder: str, sha256: str) -> Preset:
             license="MIT",
             citation=_WON,
         ),
+        notice_file="LICENSE-sota-music-tagging-models",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from musicnn_zoo.hub import HUB_SCHEME, download_folder
 from musicnn_zoo.presets import PRESETS, Preset, get_preset
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.sources import BundledFile, SourceKind
-from musicnn_zoo.weights import load_preset, preset_digest
+from musicnn_zoo.weights import bundled_folder, load_preset, preset_digest
 
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
@@ -114,10 +114,11 @@ def looks_like_place(model: str) -> bool:
 
 def _of_preset(preset: Preset, source: SourceKind | None) -> Pretrained:
     chosen = preset.source(source)
+    notice = bundled_folder() / preset.notice_file
     return Pretrained(
         preset.name,
         preset.spec,
-        preset.provenance,
+        replace(preset.provenance, notice=notice.read_text(encoding="utf-8")),
         digest=lambda: preset_digest(preset, source),
         put=lambda model: load_preset(model, preset, source),
         graph=preset.graph if chosen is preset.source() else None,

@@ -25,6 +25,8 @@ class Provenance:
         What the metrics were measured on.
     source, license, citation : str
         Of the weights; the licence by its SPDX name.
+    notice : str
+        What must go with every copy: copyright and permission.
     """
 
     trained_on: str = ""
@@ -33,6 +35,7 @@ class Provenance:
     source: str = ""
     license: str = ""
     citation: str = ""
+    notice: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return strings and numbers, ready for JSON."""

@@ -84,7 +84,7 @@ def _with_weights(preset: Preset, path: Path) -> TaggingModel:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file of weights")
     ours = {file.sha256 for file in preset.sources}
-    provenance = preset.provenance if sha256_of(path) in ours else None
+    provenance = find_pretrained(preset.name).provenance if sha256_of(path) in ours else None
     model = build_model(preset.config, tags=preset.tags, name=preset.name, provenance=provenance)
     load_into(model, path)
     return model

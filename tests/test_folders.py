@@ -80,6 +80,7 @@ def test_a_pretrained_model_says_in_its_folder_where_it_comes_from(tmp_path: Pat
     loaded = load_model(str(tmp_path))
     assert loaded.provenance == model.provenance
     assert loaded.provenance.license == "ISC"
+    assert "Pons" in (tmp_path / "LICENSE").read_text()
     np.testing.assert_array_equal(
         Tagger(loaded, device="cpu").taggram(CLIP).scores,
         Tagger(model, device="cpu").taggram(CLIP).scores,
