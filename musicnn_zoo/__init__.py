@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from musicnn_zoo.api import embed, embed_files, events, features, tag, tag_files, taggram
     from musicnn_zoo.audio import load_audio
     from musicnn_zoo.config import Block, LogMelInput, ModelConfig, WaveformInput, block
+    from musicnn_zoo.embedder import Embedder
     from musicnn_zoo.errors import (
         ArgumentError,
         AudioError,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
         UploadError,
         WeightsError,
     )
+    from musicnn_zoo.export import Export, export_model
+    from musicnn_zoo.finetuning import finetune_model
     from musicnn_zoo.folders import save_pretrained
     from musicnn_zoo.hub import push_to_hub
     from musicnn_zoo.info import ModelInfo, model_info
@@ -60,6 +63,9 @@ _HOMES = {
     ),
     "sound_events": ("Event",),
     "models": ("TaggingModel", "build_model"),
+    "embedder": ("Embedder",),
+    "export": ("Export", "export_model"),
+    "finetuning": ("finetune_model",),
     "folders": ("save_pretrained",),
     "hub": ("push_to_hub",),
     "info": ("ModelInfo", "model_info"),
@@ -78,8 +84,10 @@ __all__ = [
     "Clip",
     "DeviceError",
     "DownloadError",
+    "Embedder",
     "Embedding",
     "Event",
+    "Export",
     "ExportError",
     "Features",
     "FileResult",
@@ -104,7 +112,9 @@ __all__ = [
     "embed",
     "embed_files",
     "events",
+    "export_model",
     "features",
+    "finetune_model",
     "list_models",
     "load_audio",
     "load_model",

@@ -21,6 +21,9 @@ import click
 from musicnn_zoo import __version__
 from musicnn_zoo.engines.engine import ENGINES, PRECISIONS
 from musicnn_zoo.errors import ArgumentError, MusicnnZooError
+from musicnn_zoo.export import FORMATS as EXPORT_FORMATS
+from musicnn_zoo.export import PRECISIONS as EXPORT_PRECISIONS
+from musicnn_zoo.export import export_model
 from musicnn_zoo.info import ModelInfo, model_info
 from musicnn_zoo.presets import DEFAULT_MODEL, list_models
 from musicnn_zoo.pretrained import find_pretrained
@@ -53,6 +56,7 @@ def _silence_native_libraries() -> None:
     Python's own ``sys.stderr`` keeps working on a copy of the descriptor.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         terminal = os.dup(2)
     except OSError:
@@ -349,6 +353,45 @@ def _weights_column(info: ModelInfo) -> str:
 def info(model: str) -> None:
     """Describe MODEL: its tags, input, figures, licence and citation."""
     click.echo(str(model_info(model)))
+
+
+@cli.command()
+@click.argument("model")
+@click.option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(EXPORT_FORMATS),
+    help="[default: by the ending of --output: .keras, .onnx, .tflite, none]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    help="File to write, or folder for a SavedModel.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(EXPORT_PRECISIONS),
+    default="float32",
+    show_default=True,
+    help="Of the weights; the last two with litert.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
+@_reports_errors
+def export(
+    model: str, form: Any, output: Path, precision: Any, overwrite: bool
+) -> None:  # fmt: skip
+    """Write MODEL for another runtime: waveform in, tags out.
+
+    MODEL is one of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder. The
+    spectrogram is inside the exported graph, tags and sample rate are in the metadata. What was
+    written is run and compared with the Keras model before it takes its place.
+    """
+    done = export_model(model, output, format=form, precision=precision, overwrite=overwrite)
+    click.echo(printable(str(done)))
 
 
 class _Run:

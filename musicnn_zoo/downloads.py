@@ -9,17 +9,19 @@ again, and processes that want the same file wait for one download.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from musicnn_zoo.cache import cache_folder
-from musicnn_zoo.errors import DownloadError, WeightsError
+from musicnn_zoo.errors import DownloadError, UploadError, WeightsError
 from musicnn_zoo.sources import HubFile, RemoteFile, WebFile
 
 _log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ PAUSES_S = (1.0, 3.0)
 """Before the second and the third try, besides those of ``huggingface_hub`` itself."""
 
 RANGE_NOT_SATISFIABLE = 416
+TOO_MANY_REQUESTS = 429
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 Value = TypeVar("Value")
@@ -52,28 +55,60 @@ def fetch(file: RemoteFile) -> Path:
     WeightsError
         If what is downloaded is not the file that it should be.
     """
-    path = _download(file)
-    expected = file.sha256 or _recorded(file) or _stated_by_hub(path)
-    received = sha256_of(path)
-    if expected not in (None, received):
-        _log.warning("%s has another SHA-256 than it must have; downloading it again", path)
-        _forget(path)
+    with _alone(file):
         path = _download(file)
-        received = sha256_of(path)
-        if received != expected:
+        expected = file.sha256 or _recorded(file) or _stated_by_hub(path)
+        received = _received(file, path)
+        if expected not in (None, received):
+            _log.warning("%s has another SHA-256 than it must have; downloading it again", path)
             _forget(path)
-            raise WeightsError(
-                f"{file.address}: the file is not the one it should be; its SHA-256 must be "
-                f"{expected}, received {received}: it was changed at its source or on the way, "
-                "and was not kept"
-            )
-    if file.sha256 is None:
-        _record(file, received)
-    return path
+            path = _download(file)
+            received = _received(file, path)
+            if received != expected:
+                _forget(path)
+                raise WeightsError(
+                    f"{file.address}: the file is not the one it should be; its SHA-256 must be "
+                    f"{expected}, received {received}: it was changed at its source or on the way, "
+                    f"and was not kept; {_remedy(file)}"
+                )
+        if file.sha256 is None:
+            _record(file, received)
+        return path
+
+
+def _remedy(file: RemoteFile) -> str:
+    if file.sha256 is None and _recorded(file):
+        return (
+            f"if the change is meant, remove {_record_of(file)}, which holds the SHA-256 of the "
+            "first download"
+        )
+    return "try again, and over another network if that does not help"
+
+
+@contextlib.contextmanager
+def _alone(file: RemoteFile) -> Iterator[None]:
+    """Let no other process or thread fetch the same file meanwhile, if our cache can be written."""
+    from filelock import FileLock
+
+    lock = FileLock(_record_of(file).with_suffix(".lock"))
+    try:
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        _log.info("%s cannot be locked (%s)", lock.lock_file, _first_line(error))
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _download(file: RemoteFile) -> Path:
     return _from_hub(file) if isinstance(file, HubFile) else _from_web(file)
+
+
+def _received(file: RemoteFile, path: Path) -> str:
+    with explained(file.address, DownloadError):
+        return sha256_of(path)
 
 
 def hub_commit(repo: str, revision: str, path: str) -> str:
@@ -106,12 +141,13 @@ def _from_hub(file: HubFile) -> Path:
             cached = try_to_load_from_cache(file.repo, file.path, revision=file.revision)
             if not _is_passing(error) or not isinstance(cached, str):
                 raise
-            _log.warning("%s: %s; taking the file of an earlier download", file.address, error)
+            _log.warning(
+                "%s: %s; taking the file of an earlier download", file.address, _first_line(error)
+            )
             return Path(cached)
 
 
 def _from_web(file: WebFile) -> Path:
-    from filelock import FileLock
     from huggingface_hub.file_download import http_get
 
     name = file.url.rpartition("/")[2]
@@ -131,24 +167,34 @@ def _from_web(file: WebFile) -> Path:
 
     with explained(file.url, DownloadError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            if not path.is_file():
-                _patiently(download)
-                unfinished.replace(path)
+        _patiently(download)
+        unfinished.replace(path)
     return path
 
 
 def _forget(path: Path) -> None:
-    """Remove a file from a cache; in that of the Hub it is a link to what it names."""
-    for part in {path.resolve(), path}:
+    """Remove a file from a cache, with all that it is a link to."""
+    for part in reversed(_links(path)):
         with contextlib.suppress(OSError):
             part.unlink()
 
 
 def _stated_by_hub(path: Path) -> str | None:
     """SHA-256 that the Hub states for a large file: its cache names the file after it."""
-    name = path.resolve().name
+    name = _links(path)[:2][-1].name
     return name if _SHA256.fullmatch(name) else None
+
+
+def _links(path: Path) -> list[Path]:
+    """Return a file of a cache, and what it is a link to, one after another.
+
+    In the cache of the Hub the file of a commit is a link to one that is named after its digest,
+    and that may be a link to one which repositories share, named after another digest.
+    """
+    chain = [path]
+    while chain[-1].is_symlink():
+        chain.append(chain[-1].parent / chain[-1].readlink())
+    return chain
 
 
 def _record_of(file: RemoteFile) -> Path:
@@ -161,18 +207,19 @@ def _recorded(file: RemoteFile) -> str | None:
         digest = json.loads(_record_of(file).read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return digest if isinstance(digest, str) else None
+    return digest if isinstance(digest, str) and _SHA256.fullmatch(digest) else None
 
 
 def _record(file: RemoteFile, sha256: str) -> None:
-    record = _record_of(file)
-    if record.is_file():
+    if _recorded(file):
         return
+    record = _record_of(file)
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = record.with_suffix(".new")
-        unfinished.write_text(json.dumps({"address": file.address, "sha256": sha256}))
-        unfinished.replace(record)
+        with tempfile.TemporaryDirectory(dir=record.parent) as folder:
+            unfinished = Path(folder, record.name)
+            unfinished.write_text(json.dumps({"address": file.address, "sha256": sha256}))
+            unfinished.replace(record)
     except OSError as error:
         _log.info("the digest of %s cannot be recorded (%s)", file.address, error.strerror)
 
@@ -193,13 +240,13 @@ def _patiently(download: Callable[[], Value]) -> Value:
 def _is_passing(error: Exception) -> bool:
     from huggingface_hub import errors
 
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        return False  # was tried several times
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        return False  # was tried several times, or is not to be tried
     status = _status(error)
     if status is not None:
-        return status >= 500 or status in (429, RANGE_NOT_SATISFIABLE)
+        return status >= 500 or status in (TOO_MANY_REQUESTS, RANGE_NOT_SATISFIABLE)
     incomplete = isinstance(error, OSError) and error.errno is None
-    return incomplete or isinstance(error, errors.HTTPError)
+    return incomplete or isinstance(error, errors.HTTPError)  # type: ignore[attr-defined]
 
 
 def _status(error: BaseException | None) -> int | None:
@@ -226,10 +273,11 @@ def explained(what: str, kind: type[Exception]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise kind(f"{what}: {_why(error)}") from error
+        why = _why_not_sent if kind is UploadError else _why_not_fetched
+        raise kind(f"{what}: {why(error, what)}") from error
 
 
-def _why(error: Exception) -> str:
+def _why_not_fetched(error: Exception, what: str) -> str:
     from huggingface_hub import constants, errors
 
     status = _status(error)
@@ -246,30 +294,83 @@ def _why(error: Exception) -> str:
     if isinstance(error, errors.RevisionNotFoundError):
         return "the repository has no such revision; name a branch, tag or commit of it"
     if isinstance(error, errors.HFValidationError):
-        return f"this is no name of a repository ({_first_line(error)})"
+        return f"this is no name of a repository; check it ({_first_line(error)})"
+    if _is_local(error):
+        return _why_not_written(error)
     if constants.HF_HUB_OFFLINE or _caused_by(error, errors.OfflineModeIsEnabled):
-        return "it was not downloaded before, and HF_HUB_OFFLINE is set; unset it to download"
-    if status in (401, 403):
+        return "it is not in the cache, and HF_HUB_OFFLINE is set; unset it to download"
+    if status in (401, 403, 404) and not what.startswith("hf://"):
         return (
-            f"the server refuses access ({status}); log in with 'hf auth login', or set HF_TOKEN "
-            "to a token with the right to it"
+            f"the server does not give it any more (status {status}); update this package, which "
+            "may know where it is now (pip install --upgrade musicnn-zoo), or try again later"
         )
+    if status in (401, 403):
+        return _no_access(status)
     if status == 404:
         return "there is no such file; check the repository, the revision and the name"
     if status is not None:
         return f"the server cannot give it now (status {status}); try again later"
-    if isinstance(error, PermissionError):
+    if _caused_by(error, errors.FileMetadataError):
         return (
-            f"{error.filename}: the cache cannot be written; set HF_HOME and MUSICNN_ZOO_CACHE to "
-            "folders that can"
+            f"what answers at {constants.ENDPOINT} is no Hugging Face Hub; log in to the network "
+            "if it asks for that, check the proxy (HTTPS_PROXY) and HF_ENDPOINT, and try again"
         )
-    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return _no_connection(error)
+    return f"the download failed ({_first_line(_root(error))}); check the network and try again"
+
+
+def _why_not_sent(error: Exception, _: str) -> str:
+    from huggingface_hub import constants, errors
+
+    status = _status(error)
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the repository has no such branch; name one that it has"
+    if isinstance(error, errors.HFValidationError):
+        return f"this is no name of a repository; check it ({_first_line(error)})"
+    if constants.HF_HUB_OFFLINE or _caused_by(error, errors.OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set; unset it to upload"
+    if status in (401, 403):
+        return _no_access(status)
+    if status is not None and status < 500 and status != TOO_MANY_REQUESTS:
+        said = getattr(error, "server_message", None) or _first_line(error)
+        return (
+            f"the server does not take it (status {status}: {_first_line(said)}); check the names "
+            "of the repository and the branch, and what the model says of itself"
+        )
+    if status is not None:
+        return f"the server cannot take it now (status {status}); try again later"
+    return _no_connection(error)
+
+
+def _no_access(status: int | None) -> str:
+    return (
+        f"the server refuses access ({status}); log in with 'hf auth login', or set HF_TOKEN "
+        "to a token with the right to it"
+    )
+
+
+def _no_connection(error: Exception) -> str:
+    from huggingface_hub import constants
+
     return (
         f"no connection to {constants.ENDPOINT} ({_first_line(_root(error))}); check the network, "
         "the proxy (HTTPS_PROXY) and HF_ENDPOINT, and try again"
-        if isinstance(error, errors.LocalEntryNotFoundError)
-        else f"the download failed ({_first_line(_root(error))}); try again"
+    )
+
+
+def _is_local(error: Exception) -> TypeGuard[OSError]:
+    """Whether the disk, and not the network, is to blame."""
+    return isinstance(error, OSError) and (
+        error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    )
+
+
+def _why_not_written(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return (
+        f"{place}the cache cannot be used ({error.strerror}); set HF_HOME and MUSICNN_ZOO_CACHE to "
+        "folders that can be written and have room"
     )
 
 
@@ -287,5 +388,5 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _first_line(said: BaseException | str) -> str:
+    return (str(said).strip().splitlines() or [type(said).__name__])[0]

@@ -115,7 +115,12 @@ def push_to_hub(
 
     from musicnn_zoo import __version__
 
-    repo, _ = parse_reference(repo)
+    given, (repo, _) = repo, parse_reference(repo)
+    if "@" in given:
+        raise ArgumentError(
+            "a model is uploaded to a branch of 'user/repository', which revision= names; "
+            f"received {given!r}"
+        )
     api = HfApi(library_name=LIBRARY, library_version=__version__, token=token)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, provenance=provenance, repo=repo)

@@ -112,7 +112,7 @@ def _header(name: str, provenance: Provenance) -> str:
     if license_name in _SHOWN_LICENSES:
         data["license"] = license_name
     elif license_name:
-        data |= {"license": "other", "license_name": re.sub(r"[^a-z0-9.\-]+", "-", license_name)}
+        data |= {"license": "other", "license_name": _slug(license_name)}
     if provenance.metrics and provenance.trained_on:
         data["model_name"] = name
         data["eval_results"] = [
@@ -120,7 +120,7 @@ def _header(name: str, provenance: Provenance) -> str:
                 task_type="audio-classification",
                 task_name="Music audio tagging",
                 dataset_name=provenance.trained_on,
-                dataset_type=re.sub(r"\W+", "-", provenance.trained_on.lower()).strip("-"),
+                dataset_type=_slug(provenance.trained_on.partition(" (")[0]),
                 metric_type=metric,
                 metric_name=f"{_FIGURES.get(metric, metric)}, macro, in percent",
                 metric_value=figure,
@@ -149,6 +149,10 @@ def _evaluation(provenance: Provenance) -> str:
         f"In percent{where}, macro-averaged over the tags, the patches of a track averaged:\n\n"
         f"| | % |\n|---|--:|\n{rows}"
     )
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
 def _plain(text: str) -> str:

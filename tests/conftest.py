@@ -1,5 +1,6 @@
 """Places that several test modules look at."""
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def bundled_graph(name: str) -> Path:
     graph = PRESETS[name].graph
     assert graph is not None
     return bundled(graph)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if importlib.util.find_spec("torch") is None:
+        for item in items:
+            if item.get_closest_marker("torch"):
+                item.add_marker(pytest.mark.skip(reason="PyTorch is not installed"))
 
 
 settings.register_profile("untimed", deadline=None)

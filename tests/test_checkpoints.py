@@ -28,17 +28,21 @@ def test_safetensors_are_read_by_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read["a"], arrays["a"])
 
 
+@pytest.mark.torch
 def test_tensors_of_pytorch_are_read_by_name(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     torch.save({"a": torch.arange(3), "h": torch.ones(2, dtype=torch.float16)}, tmp_path / "x.pth")
     read = read_checkpoint(tmp_path / "x.pth")
     np.testing.assert_array_equal(read["a"], [0, 1, 2])
     assert read["h"].dtype == np.float32
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("writer", ["pickle", "torch", "old torch"])
 def test_a_pickle_with_a_payload_is_refused_and_runs_nothing(writer: str, tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     marker = tmp_path / "executed"
     path = tmp_path / "model.pt"
     content = {"weight": torch.zeros(2), "payload": Payload(marker)}
@@ -64,19 +68,19 @@ def test_a_pickle_named_safetensors_is_refused(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {"a": {"b": 2}}])
 def test_a_pytorch_file_of_something_else_is_refused(content, tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(WeightsError, match="must be a state dict"):
         read_checkpoint(tmp_path / "x.pt")
 
 
-@pytest.mark.parametrize("file", ["x.safetensors", "x.pt"])
+@pytest.mark.parametrize("file", ["x.safetensors", pytest.param("x.pt", marks=pytest.mark.torch)])
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x02}q\x00."])
 def test_a_damaged_file_is_one_line_that_names_it(file: str, content: bytes, tmp_path: Path):
-    if file.endswith(".pt"):
-        pytest.importorskip("torch")
     path = tmp_path / file
     path.write_bytes(content)
     if (file, content) == ("x.pt", b"\x80\x02}q\x00."):

@@ -30,9 +30,9 @@ def test_every_checkpoint_of_the_web_is_compared() -> None:
     assert set(MODELS) == {n for n, preset in PRESETS.items() if preset.source().kind == "web"}
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", MODELS)
 def test_chunks(name: str) -> None:
-    pytest.importorskip("torch")
     path = CHECKPOINTS / f"{MODELS[name]}.pth"
     model = load_model(name, weights=path)
     assert model.provenance.license == "MIT", "the SHA-256 is not that of the preset"
@@ -49,10 +49,11 @@ def test_chunks(name: str) -> None:
         np.testing.assert_allclose(scores, chunks, rtol=0, atol=1e-4, err_msg=clip)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", MODELS)
 def test_the_filterbank_of_the_checkpoint_is_ours(name: str) -> None:
     """The checkpoint carries torchaudio's mel filters, which we compute."""
-    torch = pytest.importorskip("torch")
+    import torch
     from librosa.filters import mel
 
     state = torch.load(CHECKPOINTS / f"{MODELS[name]}.pth", map_location="cpu", weights_only=True)
@@ -64,8 +65,10 @@ def test_the_filterbank_of_the_checkpoint_is_ours(name: str) -> None:
     np.testing.assert_allclose(ours.T, state["spec.mel_scale.fb"].numpy(), atol=2e-5)
 
 
+@pytest.mark.torch
 def test_parameters_are_those_of_the_checkpoints() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     for name, file in MODELS.items():
         state = torch.load(CHECKPOINTS / f"{file}.pth", map_location="cpu", weights_only=True)
         trained = sum(

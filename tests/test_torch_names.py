@@ -19,7 +19,8 @@ def write(state: dict[str, np.ndarray], path: Path) -> Path:
 
         save_file(state, path)
     else:
-        torch = pytest.importorskip("torch")
+        import torch
+
         torch.save({name: torch.from_numpy(value.copy()) for name, value in state.items()}, path)
     return path
 
@@ -33,7 +34,9 @@ def randomize(model) -> None:
             weight.assign(random.normal(0, 0.3, weight.shape))
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "MTT_musicnn.pt"])
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", pytest.param("MTT_musicnn.pt", marks=pytest.mark.torch)]
+)
 def test_a_checkpoint_of_musicnn_pytorch_gives_the_same_taggram(file: str, tmp_path: Path) -> None:
     original = load_model("MTT_musicnn")
     state = musicnn_pytorch_state(original)
@@ -47,7 +50,9 @@ def test_a_checkpoint_of_musicnn_pytorch_gives_the_same_taggram(file: str, tmp_p
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "MSD_musicnn_big.pt"])
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", pytest.param("MSD_musicnn_big.pt", marks=pytest.mark.torch)]
+)
 def test_the_same_for_a_big_musicnn_of_random_weights(file: str, tmp_path: Path) -> None:
     preset = PRESETS["MSD_musicnn_big"]
     original = build_model(preset.config, tags=preset.tags, name="big")
