@@ -371,3 +371,23 @@ def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path, kind):
         peaks.append(int(done.stdout))
     short, long = peaks
     assert long <= short + 60, f"{short} MiB, {long} MiB"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_tags_too():
+    code = """
+import multiprocessing, sys, warnings
+import musicnn_zoo
+
+warnings.simplefilter("ignore")
+before = musicnn_zoo.tag(sys.argv[1])
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    after = pool.apply_async(musicnn_zoo.tag, (sys.argv[1],)).get(timeout=60)
+assert after.names == before.names
+print("same")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, CLIPS / "techno_loop.ogg"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout == "same\n", done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,9 +43,8 @@ class OnnxEngine:
     def __init__(self, graph: Path, *, batch_size: int | None = None) -> None:
         self._session = open_session(graph)
         self._batch_size = batch_size or 1
-        cores = usable_cores()
-        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="musicnn-zoo-onnx")
-        self.appetite = self._batch_size * cores * _CALLS_AHEAD
+        self._pools: dict[int, ThreadPoolExecutor] = {}
+        self.appetite = self._batch_size * usable_cores() * _CALLS_AHEAD
         self.outputs = tuple(output.name for output in self._session.get_outputs())
 
     def missing(self, layers: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,10 +66,18 @@ class OnnxEngine:
             )
             return activations
 
-        computed = list(self._pool.map(compute, parts))
+        computed = list(self._pool().map(compute, parts))
         return {
             layer: np.concatenate([part[i] for part in computed]) for i, layer in enumerate(layers)
         }
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """Threads of this process; a forked one inherits the engine, but no thread."""
+        process = os.getpid()
+        if process not in self._pools:
+            made = ThreadPoolExecutor(usable_cores(), thread_name_prefix="musicnn-zoo-onnx")
+            self._pools.setdefault(process, made)
+        return self._pools[process]
 
 
 def open_session(graph: Path) -> onnxruntime.InferenceSession:

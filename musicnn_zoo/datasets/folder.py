@@ -1,0 +1,140 @@
+"""A folder whose subfolders are the classes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from musicnn_zoo.audio import AUDIO_SUFFIXES
+from musicnn_zoo.datasets.dataset import Dataset, split_name
+from musicnn_zoo.datasets.report import DatasetError, Findings, announce
+from musicnn_zoo.datasets.spelling import clean, spellings
+from musicnn_zoo.datasets.tracks import Track, assemble, judge_classes
+from musicnn_zoo.errors import ArgumentError
+
+GroupBy = Literal["subfolder"]
+
+
+def from_folder(
+    folder: str | os.PathLike[str], *, name: str | None = None, group_by: GroupBy | None = None
+) -> Dataset:
+    """Read a folder of classes: ``folder/CLASS/…/file.wav``.
+
+    Files count at any depth below their class. Hidden files and folders do not count. Classes
+    are sorted; names that differ in case or in hyphens and spaces are one class. If the
+    subfolders are called after splits (``train``, ``val``, ``test``) and hold folders only,
+    the classes are the folders in them, and the splits are kept.
+
+    Parameters
+    ----------
+    folder : path
+    name : str, optional
+        By default that of the folder.
+    group_by : {"subfolder"}, optional
+        With ``folder/CLASS/ARTIST/…``, take the folder below the class as the group of a
+        track, which a split does not tear apart; folders of one name in several classes are
+        one group. A file right in its class is a group of its own.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DatasetError
+        If there is no such folder, if it has no subfolders, or none of them holds audio.
+
+    Warns
+    -----
+    DatasetWarning
+        If a class is empty or has a single file, and of everything else that was left out.
+    """
+    root = Path(folder)
+    name = name or root.resolve().name or str(root)
+    if group_by not in ("subfolder", None):
+        raise ArgumentError(f"group_by must be subfolder or None; received {group_by!r}")
+    if not root.is_dir():
+        raise DatasetError(f"{root}: there is no such folder")
+    found = Findings()
+    tracks: list[Track] = []
+    try:
+        if not _subfolders(root):
+            raise DatasetError(
+                f"{root}: has no subfolders; each class needs one that holds its audio: "
+                f"{root.name}/CLASS/file.wav"
+            )
+        for part, split in _splits(root).items():
+            tracks += _classes(part, split, group_by, found)
+    except OSError as error:
+        raise DatasetError(f"{root}: cannot be read ({error.strerror or error})") from error
+    chosen = spellings(Counter(tag for track in tracks for tag in track.tags), found)
+    dataset = judge_classes(
+        assemble(
+            name,
+            [track._replace(tags=tuple(chosen[tag] for tag in track.tags)) for track in tracks],
+            found,
+        )
+    )
+    announce(name, dataset.report)
+    return dataset
+
+
+def _classes(
+    root: Path, split: str | None, group_by: GroupBy | None, found: Findings
+) -> Iterator[Track]:
+    for entry in sorted(root.iterdir()):
+        if entry.is_dir() or entry.name.startswith("."):
+            continue
+        found.add("unclassed_files" if _is_audio(entry.name) else "not_audio", str(entry))
+    for folder in _subfolders(root):
+        files = list(_audio_below(folder, found))
+        if not files:
+            found.add("empty_classes", str(folder.relative_to(root.parent if split else root)))
+        for path in files:
+            inner = path.relative_to(folder).parts
+            group = None
+            if group_by:
+                group = clean(inner[0]) if len(inner) > 1 else str(path)
+            yield Track(str(path), (clean(folder.name),), group, split)
+
+
+def _splits(root: Path) -> dict[Path, str | None]:
+    """Return the folders that hold classes, and of which split they are."""
+    parts = {part: split_name(part.name) for part in _subfolders(root)}
+    names = [split for split in parts.values() if split]
+    layered = len(names) == len(parts) == len(set(names)) and all(
+        _subfolders(part) and not any(_is_audio(entry.name) for entry in part.iterdir())
+        for part in parts
+    )
+    return parts if layered else {root: None}
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(
+        entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
+
+
+def _audio_below(folder: Path, found: Findings) -> Iterator[Path]:
+    def unread(error: OSError) -> None:
+        found.add("unread_folders", str(error.filename or folder))
+
+    for place, subfolders, names in os.walk(folder, onerror=unread):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        links = [Path(place, name) for name in subfolders if Path(place, name).is_symlink()]
+        found.add("unread_folders", *map(str, links))
+        for file_name in sorted(names):
+            if file_name.startswith("."):
+                continue
+            path = Path(place, file_name)
+            if _is_audio(file_name):
+                yield path
+            else:
+                found.add("not_audio", str(path))
+
+
+def _is_audio(file_name: str) -> bool:
+    return Path(file_name).suffix.lower() in AUDIO_SUFFIXES and not file_name.startswith(".")

@@ -1,0 +1,233 @@
+"""Splits that keep the proportions of the tags and tear no group apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.datasets.dataset import SPLITS, Dataset
+from musicnn_zoo.datasets.report import DatasetError, Report, announce
+from musicnn_zoo.errors import ArgumentError
+
+By = Literal["track", "group"]
+
+_EXAMPLES = 5
+_TIES = 9
+"""Decimals beyond which scores are equal, so that all processors choose alike."""
+
+
+def split(
+    dataset: Dataset,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    *,
+    by: By | None = None,
+    seed: int = 0,
+) -> Dataset:
+    r"""Divide tracks into train, validation and test.
+
+    A small choice of tracks (or groups) that has every tag is put into train. The others are
+    gone through in random order, large groups first, and each goes where most of what it has is
+    wanting: to the part p with the greatest
+    :math:`\sum_k c_k (f_p - a_{pk} / n_k)`, where the sum runs over its tags and, as one more, its
+    tracks; :math:`c_k` is how many it has of k, :math:`n_k` how many there are in all,
+    :math:`f_p` the fraction of the part and :math:`a_{pk}` what the part has already. This is
+    the greedy idea of Sechidis, Tsoumakas and Vlahavas ("On the stratification of multi-label
+    data", ECML PKDD 2011), for groups and for all tags of a track at once. With one tag a track
+    and no groups, each part has each class in proportion, but for rounding.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Splits that it has are replaced.
+    fractions : sequence of 3 float
+        Of the tracks in train, validation and test; together 1. A part of 0 stays empty.
+        With groups, these are aims.
+    by : {"track", "group"}, optional
+        What must not be torn apart. By default groups where they are known, else tracks.
+    seed : int
+        The same seed gives the same split of the same data set.
+
+    Returns
+    -------
+    Dataset
+        With ``splits``; tags that a part has no track of are in its report.
+
+    Raises
+    ------
+    ArgumentError
+        If the fractions do not add up to 1, or groups are asked for and not known.
+    DatasetError
+        If train cannot have every tag, or a part that should have tracks would have none.
+
+    Warns
+    -----
+    DatasetWarning
+        If validation or test have no track of some tag.
+    """
+    wanted = _check_fractions(fractions)
+    if by not in ("track", "group", None):
+        raise ArgumentError(f"by must be track or group; received {by!r}")
+    if by == "group" and dataset.groups is None:
+        raise ArgumentError(
+            f"{dataset.name} has no groups; give it some with with_groups(), or split by='track'"
+        )
+    groups = dataset.groups if by != "track" else None
+    units = _Units.of(dataset, groups)
+    _refuse_tags_without_tracks(dataset)
+    random = np.random.default_rng(seed)
+    parts = np.flatnonzero(wanted)
+    reserved = _cover(units.counts[:, :-1] > 0, random)
+    if units.count - len(reserved) < len(parts) - 1:
+        raise DatasetError(_too_few(dataset, units, len(parts), "group" if groups else "track"))
+    assigned = _assign(units.counts, wanted, reserved, random)
+    _fill_empty(assigned, units.counts[:, -1], parts, reserved)
+    divided = replace(dataset, splits=tuple(SPLITS[part] for part in assigned[units.of_track]))
+    absent = [
+        f"{tag} in {name}"
+        for name in divided.split_sizes
+        for tag, count in zip(divided.tags, divided.subset(name).positives, strict=True)
+        if count == 0
+    ]
+    divided = replace(divided, report=dataset.report.adding("absent_from_split", absent))
+    announce(dataset.name, Report().adding("absent_from_split", absent))
+    return divided
+
+
+@dataclass(frozen=True)
+class _Units:
+    """What is not torn apart.
+
+    Parameters
+    ----------
+    of_track : ndarray, shape (tracks,)
+        Which unit each track belongs to.
+    counts : ndarray, shape (units, tags + 1)
+        Positives of each tag in each unit, and last its tracks.
+    """
+
+    of_track: NDArray[np.intp]
+    counts: NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        return len(self.counts)
+
+    @classmethod
+    def of(cls, dataset: Dataset, groups: tuple[str, ...] | None) -> _Units:
+        names = groups if groups is not None else dataset.paths
+        number = {name: at for at, name in enumerate(dict.fromkeys(names))}
+        of_track = np.array([number[name] for name in names], np.intp)
+        counts = np.zeros((len(number), len(dataset.tags) + 1), np.int64)
+        np.add.at(counts[:, :-1], of_track, dataset.labels)
+        np.add.at(counts[:, -1], of_track, 1)
+        return cls(of_track, counts)
+
+
+def _check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
+    wanted = np.array(fractions, dtype=float)
+    if (
+        wanted.shape != (len(SPLITS),)
+        or not (wanted >= 0).all()
+        or not math.isclose(wanted.sum(), 1, abs_tol=1e-6)
+        or wanted[0] == 0
+    ):
+        raise ArgumentError(
+            "fractions must be three numbers for train, validation and test that add up to 1, "
+            f"the first above 0; received {tuple(fractions)!r}"
+        )
+    return wanted
+
+
+def _refuse_tags_without_tracks(dataset: Dataset) -> None:
+    empty = [tag for tag, count in zip(dataset.tags, dataset.positives, strict=True) if not count]
+    if empty:
+        raise DatasetError(
+            f"{dataset.name}: no track has {_examples(empty)}, so train cannot have it; leave such "
+            "tags out with with_tags()"
+        )
+
+
+def _cover(has: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.intp]:
+    """Choose units that together have every tag, none of which could be spared.
+
+    Parameters
+    ----------
+    has : ndarray, shape (units, tags), bool
+    random : Generator
+    """
+    order = random.permutation(len(has))
+    rarest_first = np.argsort(has.sum(axis=0), kind="stable")
+    chosen: list[int] = []
+    covered = np.zeros(has.shape[1], bool)
+    for tag in rarest_first:
+        if covered[tag]:
+            continue
+        candidates = order[has[order, tag]]
+        best = candidates[np.argmax((has[candidates] & ~covered).sum(axis=1))]
+        chosen.append(int(best))
+        covered |= has[best]
+    times = has[chosen].sum(axis=0)
+    for unit in list(chosen):
+        if (times[has[unit]] > 1).all():
+            chosen.remove(unit)
+            times -= has[unit]
+    return np.array(chosen, np.intp)
+
+
+def _assign(
+    counts: NDArray[np.int64],
+    wanted: NDArray[np.float64],
+    reserved: NDArray[np.intp],
+    random: np.random.Generator,
+) -> NDArray[np.intp]:
+    """Return the part of each unit; those reserved are in train, part 0."""
+    shares = counts / counts.sum(axis=0)
+    wanting = np.tile(np.where(wanted > 0, wanted, -np.inf)[:, np.newaxis], shares.shape[1])
+    assigned = np.zeros(len(counts), np.intp)
+    wanting[0] -= shares[reserved].sum(axis=0)
+    rest = random.permutation(np.setdiff1d(np.arange(len(counts)), reserved))
+    rest = rest[np.argsort(-counts[rest, -1], kind="stable")]
+    for unit in rest:
+        has = np.flatnonzero(counts[unit])
+        scores = wanting[:, has] @ counts[unit, has]
+        part = int(np.argmax(scores.round(_TIES)))
+        assigned[unit] = part
+        wanting[part] -= shares[unit]
+    return assigned
+
+
+def _fill_empty(
+    assigned: NDArray[np.intp],
+    sizes: NDArray[np.int64],
+    parts: NDArray[np.intp],
+    reserved: NDArray[np.intp],
+) -> None:
+    """Give each part that should have tracks and has none the smallest unit to be spared."""
+    spare = np.ones(len(assigned), bool)
+    spare[reserved] = False
+    for part in parts[1:]:
+        if (assigned == part).any():
+            continue
+        held = np.bincount(assigned, minlength=len(SPLITS))
+        movable = np.flatnonzero(spare & ((assigned == 0) | (held[assigned] > 1)))
+        assigned[movable[np.argmin(sizes[movable])]] = part
+
+
+def _too_few(dataset: Dataset, units: _Units, parts: int, what: str) -> str:
+    occurrences = (units.counts[:, :-1] > 0).sum(axis=0)
+    lonely = [tag for tag, times in zip(dataset.tags, occurrences, strict=True) if times == 1]
+    because = f"; {_examples(lonely)} stands in a single {what} each" if lonely else ""
+    return (
+        f"{dataset.name}: cannot be split into {parts} parts by {what}: its {units.count} "
+        f"{what}s are too few for every tag to be in train and something in the others{because}"
+    )
+
+
+def _examples(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:_EXAMPLES]))
+    return f"{shown} and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else shown
