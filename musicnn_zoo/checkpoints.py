@@ -60,7 +60,7 @@ def read_safetensors(path: Path) -> Arrays:
         return dict(load_file(path))
     except OSError as error:
         raise WeightsError(f"{path}: the file cannot be read ({error.strerror})") from error
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: this is no safetensors file of arrays ({error})") from error
 
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from numbers import Integral
+from math import inf
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 from musicnn_zoo.blocks import Role, block_spec
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
+
+SHORTEST_WINDOW = 16
+"""In samples; a spectrum of fewer has too few bins to speak of."""
 
 Compression = Literal["log10", "decibel"]
 MelScale = Literal["slaney", "htk"]
@@ -90,6 +94,9 @@ class WaveformInput:
 
     sample_rate: int = 16000
 
+    def __post_init__(self) -> None:
+        _check_whole("sample_rate", self.sample_rate)
+
     @property
     def geometry(self) -> Geometry:
         """Patches are counted in samples."""
@@ -151,6 +158,15 @@ class LogMelInput:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shorter_windows", tuple(self.shorter_windows))
+        for name in ("sample_rate", "hop", "n_mels"):
+            _check_whole(name, getattr(self, name))
+        for window in (self.n_fft, *self.shorter_windows):
+            _check_whole("a window", window, least=SHORTEST_WINDOW)
+        for name, least in (("f_min", 0.0), ("f_max", 0.0), ("bn_epsilon", 0.0)):
+            value = getattr(self, name)
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not number or not least <= float(value) < inf:
+                raise ArgumentError(f"{name} must be a number from 0 on; received {value!r}")
         for name, known in (
             ("mel_scale", ("slaney", "htk")),
             ("mel_norm", ("slaney", None)),
@@ -342,6 +358,11 @@ class ModelSpec:
     name: str
     config: ModelConfig
     tags: tuple[str, ...]
+
+
+def _check_whole(name: str, value: object, *, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ArgumentError(f"{name} must be a whole number from {least} on; received {value!r}")
 
 
 _REMEDY = {

@@ -23,6 +23,7 @@ from musicnn_zoo.checkpoints import Arrays, read_checkpoint
 from musicnn_zoo.downloads import fetch, sha256_of
 from musicnn_zoo.errors import WeightsError
 from musicnn_zoo.presets import Preset
+from musicnn_zoo.results import printable
 from musicnn_zoo.sources import BundledFile, RemoteFile, SourceKind
 from musicnn_zoo.torch_names import from_torch
 
@@ -187,7 +188,8 @@ def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise WeightsError(
-            f"{origin}: the weights do not fit the model {model.name}: {problems[0]}{more}"
+            f"{origin}: the weights do not fit the model {model.name}: "
+            f"{printable(problems[0])}{more}"
         )
     for name, weight in named.items():
         weight.assign(arrays[name])

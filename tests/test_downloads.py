@@ -128,6 +128,7 @@ KINDS = {
     "web": web_file,
 }
 each_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+both = pytest.mark.parametrize("make", [hub_file, web_file])
 
 
 # What works
@@ -219,7 +220,7 @@ def test_what_passes_is_tried_again(hub, kind, fault, tmp_path):
     assert unfinished(tmp_path) == []
 
 
-@each_kind
+@both
 def test_a_cut_download_goes_on_where_it_was_cut(hub, make, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", PIECE)
     hub.fail(Cut(100_000), times=1)
@@ -227,7 +228,7 @@ def test_a_cut_download_goes_on_where_it_was_cut(hub, make, monkeypatch):
     assert [request.headers.get("range") for request in asked(hub)] == [None, f"bytes={PIECE}-"]
 
 
-@each_kind
+@both
 def test_slow_but_fine(hub, make, monkeypatch, tmp_path):
     use(hub, monkeypatch, tmp_path, timeout=0.4)
     hub.fail(Slow(0.1))
@@ -236,7 +237,7 @@ def test_slow_but_fine(hub, make, monkeypatch, tmp_path):
     assert len(asked(hub)) == 1
 
 
-@each_kind
+@both
 def test_slow_at_first(hub, make, monkeypatch, tmp_path):
     use(hub, monkeypatch, tmp_path, timeout=0.1)
     hub.fail(Slow(5), times=2)
@@ -376,7 +377,7 @@ def test_offline_before_the_first_download(hub, make, monkeypatch, tmp_path):
     assert hub.requests == []
 
 
-@each_kind
+@both
 def test_offline_after_it(hub, make, monkeypatch, tmp_path):
     file = make(hub)
     fetch(file)
@@ -612,7 +613,7 @@ def test_caches_that_may_only_be_read(hub, make, tmp_path):
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
-@each_kind
+@both
 def test_a_disk_that_takes_no_more(hub, make, code, monkeypatch):
     """As a system says it when a folder is made, for which tests would need one of their own."""
     file = make(hub)
@@ -718,7 +719,7 @@ def wait_for(condition, seconds=20):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("make", [hub_file, web_file])
+@both
 def test_a_process_that_is_killed_leaves_nothing_in_the_way(hub, make, tmp_path):
     file = make(hub)
     hub.fail(Dribble(16384, 0.1))
@@ -742,7 +743,7 @@ def test_a_process_that_is_killed_leaves_nothing_in_the_way(hub, make, tmp_path)
         left.unlink()  # by its name nobody takes it for the file; huggingface_hub leaves it
 
 
-@pytest.mark.parametrize("make", [hub_file, web_file])
+@both
 def test_processes_that_ask_at_once_share_a_download(hub, make, tmp_path):
     file = make(hub)
     hub.fail(Dribble(PIECE, 0.1))
@@ -759,7 +760,7 @@ def test_processes_that_ask_at_once_share_a_download(hub, make, tmp_path):
 
 
 @pytest.mark.parametrize("state", ["nothing", "damaged"])
-@each_kind
+@both
 def test_threads_that_ask_at_once_share_a_download(hub, make, state):
     file = make(hub)
     if state == "damaged":
@@ -777,7 +778,7 @@ def test_threads_that_ask_at_once_share_a_download(hub, make, state):
     assert len(asked(hub)) == 1
 
 
-@each_kind
+@both
 def test_different_files_do_not_wait_for_each_other(hub, make):
     slow, quick = make(hub), web_file(hub, "quick.pth", OTHER)
     fetching = threading.Event()

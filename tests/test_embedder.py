@@ -277,6 +277,7 @@ def problem(tmp_path_factory):
     return paths, waveforms, kinds.argmax(axis=1)
 
 
+@pytest.mark.slow
 def test_a_classifier_of_files_is_cross_validated_by_two_processes(problem, tmp_path):
     paths, _, kinds = problem
     cache = tmp_path / "kept"
@@ -292,6 +293,7 @@ def test_a_classifier_of_files_is_cross_validated_by_two_processes(problem, tmp_
     assert cross_val_score(classifier, paths, mixed, cv=2).mean() < 0.7
 
 
+@pytest.mark.slow
 def test_a_grid_search_goes_over_models_and_layers(problem, tmp_path, computed):
     paths, waveforms, kinds = problem
     grid = [
@@ -542,6 +544,7 @@ print(len(computed), rows.sum())
 """
 
 
+@pytest.mark.slow
 def test_processes_that_want_the_same_wait_for_each_other_and_load_no_tensorflow(clips, tmp_path):
     arguments = [sys.executable, "-W", "error", "-c", PROCESS, tmp_path / "kept", *clips]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}

@@ -21,6 +21,8 @@ from musicnn_zoo import (
 
 TINY = LogMelInput(sample_rate=16000, n_fft=256, hop=128, n_mels=24, f_max=8000)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
