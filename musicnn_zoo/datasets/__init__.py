@@ -11,12 +11,14 @@ from musicnn_zoo.datasets.folder import from_folder
 from musicnn_zoo.datasets.msd import million_song
 from musicnn_zoo.datasets.mtg_jamendo import jamendo
 from musicnn_zoo.datasets.mtt import BROKEN_CLIPS, MTT_SYNONYMS, magnatagatune
+from musicnn_zoo.datasets.opening import LAYOUTS, open_dataset
 from musicnn_zoo.datasets.report import DatasetError, DatasetWarning, Report
 from musicnn_zoo.datasets.splitting import split
 from musicnn_zoo.datasets.table import from_table
 
 __all__ = [
     "BROKEN_CLIPS",
+    "LAYOUTS",
     "MTT_SYNONYMS",
     "SPLITS",
     "Dataset",
@@ -28,5 +30,6 @@ __all__ = [
     "jamendo",
     "magnatagatune",
     "million_song",
+    "open_dataset",
     "split",
 ]

@@ -1,0 +1,66 @@
+"""The command ``musicnn-zoo``.
+
+Exit codes: 0 when all went well, 1 when audio could not be used, 2 when the command line
+was wrong.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from musicnn_zoo import __version__
+from musicnn_zoo.cli import analysis, catalogue
+
+
+def main() -> None:
+    """Entry point: run the command without the chatter of native libraries."""
+    if "--traceback" not in sys.argv:
+        _silence_native_libraries()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    cli()
+
+
+def _silence_native_libraries() -> None:
+    """Send to nowhere what C and C++ code writes to standard error.
+
+    TensorFlow reports its start and libmpg123 every odd byte of an MP3 there, past Python.
+    Python's own ``sys.stderr`` keeps working on a copy of the descriptor.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    try:
+        terminal = os.dup(2)
+    except OSError:
+        return
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="musicnn-zoo %(version)s")
+def cli() -> None:
+    """Tag and embed music with pretrained Keras models.
+
+    FILES are audio files, or directories, which mean all audio files below them.
+
+    An --output that ends in .parquet, .jsonl or .csv is written file by file: a run that was
+    ended goes on when it is started again, and leaves out files that have not changed.
+    """
+
+
+for command in (
+    analysis.tag,
+    analysis.taggram,
+    analysis.embed,
+    catalogue.models,
+    catalogue.info,
+    catalogue.export,
+):
+    cli.add_command(command)

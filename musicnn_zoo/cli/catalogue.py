@@ -1,0 +1,101 @@
+"""Commands on models: models, info, export."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from musicnn_zoo.cli.reporting import reports_errors
+from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.export import FORMATS, PRECISIONS, export_model
+from musicnn_zoo.info import ModelInfo, model_info
+from musicnn_zoo.presets import list_models
+from musicnn_zoo.results import printable
+
+
+@click.command()
+@click.argument("pattern", required=False)
+@click.option("--pretrained/--untrained", default=None,
+              help="List only models with weights, or only architectures.")  # fmt: skip
+@reports_errors
+def models(pattern: str | None, pretrained: bool | None) -> None:
+    """List the models, or those whose names fit PATTERN (such as 'MTT_*')."""
+    names = list_models(pattern, pretrained=pretrained)
+    if not names:
+        known = ", ".join(list_models(pretrained=pretrained))
+        raise ArgumentError(f"no model fits {pattern!r}; there are {known}")
+    rows: list[tuple[str, ...]] = [
+        ("model", "weights", "input", "front-end → back-end", "parameters", "receptive field")
+    ]
+    for info in map(model_info, names):
+        seen = info.receptive_field_s
+        rows.append(
+            (
+                info.name,
+                _weights_column(info),
+                info.input,
+                info.architecture,
+                f"{info.parameters:,}",
+                f"{seen:.2f} s" if math.isfinite(seen) else "whole input",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _weights_column(info: ModelInfo) -> str:
+    if not info.pretrained:
+        return "none"
+    return "bundled" if "bundled" in info.weights else "download"
+
+
+@click.command()
+@click.argument("model")
+@reports_errors
+def info(model: str) -> None:
+    """Describe MODEL: its tags, input, figures, licence and citation."""
+    click.echo(str(model_info(model)))
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="[default: by the ending of --output: .keras, .onnx, .tflite, none]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    help="File to write, or folder for a SavedModel.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="float32",
+    show_default=True,
+    help="Of the weights; the last two with litert.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
+@reports_errors
+def export(
+    model: str, form: Any, output: Path, precision: Any, overwrite: bool
+) -> None:  # fmt: skip
+    """Write MODEL for another runtime: waveform in, tags out.
+
+    MODEL is one of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder. The
+    spectrogram is inside the exported graph, tags and sample rate are in the metadata. What was
+    written is run and compared with the Keras model before it takes its place.
+    """
+    done = export_model(model, output, format=form, precision=precision, overwrite=overwrite)
+    click.echo(printable(str(done)))

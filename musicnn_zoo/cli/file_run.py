@@ -1,0 +1,148 @@
+"""One pass of a command over audio files."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback as tracebacks
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from musicnn_zoo.cli.reporting import Failure, describe_unexpected
+from musicnn_zoo.errors import MusicnnZooError
+from musicnn_zoo.pretrained import find_pretrained
+from musicnn_zoo.results import FileResult, printable
+
+if TYPE_CHECKING:
+    from musicnn_zoo.tagger import Tagger
+
+Results = Iterator[FileResult[Any]]
+Analyse = Callable[["Tagger", list[str], bool], Results]
+
+_REPORTED = 20
+
+
+class FileRun:
+    """One pass over the files of a command line.
+
+    Loads the model when the first file needs it, shows a progress bar, goes on after a file
+    that cannot be used, and reports those at the end with exit code 1.
+    """
+
+    def __init__(self, files: tuple[Path, ...], model: str, **options: Any) -> None:
+        self._model = find_pretrained(model)
+        self._options = options
+        self._failed: list[str] = []
+        self._not_found: list[tuple[str, str]] = []
+        self._paths = list(self._expand(files))
+        self._total = len(self._paths) + len(self._failed)
+
+    def __enter__(self) -> FileRun:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None and issubclass(kind, Exception):
+            return
+        if not self._failed:
+            return
+        if kind is not None:
+            self._report()
+            return
+        if self._total == 1:
+            raise Failure(self._failed[0], 1)
+        self._report()
+        raise click.exceptions.Exit(1)
+
+    def values(self, analyse: Analyse) -> Iterator[Any]:
+        """Yield what ``analyse`` makes of the files that can be used."""
+        for result in self._results(analyse, self._paths):
+            if result.error is None:
+                yield result.value
+            else:
+                self._fail(str(result.source), result.error)
+
+    def to_store(
+        self,
+        analyse: Analyse,
+        output: Path,
+        settings: dict[str, Any],
+        *,
+        overwrite: bool,
+        content_hash: bool,
+    ) -> None:
+        """Write results to an output that a later run goes on with, and sum up."""
+        from musicnn_zoo.library import run_library
+        from musicnn_zoo.stores import open_store
+
+        settings = {
+            **settings,
+            "model": self._model.spec.name,
+            "weights": self._model.digest(),
+            "precision": self._options["precision"],
+        }
+        with self:
+            with open_store(output, settings, overwrite=overwrite) as store:
+                summary = run_library(
+                    self._paths,
+                    lambda paths: self._results(analyse, paths),
+                    store,
+                    content_hash=content_hash,
+                    failed=self._fail,
+                )
+                store.record_failures(self._not_found)
+            summary.failed += len(self._not_found)
+            click.echo(f"{printable(str(output))}: {summary}", err=True)
+            if summary.failed:
+                click.echo(f"reasons: {printable(str(store.failures))}", err=True)
+
+    def _results(self, analyse: Analyse, paths: list[str]) -> Results:
+        if not paths:
+            return
+        from musicnn_zoo.tagger import Tagger
+
+        progress = len(paths) > 1 and sys.stderr.isatty()
+        yield from analyse(Tagger(self._model, **self._options), paths, progress)
+
+    def _fail(self, path: str, error: Exception) -> str:
+        if isinstance(error, MusicnnZooError):
+            message = str(error)
+        else:
+            message = f"{path}: {describe_unexpected(error)}"
+        self._failed.append(message)
+        context = click.get_current_context(silent=True)
+        if context is not None and context.params.get("traceback"):
+            tracebacks.print_exception(error)
+        return message
+
+    def _expand(self, files: tuple[Path, ...]) -> Iterator[str]:
+        from musicnn_zoo.audio import find_audio
+
+        for path in files:
+            try:
+                exists, is_folder = path.exists(), path.is_dir()
+            except OSError as error:
+                self._miss(path, f"cannot be read ({error.strerror})")
+                continue
+            if is_folder:
+                found = [os.fspath(audio) for audio in find_audio(path)]
+                if not found:
+                    self._miss(path, "the directory holds no audio files")
+                yield from found
+            elif not exists:
+                self._miss(path, "there is no such file or directory")
+            else:
+                yield os.fspath(path)
+
+    def _miss(self, path: Path, reason: str) -> None:
+        self._failed.append(f"{path}: {reason}")
+        self._not_found.append((os.fspath(path), self._failed[-1]))
+
+    def _report(self) -> None:
+        click.echo(f"{len(self._failed)} of {self._total} could not be used:", err=True)
+        for message in self._failed[:_REPORTED]:
+            click.echo(f"  {printable(message)}", err=True)
+        if len(self._failed) > _REPORTED:
+            click.echo(f"  … and {len(self._failed) - _REPORTED} more", err=True)

@@ -1,0 +1,50 @@
+"""What a command says when something is wrong: one line, and an exit code."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from musicnn_zoo.errors import ArgumentError, MusicnnZooError
+from musicnn_zoo.results import printable
+
+Command = Callable[..., None]
+
+
+class Failure(click.ClickException):
+    """A one-line message with its exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(printable(message))
+        self.exit_code = exit_code  # type: ignore[misc]
+
+
+def reports_errors(command: Command) -> Command:
+    """Give a command ``--traceback`` and turn what it raises into one line."""
+
+    @click.option("--traceback", is_flag=True, help="Show where an error came from.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, traceback: bool, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if traceback:
+                raise
+            if isinstance(error, MusicnnZooError):
+                raise Failure(str(error), 2 if isinstance(error, ArgumentError) else 1) from error
+            if isinstance(error, OSError) and isinstance(error, BrokenPipeError):
+                raise
+            raise Failure(describe_unexpected(error), 1) from error
+
+    return wrapped
+
+
+def describe_unexpected(error: Exception) -> str:
+    """Return one line on an error that nobody foresaw."""
+    detail = (str(error).strip().splitlines() or [""])[0]
+    return f"unexpected {type(error).__name__}: {detail} (--traceback shows where)"
