@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from musicnn_zoo.api import embed, embed_files, events, features, tag, tag_files, taggram
     from musicnn_zoo.audio import load_audio
+    from musicnn_zoo.augmentation import Augmentation, augment
+    from musicnn_zoo.calibration import store_thresholds, with_thresholds
     from musicnn_zoo.config import Block, LogMelInput, ModelConfig, WaveformInput, block
     from musicnn_zoo.embedder import Embedder
     from musicnn_zoo.errors import (
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
         ExportError,
         MusicnnZooError,
         OutputError,
+        TrainingError,
         UnknownNameError,
         UploadError,
         WeightsError,
     )
+    from musicnn_zoo.evaluation import ModelEvaluation, evaluate_model
     from musicnn_zoo.export import Export, export_model
     from musicnn_zoo.finetuning import finetune_model
     from musicnn_zoo.folders import save_pretrained
@@ -39,7 +43,9 @@ if TYPE_CHECKING:
     from musicnn_zoo.provenance import Provenance
     from musicnn_zoo.results import Clip, Embedding, Features, FileResult, Taggram, Tags, TagScore
     from musicnn_zoo.sound_events import Event
+    from musicnn_zoo.tag_thresholds import TagThresholds
     from musicnn_zoo.tagger import Tagger
+    from musicnn_zoo.training.fit import Training, train_model
     from musicnn_zoo.zoo import load_model
 
 __version__ = "0.1.0"
@@ -47,6 +53,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "api": ("embed", "embed_files", "events", "features", "tag", "tag_files", "taggram"),
     "audio": ("load_audio",),
+    "augmentation": ("Augmentation", "augment"),
+    "calibration": ("store_thresholds", "with_thresholds"),
     "config": ("Block", "LogMelInput", "ModelConfig", "WaveformInput", "block"),
     "errors": (
         "ArgumentError",
@@ -56,7 +64,7 @@ _HOMES = {
         "ExportError",
         "MusicnnZooError",
         "OutputError",
-        "Provenance",
+        "TrainingError",
         "UnknownNameError",
         "UploadError",
         "WeightsError",
@@ -64,6 +72,7 @@ _HOMES = {
     "sound_events": ("Event",),
     "models": ("TaggingModel", "build_model"),
     "embedder": ("Embedder",),
+    "evaluation": ("ModelEvaluation", "evaluate_model"),
     "export": ("Export", "export_model"),
     "finetuning": ("finetune_model",),
     "folders": ("save_pretrained",),
@@ -72,7 +81,9 @@ _HOMES = {
     "presets": ("list_models",),
     "provenance": ("Provenance",),
     "results": ("Clip", "Embedding", "Features", "FileResult", "TagScore", "Taggram", "Tags"),
+    "tag_thresholds": ("TagThresholds",),
     "tagger": ("Tagger",),
+    "training.fit": ("Training", "train_model"),
     "zoo": ("load_model",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -80,6 +91,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "ArgumentError",
     "AudioError",
+    "Augmentation",
     "Block",
     "Clip",
     "DeviceError",
@@ -93,24 +105,30 @@ __all__ = [
     "FileResult",
     "LogMelInput",
     "ModelConfig",
+    "ModelEvaluation",
     "ModelInfo",
     "MusicnnZooError",
     "OutputError",
     "Provenance",
     "TagScore",
+    "TagThresholds",
     "Tagger",
     "TaggingModel",
     "Taggram",
     "Tags",
+    "Training",
+    "TrainingError",
     "UnknownNameError",
     "UploadError",
     "WaveformInput",
     "WeightsError",
     "__version__",
+    "augment",
     "block",
     "build_model",
     "embed",
     "embed_files",
+    "evaluate_model",
     "events",
     "export_model",
     "features",
@@ -121,9 +139,12 @@ __all__ = [
     "model_info",
     "push_to_hub",
     "save_pretrained",
+    "store_thresholds",
     "tag",
     "tag_files",
     "taggram",
+    "train_model",
+    "with_thresholds",
 ]
 
 

@@ -16,6 +16,7 @@ from musicnn_zoo.patches import Tail
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.results import Embedding, Features, FileResult, Taggram, Tags
 from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, Event
+from musicnn_zoo.tag_thresholds import Calibrated
 from musicnn_zoo.tagger import Paths, Tagger
 from musicnn_zoo.tasks import Pooling
 
@@ -35,7 +36,8 @@ def _cached_tagger(
     return Tagger(model, engine=engine, device=device)
 
 
-def _tagger(model: ModelLike, engine: EngineName, device: str | None) -> Tagger:
+def shared_tagger(model: ModelLike, engine: EngineName, device: str | None) -> Tagger:
+    """Return a Tagger that is kept between calls, for a model however it is named."""
     if isinstance(model, str | os.PathLike):
         place = os.fspath(model)
         with _loading:
@@ -55,7 +57,7 @@ def tag(
     model: ModelLike = DEFAULT_MODEL,
     sample_rate: int | None = None,
     top_k: int | None = None,
-    threshold: float | None = None,
+    threshold: float | Calibrated | None = None,
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
@@ -78,8 +80,9 @@ def tag(
         Of an array, in Hz.
     top_k : int, optional
         Keep the best ``top_k`` tags.
-    threshold : float, optional
-        Keep tags with a score of at least ``threshold``, between 0 and 1.
+    threshold : float or "calibrated", optional
+        Keep tags with a score of at least ``threshold``, between 0 and 1; or of at least the
+        model's own threshold for each tag, which :func:`musicnn_zoo.with_thresholds` gives it.
         With neither ``top_k`` nor ``threshold``, the best five tags are kept.
     patch_s, hop_s, tail, engine, device
         See :class:`Tagger`.
@@ -110,7 +113,7 @@ def tag(
     >>> tags.names[:2]
     ('harpsichord', 'classical')
     """
-    return _tagger(model, engine, device).tag(
+    return shared_tagger(model, engine, device).tag(
         audio, sample_rate=sample_rate, top_k=top_k, threshold=threshold,
         patch_s=patch_s, hop_s=hop_s, tail=tail,
     )  # fmt: skip
@@ -152,7 +155,7 @@ def taggram(
     AudioError, UnknownNameError, ArgumentError
         As in :func:`tag`.
     """
-    return _tagger(model, engine, device).taggram(
+    return shared_tagger(model, engine, device).taggram(
         audio, sample_rate=sample_rate, patch_s=patch_s, hop_s=hop_s, tail=tail
     )
 
@@ -204,7 +207,7 @@ def events(
     McFee, Salamon, Bello. "Adaptive pooling operators for weakly labeled sound event
     detection." 2018.
     """
-    return _tagger(model, engine, device).events(
+    return shared_tagger(model, engine, device).events(
         audio, sample_rate=sample_rate, threshold=threshold, release=release,
         min_length_s=min_length_s, hop_s=hop_s, tail=tail,
     )  # fmt: skip
@@ -249,7 +252,7 @@ def embed(
     AudioError, UnknownNameError, ArgumentError
         As in :func:`tag`.
     """
-    return _tagger(model, engine, device).embed(
+    return shared_tagger(model, engine, device).embed(
         audio, sample_rate=sample_rate, layer=layer, pooling=pooling,
         patch_s=patch_s, hop_s=hop_s, tail=tail,
     )  # fmt: skip
@@ -290,7 +293,7 @@ def features(
     AudioError, UnknownNameError, ArgumentError
         As in :func:`tag`.
     """
-    return _tagger(model, engine, device).features(
+    return shared_tagger(model, engine, device).features(
         audio, sample_rate=sample_rate, layers=layers, patch_s=patch_s, hop_s=hop_s, tail=tail
     )
 
@@ -300,7 +303,7 @@ def tag_files(
     *,
     model: ModelLike = DEFAULT_MODEL,
     top_k: int | None = None,
-    threshold: float | None = None,
+    threshold: float | Calibrated | None = None,
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
@@ -349,7 +352,7 @@ def tag_files(
     examples/audio/bach_prelude_harpsichord.ogg harpsichord
     examples/audio/techno_loop.ogg techno
     """
-    return _tagger(model, engine, device).tag_files(
+    return shared_tagger(model, engine, device).tag_files(
         paths, top_k=top_k, threshold=threshold, patch_s=patch_s, hop_s=hop_s, tail=tail,
         jobs=jobs, progress=progress,
     )  # fmt: skip
@@ -391,7 +394,7 @@ def embed_files(
     UnknownNameError, ArgumentError
         As in :func:`embed`.
     """
-    return _tagger(model, engine, device).embed_files(
+    return shared_tagger(model, engine, device).embed_files(
         paths, layer=layer, pooling=pooling, patch_s=patch_s, hop_s=hop_s, tail=tail,
         jobs=jobs, progress=progress,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from musicnn_zoo.blocks import Role, block_spec
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.tag_thresholds import TagThresholds
 
 SHORTEST_WINDOW = 16
 """In samples; a spectrum of fewer has too few bins to speak of."""
@@ -353,11 +354,26 @@ class ModelSpec:
     config : ModelConfig
     tags : tuple of str
         In the order of the outputs.
+    thresholds : TagThresholds or None
+        From what score on each tag is given, if that was calibrated.
+
+    Raises
+    ------
+    ArgumentError
+        If there is not one threshold for each tag.
     """
 
     name: str
     config: ModelConfig
     tags: tuple[str, ...]
+    thresholds: TagThresholds | None = None
+
+    def __post_init__(self) -> None:
+        if self.thresholds is not None and len(self.thresholds) != len(self.tags):
+            raise ArgumentError(
+                f"{self.name}: thresholds must be one for each of the {len(self.tags)} tags; "
+                f"received {len(self.thresholds)}"
+            )
 
 
 def _check_whole(name: str, value: object, *, least: int = 1) -> None:

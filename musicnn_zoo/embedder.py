@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from musicnn_zoo.api import _tagger as shared_tagger
+from musicnn_zoo.api import shared_tagger
 from musicnn_zoo.audio import AudioStream
 from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.engines.engine import EngineName

@@ -65,6 +65,10 @@ class ExportError(MusicnnZooError):
     """A model that cannot be converted to another format."""
 
 
+class TrainingError(MusicnnZooError):
+    """Training that cannot go on."""
+
+
 class OutputError(MusicnnZooError):
     """An output that cannot be written or read any more, for instance on a full disk."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import get_args
 
 import keras
 from keras import layers
@@ -16,9 +16,7 @@ from musicnn_zoo.models import TaggingModel, build_features, build_model
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.pretrained import find_pretrained
 from musicnn_zoo.provenance import Provenance
-
-Trainable = Literal["head", "backend", "midend", "all"]
-TRAINABLE: tuple[Trainable, ...] = get_args(Trainable)
+from musicnn_zoo.training.recipes import TRAINABLE, BatchNormMode, Trainable
 
 
 def finetune_model(
@@ -27,7 +25,7 @@ def finetune_model(
     tags: Sequence[str],
     trainable: Trainable = "head",
     activation: OutputActivation = "sigmoid",
-    batchnorm: Literal["frozen", "trainable"] = "frozen",
+    batchnorm: BatchNormMode = "frozen",
     name: str | None = None,
 ) -> TaggingModel:
     """Give a pretrained model a new head for other tags.
@@ -105,7 +103,7 @@ def set_trainable(
     model: TaggingModel,
     trainable: Trainable,
     *,
-    batchnorm: Literal["frozen", "trainable"] = "frozen",
+    batchnorm: BatchNormMode = "frozen",
 ) -> None:
     """Choose which weights of a model are trained; takes effect at the next ``compile``.
 
@@ -153,7 +151,7 @@ def _names_before_backend(config: ModelConfig) -> set[str]:
 def _check(trainable: str, batchnorm: str) -> None:
     for what, value, known in (
         ("trainable", trainable, TRAINABLE),
-        ("batchnorm", batchnorm, ("frozen", "trainable")),
+        ("batchnorm", batchnorm, get_args(BatchNormMode)),
     ):
         if value not in known:
             raise ArgumentError(f"{what} must be one of {', '.join(known)}; received {value!r}")

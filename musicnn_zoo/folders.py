@@ -6,6 +6,8 @@
     The tags, in the order of the outputs.
 ``model.safetensors``
     The weights by the names of the model's variables, such as ``logits/kernel``.
+``thresholds.json``
+    If they were calibrated, the score from which on each tag is given, and how it was found.
 ``README.md``
     The model card.
 ``LICENSE``
@@ -22,14 +24,15 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.config import ModelConfig, ModelSpec
 from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
 from musicnn_zoo.provenance import Provenance
+from musicnn_zoo.tag_thresholds import TagThresholds
 
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
@@ -39,6 +42,7 @@ FORMAT = 1
 
 CONFIG, TAGS, WEIGHTS = "config.json", "tags.json", "model.safetensors"
 CARD, NOTICE = "README.md", "LICENSE"
+THRESHOLDS = "thresholds.json"
 NEEDED = (CONFIG, TAGS, WEIGHTS)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,95}")
@@ -66,8 +70,9 @@ class ModelFolder:
     def digest(self) -> str:
         """SHA-256 of what decides what the model computes."""
         digest = hashlib.sha256()
-        for name in NEEDED:
-            digest.update(hashlib.sha256((self.path / name).read_bytes()).digest())
+        for name in (*NEEDED, THRESHOLDS):
+            if name in NEEDED or (self.path / name).exists():
+                digest.update(hashlib.sha256((self.path / name).read_bytes()).digest())
         return digest.hexdigest()
 
     def put(self, model: TaggingModel) -> None:
@@ -121,6 +126,8 @@ def read_folder(path: Path, *, origin: str) -> ModelFolder:
         raise
     except (ArgumentError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{origin}/{CONFIG}: refused: {error}") from error
+    if (path / THRESHOLDS).exists():
+        spec = replace(spec, thresholds=_read_thresholds(path, spec.tags, origin))
     return ModelFolder(path, origin, spec, provenance)
 
 
@@ -128,6 +135,8 @@ def folder_stamp(place: str) -> tuple[int, ...]:
     """Return times and sizes of a folder's files, which tell that it was written anew."""
     try:
         files = [Path(place, name).stat() for name in NEEDED]
+        if Path(place, THRESHOLDS).exists():
+            files.append(Path(place, THRESHOLDS).stat())
     except OSError:
         return ()
     return tuple(number for file in files for number in (file.st_mtime_ns, file.st_size))
@@ -159,8 +168,9 @@ def save_pretrained(
     Returns
     -------
     Path
-        The folder, with config.json, tags.json, model.safetensors, README.md, and LICENSE if
-        the weights have a notice that must go with them.
+        The folder, with config.json, tags.json, model.safetensors, README.md, thresholds.json
+        if the model has calibrated thresholds, and LICENSE if the weights have a notice that must
+        go with them.
 
     Raises
     ------
@@ -200,9 +210,13 @@ def save_pretrained(
     }
     if provenance.notice:
         texts[NOTICE] = provenance.notice
+    if spec.thresholds is not None:
+        texts[THRESHOLDS] = _thresholds_json(spec.thresholds, spec.tags)
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if spec.thresholds is None:
+            (path / THRESHOLDS).unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(dir=path) as unfinished:
             for name, text in texts.items():
                 Path(unfinished, name).write_text(text, encoding="utf-8")
@@ -214,6 +228,56 @@ def save_pretrained(
             f"{path}: the model cannot be written there ({error.strerror or error})"
         ) from error
     return path
+
+
+def write_thresholds(folder: ModelFolder, thresholds: TagThresholds) -> None:
+    """Put thresholds into a folder, and into its model card.
+
+    Parameters
+    ----------
+    folder : ModelFolder
+        Weights and configuration stay, and so does what else the card says.
+    thresholds : TagThresholds
+        One for each tag.
+
+    Raises
+    ------
+    ArgumentError
+        If there is not one for each tag.
+    OutputError
+        If the folder cannot be written.
+    """
+    from musicnn_zoo.model_card import with_thresholds_section
+
+    spec = replace(folder.spec, thresholds=thresholds)
+    path, card = folder.path, folder.path / CARD
+    texts = {THRESHOLDS: _thresholds_json(thresholds, spec.tags)}
+    try:
+        if card.is_file():
+            text = card.read_text(encoding="utf-8", errors="surrogateescape")
+            texts[CARD] = with_thresholds_section(text, spec)
+        with tempfile.TemporaryDirectory(dir=path) as unfinished:
+            for name, text in texts.items():
+                Path(unfinished, name).write_text(
+                    text, encoding="utf-8", errors="surrogateescape", newline=""
+                )
+            for name in texts:
+                Path(unfinished, name).replace(path / name)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the thresholds cannot be written there ({error.strerror or error})"
+        ) from error
+
+
+def _thresholds_json(thresholds: TagThresholds, tags: Sequence[str]) -> str:
+    return json.dumps(thresholds.to_dict(tags), indent=2, ensure_ascii=False) + "\n"
+
+
+def _read_thresholds(path: Path, tags: Sequence[str], origin: str) -> TagThresholds:
+    try:
+        return TagThresholds.from_dict(_read_json(path, THRESHOLDS, origin), tags)
+    except ArgumentError as error:
+        raise WeightsError(f"{origin}/{THRESHOLDS}: refused: {error}") from error
 
 
 def _save_arrays(arrays: Mapping[str, Any], path: Path) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicnn_zoo.downloads import LIBRARY, explained, fetch, hub_commit
-from musicnn_zoo.errors import ArgumentError, UploadError
-from musicnn_zoo.folders import CONFIG, NEEDED, save_pretrained
+from musicnn_zoo.errors import ArgumentError, DownloadError, UploadError
+from musicnn_zoo.folders import CONFIG, NEEDED, THRESHOLDS, save_pretrained
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.sources import HubFile
 
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
+
+_log = logging.getLogger(__name__)
 
 HUB_SCHEME = "hf://"
 DEFAULT_REVISION = "main"
@@ -46,7 +49,25 @@ def download_folder(reference: str) -> tuple[Path, str]:
     repo, revision = parse_reference(reference)
     commit = hub_commit(repo, revision, CONFIG)
     paths = {name: fetch(HubFile(repo, commit, name)) for name in NEEDED}
+    _fetch_if_there(HubFile(repo, commit, THRESHOLDS))
     return paths[CONFIG].parent, f"{HUB_SCHEME}{repo}@{commit}"
+
+
+def _fetch_if_there(file: HubFile) -> None:
+    """Download a file of a commit unless the repository lacks it, which is asked but once."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    cached = try_to_load_from_cache(file.repo, file.path, revision=file.revision)
+    if cached is not None and not isinstance(cached, str):
+        return
+    try:
+        fetch(file)
+    except DownloadError as error:
+        if not isinstance(error.__cause__, EntryNotFoundError):
+            raise
+        if isinstance(error.__cause__, LocalEntryNotFoundError):
+            _log.warning("%s; going on without %s", error, file.path)
 
 
 def parse_reference(reference: str) -> tuple[str, str]:
@@ -127,6 +148,7 @@ def push_to_hub(
         with explained(f"{HUB_SCHEME}{repo}@{revision}", UploadError):
             api.create_repo(repo, private=private, exist_ok=True)
             commit = api.upload_folder(
-                repo_id=repo, folder_path=folder, revision=revision, commit_message=message
-            )
+                repo_id=repo, folder_path=folder, revision=revision, commit_message=message,
+                delete_patterns=THRESHOLDS,
+            )  # fmt: skip
     return f"{HUB_SCHEME}{repo}@{commit.oid}"

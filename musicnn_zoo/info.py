@@ -13,6 +13,7 @@ from musicnn_zoo.patches import patch_grid
 from musicnn_zoo.presets import PRESETS, list_models
 from musicnn_zoo.pretrained import find_pretrained, looks_like_place
 from musicnn_zoo.provenance import Provenance
+from musicnn_zoo.tag_thresholds import TagThresholds
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class ModelInfo:
     paper : str
         Where the architecture was described.
     tags : tuple of str
+    thresholds : TagThresholds or None
+        From what score on each tag is given, if that was calibrated.
     trained_on : str
     metrics : dict of str to float
     test_set, source, license, citation : str
@@ -67,6 +70,7 @@ class ModelInfo:
     receptive_field_s: float
     paper: str
     tags: tuple[str, ...] = ()
+    thresholds: TagThresholds | None = None
     trained_on: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     test_set: str = ""
@@ -99,6 +103,7 @@ class ModelInfo:
                 "trained on": self.trained_on,
                 "ROC-AUC, PR-AUC": f"{figures} % on {self.test_set}" if figures else "",
                 "tags": ", ".join(self.tags),
+                "thresholds": "none" if self.thresholds is None else self.thresholds.describe(),
                 "weights": self.weights,
                 "SHA-256": self.sha256,
                 "source": self.source,
@@ -190,6 +195,7 @@ def _trained(info: ModelInfo, spec: ModelSpec, provenance: Provenance) -> ModelI
         name=spec.name,
         pretrained=True,
         tags=spec.tags,
+        thresholds=spec.thresholds,
         trained_on=provenance.trained_on,
         metrics=dict(provenance.metrics),
         test_set=provenance.test_set,

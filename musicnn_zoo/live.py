@@ -96,4 +96,5 @@ class TaggramStream:
             hop_s=grid.hop_s,
             model=self._spec.name,
             clip=Clip(None, duration_s, patches.repeated, patches.dropped_s),
+            thresholds=self._spec.thresholds,
         )

@@ -6,6 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.patches import patch_grid
 from musicnn_zoo.provenance import Provenance
 
@@ -22,6 +23,9 @@ _SHOWN_LICENSES = {
     "cc0-1.0",
     "bsd-3-clause",
 }
+
+_THRESHOLDS_SECTION = re.compile(r"^## Thresholds\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+_AFTER_TAGS = re.compile(r"^(?=## Training data$)", re.MULTILINE)
 
 _CARD = """\
 # {name}
@@ -49,7 +53,7 @@ musicnn-zoo tag song.mp3 --model {place}
 
 {tags}
 
-## Training data
+{thresholds}## Training data
 
 {trained_on}
 
@@ -96,12 +100,39 @@ def model_card(model: TaggingModel, provenance: Provenance, *, repo: str | None 
         place=f"hf://{repo}" if repo else "path/to/this/folder",
         table=table,
         tags=", ".join(f"`{_plain(tag)}`" for tag in spec.tags),
+        thresholds=_thresholds_section(spec),
         trained_on=_plain(provenance.trained_on) or "Not stated.",
         evaluation=_evaluation(provenance),
         license=_plain(provenance.license) or "Not stated.",
         citation=f"```bibtex\n{provenance.citation}\n```" if provenance.citation else "Not stated.",
     )
     return f"---\n{_header(spec.name, provenance)}\n---\n\n{body}"
+
+
+def with_thresholds_section(card: str, spec: ModelSpec) -> str:
+    """Put the thresholds of a model into a card, in place of those that it has."""
+    section = _thresholds_section(spec)
+    there = _THRESHOLDS_SECTION.search(card)
+    if there is None:
+        there = _AFTER_TAGS.search(card)
+    start, end = there.span() if there is not None else (len(card), len(card))
+    if start and not card[:start].endswith("\n\n"):
+        section = f"\n\n{section}"
+    return card[:start] + section + card[end:]
+
+
+def _thresholds_section(spec: ModelSpec) -> str:
+    if spec.thresholds is None:
+        return ""
+    of_tags = ", ".join(
+        f"`{_plain(tag)}` " + ("never" if value is None else f"{value:.3g}")
+        for tag, value in zip(spec.tags, spec.thresholds.values, strict=True)
+    )
+    return (
+        "## Thresholds\n\n"
+        f'With `threshold="calibrated"` a tag is given from this score on '
+        f"({_plain(spec.thresholds.origin) or 'not stated how found'}):\n\n{of_tags}\n\n"
+    )
 
 
 def _header(name: str, provenance: Provenance) -> str:

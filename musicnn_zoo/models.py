@@ -25,6 +25,7 @@ from musicnn_zoo.errors import ArgumentError, UnknownNameError
 from musicnn_zoo.logmel import LogMel
 from musicnn_zoo.patches import patch_grid
 from musicnn_zoo.provenance import Provenance
+from musicnn_zoo.tag_thresholds import TagThresholds
 
 DEFAULT_TAGS = 50
 
@@ -52,6 +53,7 @@ class TaggingModel(keras.Model):
         zoo_config: ModelConfig | dict[str, Any],
         tags: Sequence[str],
         provenance: Provenance | dict[str, Any] | None = None,
+        thresholds: TagThresholds | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         # Keras saves a subclass as a graph only if its constructor is spelled like its own.
@@ -60,14 +62,17 @@ class TaggingModel(keras.Model):
             zoo_config = ModelConfig.from_dict(zoo_config)
         if isinstance(provenance, dict):
             provenance = Provenance.from_dict(provenance)
+        if isinstance(thresholds, dict):
+            thresholds = TagThresholds.from_dict(thresholds, tags)
         self.zoo_config = zoo_config
         self.tags = tuple(tags)
         self.provenance = provenance or Provenance()
+        self.thresholds = thresholds
 
     @property
     def spec(self) -> ModelSpec:
         """What the model computes."""
-        return ModelSpec(self.name, self.zoo_config, self.tags)
+        return ModelSpec(self.name, self.zoo_config, self.tags, self.thresholds)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -75,12 +80,13 @@ class TaggingModel(keras.Model):
         return self.zoo_config.endpoints
 
     def get_config(self) -> dict[str, Any]:
-        """Return the graph, the configuration, the tags and the provenance."""
+        """Return the graph, the configuration, the tags, the provenance and the thresholds."""
         return {
             **super().get_config(),
             "zoo_config": self.zoo_config.to_dict(),
             "tags": list(self.tags),
             "provenance": self.provenance.to_dict(),
+            "thresholds": self.thresholds and self.thresholds.to_dict(self.tags),
         }
 
     @classmethod
@@ -105,6 +111,7 @@ def build_model(
     tags: int | Sequence[str] = DEFAULT_TAGS,
     name: str | None = None,
     provenance: Provenance | None = None,
+    thresholds: TagThresholds | None = None,
 ) -> TaggingModel:
     """Build a model with fresh random weights.
 
@@ -127,6 +134,8 @@ def build_model(
         Name of the Keras model.
     provenance : Provenance, optional
         What is to be said of the weights that it will have.
+    thresholds : TagThresholds, optional
+        From what score on each tag is given, with the weights that it will have.
 
     Returns
     -------
@@ -163,8 +172,9 @@ def build_model(
     if name is None and isinstance(config, str):
         name = config
     return TaggingModel(
-        waveform, outputs, name=name, zoo_config=resolved, tags=names, provenance=provenance
-    )
+        waveform, outputs, name=name, zoo_config=resolved, tags=names, provenance=provenance,
+        thresholds=thresholds,
+    )  # fmt: skip
 
 
 def resolve_config(

@@ -94,6 +94,13 @@ class PatchGrid:
         spare = self.frames(n_samples) - self.patch
         return spare // self.hop + 1 if spare >= 0 else 0
 
+    def positions(self, n_samples: int) -> int:
+        """Frames at which a patch of a signal of ``n_samples`` samples may start; at least one.
+
+        A signal shorter than a patch is repeated to fill one, and has one.
+        """
+        return max(1, self.frames(n_samples) - self.patch + 1)
+
     def uncovered(self, n_samples: int) -> int:
         """Frames after the end of the last whole patch."""
         count = self.count(n_samples)
@@ -163,6 +170,31 @@ def patch_grid(
         padding=geometry.padding,
         sample_rate=rate,
     )
+
+
+def patch_at(signal: NDArray[np.float32], grid: PatchGrid, frame: int) -> NDArray[np.float32]:
+    """Cut one patch, at any frame; only its samples are read.
+
+    Parameters
+    ----------
+    signal : ndarray, shape (samples,), float32
+        Whole, at ``grid.sample_rate``; may be memory-mapped. If it is shorter than a patch, it is
+        repeated to fill one.
+    grid : PatchGrid
+    frame : int
+        Where the patch starts, from 0 to ``grid.positions(samples) - 1``.
+
+    Returns
+    -------
+    ndarray, shape (grid.patch_samples,), float32
+        The patch that :class:`PatchStream` gives at this frame.
+    """
+    if grid.count(len(signal)) == 0:
+        signal = np.resize(signal, max(grid.shortest, len(signal)))
+    start = frame * grid.frame_hop - grid.padding
+    stop = start + grid.patch_samples
+    inside = signal[max(0, start) : stop]
+    return np.pad(inside, (max(0, -start), max(0, stop - len(signal))))
 
 
 class PatchStream:

@@ -56,8 +56,9 @@ class Pretrained:
         spec = self.spec
         try:
             model = build_model(
-                spec.config, tags=spec.tags, name=spec.name, provenance=self.provenance
-            )
+                spec.config, tags=spec.tags, name=spec.name, provenance=self.provenance,
+                thresholds=spec.thresholds,
+            )  # fmt: skip
         except ArgumentError as error:
             raise WeightsError(f"{self.origin}: refused: {error}") from error
         self.put(model)

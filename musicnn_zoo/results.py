@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, Event, find_events
+from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated, TagThresholds
 
 if TYPE_CHECKING:
     import pandas
@@ -138,6 +139,8 @@ class Taggram:
         Length of a patch and distance between two starts, in seconds.
     model : str
     clip : Clip
+    thresholds : TagThresholds or None
+        The model's own, if they were calibrated.
     """
 
     scores: NDArray[np.float32]
@@ -147,33 +150,44 @@ class Taggram:
     hop_s: float
     model: str
     clip: Clip
+    thresholds: TagThresholds | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    def rank(self, *, top_k: int | None = None, threshold: float | None = None) -> Tags:
+    def rank(
+        self, *, top_k: int | None = None, threshold: float | Calibrated | None = None
+    ) -> Tags:
         """Average over the patches and rank the tags; without patches there are none.
 
         Parameters
         ----------
         top_k : int, optional
             Keep the ``top_k`` best.
-        threshold : float, optional
-            Keep those with a score of at least ``threshold``, between 0 and 1.
+        threshold : float or "calibrated", optional
+            Keep those with a score of at least ``threshold``, between 0 and 1; or of at least the
+            model's own threshold for the tag, if the model has thresholds.
             With neither, the best five are kept; with both, both must hold.
 
         Raises
         ------
         ArgumentError
-            If ``top_k`` or ``threshold`` is out of range.
+            If ``top_k`` or ``threshold`` is out of range, or the model has no thresholds.
         """
         top_k, threshold = check_ranking(top_k, threshold)
+        lowest: Sequence[float | None] = (
+            own_thresholds(self.thresholds, self.model).values
+            if threshold == CALIBRATED
+            else (threshold,) * len(self.tags)
+        )
         if not len(self):
             return Tags((), self.model, self.clip)
         mean = self.scores.mean(axis=0)
         order = np.argsort(-mean, kind="stable")[:top_k]
         ranked = tuple(
-            TagScore(self.tags[i], float(mean[i])) for i in order if mean[i] >= threshold
+            TagScore(self.tags[i], float(mean[i]))
+            for i in order
+            if (least := lowest[i]) is not None and mean[i] >= least
         )
         return Tags(ranked, self.model, self.clip)
 
@@ -367,14 +381,32 @@ class FileResult(Generic[Result]):
         return self.value
 
 
-def check_ranking(top_k: int | None, threshold: float | None) -> tuple[int | None, float]:
+def own_thresholds(thresholds: TagThresholds | None, model: str) -> TagThresholds:
+    """Return the thresholds of a model, or say how it comes to some."""
+    if thresholds is None:
+        raise ArgumentError(
+            f"{model} has no calibrated thresholds; find them on a validation split with "
+            "'musicnn-zoo evaluate FOLDER DATA --store-thresholds' or "
+            "musicnn_zoo.with_thresholds(model, evaluation), or pass a number as threshold"
+        )
+    return thresholds
+
+
+def check_ranking(
+    top_k: int | None, threshold: float | Calibrated | None
+) -> tuple[int | None, float | Calibrated]:
     """Check and complete the arguments of :meth:`Taggram.rank`."""
     if top_k is not None and top_k <= 0:
         raise ArgumentError(f"top_k must be at least 1; received {top_k}")
     if threshold is None:
         return (DEFAULT_TOP_K if top_k is None else top_k), 0.0
-    if not 0 <= threshold <= 1:
-        raise ArgumentError(f"threshold must be between 0 and 1; received {threshold}")
+    if threshold == CALIBRATED:
+        return top_k, CALIBRATED
+    if isinstance(threshold, str) or not 0 <= threshold <= 1:
+        raise ArgumentError(
+            f"threshold must be between 0 and 1; received {threshold!r} ('calibrated' takes the "
+            "model's own)"
+        )
     return top_k, threshold
 
 

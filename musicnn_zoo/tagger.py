@@ -20,6 +20,7 @@ from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.pretrained import Pretrained, find_pretrained
 from musicnn_zoo.results import Embedding, Features, FileResult, Result, Taggram, Tags
 from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, Event
+from musicnn_zoo.tag_thresholds import Calibrated
 from musicnn_zoo.tasks import (
     Pooling,
     Task,
@@ -166,7 +167,7 @@ class Tagger:
         *,
         sample_rate: int | None = None,
         top_k: int | None = None,
-        threshold: float | None = None,
+        threshold: float | Calibrated | None = None,
         patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
@@ -187,7 +188,7 @@ class Tagger:
     ) -> Taggram:
         """Scores over time; see :func:`musicnn_zoo.taggram`."""
         grid = self._grid(patch_s, hop_s)
-        task = taggram_task(self.spec.name, self.tags, grid)
+        task = taggram_task(self.spec, grid)
         return self._one(audio, sample_rate, task, grid, tail)
 
     def frames(
@@ -216,7 +217,7 @@ class Tagger:
                 self._frame_digest = digest
             engine = self._frame_engine
         grid = self._grid(None, None)
-        task = frames_task(self.spec.name, self.tags, grid)
+        task = frames_task(self.spec, grid)
         return self._one(audio, sample_rate, task, grid, tail, engine=engine)
 
     def events(
@@ -279,7 +280,7 @@ class Tagger:
         paths: Paths,
         *,
         top_k: int | None = None,
-        threshold: float | None = None,
+        threshold: float | Calibrated | None = None,
         patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
@@ -304,9 +305,7 @@ class Tagger:
     ) -> Iterator[FileResult[Taggram]]:
         """Scores over time of many files; see :func:`musicnn_zoo.tag_files`."""
         grid = self._grid(patch_s, hop_s)
-        return self._many(
-            paths, taggram_task(self.spec.name, self.tags, grid), grid, tail, jobs, progress
-        )
+        return self._many(paths, taggram_task(self.spec, grid), grid, tail, jobs, progress)
 
     def embed_files(
         self,
@@ -359,8 +358,10 @@ class Tagger:
     def _grid(self, patch_s: float | None, hop_s: float | None) -> PatchGrid:
         return patch_grid(self.spec.config, patch_s=patch_s, hop_s=hop_s)
 
-    def _tags_task(self, grid: PatchGrid, top_k: int | None, threshold: float | None) -> Task[Tags]:
-        return tags_task(self.spec.name, self.tags, grid, top_k=top_k, threshold=threshold)
+    def _tags_task(
+        self, grid: PatchGrid, top_k: int | None, threshold: float | Calibrated | None
+    ) -> Task[Tags]:
+        return tags_task(self.spec, grid, top_k=top_k, threshold=threshold)
 
     def _one(
         self,

@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.patches import PatchGrid
 from musicnn_zoo.results import (
@@ -19,7 +20,9 @@ from musicnn_zoo.results import (
     Taggram,
     Tags,
     check_ranking,
+    own_thresholds,
 )
+from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated
 
 Pooling = Literal["mean", "max"] | None
 POOLINGS: tuple[Pooling, ...] = ("mean", "max", None)
@@ -47,25 +50,26 @@ class Task(Generic[Result]):
     reduce: Callable[[Activations], Activations] = lambda activations: activations
 
 
-def taggram_task(model: str, tags: tuple[str, ...], grid: PatchGrid) -> Task[Taggram]:
+def taggram_task(spec: ModelSpec, grid: PatchGrid) -> Task[Taggram]:
     """Scores of every patch."""
 
     def finish(activations: Activations, clip: Clip) -> Taggram:
         scores = activations["output"]
         return Taggram(
             scores=scores,
-            tags=tags,
+            tags=spec.tags,
             times=grid.times(len(scores)),
             patch_s=grid.patch_s,
             hop_s=grid.hop_s,
-            model=model,
+            model=spec.name,
             clip=clip,
+            thresholds=spec.thresholds,
         )
 
     return Task(("output",), finish)
 
 
-def frames_task(model: str, tags: tuple[str, ...], grid: PatchGrid) -> Task[Taggram]:
+def frames_task(spec: ModelSpec, grid: PatchGrid) -> Task[Taggram]:
     """Scores of every frame of consecutive patches, of a model that gives them."""
 
     def finish(activations: Activations, clip: Clip) -> Taggram:
@@ -74,28 +78,26 @@ def frames_task(model: str, tags: tuple[str, ...], grid: PatchGrid) -> Task[Tagg
         frame_s = grid.patch_s / n_frames
         return Taggram(
             scores=scores.reshape(-1, n_tags),
-            tags=tags,
+            tags=spec.tags,
             times=np.arange(n_patches * n_frames, dtype=np.float64) * frame_s,
             patch_s=frame_s,
             hop_s=frame_s,
-            model=model,
+            model=spec.name,
             clip=clip,
+            thresholds=spec.thresholds,
         )
 
     return Task(("output",), finish)
 
 
 def tags_task(
-    model: str,
-    tags: tuple[str, ...],
-    grid: PatchGrid,
-    *,
-    top_k: int | None,
-    threshold: float | None,
+    spec: ModelSpec, grid: PatchGrid, *, top_k: int | None, threshold: float | Calibrated | None
 ) -> Task[Tags]:
     """Ranked tags; the scores averaged over the patches."""
     check_ranking(top_k, threshold)
-    taggram = taggram_task(model, tags, grid)
+    if threshold == CALIBRATED:
+        own_thresholds(spec.thresholds, spec.name)
+    taggram = taggram_task(spec, grid)
 
     def finish(activations: Activations, clip: Clip) -> Tags:
         return taggram.finish(activations, clip).rank(top_k=top_k, threshold=threshold)

@@ -16,7 +16,8 @@ from musicnn_zoo.logmel import LogMel
 Change = Callable[[keras.layers.Layer, dict[str, Any]], None]
 
 _BLOCK = 16
-_SCORES = ("tags", "frame_scores")
+SCORE_LAYERS = ("tags", "frame_scores")
+"""Layers that stay in float32 under every precision."""
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
@@ -198,7 +199,7 @@ def with_precision(model: keras.Model, precision: str) -> keras.Model:
         return model
 
     def change(layer: keras.layers.Layer, config: dict[str, Any]) -> None:
-        if not isinstance(layer, LogMel) and layer.name not in _SCORES:
+        if not isinstance(layer, LogMel) and layer.name not in SCORE_LAYERS:
             config["dtype"] = f"mixed_{precision}"
 
     return remake(model, change)

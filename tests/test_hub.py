@@ -158,7 +158,7 @@ def test_nothing_else_in_the_repository_is_asked_for(hub, files, tmp_path):
     }  # fmt: skip
     hub.add_repo(REPO, {**files, **others, "config.json": json.dumps(config).encode()})
     load_model(f"hf://{REPO}")
-    assert paths(hub) == FILES
+    assert paths(hub) == FILES | {"thresholds.json"}
     found = {path.name for path in (tmp_path / "hf").glob("hub/*/snapshots/*/*")}
     assert found == FILES
     assert not canary.exists()

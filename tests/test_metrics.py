@@ -17,11 +17,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from musicnn_zoo.bootstrap import Ranking
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.evaluation_results import CLASS_COLUMNS, TAG_COLUMNS
 from musicnn_zoo.metrics import (
-    CLASS_COLUMNS,
-    TAG_COLUMNS,
-    Ranking,
     evaluate_classes,
     evaluate_scores,
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from musicnn_zoo import __version__
-from musicnn_zoo.cli import analysis, catalogue
+from musicnn_zoo.cli import analysis, catalogue, evaluate, learning
 
 
 def main() -> None:
@@ -59,6 +59,9 @@ for command in (
     analysis.tag,
     analysis.taggram,
     analysis.embed,
+    learning.train,
+    learning.finetune,
+    evaluate.evaluate,
     catalogue.models,
     catalogue.info,
     catalogue.export,

@@ -12,24 +12,35 @@ from musicnn_zoo.cli.options import analysis_options, library_options, writer_op
 from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.results import check_ranking
+from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated
 from musicnn_zoo.writers import LIBRARY_SUFFIXES, Format, Writer, check_writable
 
 if TYPE_CHECKING:
     from musicnn_zoo.tagger import Tagger
 
 
+class _Threshold(click.ParamType):  # type: ignore[type-arg]
+    """A number, or the word for the model's own thresholds."""
+
+    name = "number or 'calibrated'"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return value if value == CALIBRATED else click.FLOAT.convert(value, param, ctx)
+
+
 @click.command()
 @analysis_options
 @click.option("-k", "--top-k", type=int, help="Show the K best tags.  [default: 5]", metavar="K")
-@click.option("-t", "--threshold", type=float, metavar="T",
-              help="Show tags with a score of at least T, between 0 and 1.")  # fmt: skip
+@click.option("-t", "--threshold", type=_Threshold(), metavar="T",
+              help="Show tags with a score of at least T, between 0 and 1; or 'calibrated', of at "
+              "least the model's own threshold for the tag.")  # fmt: skip
 @writer_options
 @library_options
 @reports_errors
 def tag(
     files: tuple[Path, ...],
     top_k: int | None,
-    threshold: float | None,
+    threshold: float | Calibrated | None,
     form: Format | None,
     output: Path | None,
     overwrite: bool,

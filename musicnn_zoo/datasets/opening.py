@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -64,7 +65,7 @@ def open_dataset(
                 f"its audio (received audio_root={os.fspath(audio_root)!r})"
             )
         return from_folder(place)
-    readers = {
+    readers: dict[Layout, Callable[..., Dataset]] = {
         "table": from_table,
         "magnatagatune": magnatagatune,
         "jamendo": jamendo,

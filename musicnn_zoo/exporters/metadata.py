@@ -18,7 +18,9 @@ def metadata_json(model: TaggingModel, precision: str) -> str:
     ``model``, its name; ``tags`` in the order of the outputs; ``sample_rate`` in Hz;
     ``patch_samples``, the length that the model was trained on; ``precision``; ``config``, see
     :class:`musicnn_zoo.config.ModelConfig`; ``provenance``, see
-    :class:`musicnn_zoo.provenance.Provenance`; ``musicnn_zoo``, the version that exported it.
+    :class:`musicnn_zoo.provenance.Provenance`; ``thresholds``, if they were calibrated, as in
+    :class:`musicnn_zoo.tag_thresholds.TagThresholds`; ``musicnn_zoo``, the version that exported
+    it.
     """
     config = model.zoo_config
     entries = {
@@ -31,6 +33,8 @@ def metadata_json(model: TaggingModel, precision: str) -> str:
         "provenance": model.provenance.to_dict(),
         "musicnn_zoo": musicnn_zoo.__version__,
     }
+    if model.thresholds is not None:
+        entries["thresholds"] = model.thresholds.to_dict(model.tags)
     return json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,0 +1,32 @@
+"""Random changes of the training data, inside the graph of the model that is trained.
+
+>>> from musicnn_zoo import build_model
+>>> from musicnn_zoo.augmentation import Augmentation, augment
+>>> model = build_model("vgg", tags=["calm", "wild"])
+>>> trained = augment(model, Augmentation(gain_db=(-6, 6), freq_mask=12, mixup=0.2), seed=0)
+>>> trained.compile("adam", "binary_crossentropy")
+
+``trained.fit`` then trains ``model``, which itself has no augmentation in it.
+
+All random numbers come from seed generators whose states are in ``trained.variables``. Who
+restores these and ``trained.optimizer.variables`` goes on exactly as if there had been no break.
+"""
+
+from __future__ import annotations
+
+from musicnn_zoo.augmentation.description import NO_AUGMENTATION, Augmentation
+from musicnn_zoo.augmentation.model import AugmentedModel, Mixup, augment
+from musicnn_zoo.augmentation.spectrograms import SpecAugment
+from musicnn_zoo.augmentation.waveforms import Gain, Noise, TimeShift
+
+__all__ = [
+    "NO_AUGMENTATION",
+    "Augmentation",
+    "AugmentedModel",
+    "Gain",
+    "Mixup",
+    "Noise",
+    "SpecAugment",
+    "TimeShift",
+    "augment",
+]

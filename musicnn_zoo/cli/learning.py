@@ -1,0 +1,335 @@
+"""The commands train and finetune."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from musicnn_zoo.architectures import ARCHITECTURES, get_architecture
+from musicnn_zoo.cli.data import data_options, warnings_as_lines
+from musicnn_zoo.cli.reporting import Command, reports_errors
+from musicnn_zoo.engines.engine import PRECISIONS
+from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.presets import DEFAULT_MODEL
+from musicnn_zoo.results import printable
+from musicnn_zoo.training.recipes import FINETUNE, FROM_SCRATCH, TRAINABLE, Recipe
+
+if TYPE_CHECKING:
+    from musicnn_zoo.datasets.dataset import Dataset
+    from musicnn_zoo.models import TaggingModel
+
+Activation = Literal["sigmoid", "softmax"]
+Maker = Callable[["Dataset", Activation], "TaggingModel"]
+
+_PAIR: dict[str, Any] = {"type": float, "nargs": 2, "metavar": "LOW HIGH"}
+
+
+def _training_options(recipe: Recipe) -> Callable[[Command], Command]:
+    """Options of both commands, with the recipe's own values as defaults."""
+    whole, positive = click.IntRange(min=1), click.FloatRange(min=0, min_open=True)
+
+    def decorate(command: Command) -> Command:
+        options: list[Callable[[Command], Command]] = [
+            click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
+                         metavar="FOLDER", help="For the model, its checkpoint and its logs."),
+            data_options,
+            click.option("--validation", type=click.FloatRange(0, 1), default=0.1,
+                         show_default=True, metavar="PART",
+                         help="Of the tracks, if DATA has no splits of its own."),
+            click.option("--test", type=click.FloatRange(0, 1), default=0.1, show_default=True,
+                         metavar="PART", help="Likewise; measured once, in the end."),
+            click.option("--single-label/--multi-label", default=None,
+                         help="One tag a track (softmax), or any number (sigmoid).  "
+                         "[default: as DATA has it]"),
+            click.option("--balance", is_flag=True, help="Weigh rare tags as much as frequent."),
+            click.option("--batch-size", type=whole, default=recipe.batch_size,
+                         show_default=True, metavar="N", help="Patches in a step."),
+            click.option("--steps-per-epoch", type=whole, metavar="N",
+                         help="Steps between two validations.  "
+                         "[default: one patch of every track]"),
+            click.option("--l2", type=click.FloatRange(min=0), default=recipe.l2,
+                         show_default=True, metavar="X", help="On all kernels."),
+            click.option("--time-shift", "time_shift_s", type=positive, metavar="SECONDS",
+                         help="Augmentation: shift each patch by up to so much."),
+            click.option("--gain", "gain_db", **_PAIR,
+                         help="Augmentation: change the level, in dB."),
+            click.option("--noise", "noise_snr_db", **_PAIR,
+                         help="Augmentation: add noise at such a signal-to-noise ratio, in dB."),
+            click.option("--freq-mask", type=whole, metavar="BANDS",
+                         help="Augmentation: SpecAugment's mask over mel bands."),
+            click.option("--time-mask", type=whole, metavar="FRAMES",
+                         help="Augmentation: SpecAugment's mask over frames."),
+            click.option("--mixup", type=positive, metavar="ALPHA",
+                         help="Augmentation: mix pairs of patches and of their tags."),
+            click.option("--cache", type=click.Path(path_type=Path), metavar="DIR",
+                         help="Keep decoded audio there: 64 kB for each second."),
+            click.option("--precision", type=click.Choice(PRECISIONS), default="float32",
+                         show_default=True, help="Of the network on a GPU (mixed precision)."),
+            click.option("--device", metavar="DEVICE",
+                         help="cpu, gpu, gpu:1; gpu:0,gpu:1 share each batch."),
+            click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0,
+                         show_default=True, metavar="N", help="Of all that is random."),
+            click.option("--deterministic", is_flag=True,
+                         help="Same numbers each time on a CPU; slower."),
+            click.option("-j", "--jobs", type=whole, metavar="N",
+                         help="Threads that read files.  [default: one a core]"),
+            click.option("--overwrite", is_flag=True,
+                         help="Begin anew in place of going on with the run in FOLDER."),
+        ]  # fmt: skip
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.command()
+@click.option("-a", "--architecture", type=click.Choice(list(ARCHITECTURES)), required=True,
+              metavar="NAME", help="One of 'musicnn-zoo models --untrained'.")  # fmt: skip
+@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="DATA",
+              help="A folder of classes, or a table of paths and tags.")  # fmt: skip
+@_training_options(FROM_SCRATCH)
+@click.option("--epochs", type=click.IntRange(min=1), default=FROM_SCRATCH.phases[0].epochs,
+              show_default=True, metavar="N", help="At most.")  # fmt: skip
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True),
+              default=FROM_SCRATCH.phases[0].learning_rate, show_default=True, metavar="X",
+              help="Of Adam, at the start.")  # fmt: skip
+@click.option("--halve-after", type=click.IntRange(min=1),
+              default=FROM_SCRATCH.phases[0].halve_after, show_default=True, metavar="N",
+              help="Halve the learning rate after N epochs without a lower validation loss.",
+              )  # fmt: skip
+@click.option("--stop-after", type=click.IntRange(min=1), metavar="N",
+              help="End after N epochs without a lower validation loss.  [default: never]",
+              )  # fmt: skip
+@reports_errors
+def train(
+    architecture: str,
+    data: Path,
+    epochs: int,
+    learning_rate: float,
+    halve_after: int,
+    stop_after: int | None,
+    **options: Any,
+) -> None:
+    """Train an architecture from scratch on DATA, with musicnn's recipe.
+
+    Each epoch sees one random patch of every track. The weights of the lowest validation loss are
+    kept in FOLDER, which is a model as any other. A run that was ended goes on where it was when
+    it is started again with the same options.
+    """
+
+    def make(dataset: Dataset, activation: Activation) -> TaggingModel:
+        from musicnn_zoo.models import build_model
+
+        config = replace(get_architecture(architecture), activation=activation)
+        return build_model(config, tags=dataset.tags, name=f"{_name(dataset)}_{architecture}")
+
+    recipe = FROM_SCRATCH.with_phases(
+        epochs=epochs, learning_rate=learning_rate, halve_after=halve_after, stop_after=stop_after
+    )
+    _learn(data, make, recipe, **options)
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, metavar="MODEL",
+              help="One of 'musicnn-zoo models', hf://user/repository, or a folder.")  # fmt: skip
+@_training_options(FINETUNE)
+@click.option("--trainable", type=click.Choice(TRAINABLE), default=FINETUNE.phases[1].trainable,
+              show_default=True, help="What is trained after the new head.")  # fmt: skip
+@click.option("--head-epochs", type=click.IntRange(min=1), default=FINETUNE.phases[0].epochs,
+              show_default=True, metavar="N", help="At most, for the head alone.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1), default=FINETUNE.phases[1].epochs,
+              show_default=True, metavar="N", help="At most, for what follows.")  # fmt: skip
+@click.option("--head-learning-rate", type=click.FloatRange(min=0, min_open=True),
+              default=FINETUNE.phases[0].learning_rate, show_default=True, metavar="X",
+              help="Of Adam, for the head alone.")  # fmt: skip
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True),
+              default=FINETUNE.phases[1].learning_rate, show_default=True, metavar="X",
+              help="Of Adam, for what follows.")  # fmt: skip
+@click.option("--halve-after", type=click.IntRange(min=1), default=FINETUNE.phases[0].halve_after,
+              show_default=True, metavar="N",
+              help="Halve the learning rate after N epochs without a lower validation loss.",
+              )  # fmt: skip
+@click.option("--stop-after", type=click.IntRange(min=1), default=FINETUNE.phases[0].stop_after,
+              show_default=True, metavar="N",
+              help="Go on to what follows, or end, after N such epochs.")  # fmt: skip
+@click.option("--train-batchnorm", is_flag=True,
+              help="Train BatchNorm layers, too, with what follows the head.")  # fmt: skip
+@reports_errors
+def finetune(
+    data: Path,
+    model: str,
+    trainable: Any,
+    head_epochs: int,
+    epochs: int,
+    head_learning_rate: float,
+    learning_rate: float,
+    halve_after: int,
+    stop_after: int,
+    train_batchnorm: bool,
+    **options: Any,
+) -> None:
+    """Give a pretrained model a new head for the tags of DATA, and train it.
+
+    DATA is a folder with a subfolder of audio for each class, a CSV or TSV of paths and tags, or
+    with --layout a published data set. The new head is trained first, then all at a lower
+    learning rate. The weights of the lowest validation loss are kept in FOLDER, which is a
+    model as any other. A run that was ended goes on where it was when it is started again with
+    the same options.
+    """
+    head, rest = FINETUNE.phases
+    phases = [replace(head, epochs=head_epochs, learning_rate=head_learning_rate)]
+    if trainable != "head":
+        batchnorm = "trainable" if train_batchnorm else "frozen"
+        phases.append(
+            replace(
+                rest,
+                trainable=trainable,
+                epochs=epochs,
+                learning_rate=learning_rate,
+                batchnorm=batchnorm,  # type: ignore[arg-type]
+            )
+        )
+    recipe = replace(FINETUNE, phases=tuple(phases)).with_phases(
+        halve_after=halve_after, stop_after=stop_after
+    )
+
+    def make(dataset: Dataset, activation: Activation) -> TaggingModel:
+        from musicnn_zoo.finetuning import finetune_model
+        from musicnn_zoo.pretrained import find_pretrained
+
+        pretrained = find_pretrained(model)
+        return finetune_model(
+            pretrained.load(),
+            tags=dataset.tags,
+            activation=activation,
+            name=f"{_name(dataset)}_{pretrained.spec.name}",
+        )
+
+    _learn(data, make, recipe, **options)
+
+
+def _learn(
+    data: Path,
+    make: Maker,
+    recipe: Recipe,
+    *,
+    output: Path,
+    layout: Any,
+    audio_root: Path | None,
+    validation: float,
+    test: float,
+    single_label: bool | None,
+    balance: bool,
+    batch_size: int,
+    steps_per_epoch: int | None,
+    l2: float,
+    seed: int,
+    deterministic: bool,
+    time_shift_s: float | None,
+    gain_db: tuple[float, float] | None,
+    noise_snr_db: tuple[float, float] | None,
+    freq_mask: int | None,
+    time_mask: int | None,
+    mixup: float | None,
+    **options: Any,
+) -> None:
+    from musicnn_zoo.datasets import open_dataset, split
+
+    with warnings_as_lines():
+        dataset = open_dataset(data, layout=layout, audio_root=audio_root)
+        if dataset.splits is None:
+            dataset = split(dataset, (1 - validation - test, validation, test), seed=seed)
+        if single_label and not dataset.single_label:
+            raise ArgumentError(
+                f"--single-label needs exactly one tag a track; {dataset.name} has tracks with "
+                "several or none"
+            )
+        classes = dataset.single_label if single_label is None else single_label
+        click.echo(printable(repr(dataset)), err=True)
+
+        import keras
+
+        from musicnn_zoo.augmentation import Augmentation
+        from musicnn_zoo.training.determinism import make_deterministic
+        from musicnn_zoo.training.fit import train_model
+
+        if deterministic:
+            make_deterministic(seed)
+        else:
+            keras.utils.set_random_seed(seed)
+        augmentation = Augmentation(
+            time_shift_s=time_shift_s or 0.0,
+            gain_db=gain_db,
+            noise_snr_db=noise_snr_db,
+            freq_mask=freq_mask or 0,
+            time_mask=time_mask or 0,
+            mixup=mixup or 0.0,
+        )
+        model = make(dataset, "softmax" if classes else "sigmoid")
+        recipe = replace(
+            recipe, batch_size=batch_size, steps_per_epoch=steps_per_epoch, l2=l2, balance=balance
+        )
+        try:
+            training = train_model(
+                model,
+                dataset,
+                output,
+                recipe=recipe,
+                augmentation=augmentation,
+                seed=seed,
+                callbacks=[_line_printer()],
+                progress=sys.stderr.isatty(),
+                **options,
+            )
+        except KeyboardInterrupt:
+            click.echo("\nstopped; the same command goes on after the last epoch done", err=True)
+            raise click.exceptions.Exit(130) from None
+        click.echo(str(training), err=True)
+        _measure(dataset, output, classes=classes)
+
+
+def _measure(dataset: Dataset, output: Path, *, classes: bool) -> None:
+    """Find thresholds on the validation split, then measure on the test split if there is one."""
+    import keras
+
+    from musicnn_zoo.calibration import store_thresholds
+    from musicnn_zoo.evaluation import evaluate_model
+
+    # A model that is used once is not worth converting.
+    engine: Any = keras.backend.backend()
+    if not classes:
+        found = evaluate_model(output, dataset, split="validation", bootstrap=0, engine=engine)
+        stored = store_thresholds(output, found)
+        click.echo(printable(f"thresholds stored: {stored.describe()}"), err=True)
+    if "test" not in dataset.split_sizes:
+        return
+    thresholds: Any = None if classes else "calibrated"
+    measured = evaluate_model(output, dataset, split="test", thresholds=thresholds, engine=engine)
+    report = output / "training" / "test.json"
+    report.write_text(json.dumps(measured.to_dict(), indent=2) + "\n", encoding="utf-8")
+    click.echo(str(measured))
+
+
+def _line_printer() -> Any:
+    """Return a callback that prints a line on standard error after each epoch."""
+    from keras.callbacks import LambdaCallback
+
+    def show(epoch: int, logs: dict[str, float]) -> None:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        click.echo(f"epoch {epoch + 1}: {figures}", err=True)
+
+    return LambdaCallback(on_epoch_end=show)
+
+
+def _name(dataset: Dataset) -> str:
+    """Return the name of a data set as part of the name of a model."""
+    letters = (character if character.isalnum() else "_" for character in dataset.name)
+    return "".join(letter for letter in letters if letter.isascii()).strip("_")[:48] or "my"

@@ -1,0 +1,114 @@
+"""What all pictures share: colours, text that is safe to draw, and saving."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from musicnn_zoo.errors import ArgumentError, OutputError
+from musicnn_zoo.results import printable
+from musicnn_zoo.writers import check_writable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ENDINGS = (".png", ".svg", ".pdf")
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+"""Of the palette of Okabe and Ito, which colour-blind people tell apart."""
+GREY, PALE = "#555555", "#B8B8B8"
+
+_DPI = 150
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure of a size in inches, laid out without overlaps.
+
+    Raises
+    ------
+    ArgumentError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ArgumentError('plots need matplotlib: pip install "musicnn-zoo[plots]"') from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def check_picture(path: str | os.PathLike[str]) -> None:
+    """Refuse a picture that could not be saved, before anything is computed for it.
+
+    Raises
+    ------
+    ArgumentError
+        If the path has another ending, cannot be written, or matplotlib is not installed.
+    """
+    new_figure(1, 1)
+    place = Path(path)
+    if place.suffix.lower() not in ENDINGS:
+        raise ArgumentError(
+            f"a picture must end in {', '.join(ENDINGS)}; received {os.fspath(path)!r}"
+        )
+    check_writable(place)
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Save a figure in the format of the ending.
+
+    Raises
+    ------
+    ArgumentError
+        See :func:`check_picture`.
+    OutputError
+        If it cannot be written.
+    """
+    check_picture(path)
+    try:
+        figure.savefig(os.fspath(path), dpi=_DPI, facecolor="white")
+    except OSError as error:
+        raise OutputError(
+            f"{os.fspath(path)}: the picture cannot be written ({error.strerror or error})"
+        ) from error
+
+
+def drawable(text: str, width: int | None = None) -> str:
+    """Escape what the font has no glyph for, and take out the middle of what is too long.
+
+    Parameters
+    ----------
+    text : str
+    width : int, optional
+        Most characters.
+    """
+    glyphs = _glyphs()
+    escaped = "".join(
+        character
+        if ord(character) in glyphs
+        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in printable(text)
+    )
+    if width is None or len(escaped) <= width:
+        return escaped
+    kept = (width - 1) // 2
+    return f"{escaped[:kept]}…{escaped[kept + 1 - width :]}"
+
+
+def write(axes: Any, x: float, y: float, text: str, **style: Any) -> Any:
+    """Put a text at a place in an axes; no sign in it is taken for a formula."""
+    return axes.text(x, y, text, parse_math=False, **style)
+
+
+def tidy(axes: Any) -> None:
+    """Take away the lines of the frame that show nothing."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+@lru_cache(maxsize=1)
+def _glyphs() -> frozenset[int]:
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    return frozenset(font.get_charmap())

@@ -1,0 +1,195 @@
+"""``tf.data`` pipelines: random patches to train on, all patches to evaluate on.
+
+What a training step sees is a function of the seed and the number of the step alone. So a run
+that was killed goes on with the very batches that it would have had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.patches import PatchGrid, patch_at
+from musicnn_zoo.training.clips import Clips
+
+BATCH_SIZE = 32
+"""As musicnn was trained (Pons & Serra 2019)."""
+
+
+class PatchSampler:
+    """Which patch of which clip stands where in an endless sequence.
+
+    Each pass over the clips has every clip once, in an order of its own, with one patch at a
+    random frame (Pons & Serra 2019).
+
+    Parameters
+    ----------
+    clips : Clips
+    grid : PatchGrid
+    seed : int
+    """
+
+    def __init__(self, clips: Clips, grid: PatchGrid, *, seed: int) -> None:
+        self._clips, self._grid, self._seed = clips, grid, seed
+        self._labels = clips.dataset.labels.astype(np.float32)
+        self._pass = lru_cache(maxsize=2)(self._draw)
+
+    def where(self, position: int) -> tuple[int, int]:
+        """Return index of the clip and first frame of the patch at a position of the sequence."""
+        number, place = divmod(position, len(self._clips))
+        order, frames = self._pass(number)
+        return int(order[place]), int(frames[place])
+
+    def patch(self, position: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the patch at a position, (samples,), and the labels of its clip, (tags,)."""
+        index, frame = self.where(position)
+        return patch_at(self._clips.signal(index), self._grid, frame), self._labels[index]
+
+    def _draw(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        random = np.random.default_rng((self._seed, number))
+        order = random.permutation(len(self._clips))
+        positions = np.array([self._grid.positions(count) for count in self._clips.samples])
+        return order, random.integers(positions)[order]
+
+
+def training_batches(
+    clips: Clips,
+    grid: PatchGrid,
+    *,
+    batch_size: int = BATCH_SIZE,
+    seed: int = 0,
+    first_step: int = 0,
+    steps: int | None = None,
+    class_weights: NDArray[Any] | None = None,
+    jobs: int | None = None,
+) -> Any:
+    """Random patches: one of each clip in every pass over the clips.
+
+    Parameters
+    ----------
+    clips : Clips
+        Of the training split.
+    grid : PatchGrid
+        Of the model: ``patch_grid(model.zoo_config)``.
+    batch_size : int
+    seed : int
+        The same seed gives the same batches.
+    first_step, steps : int
+        Which batches of the sequence; by default from the first on, without end.
+    class_weights : ndarray, shape (tags,), optional
+        Weight of a clip by its one tag, from :meth:`~musicnn_zoo.datasets.Dataset.class_weights`.
+    jobs : int, optional
+        Threads that read and cut; by default as many as ``tf.data`` finds best.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Of waveforms ``(batch_size, samples)`` and labels ``(batch_size, tags)``, both float32,
+        and with ``class_weights`` of sample weights ``(batch_size,)``; for ``model.fit``.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is out of its range.
+    """
+    import tensorflow as tf
+
+    if batch_size < 1 or first_step < 0 or (steps is not None and steps < 0):
+        raise ArgumentError(
+            "batch_size must be at least 1, first_step and steps at least 0; received "
+            f"{batch_size}, {first_step}, {steps}"
+        )
+    sampler = PatchSampler(clips, grid, seed=seed)
+    last = np.iinfo(np.int64).max if steps is None else (first_step + steps) * batch_size
+    patches = tf.data.Dataset.range(first_step * batch_size, last).map(
+        _graph_function(lambda position: sampler.patch(int(position)), clips, grid),
+        num_parallel_calls=jobs or tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return _batched(patches.batch(batch_size, drop_remainder=True), class_weights)
+
+
+def evaluation_batches(
+    clips: Clips,
+    grid: PatchGrid,
+    *,
+    batch_size: int = BATCH_SIZE,
+    class_weights: NDArray[Any] | None = None,
+    jobs: int | None = None,
+) -> Any:
+    """All patches of all clips, in order.
+
+    Parameters
+    ----------
+    clips : Clips
+    grid : PatchGrid
+        Of the model; its hop is the distance between two patches. The end of a clip that does
+        not fill a patch is dropped, and a clip shorter than one is repeated to fill it.
+    batch_size, class_weights, jobs
+        As in :func:`training_batches`.
+
+    Returns
+    -------
+    tf.data.Dataset
+        As of :func:`training_batches`, but finite, and the last batch may be smaller.
+    """
+    import tensorflow as tf
+
+    labels = clips.dataset.labels.astype(np.float32)
+
+    def patches_of(index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        signal = clips.signal(index)
+        count = max(1, grid.count(len(signal)))
+        patches = np.stack([patch_at(signal, grid, number * grid.hop) for number in range(count)])
+        return patches, np.repeat(labels[index : index + 1], count, axis=0)
+
+    n_patches = sum(max(1, grid.count(samples)) for samples in clips.samples)
+    patches = (
+        tf.data.Dataset.range(len(clips))
+        .map(
+            _graph_function(lambda index: patches_of(int(index)), clips, grid, several=True),
+            num_parallel_calls=jobs or tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        .unbatch()
+        .apply(tf.data.experimental.assert_cardinality(n_patches))
+    )
+    return _batched(patches.batch(batch_size), class_weights)
+
+
+def _graph_function(
+    function: Callable[[Any], tuple[NDArray[np.float32], NDArray[np.float32]]],
+    clips: Clips,
+    grid: PatchGrid,
+    *,
+    several: bool = False,
+) -> Callable[[Any], tuple[Any, Any]]:
+    """Make a function of NumPy arrays one of the graph, with shapes that are known."""
+    import tensorflow as tf
+
+    shapes = ((grid.patch_samples,), (len(clips.dataset.tags),))
+
+    def call(position: Any) -> tuple[Any, Any]:
+        values = tf.numpy_function(function, [position], [tf.float32] * 2, stateful=False)
+        for value, shape in zip(values, shapes, strict=True):
+            value.set_shape((None, *shape) if several else shape)
+        return tuple(values)
+
+    return call
+
+
+def _batched(batches: Any, class_weights: NDArray[Any] | None) -> Any:
+    """Weigh and read ahead; and let one process feed all devices, whatever the files are."""
+    import tensorflow as tf
+
+    if class_weights is not None:
+        weights = tf.constant(class_weights, tf.float32)
+        batches = batches.map(lambda x, y: (x, y, tf.linalg.matvec(y, weights)))
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -1,0 +1,233 @@
+"""What a training run keeps beside its model: settings, progress, logs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
+from musicnn_zoo.stores.durable import replacing
+
+FOLDER = "training"
+"""Name of the folder in that of the model."""
+
+_MAY_CHANGE = "epochs"
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Parameters
+    ----------
+    phase : int
+        Number of the phase, from 0.
+    epoch : int
+        Epochs done in all phases.
+    phase_start : int
+        Epochs done before this phase.
+    best : float or None
+        Lowest validation loss so far.
+    best_epoch : int
+        Epoch that had it, from 1.
+    since_best, since_halved : int
+        Epochs of this phase since the best, and since the best or the learning rate was halved.
+    phase_done : bool
+        Whether the phase ended early.
+    history : list of dict
+        A row for each epoch.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    phase_start: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    since_best: int = 0
+    since_halved: int = 0
+    phase_done: bool = False
+    history: list[dict[str, float | str]] = field(default_factory=list)
+
+    def begin_phase(self, phase: int) -> None:
+        """Start to count anew; the best stays."""
+        self.phase, self.phase_start, self.phase_done = phase, self.epoch, False
+        self.since_best = self.since_halved = 0
+
+    def note(self, loss: float) -> bool:
+        """Count an epoch with its validation loss; return whether it is the lowest so far."""
+        self.epoch += 1
+        if self.best is None or loss < self.best:
+            self.best, self.best_epoch = loss, self.epoch
+            self.since_best = self.since_halved = 0
+            return True
+        self.since_best += 1
+        self.since_halved += 1
+        return False
+
+
+class RunFolder:
+    """The folder of a run inside that of its model.
+
+    ``settings.json`` tells runs apart, ``checkpoint.safetensors`` holds all that the next epoch
+    depends on, ``log.csv`` has a row for each epoch, ``tensorboard`` is for TensorBoard. Each
+    file is replaced whole.
+
+    Parameters
+    ----------
+    model_folder : Path
+    overwrite : bool
+        Remove what an earlier run left.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written, or another run is writing it.
+    ArgumentError
+        If it holds a model that no training run left there.
+    """
+
+    def __init__(self, model_folder: Path, *, overwrite: bool = False) -> None:
+        from filelock import FileLock, Timeout
+
+        self.path = model_folder / FOLDER
+        try:
+            if not overwrite and not self.path.exists() and (model_folder / "config.json").exists():
+                raise ArgumentError(
+                    f"{model_folder} holds a model that was not trained there; use another output, "
+                    "or overwrite it"
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.path / "lock")
+            self._lock.acquire(timeout=0)
+            if overwrite:
+                for entry in self.path.iterdir():
+                    if entry.is_dir():
+                        shutil.rmtree(entry)
+                    elif entry.name != "lock":
+                        entry.unlink()
+        except Timeout as error:
+            raise OutputError(f"{model_folder}: another run is writing it") from error
+        except OSError as error:
+            raise OutputError(
+                f"{model_folder}: cannot be written ({error.strerror or error})"
+            ) from error
+
+    def close(self) -> None:
+        """Let other runs in."""
+        self._lock.release()
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder for TensorBoard."""
+        return self.path / "tensorboard"
+
+    def settle(self, settings: Mapping[str, Any]) -> None:
+        """Write the settings, or see that they are those of the run that is there.
+
+        Raises
+        ------
+        ArgumentError
+            If they are others; longer and shorter training is allowed.
+        """
+        path = self.path / "settings.json"
+        wanted = json.loads(json.dumps(settings))
+        if path.exists():
+            try:
+                earlier = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise OutputError(f"{path}: cannot be read ({error}); start anew") from error
+            changed = sorted(_differences(earlier, wanted))
+            if changed:
+                raise ArgumentError(
+                    f"{self.path.parent} holds a run with other settings ({', '.join(changed)}); "
+                    "use the same ones to go on with it, another output, or overwrite it"
+                )
+        self._write(path, json.dumps(wanted, indent=2).encode())
+
+    def save(self, arrays: Sequence[NDArray[Any]], progress: Progress) -> None:
+        """Write a checkpoint and the log."""
+        from safetensors.numpy import save
+
+        named = {f"{number:05d}": np.ascontiguousarray(a) for number, a in enumerate(arrays)}
+        # safetensors has no arrays without axes that NumPy would not give one.
+        shapes = json.dumps([list(np.shape(a)) for a in arrays])
+        metadata = {"progress": json.dumps(asdict(progress)), "shapes": shapes}
+        self._write(self.path / "checkpoint.safetensors", save(named, metadata=metadata))
+        self._write(self.path / "log.csv", _table(progress.history).encode())
+
+    def load(self) -> tuple[list[NDArray[Any]], Progress] | None:
+        """Read the checkpoint, or None if there is none yet.
+
+        Raises
+        ------
+        WeightsError
+            If it is damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self.path / "checkpoint.safetensors"
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata()
+                progress = Progress(**json.loads(metadata["progress"]))
+                shapes = json.loads(metadata["shapes"])
+                arrays = [
+                    file.get_tensor(f"{number:05d}").reshape(shape)
+                    for number, shape in enumerate(shapes)
+                ]
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise WeightsError(
+                f"{path}: damaged ({error}); delete it to begin again from the start"
+            ) from error
+        return arrays, progress
+
+    def _write(self, path: Path, content: bytes) -> None:
+        try:
+            with replacing(path, path.with_name(f"{path.name}.unfinished")) as file:
+                file.write(content)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _differences(one: Any, other: Any, name: str = "") -> set[str]:
+    """Return the names of the settings that differ, but for those that may."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {
+            found
+            for key in one.keys() | other.keys()
+            if key != _MAY_CHANGE
+            for found in _differences(one.get(key), other.get(key), f"{name}.{key}".lstrip("."))
+        }
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return {
+            found
+            for number, pair in enumerate(zip(one, other, strict=True))
+            for found in _differences(*pair, f"{name}[{number}]")
+        }
+    return set() if one == other else {name}
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
