@@ -61,7 +61,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "classes"
-    run(example("make_synthetic"), folder, "--clips", 60, "--seconds", 3, "--classes")
+    run(example("make_synthetic"), folder, "--clips", 160, "--seconds", 3, "--classes")
     return folder
 
 
@@ -102,8 +102,8 @@ def test_the_table_is_a_multi_label_data_set_without_leaks(table: Path) -> None:
 def test_the_folder_has_the_timbres_as_classes_and_the_songs_as_groups(classes: Path) -> None:
     dataset = from_folder(classes, group_by="subfolder")
     assert dataset.tags == tuple(sorted(TIMBRES))
-    assert dataset.positives.tolist() == [14, 16, 14, 16]
-    assert len(set(dataset.groups)) == 30
+    assert dataset.positives.tolist() == [40, 40, 40, 40]
+    assert len(set(dataset.groups)) == 80
 
 
 def spectrum(synthetic: ModuleType, song, **changes) -> np.ndarray:
@@ -176,7 +176,7 @@ def test_a_classifier_is_trained_on_a_folder_tested_and_saved(
 ) -> None:
     said = run(example("classify_folder"), classes, cwd=tmp_path)
     tested, accuracy = re.search(r"accuracy on (\d+) test files: ([\d.]+)%", said).groups()
-    assert int(tested) == 12
+    assert int(tested) == 32
     assert float(accuracy) > 50
     saved = joblib.load(tmp_path / "classifier.joblib")
     assert sorted(saved.classes_) == sorted(TIMBRES)
