@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -31,9 +32,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from benchmarks import report
-from musicnn_zoo import Embedder
+from musicnn_zoo import Embedder, Tagger, finetune_model, train_model
 from musicnn_zoo.datasets import Dataset, open_dataset
 from musicnn_zoo.metrics import ClassEvaluation, evaluate_classes
+from musicnn_zoo.training import FINETUNE
 
 Scores = NDArray[np.float64]
 Found = tuple[Scores, dict[str, Any]]
@@ -41,6 +43,7 @@ Method = Callable[[Dataset], Found]
 
 FOLDER = Path(__file__).parent
 MODELS = ("MTT_musicnn", "MSD_musicnn", "MTT_vgg", "MSD_vgg")
+TUNED = "MTT_musicnn"
 JUDGED = ("validation", "test")
 PACKAGES = ("musicnn-zoo", "librosa", "scikit-learn", "tensorflow", "onnxruntime")
 
@@ -79,10 +82,40 @@ def linear(dataset: Dataset, *, model: str) -> Found:
     return _best(dataset, rows, regressions, ("C",))
 
 
+def finetuning(dataset: Dataset, *, model: str, phases: int) -> Found:
+    """Train a new head, and then all with it, by the recipe of ``musicnn-zoo finetune``.
+
+    Each phase is a run of its own, so that the second need not train the head again. One that
+    was ended goes on where it was.
+    """
+    import keras
+
+    keras.utils.set_random_seed(0)
+    tuned = finetune_model(
+        model, tags=dataset.tags, activation="softmax", name=f"{dataset.name}_{model}"
+    )
+    settings: dict[str, Any] = {"epochs": [], "best_epochs": []}
+    for phase in FINETUNE.phases[:phases]:
+        training = train_model(
+            tuned,
+            dataset,
+            FOLDER / ".cache" / f"{dataset.name}-{model}-{phase.trainable}",
+            recipe=replace(FINETUNE, phases=(phase,)),
+        )
+        settings["epochs"].append(len(training.history))
+        settings["best_epochs"].append(training.best_epoch)
+    rows = [result.unwrap() for result in Tagger(tuned).taggram_files(dataset.paths)]
+    return np.array([row.scores.mean(axis=0, dtype=np.float64) for row in rows]), settings
+
+
 METHODS: dict[str, Method] = {
     "chance": chance,
     "MFCC + SVM": mfcc_svm,
     **{f"{model}, linear classifier": partial(linear, model=model) for model in MODELS},
+    **{
+        f"{TUNED}, {label}": partial(finetuning, model=TUNED, phases=phases)
+        for phases, label in enumerate(("new head", "all fine-tuned"), start=1)
+    },
 }
 
 

@@ -8,8 +8,6 @@ files is set aside for the test. Splits that are there (``FOLDER/train/CLASS/``,
 ``FOLDER/test/CLASS/``) are kept. The embeddings go to a cache: a second run takes seconds.
 """
 
-# ruff: noqa: T201
-
 from __future__ import annotations
 
 import argparse

@@ -6,8 +6,6 @@ MODEL is a folder that training or ``save_pretrained`` wrote, DATA a table of pa
 column ``split``. What is printed goes to ``figures.csv``, too.
 """
 
-# ruff: noqa: T201
-
 from __future__ import annotations
 
 import argparse

@@ -2,12 +2,11 @@
 
     python examples/finetune.py DATA --output my_model
 
-DATA is a folder whose subfolders are the classes, or a table of paths and tags. The head is trained
-first, then all at a tenth of the learning rate. ``musicnn-zoo finetune`` does the same in one
-command, and can be resumed.
+DATA is a folder whose subfolders are the classes (and in these one for each artist, album or
+recording, if there are several files of it), or a table of paths and tags. The head is
+trained first, then more of the model at a tenth of the learning rate. ``musicnn-zoo finetune`` does
+the same in one command, and can be resumed.
 """
-
-# ruff: noqa: T201
 
 from __future__ import annotations
 
@@ -17,10 +16,11 @@ from pathlib import Path
 import keras
 
 from musicnn_zoo import finetune_model, save_pretrained, tag
-from musicnn_zoo.datasets import open_dataset, split
+from musicnn_zoo.datasets import from_folder, from_table, split
 from musicnn_zoo.finetuning import set_trainable
 from musicnn_zoo.patches import patch_grid
 from musicnn_zoo.training import evaluation_batches, open_clips, training_batches
+from musicnn_zoo.training.recipes import TRAINABLE
 
 
 def main() -> None:
@@ -29,13 +29,19 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("--model", default="MTT_musicnn")
     parser.add_argument("--output", type=Path, default=Path("my_model"))
+    parser.add_argument("--trainable", default="all", choices=TRAINABLE, help="after the head")
     parser.add_argument("--head-epochs", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--head-learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--batch-size", type=int, default=32)
     options = parser.parse_args()
     keras.utils.set_random_seed(0)
 
-    dataset = open_dataset(options.data)
+    if options.data.is_dir():
+        dataset = from_folder(options.data, group_by="subfolder")
+    else:
+        dataset = from_table(options.data)
     if dataset.splits is None:
         dataset = split(dataset, (0.7, 0.1, 0.2))
     print(dataset)
@@ -49,7 +55,10 @@ def main() -> None:
     grid = patch_grid(model.zoo_config)
     clips = open_clips(dataset, sample_rate=grid.sample_rate)
     train, validation, test = map(clips.subset, ("train", "validation", "test"))
-    stages = (("head", options.head_epochs, 1e-3), ("all", options.epochs, 1e-4))
+    stages = (
+        ("head", options.head_epochs, options.head_learning_rate),
+        (options.trainable, options.epochs, options.learning_rate),
+    )
     for trainable, epochs, learning_rate in stages:
         set_trainable(model, trainable)  # BatchNorm stays frozen
         model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=[metric])
@@ -65,7 +74,8 @@ def main() -> None:
             ],
             verbose=2,
         )
-    print("\ntest patches:", model.evaluate(evaluation_batches(test, grid), return_dict=True))
+    figures = model.evaluate(evaluation_batches(test, grid), verbose=0, return_dict=True)
+    print("\ntest patches:", ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
 
     save_pretrained(model, options.output)
     print(f"\n{options.output} says of")

@@ -2,12 +2,11 @@
 
     python examples/train_from_scratch.py DATA --architecture musicnn --output my_model
 
-DATA is a folder whose subfolders are the classes, or a table of paths and tags. Started again with
+DATA is a folder whose subfolders are the classes (and in these one for each artist, album or
+recording, if there are several files of it), or a table of paths and tags. Started again with
 the same options, a run that was ended goes on where it was. ``musicnn-zoo train`` is the same as a
 command, with more options.
 """
-
-# ruff: noqa: T201
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ import keras
 from musicnn_zoo import Augmentation, build_model, list_models, train_model
 from musicnn_zoo.architectures import get_architecture
 from musicnn_zoo.config import LogMelInput
-from musicnn_zoo.datasets import open_dataset, split
+from musicnn_zoo.datasets import from_folder, from_table, split
 from musicnn_zoo.training import FROM_SCRATCH
 
 
@@ -37,7 +36,10 @@ def main() -> None:
     options = parser.parse_args()
     keras.utils.set_random_seed(options.seed)
 
-    dataset = open_dataset(options.data)
+    if options.data.is_dir():
+        dataset = from_folder(options.data, group_by="subfolder")
+    else:
+        dataset = from_table(options.data)
     if dataset.splits is None:
         dataset = split(dataset, (0.7, 0.1, 0.2))
     print(dataset)

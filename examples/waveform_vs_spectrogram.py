@@ -14,8 +14,6 @@ when it is started again. ``--output`` gets a folder for each model, ``results.c
 ``roc_auc.png``.
 """
 
-# ruff: noqa: T201
-
 from __future__ import annotations
 
 import argparse
@@ -31,7 +29,7 @@ import numpy as np
 from musicnn_zoo import block, build_model, evaluate_model, train_model
 from musicnn_zoo.architectures import get_architecture
 from musicnn_zoo.config import ModelConfig
-from musicnn_zoo.datasets import LAYOUTS, Dataset, DatasetWarning, open_dataset, split
+from musicnn_zoo.datasets import LAYOUTS, Dataset, DatasetWarning, from_folder, open_dataset, split
 from musicnn_zoo.evaluation_files import save_evaluation
 from musicnn_zoo.plots.drawing import BLUE, GREY, VERMILION, new_figure, save, tidy
 from musicnn_zoo.training import FROM_SCRATCH
@@ -184,9 +182,9 @@ def draw(results: list[Result], path: Path, title: str) -> None:
     axes.set_xticks([], minor=True)
     axes.set_xlabel("training clips")
     axes.set_ylabel("ROC-AUC, %")
-    axes.set_title(title, loc="left", parse_math=False)
+    figure.suptitle(title, parse_math=False)
     axes.grid(axis="y", color="#E4E4E4")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     tidy(axes)
     figure.supxlabel(
         "macro average over the tags on the test split; bars: 95 % bootstrap intervals",
@@ -215,7 +213,10 @@ def main() -> None:
     if not all(0 < fraction <= 1 for fraction in options.fractions):
         parser.error("--fractions must be above 0 and at most 1")
 
-    dataset = open_dataset(options.data, layout=options.layout, audio_root=options.audio_root)
+    if options.data.is_dir() and options.layout in (None, "folder"):
+        dataset = from_folder(options.data, group_by="subfolder")
+    else:
+        dataset = open_dataset(options.data, layout=options.layout, audio_root=options.audio_root)
     if dataset.splits is None:
         dataset = split(dataset, (0.7, 0.1, 0.2))
     print(dataset, flush=True)
@@ -234,7 +235,7 @@ def main() -> None:
         writer = csv.DictWriter(file, asdict(results[0]))
         writer.writeheader()
         writer.writerows(map(asdict, results))
-    draw(results, options.output / "roc_auc.png", f"Waveform or spectrogram: {dataset.name}")
+    draw(results, options.output / "roc_auc.png", f"Waveform or spectrogram, on {dataset.name!r}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -90,7 +91,7 @@ def parse_reference(reference: str) -> tuple[str, str]:
 
 
 def push_to_hub(
-    model: TaggingModel,
+    model: TaggingModel | str | os.PathLike[str],
     repo: str,
     *,
     provenance: Provenance | None = None,
@@ -106,7 +107,8 @@ def push_to_hub(
 
     Parameters
     ----------
-    model : TaggingModel
+    model : TaggingModel, or str or path
+        A folder means the model in it, such as the output of :func:`musicnn_zoo.train_model`.
     repo : str
         ``"user/repository"``.
     provenance : Provenance, optional
@@ -135,6 +137,7 @@ def push_to_hub(
     from huggingface_hub import HfApi
 
     from musicnn_zoo import __version__
+    from musicnn_zoo.pretrained import find_pretrained
 
     given, (repo, _) = repo, parse_reference(repo)
     if "@" in given:
@@ -142,6 +145,8 @@ def push_to_hub(
             "a model is uploaded to a branch of 'user/repository', which revision= names; "
             f"received {given!r}"
         )
+    if isinstance(model, str | os.PathLike):
+        model = find_pretrained(model).load()
     api = HfApi(library_name=LIBRARY, library_version=__version__, token=token)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, provenance=provenance, repo=repo)

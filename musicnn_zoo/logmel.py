@@ -1,4 +1,4 @@
-"""The log-mel spectrogram as a layer inside the graph. The only file that knows Kapre."""
+"""The log-mel spectrogram as a layer inside the graph, computed by Kapre where it can be."""
 
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import NamedTuple
 
 import librosa
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from musicnn_zoo.config import LogMelInput, ModelConfig, block
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.patches import PatchStream, patch_grid
+from musicnn_zoo.patches import PatchGrid, PatchStream, patch_at, patch_grid
 from musicnn_zoo.presets import get_preset
 
 MUSICNN = get_preset("MTT_musicnn").config
@@ -311,3 +312,71 @@ def test_vgg_takes_no_other_patch(seconds):
 @pytest.mark.parametrize("seconds", [2.992, 3])
 def test_vgg_takes_its_own_patch_by_any_name(seconds):
     assert patch_grid(VGG, patch_s=seconds, hop_s=1) == patch_grid(VGG, hop_s=1)
+
+
+# --- one patch, anywhere
+
+waveforms = st.builds(PatchGrid, st.integers(1, 60), *map(st.just, (1, 1, 1, 0, 1000)))
+
+
+@st.composite
+def framed(draw):
+    """Grid of any geometry; what stands in models is padded by half a window."""
+    window = draw(st.integers(1, 40))
+    padding = draw(st.sampled_from([0, window // 2]) | st.integers(0, window))
+    return PatchGrid(draw(st.integers(1, 15)), 1, draw(st.integers(1, 50)), window, padding, 1000)
+
+
+class OnDisk:
+    """A signal that notes which of its samples are read."""
+
+    def __init__(self, signal):
+        self.signal, self.read = signal, 0
+
+    def __len__(self):
+        return len(self.signal)
+
+    def __getitem__(self, where):
+        part = self.signal[where]
+        self.read += len(part)
+        return part
+
+
+@settings(max_examples=300)
+@given(framed() | waveforms, st.integers(1, 400))
+def test_a_patch_at_any_frame_is_that_of_the_stream(grid, n_samples):
+    expected = cut(ramp(n_samples), grid).windows
+    assert grid.positions(n_samples) == len(expected)
+    for frame, window in enumerate(expected):
+        patch = patch_at(ramp(n_samples), grid, frame)
+        assert patch.dtype == np.float32
+        np.testing.assert_array_equal(patch, window)
+
+
+@given(framed() | waveforms, st.integers(1, 60), st.integers(1, 400))
+def test_every_patch_of_a_grid_is_at_one_of_its_positions(grid, hop, n_samples):
+    windows = cut(ramp(n_samples), replace(grid, hop=hop)).windows
+    assert (len(windows) - 1) * hop < grid.positions(n_samples)
+    for number, window in enumerate(windows):
+        np.testing.assert_array_equal(patch_at(ramp(n_samples), grid, number * hop), window)
+
+
+@given(framed() | waveforms, st.integers(1, 2000), st.data())
+def test_only_the_samples_of_a_patch_are_read(grid, n_samples, data):
+    assume(grid.count(n_samples) > 0)
+    frame = data.draw(st.integers(0, grid.positions(n_samples) - 1))
+    signal = OnDisk(ramp(n_samples))
+    patch = patch_at(signal, grid, frame)
+    assert signal.read == np.count_nonzero(patch) <= grid.patch_samples
+
+
+@pytest.mark.parametrize("n_samples", [100, 60_000])
+def test_a_patch_of_a_mapped_file_is_an_array_of_its_own(tmp_path, n_samples):
+    np.save(tmp_path / "signal.npy", ramp(n_samples))
+    mapped = np.load(tmp_path / "signal.npy", mmap_mode="r")
+    grid = patch_grid(MUSICNN)
+    patch = patch_at(mapped, grid, 0)
+    np.testing.assert_array_equal(patch, patch_at(ramp(n_samples), grid, 0))
+    assert type(patch) is np.ndarray
+    patch[:] = 0
+    assert mapped[0] == 1

@@ -1,13 +1,16 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-import soundfile
+from tones import write_tones
 
 from musicnn_zoo import (
     Augmentation,
@@ -38,28 +41,13 @@ from musicnn_zoo.training import (
     open_clips,
 )
 
-RATE = 16000
 QUICK = Recipe((Phase(epochs=3, learning_rate=3e-3),), batch_size=4)
 VARIED = Augmentation(gain_db=(-6, 6), freq_mask=8, time_mask=8, mixup=0.2)
 
 
-def tone(pitch: float, seconds: float, seed: int) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    time = np.arange(int(seconds * RATE)) / RATE
-    noise = random.normal(0, 0.02, len(time))
-    return (0.3 * np.sin(2 * np.pi * pitch * random.uniform(0.9, 1.1) * time) + noise).astype("f4")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Three classes of tones of low, middle and high pitch, eight clips each."""
-    root = tmp_path_factory.mktemp("tones")
-    for name, pitch in (("low", 200), ("middle", 900), ("top", 4000)):
-        (root / name).mkdir()
-        for number in range(8):
-            signal = tone(pitch, 1 + number / 8, seed=number)
-            soundfile.write(root / name / f"{number}.wav", signal, RATE, subtype="FLOAT")
-    return root
+    return write_tones(tmp_path_factory.mktemp("tones"))
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +65,12 @@ def tags(folder, tmp_path_factory) -> Dataset:
     return split(from_table(table), (0.5, 0.25, 0.25))
 
 
-def small(tags, *, activation="softmax", seed=0, **changes):
+def small(tags, *, activation="softmax", seed=0, dropout=0.5, **changes):
     """A model of a few thousand parameters on patches of a second."""
     keras.utils.set_random_seed(seed)
     config = build_model(
         frontend=block("rectangular", filters=(4, 8), pools=((4, 4), (4, 4))),
-        backend=block("temporal_pooling", units=16),
+        backend=block("temporal_pooling", units=16, dropout=dropout),
         patch=61,
         **changes,
     ).zoo_config
@@ -139,7 +127,11 @@ def test_the_best_weights_give_the_best_loss(classes, tmp_path) -> None:
     assert model.evaluate(batches, verbose=0) == pytest.approx(training.best_loss, rel=1e-5)
 
 
-@pytest.mark.parametrize("augmentation", [Augmentation(), VARIED], ids=["plain", "augmented"])
+@pytest.mark.parametrize(
+    "augmentation",
+    [pytest.param(Augmentation(), marks=pytest.mark.slow), VARIED],
+    ids=["plain", "augmented"],
+)
 def test_going_on_equals_not_stopping(tags, tmp_path, augmentation) -> None:
     def run(output, epochs):
         return train_model(
@@ -147,13 +139,13 @@ def test_going_on_equals_not_stopping(tags, tmp_path, augmentation) -> None:
             recipe=QUICK.with_phases(epochs=epochs), augmentation=augmentation,
         )  # fmt: skip
 
-    whole = run("whole", 5)
+    whole = run("whole", 4)
     assert whole.resumed_at == 0
     run("parts", 2)
-    resumed = run("parts", 5)
+    resumed = run("parts", 4)
     assert resumed.resumed_at == 2
     assert_same(weights_of(whole.model), weights_of(resumed.model))
-    assert len(rows_of(tmp_path / "parts")) == 5
+    assert len(rows_of(tmp_path / "parts")) == 4
     checkpoints = [
         (tmp_path / name / "training" / "checkpoint.safetensors").stat().st_size
         for name in ("whole", "parts")
@@ -212,19 +204,14 @@ def test_frozen_batchnorm_and_all_before_the_head_stay_as_they_are(classes, tmp_
     moved = {name for name in before if not np.array_equal(before[name], after[name])}
     assert moved == {"logits/kernel", "logits/bias"}
     assert sum("moving" in name for name in before) > 6
-
-
-def test_the_provenance_says_what_it_was_trained_on(classes, tmp_path) -> None:
-    model = finetune_model("MTT_vgg", tags=classes.tags, activation="softmax")
-    recipe = replace(FINETUNE, phases=(replace(FINETUNE.phases[0], epochs=1),))
-    train_model(model, classes, tmp_path / "out", recipe=recipe)
     provenance = load_model(tmp_path / "out").provenance
     assert provenance.trained_on == f"{classes.name} (12 clips)"
     assert (provenance.license, provenance.metrics) == ("ISC", {})
     assert "MTT_vgg" in provenance.source
-    assert "Pons" in (tmp_path / "out" / "LICENSE").read_text() or provenance.notice
+    assert (tmp_path / "out" / "LICENSE").read_text() == provenance.notice
 
 
+@pytest.mark.slow
 def test_the_learning_rate_is_halved_and_the_phase_ends(classes, tmp_path) -> None:
     # At this rate nothing gets better after the first epochs.
     phase = Phase(learning_rate=1e-12, epochs=30, halve_after=2, stop_after=5)
@@ -288,7 +275,7 @@ def test_the_loss_has_the_l2_of_the_recipe(classes, tmp_path) -> None:
     assert losses[1] - losses[0] == pytest.approx(expected, rel=1e-2)
 
 
-@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_mixed_precision_leaves_weights_in_float32(classes, tmp_path, precision) -> None:
     model = small(classes.tags)
     policies = [layer.dtype_policy.name for layer in model.layers]
@@ -354,7 +341,7 @@ def test_thresholds_of_the_weights_before_are_gone(tags, tmp_path) -> None:
     model = with_thresholds(
         small(tags.tags, activation="sigmoid"), TagThresholds((0.5,) * len(tags.tags), "before")
     )
-    train_model(model, tags, tmp_path / "out", recipe=QUICK)
+    train_model(model, tags, tmp_path / "out", recipe=QUICK.with_phases(epochs=1))
     assert model.thresholds is None
     assert load_model(tmp_path / "out").thresholds is None
 
@@ -464,3 +451,75 @@ def test_the_recipe_of_musicnn() -> None:
     (phase,) = FROM_SCRATCH.phases
     assert (FROM_SCRATCH.batch_size, FROM_SCRATCH.l2) == (32, 1e-5)
     assert (phase.learning_rate, phase.halve_after, phase.batchnorm) == (1e-3, 75, "trainable")
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_gives_the_weights_of_a_run_undisturbed(folder, tmp_path) -> None:
+    """The promise of the command line: ``kill -9``, start again, same weights."""
+    random = np.random.default_rng(0)
+
+    def start(output):
+        return subprocess.Popen(
+            [
+                sys.executable, "-m", "musicnn_zoo", "finetune", folder, "--model", "MTT_vgg",
+                "--output", tmp_path / output, "--head-epochs", "3", "--epochs", "3",
+                "--batch-size", "4", "--validation", "0.25", "--test", "0.25", "--deterministic",
+                "--freq-mask", "8", "--mixup", "0.2", "--multi-label",
+            ],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    whole = start("whole")
+    assert "after epoch" in whole.communicate()[1]
+    assert whole.returncode == 0
+    for epochs in (1, 2, 1):
+        killed = start("parts")
+        for line in killed.stderr:
+            epochs -= line.startswith("epoch ")
+            if epochs == 0:
+                break
+        time.sleep(random.uniform(0, 2))
+        killed.kill()
+        killed.communicate()
+    resumed = start("parts")
+    message = resumed.communicate()[1]
+    assert resumed.returncode == 0, message
+    assert "of them in an earlier run" in message
+    one, other = (weights_of(load_model(tmp_path / name)) for name in ("whole", "parts"))
+    assert_same(one, other)
+    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
+
+
+@pytest.mark.slow
+def test_two_devices_train_as_one(folder, tmp_path) -> None:
+    """Mirrored on two logical CPUs: same batches and, but for dropout and rounding, same losses."""
+    code = f"""
+import sys
+import tensorflow as tf
+cpus = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from dataclasses import replace
+from pathlib import Path
+import test_training
+from musicnn_zoo.datasets import from_folder, split
+from musicnn_zoo import block, load_model, train_model
+import numpy as np
+dataset = split(from_folder({str(folder)!r}), (0.5, 0.25, 0.25))
+for device in ("cpu:0", "cpu:0,cpu:1"):
+    model = test_training.small(dataset.tags, dropout=0.0)
+    output = Path({str(tmp_path)!r}) / device.replace(":", "").replace(",", "-")
+    training = train_model(model, dataset, output, recipe=test_training.QUICK, device=device)
+    print("loss", *[row["loss"] for row in training.history])
+    kept = load_model(output)
+    assert all(map(np.array_equal, kept.get_weights(), model.get_weights()))
+    print("resumed", train_model(
+        test_training.small(dataset.tags, dropout=0.0), dataset, output,
+        recipe=test_training.QUICK.with_phases(epochs=4), device=device).resumed_at)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    one, two = ([float(x) for x in line.split()[1:]] for line in lines if line.startswith("loss"))
+    assert [line for line in lines if line.startswith("resumed")] == ["resumed 3"] * 2
+    assert one[0] == pytest.approx(two[0], rel=0.2)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers_clips import RATE, ramp, write_clips
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo import ArgumentError, AudioError
@@ -71,14 +71,15 @@ def test_each_pass_has_one_patch_of_every_clip_with_its_labels(clips, grid) -> N
 
 @GRIDS
 def test_frames_are_uniform_from_the_first_to_the_last(clips, grid) -> None:
-    passes = 1500
-    patches, _ = rows(training_batches(clips, grid, batch_size=500, steps=7 * passes // 500))
+    passes = 400
+    patches, _ = rows(training_batches(clips, grid, batch_size=7, steps=passes))
     for clip, samples in enumerate(LENGTHS):
         frames = [frame for of, frame in places(patches, grid) if of == clip]
         positions = grid.positions(samples)
         counts = np.bincount(frames, minlength=positions)
         assert (len(frames), len(counts)) == (passes, positions)
         expected = passes / positions
+        assert counts[0] * counts[-1] > 0 or expected < 10
         chi_square = ((counts - expected) ** 2 / expected).sum()
         freedom = positions - 1
         assert chi_square <= freedom + 5 * np.sqrt(2 * freedom)
@@ -86,15 +87,15 @@ def test_frames_are_uniform_from_the_first_to_the_last(clips, grid) -> None:
 
 def test_order_and_frames_do_not_go_together(clips) -> None:
     """The frame of a clip says nothing of its place in the pass."""
-    patches, _ = rows(training_batches(clips, WAVEFORM, batch_size=500, steps=14))
-    found = np.array(places(patches, WAVEFORM)).reshape(1000, 7, 2)
+    patches, _ = rows(training_batches(clips, WAVEFORM, batch_size=7, steps=400))
+    found = np.array(places(patches, WAVEFORM)).reshape(400, 7, 2)
     place = np.argmax(found[..., 0] == 4, axis=1)
-    frame = found[np.arange(1000), place, 1]
-    assert abs(np.corrcoef(place, frame)[0, 1]) < 0.1
-    assert np.bincount(place, minlength=7).min() > 90
+    frame = found[np.arange(400), place, 1]
+    assert abs(np.corrcoef(place, frame)[0, 1]) < 0.15
+    assert np.bincount(place, minlength=7).min() > 30
 
 
-@settings(max_examples=15)
+@settings(max_examples=8, phases=(Phase.reuse, Phase.generate))  # to shrink takes minutes
 @given(st.integers(0, 9), st.integers(1, 9), st.integers(0, 2**32), st.sampled_from([1, 3, None]))
 def test_from_a_later_step_on_they_are_those_that_would_have_come(
     clips, first_step, batch_size, seed, jobs
@@ -165,8 +166,6 @@ def test_keras_trains_on_them(clips) -> None:
     batches = training_batches(clips, GRID, batch_size=4, class_weights=np.ones(3))
     model.fit(batches, steps_per_epoch=2, epochs=2, verbose=0,
               validation_data=evaluation_batches(clips, GRID))  # fmt: skip
-    with pytest.raises(ValueError, match="steps_per_epoch"):
-        model.fit(batches, verbose=0)
 
 
 # --- to evaluate on

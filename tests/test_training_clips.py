@@ -231,15 +231,17 @@ def test_threads_that_decode_the_same_file_at_once_do_not_meet(
     link = tmp_path / "other.wav"
     link.symlink_to(dataset.paths[0])
     twice = replace(dataset.subset([0, 1]), paths=(dataset.paths[0], str(link)))
-    together, save = threading.Barrier(2, timeout=20), np.save
+    together, save, names = threading.Barrier(2, timeout=20), np.save, set()
 
     def save_at_once(file, signal):
+        names.add(file.name)
         together.wait()
         save(file, signal)
         together.wait()
 
     monkeypatch.setattr(np, "save", save_at_once)
     clips = opened(twice, cache=tmp_path / "cache", jobs=2)
+    assert len(names) == 2
     assert clips.samples == (300, 300)
     np.testing.assert_array_equal(clips.signal(1), ramp(0, 300))
     assert len(cached(tmp_path / "cache")) == 1
@@ -282,7 +284,7 @@ def test_processes_may_share_a_cache_at_once(dataset, tmp_path) -> None:
     assert len(cached(cache)) == 20 * 5
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_damaged_entry_of_the_cache_is_decoded_again(dataset, tmp_path, data) -> None:
     cache = tmp_path / "cache"
@@ -298,7 +300,7 @@ def test_a_damaged_entry_of_the_cache_is_decoded_again(dataset, tmp_path, data) 
         place.write_bytes(whole)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 127), st.binary(min_size=1, max_size=12))
 def test_a_damaged_header_in_the_cache_neither_ends_the_run_nor_changes_a_clip(
     dataset, tmp_path, at, noise
@@ -312,6 +314,13 @@ def test_a_damaged_header_in_the_cache_neither_ends_the_run_nor_changes_a_clip(
         assert_whole(opened(dataset, cache=cache))
     finally:
         place.write_bytes(whole)
+
+
+def test_a_header_that_tells_another_length_is_damaged(dataset, tmp_path) -> None:
+    opened(dataset, cache=tmp_path / "cache")
+    for place in cached(tmp_path / "cache"):
+        place.write_bytes(place.read_bytes().replace(b"(300,)", b"(30,) "))
+    assert_whole(opened(dataset, cache=tmp_path / "cache"))
 
 
 @pytest.mark.parametrize(

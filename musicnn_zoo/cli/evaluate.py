@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.data import data_options, warnings_as_lines
+from musicnn_zoo.cli.data import data_options, read_data, warnings_as_lines
 from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.datasets.dataset import SPLITS, split_name
 from musicnn_zoo.engines.engine import ENGINES
@@ -137,6 +137,7 @@ def evaluate(
     data: Path,
     layout: Any,
     audio_root: Path | None,
+    group_by: str,
     split: str,
     tags: Any,
     untagged: Any,
@@ -158,7 +159,6 @@ def evaluate(
     Scores are averaged over the patches of a track. Exit code 1 says that files of DATA could not
     be used; the figures are those of the others.
     """
-    from musicnn_zoo.datasets.opening import open_dataset
     from musicnn_zoo.evaluation import evaluate_model
     from musicnn_zoo.evaluation_files import (
         REPORT_ENDINGS,
@@ -180,7 +180,7 @@ def evaluate(
 
         check_picture(plot)
     with warnings_as_lines():
-        dataset = open_dataset(data, layout=layout, audio_root=audio_root)
+        dataset = read_data(data, layout=layout, audio_root=audio_root, group_by=group_by)
         found = evaluate_model(
             model,
             dataset,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from musicnn_zoo.architectures import ARCHITECTURES, get_architecture
-from musicnn_zoo.cli.data import data_options, warnings_as_lines
+from musicnn_zoo.cli.data import data_options, read_data, warnings_as_lines
 from musicnn_zoo.cli.reporting import Command, reports_errors
 from musicnn_zoo.engines.engine import PRECISIONS
 from musicnn_zoo.errors import ArgumentError
@@ -224,6 +224,7 @@ def _learn(
     output: Path,
     layout: Any,
     audio_root: Path | None,
+    group_by: str,
     validation: float,
     test: float,
     single_label: bool | None,
@@ -241,10 +242,10 @@ def _learn(
     mixup: float | None,
     **options: Any,
 ) -> None:
-    from musicnn_zoo.datasets import open_dataset, split
+    from musicnn_zoo.datasets import split
 
     with warnings_as_lines():
-        dataset = open_dataset(data, layout=layout, audio_root=audio_root)
+        dataset = read_data(data, layout=layout, audio_root=audio_root, group_by=group_by)
         if dataset.splits is None:
             dataset = split(dataset, (1 - validation - test, validation, test), seed=seed)
         if single_label and not dataset.single_label:

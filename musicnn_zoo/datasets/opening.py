@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from musicnn_zoo.datasets.dataset import Dataset
-from musicnn_zoo.datasets.folder import from_folder
+from musicnn_zoo.datasets.folder import GroupBy, from_folder
 from musicnn_zoo.datasets.msd import million_song
 from musicnn_zoo.datasets.mtg_jamendo import jamendo
 from musicnn_zoo.datasets.mtt import magnatagatune
@@ -25,6 +25,7 @@ def open_dataset(
     *,
     layout: Layout | None = None,
     audio_root: str | os.PathLike[str] | None = None,
+    group_by: GroupBy | None = "subfolder",
 ) -> Dataset:
     """Read a data set: a folder of classes, a table, or a published data set.
 
@@ -39,6 +40,9 @@ def open_dataset(
     audio_root : path, optional
         Where the paths of a table or of a published data set start; by default the folder of
         the table.
+    group_by : {"subfolder"}, optional
+        Of a folder of classes: what :func:`~musicnn_zoo.datasets.from_folder` says of it; without
+        effect where the classes have no subfolders.
 
     Raises
     ------
@@ -64,7 +68,9 @@ def open_dataset(
                 "audio_root goes with tables and published data sets; a folder of classes holds "
                 f"its audio (received audio_root={os.fspath(audio_root)!r})"
             )
-        return from_folder(place)
+        dataset = from_folder(place, group_by=group_by)
+        alone = dataset.groups is not None and len(set(dataset.groups)) == len(dataset)
+        return dataset.with_groups(None) if alone else dataset
     readers: dict[Layout, Callable[..., Dataset]] = {
         "table": from_table,
         "magnatagatune": magnatagatune,

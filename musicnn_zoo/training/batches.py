@@ -80,7 +80,8 @@ def training_batches(
     seed : int
         The same seed gives the same batches.
     first_step, steps : int
-        Which batches of the sequence; by default from the first on, without end.
+        Which batches of the sequence; by default from the first on, without end: ``model.fit``
+        then needs ``steps_per_epoch``.
     class_weights : ndarray, shape (tags,), optional
         Weight of a clip by its one tag, from :meth:`~musicnn_zoo.datasets.Dataset.class_weights`.
     jobs : int, optional
@@ -95,18 +96,20 @@ def training_batches(
     Raises
     ------
     ArgumentError
-        If a number is out of its range.
+        If a number is out of its range, or there is not one weight for each tag.
     """
     import tensorflow as tf
 
-    if batch_size < 1 or first_step < 0 or (steps is not None and steps < 0):
+    _check(clips, batch_size, class_weights, jobs)
+    if seed < 0 or first_step < 0 or (steps is not None and steps < 0):
         raise ArgumentError(
-            "batch_size must be at least 1, first_step and steps at least 0; received "
-            f"{batch_size}, {first_step}, {steps}"
+            f"seed, first_step and steps must be at least 0; received {seed}, {first_step}, {steps}"
         )
     sampler = PatchSampler(clips, grid, seed=seed)
-    last = np.iinfo(np.int64).max if steps is None else (first_step + steps) * batch_size
-    patches = tf.data.Dataset.range(first_step * batch_size, last).map(
+    positions = tf.data.Dataset.counter(first_step * batch_size)
+    if steps is not None:
+        positions = positions.take(steps * batch_size)
+    patches = positions.map(
         _graph_function(lambda position: sampler.patch(int(position)), clips, grid),
         num_parallel_calls=jobs or tf.data.AUTOTUNE,
         deterministic=True,
@@ -137,9 +140,15 @@ def evaluation_batches(
     -------
     tf.data.Dataset
         As of :func:`training_batches`, but finite, and the last batch may be smaller.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is out of its range, or there is not one weight for each tag.
     """
     import tensorflow as tf
 
+    _check(clips, batch_size, class_weights, jobs)
     labels = clips.dataset.labels.astype(np.float32)
 
     def patches_of(index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -160,6 +169,21 @@ def evaluation_batches(
         .apply(tf.data.experimental.assert_cardinality(n_patches))
     )
     return _batched(patches.batch(batch_size), class_weights)
+
+
+def _check(
+    clips: Clips, batch_size: int, class_weights: NDArray[Any] | None, jobs: int | None
+) -> None:
+    if batch_size < 1 or (jobs is not None and jobs < 1):
+        raise ArgumentError(
+            f"batch_size and jobs must be at least 1; received {batch_size}, {jobs}"
+        )
+    n_tags = len(clips.dataset.tags)
+    if class_weights is not None and np.shape(class_weights) != (n_tags,):
+        raise ArgumentError(
+            f"class_weights must have shape ({n_tags},), one for each tag; "
+            f"received {np.shape(class_weights)}"
+        )
 
 
 def _graph_function(

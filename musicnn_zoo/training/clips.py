@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import uuid
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.audio import load_audio
+from musicnn_zoo.audio import check_rate, load_audio
 from musicnn_zoo.datasets.dataset import Dataset
 from musicnn_zoo.datasets.report import DatasetError, DatasetWarning
 from musicnn_zoo.engines.engine import usable_cores
-from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
+from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError, OutputError
 from musicnn_zoo.results import printable
 from musicnn_zoo.stores.durable import replacing
 
@@ -49,7 +50,7 @@ class Clips:
         Length of each clip at that rate.
     cache : Path or None
         Folder of decoded audio.
-    failures : list of AudioError
+    failures : list of MusicnnZooError
         What :meth:`signal` raised, here and in subsets: what is read in the threads of
         ``tf.data`` comes out of it as an error of TensorFlow's.
     """
@@ -58,7 +59,7 @@ class Clips:
     sample_rate: int
     samples: tuple[int, ...]
     cache: Path | None
-    failures: list[AudioError] = field(default_factory=list, repr=False)
+    failures: list[MusicnnZooError] = field(default_factory=list, repr=False)
     _kept: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -77,14 +78,16 @@ class Clips:
         Raises
         ------
         AudioError
-            If the file is not what it was.
+            If the file is gone or broken, or not as long as it was.
+        OutputError
+            If the cache cannot be written.
         """
         path = self.dataset.paths[index]
         if path in self._kept:
             return self._kept[path]
         try:
             return self._read_again(path, self.samples[index])
-        except AudioError as error:
+        except MusicnnZooError as error:
             self.failures.append(error)
             raise
 
@@ -139,8 +142,8 @@ def open_clips(
         for 25 hours. Files are found again by path, size and time of change, so that several
         data sets and runs may share it. By default nothing is written.
     memory_bytes : int
-        How much decoded audio is kept in memory. What is neither there nor in the cache is
-        decoded each time that it is needed.
+        Without a cache: how much decoded audio is kept in memory. The rest is decoded each time
+        that it is needed.
     jobs : int, optional
         Threads that decode; by default one a core.
     progress : bool
@@ -157,7 +160,7 @@ def open_clips(
     OutputError
         If the cache cannot be written.
     ArgumentError
-        If ``jobs`` is less than one.
+        If ``jobs`` is less than one, or there is no such sample rate.
 
     Warns
     -----
@@ -167,6 +170,7 @@ def open_clips(
     """
     if jobs is not None and jobs < 1:
         raise ArgumentError(f"jobs must be at least 1; received {jobs}")
+    check_rate(sample_rate)
     folder = None if cache is None else Path(cache)
     kept: dict[str, NDArray[np.float32]] = {}
     lengths: list[int] = []
@@ -238,12 +242,13 @@ def _place(path: str, sample_rate: int, cache: Path) -> Path:
 def _read(place: Path) -> NDArray[np.float32] | None:
     try:
         signal = np.load(place, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
+        filled = signal.offset + signal.nbytes == place.stat().st_size
+        whole = filled and signal.dtype == np.float32 and signal.ndim == 1 and len(signal) > 0
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, EOFError):
-        _log.warning("%s is damaged; decoding the file again", place)
-        return None
-    if signal.dtype != np.float32 or signal.ndim != 1 or len(signal) == 0:
+    except Exception:  # those of NumPy's reader are of all kinds, a tokenizer's among them
+        whole = False
+    if not whole:
         _log.warning("%s is damaged; decoding the file again", place)
         return None
     return np.asarray(signal)
@@ -252,10 +257,12 @@ def _read(place: Path) -> NDArray[np.float32] | None:
 def _write(place: Path, signal: NDArray[np.float32]) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = place.with_name(f"{place.stem}.{os.getpid()}.unfinished")
+        unfinished = place.with_name(f"{place.stem}.{uuid.uuid4().hex}.unfinished")
         with replacing(place, unfinished) as file:
             np.save(file, signal)
     except OSError as error:
+        if _read(place) is not None:
+            return  # another process was faster, and Windows lets none replace what it reads
         raise OutputError(
             f"cache {str(place.parent.parent)!r} cannot be written ({error.strerror or error})"
         ) from error

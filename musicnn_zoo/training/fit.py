@@ -243,8 +243,6 @@ class _Run:
 
     def _train_phase(self, phase: Phase) -> None:
         last = self.progress.phase_start + phase.epochs
-        if self.progress.phase_done or self.progress.epoch >= last:
-            return
         set_trainable(self.trained, phase.trainable, batchnorm=phase.batchnorm)
         _regularize(self.trained, self.recipe.l2)
         with self._scope(), _mixed_precision(self.trained, self.precision):
@@ -252,6 +250,8 @@ class _Run:
             self._compile(model, phase)
             if self.arrays:
                 _put(model, self.arrays)
+            if self.progress.phase_done or self.progress.epoch >= last:
+                return
             weights = self._class_weights()
             batches = training_batches(
                 self.parts["train"],

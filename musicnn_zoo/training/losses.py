@@ -31,9 +31,7 @@ class BalancedBinaryCrossentropy(keras.losses.Loss):
         """Return the loss of each example, shape (batch,)."""
         weights = ops.convert_to_tensor(self.weights, y_pred.dtype)
         chosen = weights[:, 0] + y_true * (weights[:, 1] - weights[:, 0])
-        # Keras averages over the last axis; an axis of one keeps the tags apart.
-        each = keras.losses.binary_crossentropy(y_true[..., None], y_pred[..., None])
-        return ops.mean(chosen * each, axis=-1)
+        return ops.mean(chosen * ops.binary_crossentropy(y_true, y_pred), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""

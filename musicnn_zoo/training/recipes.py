@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Real
 from typing import Any, Literal
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
@@ -58,10 +59,10 @@ class Phase:
                 f"batchnorm must be frozen or trainable; received {self.batchnorm!r}"
             )
         _check_positive("learning_rate", self.learning_rate)
-        for name in ("epochs", "halve_after", "stop_after"):
-            value = getattr(self, name)
-            if value is not None:
-                _check_count(name, value)
+        _check_count("epochs", self.epochs)
+        _check_count("halve_after", self.halve_after)
+        if self.stop_after is not None:
+            _check_count("stop_after", self.stop_after)
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,10 @@ class Recipe:
         _check_count("batch_size", self.batch_size)
         if self.steps_per_epoch is not None:
             _check_count("steps_per_epoch", self.steps_per_epoch)
-        if not (math.isfinite(self.l2) and self.l2 >= 0):
-            raise ArgumentError(f"l2 must be at least 0; received {self.l2}")
+        if not (_is_number(self.l2) and self.l2 >= 0):
+            raise ArgumentError(f"l2 must be a number of at least 0; received {self.l2!r}")
+        if not isinstance(self.balance, bool):
+            raise ArgumentError(f"balance must be True or False; received {self.balance!r}")
 
     def with_phases(self, **changes: Any) -> Recipe:
         """Return the recipe with some settings changed in every phase."""
@@ -119,16 +122,30 @@ class Recipe:
         Raises
         ------
         UnknownNameError
-            If an entry is unknown.
+            If an entry of the recipe or of a phase is unknown.
         ArgumentError
             If a value is out of its range.
         """
-        for entry in values:
-            known = [entry.name for entry in fields(cls)]
-            if entry not in known:
-                raise UnknownNameError("recipe entry", entry, known)
-        phases = tuple(Phase(**phase) for phase in values.get("phases", ()))
-        return cls(**{**values, "phases": phases})
+        _check_entries("recipe", cls, values)
+        phases = values.get("phases", ())
+        if not isinstance(phases, list | tuple):
+            raise ArgumentError(f"phases must be a list; received {phases!r}")
+        for phase in phases:
+            _check_entries("phase", Phase, phase)
+        return cls(**{**values, "phases": tuple(Phase(**phase) for phase in phases)})
+
+
+def _check_entries(what: str, kind: type[Phase] | type[Recipe], entries: Any) -> None:
+    if not isinstance(entries, Mapping):
+        raise ArgumentError(f"a {what} must be a mapping; received {entries!r}")
+    known = [field.name for field in fields(kind)]
+    for entry in entries:
+        if entry not in known:
+            raise UnknownNameError(f"{what} entry", entry, known)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_count(name: str, value: Any) -> None:
@@ -136,8 +153,8 @@ def _check_count(name: str, value: Any) -> None:
         raise ArgumentError(f"{name} must be a whole number of at least 1; received {value!r}")
 
 
-def _check_positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
+def _check_positive(name: str, value: Any) -> None:
+    if not (_is_number(value) and value > 0):
         raise ArgumentError(f"{name} must be a positive number; received {value!r}")
 
 
@@ -147,8 +164,8 @@ rate halved after 75 epochs without progress."""
 
 FINETUNE = Recipe(
     phases=(
-        Phase("head", 1e-3, epochs=50, halve_after=5, stop_after=10, batchnorm="frozen"),
-        Phase("all", 1e-4, epochs=50, halve_after=5, stop_after=10, batchnorm="frozen"),
+        Phase("head", 1e-2, epochs=30, halve_after=3, stop_after=6, batchnorm="frozen"),
+        Phase("all", 1e-4, epochs=30, halve_after=3, stop_after=6, batchnorm="frozen"),
     )
 )
-"""The new head first; then all at a tenth of the learning rate, BatchNorm frozen throughout."""
+"""The new head first; then all at a hundredth of its learning rate, BatchNorm frozen throughout."""

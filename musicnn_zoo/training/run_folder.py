@@ -85,22 +85,25 @@ class RunFolder:
     ----------
     model_folder : Path
     overwrite : bool
-        Remove what an earlier run left.
+        Have :meth:`settle` remove what an earlier run left; what fails before that costs nothing.
 
     Raises
     ------
     OutputError
         If the folder cannot be written, or another run is writing it.
     ArgumentError
-        If it holds a model that no training run left there.
+        If it holds a model and no settings of a run.
     """
 
     def __init__(self, model_folder: Path, *, overwrite: bool = False) -> None:
         from filelock import FileLock, Timeout
 
         self.path = model_folder / FOLDER
+        self._settings = self.path / "settings.json"
+        self._overwrite = overwrite
         try:
-            if not overwrite and not self.path.exists() and (model_folder / "config.json").exists():
+            there = (model_folder / "config.json").exists()
+            if there and not overwrite and not self._settings.exists():
                 raise ArgumentError(
                     f"{model_folder} holds a model that was not trained there; use another output, "
                     "or overwrite it"
@@ -108,12 +111,6 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.path / "lock")
             self._lock.acquire(timeout=0)
-            if overwrite:
-                for entry in self.path.iterdir():
-                    if entry.is_dir():
-                        shutil.rmtree(entry)
-                    elif entry.name != "lock":
-                        entry.unlink()
         except Timeout as error:
             raise OutputError(f"{model_folder}: another run is writing it") from error
         except OSError as error:
@@ -137,14 +134,18 @@ class RunFolder:
         ------
         ArgumentError
             If they are others; longer and shorter training is allowed.
+        OutputError
+            If they cannot be read or written, or what is to be overwritten cannot be removed.
         """
-        path = self.path / "settings.json"
+        if self._overwrite:
+            self._clear()
+        path = self._settings
         wanted = json.loads(json.dumps(settings))
         if path.exists():
             try:
                 earlier = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
-                raise OutputError(f"{path}: cannot be read ({error}); start anew") from error
+                raise OutputError(f"{path}: cannot be read ({error}); overwrite the run") from error
             changed = sorted(_differences(earlier, wanted))
             if changed:
                 raise ArgumentError(
@@ -158,7 +159,7 @@ class RunFolder:
         from safetensors.numpy import save
 
         named = {f"{number:05d}": np.ascontiguousarray(a) for number, a in enumerate(arrays)}
-        # safetensors has no arrays without axes that NumPy would not give one.
+        # The line above gives an axis to arrays without one.
         shapes = json.dumps([list(np.shape(a)) for a in arrays])
         metadata = {"progress": json.dumps(asdict(progress)), "shapes": shapes}
         self._write(self.path / "checkpoint.safetensors", save(named, metadata=metadata))
@@ -191,6 +192,19 @@ class RunFolder:
                 f"{path}: damaged ({error}); delete it to begin again from the start"
             ) from error
         return arrays, progress
+
+    def _clear(self) -> None:
+        try:
+            # The settings go last: what is left of a run is never taken for one of other settings.
+            for entry in sorted(self.path.iterdir(), key=lambda entry: entry == self._settings):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name != "lock":
+                    entry.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: cannot be removed ({error.strerror or error})"
+            ) from error
 
     def _write(self, path: Path, content: bytes) -> None:
         try:

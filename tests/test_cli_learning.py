@@ -1,0 +1,219 @@
+"""The commands train and finetune, as users type them."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hub_server import HubServer, patch_hub
+from tones import tone, write_tones
+
+import musicnn_zoo
+from musicnn_zoo.cli import cli
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def finetune(data, output, *options):
+    return run(
+        "finetune", data, "--model", "MTT_vgg", "--output", output, "--validation", 0.25, "--test",
+        0.25, "--batch-size", 4, *options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_tones(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(scope="module")
+def tuned(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("tuned") / "tones"
+    result = finetune(folder, output, "--head-epochs", 2, "--epochs", 1)
+    assert result.exit_code == 0, result.output
+    return output, result
+
+
+def test_a_folder_of_classes_becomes_a_model(tuned, folder) -> None:
+    output, result = tuned
+    assert "accuracy" in result.stdout
+    assert "test of folder" not in result.stdout
+    lines = result.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines if line.startswith("epoch")] == [
+        "epoch 1", "epoch 2", "epoch 3",
+    ]  # fmt: skip
+    model = musicnn_zoo.load_model(output)
+    assert (model.tags, model.zoo_config.activation) == (("low", "middle", "top"), "softmax")
+    assert re.fullmatch(r"[A-Za-z0-9_]+_MTT_vgg", model.name)
+    measured = json.loads((output / "training" / "test.json").read_text())
+    assert f"{100 * measured['figures']['accuracy']:.2f}" in result.stdout
+
+
+def test_the_same_command_again_does_not_train_again(tuned, folder) -> None:
+    output, first = tuned
+    again = finetune(folder, output, "--head-epochs", 2, "--epochs", 1)
+    assert (again.exit_code, again.stdout) == (0, first.stdout)
+    assert "3 of them in an earlier run" in again.stderr
+    assert "epoch 1:" not in again.stderr
+    other = finetune(folder, output, "--head-epochs", 2, "--epochs", 1, "--seed", 3)
+    assert other.exit_code == 2
+    assert "other settings" in other.stderr
+
+
+def test_saved_loaded_exported_and_pushed_it_is_the_same(
+    tuned,
+    folder,
+    tmp_path,
+    monkeypatch,
+) -> None:
+    """In a fresh process, as ONNX, as SavedModel, and from the Hub."""
+    output, _ = tuned
+    clip = folder / "top" / "7.wav"
+    expected = musicnn_zoo.taggram(clip, model=musicnn_zoo.load_model(output)).scores
+    code = (
+        "import sys, numpy, musicnn_zoo\n"
+        "model = musicnn_zoo.load_model(sys.argv[1])\n"
+        "numpy.save(sys.argv[3], musicnn_zoo.taggram(sys.argv[2], model=model).scores)\n"
+    )
+    scores = tmp_path / "scores.npy"
+    subprocess.run([sys.executable, "-c", code, output, clip, scores], check=True)
+    np.testing.assert_array_equal(np.load(scores), expected)
+    exported = run("export", output, "--output", tmp_path / "tones.onnx")
+    assert exported.exit_code == 0, exported.output
+
+    import onnxruntime
+
+    model = musicnn_zoo.load_model(output)
+    window = tone(4000, 48128 / 16000, seed=1)[None]
+    session = onnxruntime.InferenceSession(tmp_path / "tones.onnx")
+    (ours,) = session.run(None, {session.get_inputs()[0].name: window})
+    np.testing.assert_allclose(ours, model.predict(window, verbose=0), atol=1e-5)
+    with HubServer() as server:
+        patch_hub(monkeypatch, server, tmp_path / "cache", token=server.token)
+        place = musicnn_zoo.push_to_hub(output, "me/tones")
+        assert "training" not in str(server.files("me/tones"))
+        pushed = musicnn_zoo.load_model(place)
+    assert pushed.tags == model.tags
+    np.testing.assert_array_equal(
+        pushed.predict(window, verbose=0), model.predict(window, verbose=0)
+    )
+
+
+def test_tags_get_a_sigmoid_and_thresholds(folder, tmp_path) -> None:
+    table = tmp_path / "tones.csv"
+    of_class = {"low": "dark", "middle": "dark;warm", "top": "bright;warm"}
+    rows = [f"{path},{of_class[path.parent.name]}" for path in sorted(folder.glob("*/*.wav"))]
+    table.write_text("path,tags\n" + "\n".join(rows))
+    output = tmp_path / "out"
+    result = finetune(table, output, "--trainable", "head", "--head-epochs", 1)
+    assert result.exit_code == 0, result.output
+    assert "ROC-AUC" in result.stdout
+    assert "thresholds stored: best F1 on validation of tones" in result.stderr
+    model = musicnn_zoo.load_model(output)
+    assert model.zoo_config.activation == "sigmoid"
+    tagged = run("tag", folder / "top" / "0.wav", "--model", output, "--threshold", "calibrated")
+    assert tagged.exit_code == 0, tagged.output
+    refused = finetune(table, tmp_path / "none", "--single-label")
+    assert refused.exit_code == 2
+    assert "--single-label needs exactly one tag a track" in refused.stderr
+
+
+@pytest.mark.slow
+def test_training_from_scratch(folder, tmp_path) -> None:
+    options = (
+        "--architecture", "dieleman_mel", "--data", folder, "--output", tmp_path / "out",
+        "--validation", 0.25, "--test", 0.25, "--batch-size", 4, "--epochs", 2, "--gain", -6, 6,
+        "--noise", 10, 30, "--time-shift", 0.5, "--freq-mask", 8, "--time-mask", 8, "--balance",
+        "--cache", tmp_path / "cache", "--learning-rate", 1e-4,
+    )  # fmt: skip
+    result = run("train", *options)
+    assert result.exit_code == 0, result.output
+    model = musicnn_zoo.load_model(tmp_path / "out")
+    assert model.name.endswith("_dieleman_mel")
+    settings = json.loads((tmp_path / "out" / "training" / "settings.json").read_text())
+    assert settings["augmentation"]["gain_db"] == [-6, 6]
+    assert len(list((tmp_path / "cache").glob("*/*.npy"))) == 18
+
+
+def lines_of(result) -> str:
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_bad_data_is_told_in_one_line(folder, tmp_path) -> None:
+    """Nothing of this gets as far as training."""
+    files = sorted(map(str, folder.glob("*/*.wav")))
+    cases = {
+        "there is no such": tmp_path / "none.csv",
+        r"columns? .*mood": write(
+            tmp_path / "columns.csv", f"path,tags,mood\n{files[0]},a,happy\n"
+        ),
+        "nothing is left": write(tmp_path / "missing.csv", "path,tags\nmissing.wav,a\n"),
+        "no subfolders": tmp_path / "empty",
+    }
+    (tmp_path / "empty").mkdir()
+    for pattern, data in cases.items():
+        result = finetune(data, tmp_path / "out")
+        assert result.exit_code == 2, (pattern, result.output)
+        assert re.search(rf"Error: .*{pattern}", lines_of(result)), result.stderr
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_broken_files_is_told(tmp_path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(6):
+            (tmp_path / "data" / name / f"{number}.wav").write_text("no audio")
+    result = finetune(tmp_path / "data", tmp_path / "out")
+    assert result.exit_code == 2
+    assert re.search(r"Error: .*9 of 9 files cannot be decoded", lines_of(result)), result.stderr
+
+
+def test_what_was_done_about_odd_data_is_told(folder, tmp_path) -> None:
+    """Warnings as lines, each once, then the usual errors or training; here an error ends it."""
+    data = Path(shutil.copytree(folder, tmp_path / "data"))
+    (data / "silent").mkdir()
+    (data / "lonely").mkdir()
+    shutil.copy(folder / "low" / "0.wav", data / "lonely" / "0.wav")
+    result = finetune(data, tmp_path / "out", "--device", "gpu:9")
+    assert result.exit_code == 2
+    told = lines_of(result)
+    assert re.search(r"Warning: .*1 class without usable audio left out \(silent\)", told)
+    assert re.search(r"Warning: .*1 class with a single file, .*\(lonely\)", told)
+    assert told.splitlines()[-1].startswith("Error: device 'gpu:9'")
+    files = sorted(map(str, folder.glob("*/*.wav")))
+    rows = [f"{file},{'Hip Hop' if n % 2 else 'hip-hop'};t{n % 3}" for n, file in enumerate(files)]
+    table = write(tmp_path / "tags.csv", "path,tags\n" + "\n".join([*rows, rows[0]]))
+    told = lines_of(finetune(table, tmp_path / "out", "--device", "gpu:9"))
+    assert re.search(r"1 row left out that repeats", told)
+    assert re.search(r"1 tag in several spellings, merged into the most frequent", told)
+
+
+def test_the_help_has_the_recipe() -> None:
+    shown = re.sub(r"\s+", " ", run("train", "--help").stdout)
+    for text in ("[default: 0.001; x>0]", "[default: 32; x>=1]", "[default: 1e-05; x>=0]",
+                 "[default: 75; x>=1]", "[default: 600; x>=1]"):  # fmt: skip
+        assert text in shown
+
+
+def test_help_loads_no_tensorflow() -> None:
+    code = (
+        "import sys\nfrom musicnn_zoo.cli import main\n"
+        "sys.argv = ['musicnn-zoo', 'finetune', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False False"
