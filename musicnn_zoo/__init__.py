@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from musicnn_zoo.evaluation import ModelEvaluation, evaluate_model
     from musicnn_zoo.export import Export, export_model
-    from musicnn_zoo.finetuning import finetune_model
+    from musicnn_zoo.finetuning import finetune_model, set_trainable
     from musicnn_zoo.folders import save_pretrained
     from musicnn_zoo.hub import push_to_hub
     from musicnn_zoo.info import ModelInfo, model_info
@@ -74,7 +74,7 @@ _HOMES = {
     "embedder": ("Embedder",),
     "evaluation": ("ModelEvaluation", "evaluate_model"),
     "export": ("Export", "export_model"),
-    "finetuning": ("finetune_model",),
+    "finetuning": ("finetune_model", "set_trainable"),
     "folders": ("save_pretrained",),
     "hub": ("push_to_hub",),
     "info": ("ModelInfo", "model_info"),
@@ -139,6 +139,7 @@ __all__ = [
     "model_info",
     "push_to_hub",
     "save_pretrained",
+    "set_trainable",
     "store_thresholds",
     "tag",
     "tag_files",

@@ -93,7 +93,7 @@ def test_saved_loaded_exported_and_pushed_it_is_the_same(
     model = musicnn_zoo.load_model(output)
     window = tone(4000, 48128 / 16000, seed=1)[None]
     session = onnxruntime.InferenceSession(tmp_path / "tones.onnx")
-    (ours,) = session.run(None, {session.get_inputs()[0].name: window})
+    (ours,) = session.run(["output"], {"waveform": window})
     np.testing.assert_allclose(ours, model.predict(window, verbose=0), atol=1e-5)
     with HubServer() as server:
         patch_hub(monkeypatch, server, tmp_path / "cache", token=server.token)
@@ -115,7 +115,7 @@ def test_tags_get_a_sigmoid_and_thresholds(folder, tmp_path) -> None:
     result = finetune(table, output, "--trainable", "head", "--head-epochs", 1)
     assert result.exit_code == 0, result.output
     assert "ROC-AUC" in result.stdout
-    assert "thresholds stored: best F1 on validation of tones" in result.stderr
+    assert re.search(r"thresholds stored: .*best F1 on validation of tones", result.stderr)
     model = musicnn_zoo.load_model(output)
     assert model.zoo_config.activation == "sigmoid"
     tagged = run("tag", folder / "top" / "0.wav", "--model", output, "--threshold", "calibrated")

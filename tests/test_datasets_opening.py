@@ -149,3 +149,19 @@ def test_what_was_left_out_is_told(tmp_path) -> None:
         dataset = open_dataset(place, audio_root=audio)
     assert [warning.category for warning in caught] == [DatasetWarning]
     assert dataset.report["missing_files"] == (str(audio / "2.wav"),)
+
+
+@pytest.mark.parametrize("layout", [None, "folder"])
+def test_subfolders_of_classes_are_groups_where_there_are_any(tmp_path, layout) -> None:
+    place, _ = lay(tmp_path, "folder")
+    assert open_dataset(place, layout=layout).groups is None
+    for kind in ("a", "b"):
+        for name in ("1.wav", "2.wav"):
+            file = place / kind / f"artist of {kind}" / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(b"sound")
+    dataset = open_dataset(place, layout=layout)
+    assert len(dataset) == 8
+    assert len(set(dataset.groups)) == 4 + 2
+    assert same(dataset, from_folder(place, group_by="subfolder"))
+    assert open_dataset(place, layout=layout, group_by=None).groups is None

@@ -57,7 +57,8 @@ def test_the_recipe_of_musicnn_and_that_for_a_new_head() -> None:
     assert (phase.halve_after, phase.stop_after, phase.trainable) == (75, None, "all")
     assert [phase.trainable for phase in FINETUNE.phases] == ["head", "all"]
     assert {phase.batchnorm for phase in FINETUNE.phases} == {"frozen"}
-    assert FINETUNE.phases[1].learning_rate == pytest.approx(FINETUNE.phases[0].learning_rate / 10)
+    head, rest = FINETUNE.phases
+    assert rest.learning_rate <= head.learning_rate / 10
 
 
 def test_settings_of_all_phases_are_changed_at_once() -> None:

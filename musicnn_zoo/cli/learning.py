@@ -242,12 +242,10 @@ def _learn(
     mixup: float | None,
     **options: Any,
 ) -> None:
-    from musicnn_zoo.datasets import split
-
     with warnings_as_lines():
         dataset = read_data(data, layout=layout, audio_root=audio_root, group_by=group_by)
         if dataset.splits is None:
-            dataset = split(dataset, (1 - validation - test, validation, test), seed=seed)
+            dataset = _divided(dataset, (1 - validation - test, validation, test), seed)
         if single_label and not dataset.single_label:
             raise ArgumentError(
                 f"--single-label needs exactly one tag a track; {dataset.name} has tracks with "
@@ -295,6 +293,20 @@ def _learn(
             raise click.exceptions.Exit(130) from None
         click.echo(str(training), err=True)
         _measure(dataset, output, classes=classes)
+
+
+def _divided(dataset: Dataset, fractions: tuple[float, float, float], seed: int) -> Dataset:
+    from musicnn_zoo.datasets import DatasetError, split
+
+    try:
+        return split(dataset, fractions, seed=seed)
+    except DatasetError as error:
+        if dataset.groups is None:
+            raise
+        raise DatasetError(
+            f"{error} Tracks of a group stay together; of a folder, --group-by none takes each for "
+            "itself"
+        ) from error
 
 
 def _measure(dataset: Dataset, output: Path, *, classes: bool) -> None:

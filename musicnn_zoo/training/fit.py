@@ -20,6 +20,7 @@ from musicnn_zoo.augmentation import NO_AUGMENTATION, Augmentation, augment
 from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.datasets.dataset import Dataset
 from musicnn_zoo.datasets.report import DatasetError
+from musicnn_zoo.engines.engine import PRECISIONS
 from musicnn_zoo.engines.keras_engine import device_scope, split_devices
 from musicnn_zoo.errors import ArgumentError, TrainingError, WeightsError
 from musicnn_zoo.finetuning import set_trainable
@@ -35,8 +36,6 @@ from musicnn_zoo.training.losses import BalancedBinaryCrossentropy
 from musicnn_zoo.training.recipes import FROM_SCRATCH, Phase, Recipe
 from musicnn_zoo.training.run_folder import Progress, RunFolder
 from musicnn_zoo.variants import SCORE_LAYERS
-
-PRECISIONS = ("float32", "float16", "bfloat16")
 
 _ADAPTING_STEPS = 16
 
@@ -244,7 +243,6 @@ class _Run:
     def _train_phase(self, phase: Phase) -> None:
         last = self.progress.phase_start + phase.epochs
         set_trainable(self.trained, phase.trainable, batchnorm=phase.batchnorm)
-        _regularize(self.trained, self.recipe.l2)
         with self._scope(), _mixed_precision(self.trained, self.precision):
             model = augment(self.trained, self.augmentation, seed=self.seed)
             self._compile(model, phase)
@@ -270,6 +268,7 @@ class _Run:
                 jobs=self.jobs,
             )
             try:
+                _regularize(self.trained, self.recipe.l2)
                 model.fit(
                     batches,
                     initial_epoch=self.progress.epoch,
@@ -283,15 +282,18 @@ class _Run:
                 if self.clips.failures:  # TensorFlow makes a page of its own of it
                     raise self.clips.failures[0] from error
                 raise
+            finally:
+                _regularize(self.trained, 0)
 
     def end_epoch(self, model: keras.Model, phase: Phase, logs: Mapping[str, float]) -> None:
         """Judge an epoch, keep its weights if they are the best, and write the checkpoint."""
         loss = float(logs["val_loss"])
         if not math.isfinite(loss) or not math.isfinite(logs["loss"]):
+            kept = "nothing was" if self.progress.best is None else "the best weights before are"
             raise TrainingError(
                 f"{self.output}: the loss is no number any more after epoch "
-                f"{self.progress.epoch + 1} ({logs['loss']}, validation {loss}); a lower learning "
-                "rate may help. The best weights and the checkpoint before are kept"
+                f"{self.progress.epoch + 1} ({logs['loss']}, validation {loss}); {kept} kept. "
+                "Begin anew with a lower learning rate"
             )
         rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
         improved = self.progress.note(loss)
@@ -471,10 +473,10 @@ def _adapt(model: TaggingModel, clips: Clips, grid: PatchGrid, recipe: Recipe, s
 
 
 def _regularize(model: TaggingModel, l2: float) -> None:
-    regularizer = keras.regularizers.L2(l2) if l2 else None
-    for variable in model.trainable_variables:
+    """Put L2 on the kernels; Keras counts it for those that are trained. 0 takes it off."""
+    for variable in model.variables:
         if variable.name == "kernel":
-            variable.regularizer = regularizer
+            variable.regularizer = keras.regularizers.L2(l2) if l2 else None
 
 
 @contextlib.contextmanager
