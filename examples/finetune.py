@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--trainable", default="all", choices=TRAINABLE, help="after the head")
     parser.add_argument("--head-epochs", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--head-learning-rate", type=float, default=1e-3)
+    parser.add_argument("--head-learning-rate", type=float, default=1e-2)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--batch-size", type=int, default=32)
     options = parser.parse_args()

@@ -35,6 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_code_runs_and_prints_what_the_page_says(
     made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -50,6 +51,7 @@ def test_the_code_runs_and_prints_what_the_page_says(
         assert (made / output / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_folder_holds_what_the_page_says(made: Path) -> None:
     if not (made / "scratch").exists():
         pytest.skip("the code of the page has not run")

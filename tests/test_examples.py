@@ -76,6 +76,7 @@ def test_a_model_is_evaluated_and_gets_thresholds(trained: str, folder: Path) ->
     assert (folder / "my_model" / "thresholds.json").exists()
 
 
+@pytest.mark.slow
 def test_a_model_is_fine_tuned(folder: Path) -> None:
     said = run(
         "finetune", "data/clips.csv", "--trainable", "backend", "--head-epochs", 1, "--epochs", 1,
@@ -115,6 +116,7 @@ def experiment() -> dict[str, object]:
     return runpy.run_path(str(ROOT / "examples" / "waveform_vs_spectrogram.py"))
 
 
+@pytest.mark.slow
 def test_the_models_of_the_experiment_are_those_of_the_paper(experiment) -> None:
     full = experiment["model_configs"](width=1, patch_s=15)
     for name, config in full.items():

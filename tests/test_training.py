@@ -262,6 +262,7 @@ def test_l2_pulls_the_kernels_that_are_trained(classes, tmp_path) -> None:
     assert norms[1.0] < 0.7 * norms[0.0]
 
 
+@pytest.mark.slow
 def test_the_loss_has_the_l2_of_the_recipe(classes, tmp_path) -> None:
     """At a learning rate of next to nothing two runs differ in the loss by the L2 alone."""
     losses = []
