@@ -22,7 +22,7 @@ There is nothing to go by but how an instrument sounds:
   and level are drawn, too.
 
 It needs ``apt-get install fluidsynth fluid-soundfont-gm timgm6mb-soundfont`` and ``pip install
-music21 pretty_midi``. The chorales are in the public domain and come encoded with music21 (BSD;
+".[instruments]"``. The chorales are in the public domain and come encoded with music21 (BSD;
 its corpus is for use, not for passing on). FluidR3 is under the MIT licence, TimGM6mb under the
 GPL 2. No clip is part of this repository. With the same versions of all these, the same seed
 renders the same clips.

@@ -165,7 +165,7 @@ rate halved after 75 epochs without progress."""
 FINETUNE = Recipe(
     phases=(
         Phase("head", 1e-2, epochs=30, halve_after=3, stop_after=6, batchnorm="frozen"),
-        Phase("all", 1e-4, epochs=30, halve_after=3, stop_after=6, batchnorm="frozen"),
+        Phase("all", 1e-4, epochs=20, halve_after=3, stop_after=6, batchnorm="frozen"),
     )
 )
 """The new head first; then all at a hundredth of its learning rate, BatchNorm frozen throughout."""
