@@ -21,6 +21,7 @@ from musicnn_zoo import (
     evaluate_model,
     finetune_model,
     load_model,
+    save_pretrained,
     train_model,
 )
 from musicnn_zoo.datasets import (
@@ -192,6 +193,31 @@ def test_stopped_between_phases_it_goes_on(classes, tmp_path) -> None:
     assert [row["trainable"] for row in resumed.history] == ["head", "head", "all", "all"]
     assert_same(weights_of(whole.model), weights_of(resumed.model))
     assert_same_state(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_killed_between_best_weights_and_checkpoint_it_goes_on(classes, tmp_path) -> None:
+    """The folder then has weights of an epoch that the checkpoint does not know."""
+    recipe = replace(QUICK, phases=(Phase(epochs=2), Phase("head", epochs=1)))
+    whole = train_model(small(classes.tags), classes, tmp_path / "whole", recipe=recipe)
+    first = replace(recipe, phases=(recipe.phases[0], replace(recipe.phases[1], epochs=9)))
+
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise Killed
+
+    with pytest.raises(Killed):
+        train_model(
+            small(classes.tags), classes, tmp_path / "parts", recipe=first, callbacks=[Kill()]
+        )
+    save_pretrained(small(classes.tags, seed=7), tmp_path / "parts")
+    resumed = train_model(small(classes.tags), classes, tmp_path / "parts", recipe=recipe)
+    assert_same(weights_of(whole.model), weights_of(resumed.model))
+    assert_same_state(tmp_path / "whole", tmp_path / "parts")
+    assert_same(weights_of(load_model(tmp_path / "parts")), weights_of(resumed.model))
 
 
 def test_a_finished_run_is_not_run_again(finished, classes) -> None:

@@ -24,7 +24,7 @@ from musicnn_zoo.engines.engine import PRECISIONS
 from musicnn_zoo.engines.keras_engine import device_scope, split_devices
 from musicnn_zoo.errors import ArgumentError, TrainingError, WeightsError
 from musicnn_zoo.finetuning import set_trainable
-from musicnn_zoo.folders import read_folder, save_pretrained
+from musicnn_zoo.folders import save_pretrained
 from musicnn_zoo.logmel import LogMel
 from musicnn_zoo.models import TaggingModel, adapt, build_model
 from musicnn_zoo.patches import PatchGrid, patch_grid
@@ -209,7 +209,9 @@ class _Run:
 
     def train(self) -> Training:
         checkpoint = self.folder.load()
-        self.arrays, self.progress = checkpoint or ([], Progress())
+        arrays, self.progress = checkpoint or ([], Progress())
+        n_state = len(arrays) - len(self.model.weights)
+        self.state, self.best = arrays[:n_state], arrays[n_state:]
         resumed_at = self.progress.epoch
         self.parts = {split: self.clips.subset(split) for split in ("train", "validation")}
         batch_size = self.recipe.batch_size
@@ -220,13 +222,17 @@ class _Run:
         self.strategy = _strategy(self.devices)
         with self._scope():
             self.trained = self.model if self.strategy is None else _copy(self.model)
+        if checkpoint is not None:
+            # A run may be killed between writing its best weights and writing its checkpoint.
+            self._take_best()
+            self._save_best()
         phases = self.recipe.phases
         while True:
             self._train_phase(phases[self.progress.phase])
             if self.progress.phase + 1 == len(phases):
                 break
             self.progress.begin_phase(self.progress.phase + 1)
-            self.arrays = []
+            self.state = []
             self._take_best()
         self._take_best()
         assert self.progress.best is not None
@@ -246,8 +252,8 @@ class _Run:
         with self._scope(), _mixed_precision(self.trained, self.precision):
             model = augment(self.trained, self.augmentation, seed=self.seed)
             self._compile(model, phase)
-            if self.arrays:
-                _put(model, self.arrays)
+            if self.state:
+                _put(model, self.state)
             if self.progress.phase_done or self.progress.epoch >= last:
                 return
             weights = self._class_weights()
@@ -306,13 +312,15 @@ class _Run:
             }
         )
         if improved:
-            save_pretrained(self.trained, self.output, provenance=self._provenance())
+            self.best = [_numpy(weight) for weight in self.trained.weights]
+            self._save_best()
         elif self.progress.since_halved >= phase.halve_after:
             model.optimizer.learning_rate = rate / 2
             self.progress.since_halved = 0
         if phase.stop_after is not None and self.progress.since_best >= phase.stop_after:
             self.progress.phase_done = model.stop_training = True
-        self.folder.save([_numpy(variable) for variable in _state(model)], self.progress)
+        state = [_numpy(variable) for variable in _state(model)]
+        self.folder.save([*state, *self.best], self.progress)
 
     def _compile(self, model: keras.Model, phase: Phase) -> None:
         optimizer = keras.optimizers.Adam(phase.learning_rate)
@@ -342,11 +350,13 @@ class _Run:
         return self.parts["train"].dataset.class_weights()
 
     def _take_best(self) -> None:
-        """Load the best weights so far into the model that the caller has, and into the copy."""
-        best = read_folder(self.output, origin=str(self.output))
-        best.put(self.model)
-        if self.trained is not self.model:
-            best.put(self.trained)
+        """Put the best weights so far into the model that the caller has, and into the copy."""
+        for model in {id(one): one for one in (self.model, self.trained)}.values():
+            _assign(model.weights, self.best)
+            _finish_normalization(model)
+
+    def _save_best(self) -> None:
+        save_pretrained(self.trained, self.output, provenance=self._provenance())
 
     def _provenance(self) -> Provenance:
         dataset = self.parts["train"].dataset
@@ -505,14 +515,16 @@ def _state(model: keras.Model) -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def _put(model: keras.Model, arrays: Sequence[NDArray[Any]]) -> None:
-    variables = _state(model)
-    shapes = [tuple(variable.shape) for variable in variables]
-    if shapes != [array.shape for array in arrays]:
+def _put(model: keras.Model, state: Sequence[NDArray[Any]]) -> None:
+    _assign(_state(model), state)
+    _finish_normalization(model)
+
+
+def _assign(variables: Sequence[Any], arrays: Sequence[NDArray[Any]]) -> None:
+    if [tuple(variable.shape) for variable in variables] != [array.shape for array in arrays]:
         raise WeightsError("the checkpoint is of another model or version; overwrite the run")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
-    _finish_normalization(model)
 
 
 def _finish_normalization(model: keras.Model) -> None:
@@ -522,4 +534,4 @@ def _finish_normalization(model: keras.Model) -> None:
 
 
 def _numpy(variable: Any) -> NDArray[Any]:
-    return np.asarray(keras.ops.convert_to_numpy(variable))
+    return np.array(keras.ops.convert_to_numpy(variable))
