@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from musicnn_zoo import ArgumentError, AudioError
 from musicnn_zoo.patches import PatchGrid, PatchStream
 from musicnn_zoo.training import Clips, evaluation_batches, open_clips, training_batches
+from musicnn_zoo.training.batches import batch_size_for_all
 
 # Frames of ten samples that look at twenty; a patch is four of them, fifty samples.
 GRID = PatchGrid(patch=4, hop=3, frame_hop=10, window=20, padding=10, sample_rate=RATE)
@@ -241,3 +242,26 @@ def test_a_file_that_cannot_be_read_any_more_ends_it(tmp_path, make) -> None:
     assert clips.failures
     assert all(isinstance(failure, AudioError) for failure in clips.failures)
     assert "1.wav: not audio" in str(clips.failures[0])
+
+
+@given(st.integers(1, 200), st.integers(1, 64), st.integers(2, 4))
+def test_no_device_is_left_without_a_patch(count: int, batch_size: int, devices: int) -> None:
+    def parts(size: int) -> list[list[int]]:
+        batches = [min(size, count - start) for start in range(0, count, size)]
+        part = -(-size // devices)
+        return [
+            [min(part, max(0, patches - part * number)) for number in range(devices)]
+            for patches in batches
+        ]
+
+    def fits(size: int) -> bool:
+        return len(set(parts(size)[0])) == 1 and all(map(all, parts(size)))
+
+    sizes = [size for size in range(devices, batch_size + 1, devices) if fits(size)]
+    sizes = [size for size in sizes if size <= count]
+    if sizes:
+        assert batch_size_for_all(count, batch_size, devices) == max(sizes)
+    else:
+        with pytest.raises(ArgumentError, match="cannot be shared"):
+            batch_size_for_all(count, batch_size, devices)
+    assert batch_size_for_all(count, batch_size, 1) == batch_size

@@ -157,7 +157,6 @@ def evaluation_batches(
         patches = np.stack([patch_at(signal, grid, number * grid.hop) for number in range(count)])
         return patches, np.repeat(labels[index : index + 1], count, axis=0)
 
-    n_patches = sum(max(1, grid.count(samples)) for samples in clips.samples)
     patches = (
         tf.data.Dataset.range(len(clips))
         .map(
@@ -166,7 +165,7 @@ def evaluation_batches(
             deterministic=True,
         )
         .unbatch()
-        .apply(tf.data.experimental.assert_cardinality(n_patches))
+        .apply(tf.data.experimental.assert_cardinality(count_patches(clips, grid)))
     )
     return _batched(patches.batch(batch_size), class_weights)
 
@@ -184,6 +183,44 @@ def _check(
             f"class_weights must have shape ({n_tags},), one for each tag; "
             f"received {np.shape(class_weights)}"
         )
+
+
+def count_patches(clips: Clips, grid: PatchGrid) -> int:
+    """Patches that :func:`evaluation_batches` gives in all."""
+    return sum(max(1, grid.count(samples)) for samples in clips.samples)
+
+
+def batch_size_for_all(count: int, batch_size: int, devices: int) -> int:
+    """Largest batch size that several devices can share in Keras.
+
+    ``tf.distribute`` gives the first devices a whole part of a batch and the last what is left.
+    Keras needs parts of equal size in the first batch, and convolutions of nothing fail, so the
+    last batch must have something for each.
+
+    Parameters
+    ----------
+    count : int
+        Patches in all.
+    batch_size : int
+        At most.
+    devices : int
+        With one, it is ``batch_size``.
+
+    Raises
+    ------
+    ArgumentError
+        If there is none.
+    """
+    if devices == 1:
+        return batch_size
+    for size in range(batch_size - batch_size % devices, 0, -devices):
+        rest = count % size
+        if size <= count and (rest == 0 or rest > (devices - 1) * size // devices):
+            return size
+    raise ArgumentError(
+        f"{count} patches in batches of up to {batch_size} cannot be shared by {devices} devices; "
+        "use other batches, fewer devices, or more patches"
+    )
 
 
 def _graph_function(

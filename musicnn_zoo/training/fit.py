@@ -30,7 +30,12 @@ from musicnn_zoo.models import TaggingModel, adapt, build_model
 from musicnn_zoo.patches import PatchGrid, patch_grid
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.results import printable
-from musicnn_zoo.training.batches import evaluation_batches, training_batches
+from musicnn_zoo.training.batches import (
+    batch_size_for_all,
+    count_patches,
+    evaluation_batches,
+    training_batches,
+)
 from musicnn_zoo.training.clips import Clips, open_clips
 from musicnn_zoo.training.losses import BalancedBinaryCrossentropy
 from musicnn_zoo.training.recipes import FROM_SCRATCH, Phase, Recipe
@@ -166,6 +171,11 @@ def train_model(
     devices = split_devices(device)
     if len(devices) > 1 and keras.backend.backend() != "tensorflow":
         raise ArgumentError("several devices need Keras's TensorFlow backend")
+    if recipe.batch_size % len(devices):
+        raise ArgumentError(
+            f"batch_size must be a multiple of the {len(devices)} devices that share each batch; "
+            f"received {recipe.batch_size}"
+        )
     grid = patch_grid(model.zoo_config)
     with RunFolder(Path(output), overwrite=overwrite) as folder:
         clips = open_clips(
@@ -266,10 +276,15 @@ class _Run:
                 class_weights=weights,
                 jobs=self.jobs,
             )
+            to_validate = self.parts["validation"]
             validation = evaluation_batches(
-                self.parts["validation"],
+                to_validate,
                 self.grid,
-                batch_size=self.recipe.batch_size,
+                batch_size=batch_size_for_all(
+                    count_patches(to_validate, self.grid),
+                    self.recipe.batch_size,
+                    len(self.devices),
+                ),
                 class_weights=weights,
                 jobs=self.jobs,
             )
