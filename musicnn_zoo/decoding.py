@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -34,6 +34,8 @@ _FFMPEG_FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
     "ogg,tta,w64,wav,webm,wv"
 )
+
+_PIPE_BUFFER = 4096
 
 MonoBlocks = Iterator[NDArray[np.float32]]
 
@@ -141,8 +143,21 @@ def _open_by_libsndfile(
     return opening()
 
 
+def _open_by_ffmpeg(
+    opened: str | BinaryIO, label: str
+) -> contextlib.AbstractContextManager[Decoded]:
+    return _decode_container(lambda: ffmpeg_container(opened), label, BLOCK_S, whole=True)
+
+
 @contextlib.contextmanager
-def _open_by_ffmpeg(opened: str | BinaryIO, label: str) -> Iterator[Decoded]:
+def _decode_container(
+    open_container: Callable[[], av.container.InputContainer],
+    label: str,
+    block_s: float,
+    *,
+    whole: bool,
+) -> Iterator[Decoded]:
+    """Decode in blocks of at least ``block_s``; ``whole`` refuses less than is stated."""
     import av
 
     def described(error: av.error.FFmpegError, begun: bool) -> AudioError:
@@ -150,7 +165,7 @@ def _open_by_ffmpeg(opened: str | BinaryIO, label: str) -> Iterator[Decoded]:
         return AudioError(f"{label}: {what} ({error.strerror})")
 
     try:
-        container = _ffmpeg_container(opened)
+        container = open_container()
     except av.error.FFmpegError as error:
         raise described(error, begun=False) from error
     with container:
@@ -171,7 +186,7 @@ def _open_by_ffmpeg(opened: str | BinaryIO, label: str) -> Iterator[Decoded]:
                     for part in to_float.resample(frame):
                         waiting.append(downmix(part.to_ndarray().T))
                         waiting_samples += len(waiting[-1])
-                    if waiting_samples >= BLOCK_S * rate:
+                    if waiting and waiting_samples >= block_s * rate:
                         yield np.concatenate(waiting)
                         decoded += waiting_samples
                         waiting, waiting_samples = [], 0
@@ -184,13 +199,74 @@ def _open_by_ffmpeg(opened: str | BinaryIO, label: str) -> Iterator[Decoded]:
                 stated = float(stream.duration * stream.time_base)
             else:
                 stated = (container.duration or 0) / av.time_base
-            if decoded:
+            if decoded and whole:
                 _refuse_truncated(label, decoded, round(stated * rate), rate)
 
         yield Decoded(rate, blocks())
 
 
-def _ffmpeg_container(opened: str | BinaryIO) -> av.container.InputContainer:
+def decode_stream(
+    pipe: BinaryIO, label: str, *, form: str | None = None, options: Mapping[str, str] | None = None
+) -> contextlib.AbstractContextManager[Decoded]:
+    """Decode what comes out of a pipe, in blocks as short as they come.
+
+    Parameters
+    ----------
+    pipe : binary file object
+        Only read, never wound back.
+    label : str
+        How messages call it.
+    form : str, optional
+        FFmpeg's name of the format; by default it finds out.
+    options : mapping of str to str, optional
+        Of that format.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be decoded.
+    """
+    import av
+
+    def open_container() -> av.container.InputContainer:
+        return av.open(
+            _Pipe(pipe),
+            mode="r",
+            format=form,
+            buffer_size=_PIPE_BUFFER,
+            metadata_errors="replace",
+            container_options={
+                "format_whitelist": form or _FFMPEG_FORMATS,
+                # The shortest look at the sound before it is decoded: it is live.
+                "analyzeduration": "0",
+                "probesize": "32768",
+                **(options or {}),
+            },
+        )
+
+    return _decode_container(open_container, label, 0.0, whole=False)
+
+
+class _Pipe:
+    """A file that can only be read, and gives what is there instead of waiting for more."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._read = getattr(pipe, "read1", pipe.read)
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes; none at the end."""
+        content: bytes = self._read(size)
+        return content
+
+
+def ffmpeg_container(opened: str | BinaryIO) -> av.container.InputContainer:
+    """Open a path or a seekable file by FFmpeg, as one recording and nothing else.
+
+    Raises
+    ------
+    av.error.FFmpegError
+        If FFmpeg cannot read it.
+    """
     import av
 
     if isinstance(opened, str):
@@ -272,7 +348,7 @@ def _is_longer(opened: str | BinaryIO, guessed_s: float) -> bool:
         if not isinstance(opened, str):
             opened_files.callback(opened.seek, opened.tell())
         try:
-            container = opened_files.enter_context(_ffmpeg_container(opened))
+            container = opened_files.enter_context(ffmpeg_container(opened))
             stream = container.streams.audio[0]
             ticks = sum(packet.duration or 0 for packet in container.demux(stream))
         except (av.error.FFmpegError, IndexError):

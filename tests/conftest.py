@@ -1,6 +1,7 @@
 """Places that several test modules look at."""
 
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,11 +27,24 @@ def bundled_graph(name: str) -> Path:
     return bundled(graph)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _missing() -> dict[str, str]:
+    """Why tests with a marker cannot run here."""
+    missing = {}
     if importlib.util.find_spec("torch") is None:
-        for item in items:
-            if item.get_closest_marker("torch"):
-                item.add_marker(pytest.mark.skip(reason="PyTorch is not installed"))
+        missing["torch"] = "PyTorch is not installed"
+    if importlib.util.find_spec("playwright") is None:
+        missing["browser"] = "Playwright is not installed"
+    elif not (shutil.which("chromium") or shutil.which("chromium-browser")):
+        missing["browser"] = "Chromium is not installed"
+    return missing
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = _missing()
+    for item in items:
+        for marker, reason in missing.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 settings.register_profile("untimed", deadline=None)

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from musicnn_zoo.cli.data import data_options, read_data, warnings_as_lines
+from musicnn_zoo.cli.options import cutting_options, engine_options, jobs_option
 from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.datasets.dataset import SPLITS, split_name
-from musicnn_zoo.engines.engine import ENGINES
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.results import printable
 
@@ -71,41 +71,9 @@ _REPORTED = 20
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="Of the bootstrap."
 )
-@click.option(
-    "--patch",
-    "patch_s",
-    type=float,
-    metavar="SECONDS",
-    help="Length of a patch.  [default: as in training]",
-)
-@click.option(
-    "--hop",
-    "hop_s",
-    type=float,
-    metavar="SECONDS",
-    help="Distance between the starts of two patches.  [default: one patch]",
-)
-@click.option(
-    "--tail",
-    type=click.Choice(["drop", "pad"]),
-    default="drop",
-    show_default=True,
-    help="What to do with the end that does not fill a patch.",
-)
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default="auto",
-    help="What computes.  [default: onnxruntime on a CPU, tensorflow on a GPU]",
-)
-@click.option("--device", metavar="DEVICE", help="cpu, gpu, gpu:1, …")
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Threads that read files ahead.  [default: one a core]",
-)
+@cutting_options
+@engine_options
+@jobs_option
 @click.option(
     "-o",
     "--output",

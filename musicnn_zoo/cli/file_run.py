@@ -7,7 +7,7 @@ import sys
 import traceback as tracebacks
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,25 +22,33 @@ if TYPE_CHECKING:
 Results = Iterator[FileResult[Any]]
 Analyse = Callable[["Tagger", list[str], bool], Results]
 
+Files = TypeVar("Files", bound="AudioFiles")
+
 _REPORTED = 20
 
 
-class FileRun:
-    """One pass over the files of a command line.
+class AudioFiles:
+    """The audio files of a command line: those that are there, and those that failed.
 
-    Loads the model when the first file needs it, shows a progress bar, goes on after a file
-    that cannot be used, and reports those at the end with exit code 1.
+    As a context manager it reports at its end the files that could not be used, with exit
+    code 1.
+
+    Attributes
+    ----------
+    paths : list of str
+        Files that are there; directories became the audio files below them.
+    folders : dict of str to Path
+        For a file that was found in a directory, that directory.
     """
 
-    def __init__(self, files: tuple[Path, ...], model: str, **options: Any) -> None:
-        self._model = find_pretrained(model)
-        self._options = options
+    def __init__(self, files: tuple[Path, ...]) -> None:
         self._failed: list[str] = []
         self._not_found: list[tuple[str, str]] = []
-        self._paths = list(self._expand(files))
-        self._total = len(self._paths) + len(self._failed)
+        self.folders: dict[str, Path] = {}
+        self.paths = list(self._expand(files))
+        self._total = len(self.paths) + len(self._failed)
 
-    def __enter__(self) -> FileRun:
+    def __enter__(self: Files) -> Files:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
@@ -56,13 +64,69 @@ class FileRun:
         self._report()
         raise click.exceptions.Exit(1)
 
+    def fail(self, path: str, error: Exception) -> str:
+        """Note that a file could not be used; return the line that says so."""
+        if isinstance(error, MusicnnZooError):
+            message = str(error)
+        else:
+            message = f"{path}: {describe_unexpected(error)}"
+        self._failed.append(message)
+        context = click.get_current_context(silent=True)
+        if context is not None and context.params.get("traceback"):
+            tracebacks.print_exception(error)
+        return message
+
+    def _expand(self, files: tuple[Path, ...]) -> Iterator[str]:
+        from musicnn_zoo.audio import find_audio
+
+        for path in files:
+            try:
+                exists, is_folder = path.exists(), path.is_dir()
+            except OSError as error:
+                self._miss(path, f"cannot be read ({error.strerror})")
+                continue
+            if is_folder:
+                found = [os.fspath(audio) for audio in find_audio(path)]
+                self.folders.update(dict.fromkeys(found, path))
+                if not found:
+                    self._miss(path, "the directory holds no audio files")
+                yield from found
+            elif not exists:
+                self._miss(path, "there is no such file or directory")
+            else:
+                yield os.fspath(path)
+
+    def _miss(self, path: Path, reason: str) -> None:
+        self._failed.append(f"{path}: {reason}")
+        self._not_found.append((os.fspath(path), self._failed[-1]))
+
+    def _report(self) -> None:
+        click.echo(f"{len(self._failed)} of {self._total} could not be used:", err=True)
+        for message in self._failed[:_REPORTED]:
+            click.echo(f"  {printable(message)}", err=True)
+        if len(self._failed) > _REPORTED:
+            click.echo(f"  … and {len(self._failed) - _REPORTED} more", err=True)
+
+
+class FileRun(AudioFiles):
+    """One pass of a model over the files of a command line.
+
+    Loads the model when the first file needs it, shows a progress bar, and goes on after a file
+    that cannot be used.
+    """
+
+    def __init__(self, files: tuple[Path, ...], model: str, **options: Any) -> None:
+        self._model = find_pretrained(model)
+        self._options = options
+        super().__init__(files)
+
     def values(self, analyse: Analyse) -> Iterator[Any]:
         """Yield what ``analyse`` makes of the files that can be used."""
-        for result in self._results(analyse, self._paths):
+        for result in self._results(analyse, self.paths):
             if result.error is None:
                 yield result.value
             else:
-                self._fail(str(result.source), result.error)
+                self.fail(str(result.source), result.error)
 
     def to_store(
         self,
@@ -86,11 +150,11 @@ class FileRun:
         with self:
             with open_store(output, settings, overwrite=overwrite) as store:
                 summary = run_library(
-                    self._paths,
+                    self.paths,
                     lambda paths: self._results(analyse, paths),
                     store,
                     content_hash=content_hash,
-                    failed=self._fail,
+                    failed=self.fail,
                 )
                 store.record_failures(self._not_found)
             summary.failed += len(self._not_found)
@@ -105,44 +169,3 @@ class FileRun:
 
         progress = len(paths) > 1 and sys.stderr.isatty()
         yield from analyse(Tagger(self._model, **self._options), paths, progress)
-
-    def _fail(self, path: str, error: Exception) -> str:
-        if isinstance(error, MusicnnZooError):
-            message = str(error)
-        else:
-            message = f"{path}: {describe_unexpected(error)}"
-        self._failed.append(message)
-        context = click.get_current_context(silent=True)
-        if context is not None and context.params.get("traceback"):
-            tracebacks.print_exception(error)
-        return message
-
-    def _expand(self, files: tuple[Path, ...]) -> Iterator[str]:
-        from musicnn_zoo.audio import find_audio
-
-        for path in files:
-            try:
-                exists, is_folder = path.exists(), path.is_dir()
-            except OSError as error:
-                self._miss(path, f"cannot be read ({error.strerror})")
-                continue
-            if is_folder:
-                found = [os.fspath(audio) for audio in find_audio(path)]
-                if not found:
-                    self._miss(path, "the directory holds no audio files")
-                yield from found
-            elif not exists:
-                self._miss(path, "there is no such file or directory")
-            else:
-                yield os.fspath(path)
-
-    def _miss(self, path: Path, reason: str) -> None:
-        self._failed.append(f"{path}: {reason}")
-        self._not_found.append((os.fspath(path), self._failed[-1]))
-
-    def _report(self) -> None:
-        click.echo(f"{len(self._failed)} of {self._total} could not be used:", err=True)
-        for message in self._failed[:_REPORTED]:
-            click.echo(f"  {printable(message)}", err=True)
-        if len(self._failed) > _REPORTED:
-            click.echo(f"  … and {len(self._failed) - _REPORTED} more", err=True)

@@ -1,0 +1,265 @@
+"""The command listen: pages to see and hear, and live tags."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from musicnn_zoo.cli.file_run import AudioFiles
+from musicnn_zoo.cli.live_view import LIVE_FORMATS, LiveFormat, LiveView
+from musicnn_zoo.cli.options import (
+    cutting_options_with,
+    engine_options,
+    jobs_option,
+    speed_options,
+)
+from musicnn_zoo.cli.reporting import reports_errors
+from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
+from musicnn_zoo.presets import DEFAULT_MODEL
+from musicnn_zoo.pretrained import find_pretrained
+from musicnn_zoo.results import check_ranking, printable
+
+if TYPE_CHECKING:
+    from musicnn_zoo.decoding import Decoded
+    from musicnn_zoo.tagger import Tagger
+
+_HOP_S = 1.0
+_LARGE_BYTES = 100 * 2**20
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-m", "--model", "models", multiple=True, metavar="MODEL",
+              help="One of those that 'musicnn-zoo models' lists, hf://user/repository, or a "
+              "folder; several times for several models side by side.  "
+              f"[default: {DEFAULT_MODEL}]")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="PLACE",
+              help="Page, or folder for pages.  [default: the current folder]")  # fmt: skip
+@click.option("--link", is_flag=True,
+              help="Refer to the audio where it lies instead of embedding it.")  # fmt: skip
+@click.option("--serve", is_flag=True,
+              help="Write nothing; serve the pages to browsers on this machine.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N",
+              help="Of --serve.  [default: one that is free]")  # fmt: skip
+@click.option("--microphone", is_flag=True, help="Show the tags of what the microphone hears.")
+@click.option("--input-device", metavar="NAME",
+              help="Microphone, by name or number.  [default: the system's]")  # fmt: skip
+@click.option("--stdin", is_flag=True, help="Show the tags of what comes on standard input.")
+@click.option("--raw", metavar="FORMAT",
+              help="Samples on standard input without a header: s16le, f32le, …")  # fmt: skip
+@click.option("--rate", type=int, metavar="HZ", help="Of --raw.  [default: 44100]")
+@click.option("--channels", type=int, metavar="N", help="Of --raw.  [default: 2]")
+@click.option("-k", "--top-k", type=int, metavar="K", help="Tags to show live.  [default: 5]")
+@click.option("-f", "--format", "form", type=click.Choice(LIVE_FORMATS),
+              help="Of live tags.  [default: text]")  # fmt: skip
+@cutting_options_with(f"{_HOP_S:.0f} s")
+@engine_options
+@speed_options
+@jobs_option
+@reports_errors
+def listen(
+    files: tuple[Path, ...],
+    models: tuple[str, ...],
+    output: Path | None,
+    link: bool,
+    serve: bool,
+    port: int | None,
+    microphone: bool,
+    input_device: str | None,
+    stdin: bool,
+    raw: str | None,
+    rate: int | None,
+    channels: int | None,
+    top_k: int | None,
+    form: LiveFormat | None,
+    hop_s: float | None,
+    patch_s: float | None,
+    tail: Any,
+    jobs: int | None,
+    **loading: Any,
+) -> None:
+    """See how the tags change, and hear whether they are right.
+
+    With FILES it writes a page for each, with a player, the waveform and the taggram, in one HTML
+    file that needs no network. With --microphone, or --stdin for instance behind ffmpeg, it
+    shows the tags of what is heard just now:
+
+    \b
+        musicnn-zoo listen song.mp3 --model MTT_musicnn --model MSD_musicnn
+        musicnn-zoo listen ~/Music --serve
+        ffmpeg -v error -i URL -f wav - | musicnn-zoo listen --stdin
+    """  # noqa: D301 (click keeps the lines of a paragraph after backspace)
+    if [bool(files), microphone, stdin].count(True) != 1:
+        raise ArgumentError("name files, or say --microphone or --stdin: one of the three")
+    live = microphone or stdin
+    _belong("--microphone", microphone, {"--input-device": input_device})
+    _belong("--stdin", stdin, {"--raw": raw})
+    _belong("--raw", raw is not None, {"--rate": rate, "--channels": channels})
+    _belong("--microphone or --stdin", live, {"--top-k": top_k, "--format": form})
+    _belong("files", not live, {"--output": output, "--link": link, "--serve": serve,
+                                "--port": port, "--jobs": jobs})  # fmt: skip
+    _belong("--serve", serve, {"--port": port})
+    _belong("pages that are written, not served", not serve, {"--output": output, "--link": link})
+    found = [find_pretrained(model) for model in dict.fromkeys(models or (DEFAULT_MODEL,))]
+    cutting = {"patch_s": patch_s, "hop_s": _HOP_S if hop_s is None else hop_s, "tail": tail}
+
+    def load() -> list[Tagger]:
+        from musicnn_zoo.tagger import Tagger
+
+        return [Tagger(each, **loading) for each in found]
+
+    if live:
+        if len(found) > 1:
+            raise ArgumentError(f"live tags are of one model; received {len(found)}")
+        top_k, _ = check_ranking(top_k, None)
+        source = _microphone(input_device) if microphone else _pipe(raw, rate, channels)
+        (tagger,) = load()
+        _show_live(tagger, source, cutting, LiveView(top_k or 1, form or "text"))
+    elif serve:
+        _serve(AudioFiles(files), load(), cutting, port or 0)
+    else:
+        _write_pages(AudioFiles(files), load, output or Path(), link, cutting, jobs)
+
+
+def _belong(owner: str, given: bool, options: dict[str, Any]) -> None:
+    for option, value in options.items():
+        if value not in (None, False) and not given:
+            raise ArgumentError(f"{option} goes with {owner}")
+
+
+def _write_pages(
+    files: AudioFiles,
+    load: Callable[[], list[Tagger]],
+    output: Path,
+    link: bool,
+    cutting: dict[str, Any],
+    jobs: int | None,
+) -> None:
+    from musicnn_zoo.listening.making import listening_pages
+    from musicnn_zoo.listening.page import check_place
+
+    with files:
+        places = _places(files, output)
+        usable = []
+        for path in files.paths:
+            try:
+                places[path].parent.mkdir(parents=True, exist_ok=True)
+                check_place(places[path])
+                usable.append(path)
+            except (OSError, ArgumentError) as error:
+                files.fail(path, ArgumentError(f"{path}: {error}"))
+        if not usable:
+            return
+        progress = len(usable) > 1 and sys.stderr.isatty()
+        for result in listening_pages(usable, load(), **cutting, jobs=jobs, progress=progress):
+            path = str(result.source)
+            try:
+                page = result.unwrap()
+                place = page.save(places[path], link=link)
+            except MusicnnZooError as error:
+                files.fail(path, error)
+                continue
+            click.echo(printable(str(place)))
+            if link and page.recording.kind is None:
+                _warn(f"{path}: browsers do not play this format; leave out --link")
+            elif not link and place.stat().st_size > _LARGE_BYTES:
+                size = place.stat().st_size / 2**20
+                _warn(f"{place}: has {size:.0f} MiB; --link leaves the audio where it is")
+
+
+def _places(files: AudioFiles, output: Path) -> dict[str, Path]:
+    """Return the page of each file: one file's is ``output``, if that ends in .html.
+
+    In a folder, pages lie as the files do in the directory in which they were found.
+    """
+    if output.suffix.lower() in (".html", ".htm") and not output.is_dir():
+        if len(files.paths) > 1 or files.folders:
+            raise ArgumentError(
+                f"output {str(output)!r} is one page; name a folder for those of several files"
+            )
+        return dict.fromkeys(files.paths, output)
+    within = {
+        path: Path(os.path.relpath(path, files.folders[path]))
+        if path in files.folders
+        else Path(Path(path).name)
+        for path in files.paths
+    }
+    stems = Counter(each.with_suffix("") for each in within.values())
+    places: dict[str, Path] = {}
+    taken: Counter[Path] = Counter()
+    for path, each in within.items():
+        # Two files that differ in their endings keep them.
+        name = each.with_name(
+            f"{each.stem if stems[each.with_suffix('')] == 1 else each.name}.html"
+        )
+        taken[name] += 1
+        if taken[name] > 1:
+            name = name.with_name(f"{name.stem} ({taken[name]}).html")
+        places[path] = output / name
+    return places
+
+
+def _serve(files: AudioFiles, taggers: list[Tagger], cutting: dict[str, Any], port: int) -> None:
+    from musicnn_zoo.listening.making import listening_page
+    from musicnn_zoo.listening.server import PageServer
+
+    with files:
+        if not files.paths:
+            return
+
+        def make(path: str) -> Any:
+            return listening_page(path, models=taggers, **cutting)
+
+        with PageServer(files.paths, make, port=port) as server:
+            click.echo(f"{server.url}  {len(files.paths)} recordings; Ctrl+C ends it")
+            sys.stdout.flush()
+            with suppress(KeyboardInterrupt):
+                server.serve()
+
+
+def _microphone(device: str | None) -> AbstractContextManager[Decoded]:
+    from musicnn_zoo.live_audio import microphone_audio
+
+    return microphone_audio(int(device) if device and device.isdecimal() else device)
+
+
+def _pipe(samples: Any, rate: int | None, channels: int | None) -> AbstractContextManager[Decoded]:
+    from musicnn_zoo.live_audio import RawFormat, piped_audio
+
+    given = {"samples": samples, "sample_rate": rate, "channels": channels}
+    stated = {name: value for name, value in given.items() if value is not None}
+    raw = RawFormat(**stated) if samples is not None else None
+    if sys.stdin.isatty():
+        raise ArgumentError(
+            "standard input is the keyboard; pipe sound to it: ffmpeg -i URL -f wav - | "
+            "musicnn-zoo listen --stdin"
+        )
+    return piped_audio(sys.stdin.buffer, raw=raw)
+
+
+def _show_live(
+    tagger: Tagger,
+    source: AbstractContextManager[Decoded],
+    cutting: dict[str, Any],
+    view: LiveView,
+) -> None:
+    with suppress(KeyboardInterrupt), source as sound:
+        stream = tagger.stream(sample_rate=sound.sample_rate, **cutting)
+        heard = False
+        for block in sound.blocks:
+            view.show(stream.feed(block))
+            heard = heard or len(block) > 0
+        if not heard:
+            raise AudioError("standard input: holds no samples")
+        view.show(stream.finish())
+
+
+def _warn(line: str) -> None:
+    click.echo(f"Warning: {printable(line)}", err=True)

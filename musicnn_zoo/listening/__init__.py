@@ -1,0 +1,8 @@
+"""The listening page: see a taggram, and hear whether it is right."""
+
+from __future__ import annotations
+
+from musicnn_zoo.listening.making import listening_page
+from musicnn_zoo.listening.page import ListeningPage
+
+__all__ = ["ListeningPage", "listening_page"]

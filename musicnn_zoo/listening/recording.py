@@ -1,0 +1,265 @@
+"""A recording as a browser takes it: its bytes, its type, and what it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from musicnn_zoo.audio import AudioSource
+from musicnn_zoo.decoding import ffmpeg_container
+from musicnn_zoo.errors import AudioError
+
+if TYPE_CHECKING:
+    import av
+
+_MEBIBYTE = 2**20
+_LARGEST_LOSSLESS = 5 * _MEBIBYTE
+_LARGEST = 48 * _MEBIBYTE
+_LONG_S = 30 * 60
+_BIT_RATE, _BIT_RATE_IF_LONG = 160_000, 96_000
+_RATE = 44_100
+
+_PLAYED = {
+    ("mp3", "mp3"): "audio/mpeg",
+    ("aac", "aac"): "audio/aac",
+    ("mov", "aac"): "audio/mp4",
+    ("ogg", "vorbis"): "audio/ogg",
+    ("ogg", "opus"): "audio/ogg",
+    ("matroska", "opus"): "audio/webm",
+    ("matroska", "vorbis"): "audio/webm",
+    ("flac", "flac"): "audio/flac",
+    ("wav", "pcm_u8"): "audio/wav",
+    ("wav", "pcm_s16le"): "audio/wav",
+    ("wav", "pcm_s24le"): "audio/wav",
+    ("wav", "pcm_f32le"): "audio/wav",
+}
+"""What today's browsers play, by container and codec, with its MIME type."""
+
+_LOSSLESS = ("audio/flac", "audio/wav")
+
+
+@dataclass(frozen=True)
+class Media:
+    """Bytes that a browser plays.
+
+    Parameters
+    ----------
+    kind : str
+        MIME type.
+    content : bytes
+    converted : bool
+        Whether this is an MP3 made of the recording.
+    """
+
+    kind: str
+    content: bytes = field(repr=False)
+    converted: bool = False
+
+
+@dataclass(frozen=True)
+class _Facts:
+    kind: str | None
+    title: str | None
+    duration_s: float
+
+
+class Recording:
+    """A recording, from a path, a binary file object, or an array.
+
+    Parameters
+    ----------
+    audio : path, binary file object, or ndarray
+        As in :func:`musicnn_zoo.load_audio`.
+    sample_rate : int, optional
+        Of an array, in Hz.
+
+    Attributes
+    ----------
+    path : Path or None
+        Where the file is, if it is one.
+    name : str
+        Name of the file without its folders.
+    """
+
+    def __init__(self, audio: AudioSource, *, sample_rate: int | None = None) -> None:
+        self._audio = audio
+        self._sample_rate = sample_rate
+        self.path = Path(audio) if isinstance(audio, str | os.PathLike) else None
+        if self.path is not None:
+            self.name = self.path.name
+        elif isinstance(audio, np.ndarray):
+            self.name = "array"
+        else:
+            self.name = Path(str(getattr(audio, "name", "audio"))).name
+
+    @property
+    def title(self) -> str:
+        """Artist and title as the file states them, else its name."""
+        return self._facts.title or self.name
+
+    @property
+    def kind(self) -> str | None:
+        """MIME type of the file as it is; None if browsers do not play it."""
+        return self._facts.kind
+
+    def media(self) -> Media:
+        """Return the recording for embedding.
+
+        The file as it is, where browsers play that; an MP3 of it, where they do not, where it is
+        lossless and larger than 5 MiB, or larger than 48 MiB: of 160 kbit/s up to 30 minutes,
+        of 96 kbit/s above, in stereo at 44.1 kHz.
+
+        Raises
+        ------
+        AudioError
+            If the file cannot be read or decoded any more.
+        """
+        facts = self._facts
+        try:
+            with self._opened() as opened:
+                size = _size(opened)
+                limit = _LARGEST_LOSSLESS if facts.kind in _LOSSLESS else _LARGEST
+                if facts.kind is not None and size <= limit:
+                    return Media(facts.kind, _content(opened))
+                long = facts.duration_s > _LONG_S
+                return self._as_mp3(opened, _BIT_RATE_IF_LONG if long else _BIT_RATE)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def as_mp3(self) -> Media:
+        """Return an MP3 of the recording, whatever it is.
+
+        Raises
+        ------
+        AudioError
+            If the file cannot be read or decoded any more.
+        """
+        try:
+            with self._opened() as opened:
+                return self._as_mp3(opened, _BIT_RATE)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    @cached_property
+    def _facts(self) -> _Facts:
+        import av
+
+        try:
+            with self._opened() as opened, ffmpeg_container(opened) as container:
+                if not container.streams.audio:
+                    return _Facts(None, None, 0.0)
+                return _Facts(_kind(container), _title(container), _duration_s(container))
+        except (OSError, av.error.FFmpegError):
+            return _Facts(None, None, 0.0)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        if isinstance(self._audio, np.ndarray):
+            yield io.BytesIO(self._wav)
+        elif self.path is not None:
+            with self.path.open("rb") as file:
+                yield file
+        else:
+            file = self._audio  # type: ignore[assignment]
+            at = file.tell()
+            try:
+                yield file
+            finally:
+                file.seek(at)
+
+    @cached_property
+    def _wav(self) -> bytes:
+        import soundfile
+
+        assert isinstance(self._audio, np.ndarray)
+        assert self._sample_rate is not None
+        wav = io.BytesIO()
+        soundfile.write(wav, self._audio.T, int(self._sample_rate), format="WAV", subtype="PCM_16")
+        return wav.getvalue()
+
+    def _as_mp3(self, opened: BinaryIO, bit_rate: int) -> Media:
+        import av
+
+        made = io.BytesIO()
+        try:
+            with (
+                ffmpeg_container(opened) as container,
+                av.open(made, "w", format="mp3") as output,
+            ):
+                sound = container.streams.audio[0]
+                stream: Any = output.add_stream("libmp3lame", rate=_RATE, layout="stereo")
+                stream.bit_rate = bit_rate
+                to_output = av.AudioResampler(format=stream.format, layout="stereo", rate=_RATE)
+                for frame in _frames(container, sound):
+                    for part in to_output.resample(frame):
+                        output.mux(stream.encode(part))
+                for part in to_output.resample(None):
+                    output.mux(stream.encode(part))
+                output.mux(stream.encode(None))
+        except (av.error.FFmpegError, IndexError) as error:
+            raise AudioError(f"{self.name}: cannot be converted for a browser ({error})") from error
+        return Media("audio/mpeg", made.getvalue(), converted=True)
+
+    def _unreadable(self, error: OSError) -> AudioError:
+        return AudioError(f"{self.path or self.name}: cannot be read ({error.strerror or error})")
+
+
+def _frames(container: av.container.InputContainer, stream: Any) -> Iterator[Any]:
+    """Yield what can be decoded; damaged packets are left out, as players do."""
+    import av
+
+    for packet in container.demux(stream):
+        with contextlib.suppress(av.error.InvalidDataError):
+            yield from packet.decode()
+
+
+def _kind(container: av.container.InputContainer) -> str | None:
+    import av
+
+    cover = av.stream.Disposition.attached_pic
+    if any(not stream.disposition & cover for stream in container.streams.video):
+        return None
+    codec = container.streams.audio[0].codec_context.codec.canonical_name
+    return next(
+        (
+            kind
+            for (form, played), kind in _PLAYED.items()
+            if played == codec and form in container.format.name.split(",")
+        ),
+        None,
+    )
+
+
+def _title(container: av.container.InputContainer) -> str | None:
+    found = {
+        name.lower(): text.strip()
+        for labelled in (container.streams.audio[0], container)
+        for name, text in labelled.metadata.items()
+    }
+    parts = [found[name] for name in ("artist", "title") if found.get(name)]
+    return " – ".join(parts) if found.get("title") else None
+
+
+def _duration_s(container: av.container.InputContainer) -> float:
+    import av
+
+    return (container.duration or 0) / av.time_base
+
+
+def _size(opened: BinaryIO) -> int:
+    size = opened.seek(0, io.SEEK_END)
+    opened.seek(0)
+    return size
+
+
+def _content(opened: BinaryIO) -> bytes:
+    opened.seek(0)
+    return opened.read()
