@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import combinations
@@ -17,6 +18,7 @@ from musicnn_zoo import Taggram, listening_page
 from musicnn_zoo.listening.envelope import Envelope
 from musicnn_zoo.listening.page import ListeningPage
 from musicnn_zoo.listening.recording import Recording
+from musicnn_zoo.listening.server import PageServer
 from musicnn_zoo.results import Clip
 from musicnn_zoo.writers import Writer
 
@@ -451,6 +453,40 @@ def test_a_link_leads_to_the_sound(chromium, techno, tmp_path: Path) -> None:
     tab.wait_for_selector("#problem:visible")
     assert "it was moved" in tab.inner_text("#problem")
     context.close()
+
+
+def test_what_was_converted_plays_and_seeks(chromium, techno, tmp_path: Path) -> None:
+    page, _ = techno
+    path = encode(tmp_path / "x.m4a", chirps(8, 44_100, 1), 44_100, "alac")
+    saved = ListeningPage(Recording(path), page.envelope, page.taggrams).save(tmp_path / "p.html")
+    with opened(chromium, saved) as tab:
+        assert "heard as Opus" in tab.inner_text("#facts")
+        assert tab.evaluate("document.getElementById('audio').duration") == pytest.approx(
+            8, abs=0.1
+        )
+        go(tab, 6.5)
+        tab.keyboard.press("Space")
+        until(tab, "document.getElementById('audio').currentTime > 6.8")
+
+
+def test_a_served_page_plays_and_seeks(chromium, techno, tmp_path: Path) -> None:
+    page, _ = techno
+    path = shutil.copy(TECHNO, tmp_path / HOSTILE[0])
+    served = ListeningPage(Recording(path), page.envelope, page.taggrams)
+    with PageServer([str(path)], lambda _: served) as server:
+        thread = threading.Thread(target=server.serve)
+        thread.start()
+        try:
+            with opened(chromium, f"{server.url}page/0", allowed=(server.url,)) as tab:
+                go(tab, 27.25)
+                tab.keyboard.press("Space")
+                until(tab, "document.getElementById('audio').currentTime > 27.6")
+                tab.keyboard.press("Space")
+                go(tab, 3)
+                assert bars(tab, "MTT_musicnn")[0][0] == "techno"
+        finally:
+            server.stop()
+            thread.join()
 
 
 def test_an_hour_fits(chromium, tmp_path: Path) -> None:

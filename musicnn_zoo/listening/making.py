@@ -54,7 +54,7 @@ def listening_page(
     Returns
     -------
     ListeningPage
-        Save it with :meth:`~musicnn_zoo.listening.page.ListeningPage.save`; a notebook shows it.
+        Save it with :meth:`~musicnn_zoo.ListeningPage.save`; a notebook shows it.
 
     Raises
     ------

@@ -594,7 +594,7 @@
     find("title").textContent = data.title;
     const facts = [clock(duration)];
     if (data.title !== data.name) facts.unshift(data.name);
-    if (data.sound.converted) facts.push("heard as MP3");
+    if (data.sound.converted) facts.push("heard as Opus");
     if (taggrams[0].facts.repeated) facts.push("shorter than a patch, repeated to fill one");
     find("facts").textContent = facts.join(" · ");
     find("seek").max = String(duration);

@@ -113,12 +113,12 @@ class PageServer:
         recording = self._recordings[number]
         if recording.kind is not None:
             return Path(self._paths[number]), recording.kind
-        converted = Path(self._converted.name) / f"{number}.mp3"
+        converted = Path(self._converted.name) / f"{number}.webm"
         with self._making:
             if not converted.exists():
-                media = recording.as_mp3()
+                media = recording.as_opus()
                 converted.write_bytes(media.content)
-        return converted, "audio/mpeg"
+        return converted, "audio/webm"
 
     def __len__(self) -> int:
         return len(self._paths)
