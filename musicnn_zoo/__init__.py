@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from musicnn_zoo.calibration import store_thresholds, with_thresholds
     from musicnn_zoo.config import Block, LogMelInput, ModelConfig, WaveformInput, block
     from musicnn_zoo.embedder import Embedder
+    from musicnn_zoo.embedding_map import EmbeddingMap, map_embeddings
     from musicnn_zoo.errors import (
         ArgumentError,
         AudioError,
@@ -34,14 +35,25 @@ if TYPE_CHECKING:
     )
     from musicnn_zoo.evaluation import ModelEvaluation, evaluate_model
     from musicnn_zoo.export import Export, export_model
+    from musicnn_zoo.filters import FilterGroup, LearnedFilters, learned_filters
     from musicnn_zoo.finetuning import finetune_model, set_trainable
     from musicnn_zoo.folders import save_pretrained
     from musicnn_zoo.hub import push_to_hub
     from musicnn_zoo.info import ModelInfo, model_info
+    from musicnn_zoo.listening import ListeningPage, listening_page
     from musicnn_zoo.models import TaggingModel, build_model
     from musicnn_zoo.presets import list_models
     from musicnn_zoo.provenance import Provenance
-    from musicnn_zoo.results import Clip, Embedding, Features, FileResult, Taggram, Tags, TagScore
+    from musicnn_zoo.results import (
+        Clip,
+        Embedding,
+        Events,
+        Features,
+        FileResult,
+        Taggram,
+        Tags,
+        TagScore,
+    )
     from musicnn_zoo.sound_events import Event
     from musicnn_zoo.tag_thresholds import TagThresholds
     from musicnn_zoo.tagger import Tagger
@@ -70,17 +82,29 @@ _HOMES = {
         "WeightsError",
     ),
     "sound_events": ("Event",),
+    "listening": ("ListeningPage", "listening_page"),
     "models": ("TaggingModel", "build_model"),
     "embedder": ("Embedder",),
+    "embedding_map": ("EmbeddingMap", "map_embeddings"),
     "evaluation": ("ModelEvaluation", "evaluate_model"),
     "export": ("Export", "export_model"),
+    "filters": ("FilterGroup", "LearnedFilters", "learned_filters"),
     "finetuning": ("finetune_model", "set_trainable"),
     "folders": ("save_pretrained",),
     "hub": ("push_to_hub",),
     "info": ("ModelInfo", "model_info"),
     "presets": ("list_models",),
     "provenance": ("Provenance",),
-    "results": ("Clip", "Embedding", "Features", "FileResult", "TagScore", "Taggram", "Tags"),
+    "results": (
+        "Clip",
+        "Embedding",
+        "Events",
+        "Features",
+        "FileResult",
+        "TagScore",
+        "Taggram",
+        "Tags",
+    ),
     "tag_thresholds": ("TagThresholds",),
     "tagger": ("Tagger",),
     "training.fit": ("Training", "train_model"),
@@ -98,11 +122,16 @@ __all__ = [
     "DownloadError",
     "Embedder",
     "Embedding",
+    "EmbeddingMap",
     "Event",
+    "Events",
     "Export",
     "ExportError",
     "Features",
     "FileResult",
+    "FilterGroup",
+    "LearnedFilters",
+    "ListeningPage",
     "LogMelInput",
     "ModelConfig",
     "ModelEvaluation",
@@ -133,9 +162,12 @@ __all__ = [
     "export_model",
     "features",
     "finetune_model",
+    "learned_filters",
     "list_models",
+    "listening_page",
     "load_audio",
     "load_model",
+    "map_embeddings",
     "model_info",
     "push_to_hub",
     "save_pretrained",

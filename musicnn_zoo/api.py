@@ -14,8 +14,8 @@ from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.folders import folder_stamp
 from musicnn_zoo.patches import Tail
 from musicnn_zoo.presets import DEFAULT_MODEL
-from musicnn_zoo.results import Embedding, Features, FileResult, Taggram, Tags
-from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, Event
+from musicnn_zoo.results import Embedding, Events, Features, FileResult, Taggram, Tags
+from musicnn_zoo.sound_events import DEFAULT_THRESHOLD
 from musicnn_zoo.tag_thresholds import Calibrated
 from musicnn_zoo.tagger import Paths, Tagger
 from musicnn_zoo.tasks import Pooling
@@ -168,11 +168,12 @@ def events(
     threshold: float = DEFAULT_THRESHOLD,
     release: float | None = None,
     min_length_s: float = 0.0,
+    patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
     engine: EngineName = "auto",
     device: str | None = None,
-) -> tuple[Event, ...]:
+) -> Events:
     """When each tag begins and ends: sound events from a model of whole clips.
 
     Back-ends that have scores of single frames (autopool, attention) give events as sharp as
@@ -189,13 +190,13 @@ def events(
         Score that it must keep; by default 0.8 × ``threshold``.
     min_length_s : float
         Shortest event in seconds.
-    hop_s, tail, engine, device
+    patch_s, hop_s, tail, engine, device
         See :class:`Tagger`.
 
     Returns
     -------
-    tuple of Event
-        (tag, start_s, end_s, score), by start.
+    Events
+        A sequence of (tag, start_s, end_s, score), by start.
 
     Raises
     ------
@@ -209,7 +210,7 @@ def events(
     """
     return shared_tagger(model, engine, device).events(
         audio, sample_rate=sample_rate, threshold=threshold, release=release,
-        min_length_s=min_length_s, hop_s=hop_s, tail=tail,
+        min_length_s=min_length_s, patch_s=patch_s, hop_s=hop_s, tail=tail,
     )  # fmt: skip
 
 

@@ -92,8 +92,8 @@ def load_audio(
 class AudioStream:
     """Audio as mono blocks at one sample rate; holds no more than a block of a file.
 
-    Iterate over it once. The blocks put together are what :func:`load_audio` gives, and the
-    parameters and errors are the same; those of the audio itself are raised on the way.
+    Iterate over it once. The blocks put together are what :func:`musicnn_zoo.load_audio` gives,
+    and the parameters and errors are the same; those of the audio itself are raised on the way.
 
     Attributes
     ----------

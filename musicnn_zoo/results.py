@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -11,12 +12,16 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, Event, find_events
 from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated, TagThresholds
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
+
+    from musicnn_zoo.audio import AudioSource
 
 DEFAULT_TOP_K = 5
 
@@ -98,7 +103,7 @@ class Tags(Sequence[TagScore]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return source, length, model and ``{"tags": {tag: score}}``, ready for JSON."""
-        scores = {tag: _plain(score) for tag, score in self.ranked}
+        scores = {tag: plain_floats(score) for tag, score in self.ranked}
         return {**self.clip.to_dict(), "model": self.model, "tags": scores}
 
     def to_json(self) -> str:
@@ -108,11 +113,27 @@ class Tags(Sequence[TagScore]):
     def to_pandas(self) -> pandas.Series[float]:
         """Return the scores as a Series indexed by tag (needs pandas)."""
         scores = [score for _, score in self.ranked]
-        return _pandas().Series(scores, index=list(self.names), name=self.clip.source)
+        return require_pandas().Series(scores, index=list(self.names), name=self.clip.source)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw the tags as bars; see :func:`musicnn_zoo.plots.plot_tags`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        """
+        from musicnn_zoo.plots import plot_tags
+
+        return plot_tags(self, path)
 
     def __str__(self) -> str:
-        width = max((len(tag) for tag in self.names), default=0)
-        lines = [f"  {tag:{width}}  {score:.3f}" for tag, score in self.ranked]
+        names = [printable(tag) for tag in self.names]
+        width = max(map(len, names), default=0)
+        lines = [
+            f"  {name:{width}}  {score:.3f}"
+            for name, (_, score) in zip(names, self.ranked, strict=True)
+        ]
         return "\n".join([f"{self.clip.describe()} ({self.model})", *lines])
 
     __repr__ = __str__
@@ -141,6 +162,8 @@ class Taggram:
     clip : Clip
     thresholds : TagThresholds or None
         The model's own, if they were calibrated.
+    spectrogram : LogMelInput or None
+        What the model looks at, if that is a log-mel spectrogram.
     """
 
     scores: NDArray[np.float32]
@@ -151,6 +174,7 @@ class Taggram:
     model: str
     clip: Clip
     thresholds: TagThresholds | None = None
+    spectrogram: LogMelInput | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -197,19 +221,32 @@ class Taggram:
         threshold: float = DEFAULT_THRESHOLD,
         release: float | None = None,
         min_length_s: float = 0.0,
-    ) -> tuple[Event, ...]:
+    ) -> Events:
         """Find when tags begin and end; see :func:`musicnn_zoo.sound_events.find_events`.
 
         A row stands for the time from its start to the start of the next, the last for a whole
         patch.
         """
-        if not len(self):
-            return ()
-        end_s = float(self.times[-1]) + self.patch_s
-        return find_events(
+        end_s = float(self.times[-1]) + self.patch_s if len(self) else 0.0
+        found = find_events(
             self.scores, self.tags, self.times, end_s,
             threshold=threshold, release=release, min_length_s=min_length_s,
         )  # fmt: skip
+        return Events(found, self.model, self.clip, self.spectrogram)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, top_k: int = 10) -> Figure:
+        """Draw the scores of the strongest tags; see :func:`musicnn_zoo.plots.plot_taggram`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        top_k : int
+            How many tags.
+        """
+        from musicnn_zoo.plots import plot_taggram
+
+        return plot_taggram(self, path, top_k=top_k)
 
     def to_dict(self) -> dict[str, Any]:
         """Return times, tags and scores as lists, ready for JSON."""
@@ -220,7 +257,7 @@ class Taggram:
             "hop_s": self.hop_s,
             "times": self.times.tolist(),
             "tags": list(self.tags),
-            "scores": _plain(self.scores),
+            "scores": plain_floats(self.scores),
         }
 
     def to_json(self) -> str:
@@ -229,13 +266,13 @@ class Taggram:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the scores as a DataFrame, times down and tags across (needs pandas)."""
-        index = _pandas().Index(self.times, name="time_s")
-        return _pandas().DataFrame(self.scores, index=index, columns=list(self.tags))
+        index = require_pandas().Index(self.times, name="time_s")
+        return require_pandas().DataFrame(self.scores, index=index, columns=list(self.tags))
 
     def _rows(self) -> list[list[str]]:
         best = np.argsort(-self.scores, axis=1, kind="stable")[:, :3]
         return [
-            [clock(time), ", ".join(f"{self.tags[i]} {row[i]:.2f}" for i in order)]
+            [clock(time), ", ".join(f"{printable(self.tags[i])} {row[i]:.2f}" for i in order)]
             for time, row, order in zip(self.times, self.scores, best, strict=True)
         ]
 
@@ -252,6 +289,93 @@ class Taggram:
     def _repr_html_(self) -> str:
         return _html_table(
             f"{self.clip.describe()} ({self.model})", ["time", "strongest tags"], self._rows()
+        )
+
+
+@dataclass(frozen=True)
+class Events(Sequence[Event]):
+    """Sound events of a clip: a sequence of :class:`Event`, by start, then as the model's tags.
+
+    Two are equal if all that they hold is.
+
+    Parameters
+    ----------
+    events : tuple of Event
+    model : str
+        Name of the model.
+    clip : Clip
+    spectrogram : LogMelInput or None
+        What the model looks at, if that is a log-mel spectrogram.
+    """
+
+    events: tuple[Event, ...]
+    model: str
+    clip: Clip
+    spectrogram: LogMelInput | None = None
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.events[index]
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return source, length, model and a list of the events, ready for JSON."""
+        events = [{**event.to_dict(), "score": plain_floats(event.score)} for event in self.events]
+        return {**self.clip.to_dict(), "model": self.model, "events": events}
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict())
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a DataFrame of tag, start_s, end_s and score, one row an event (needs pandas)."""
+        return require_pandas().DataFrame(list(self.events), columns=list(Event._fields))
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        audio: AudioSource | None = None,
+        sample_rate: int | None = None,
+    ) -> Figure:
+        """Draw the events under the log-mel; see :func:`musicnn_zoo.plots.plot_events`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        audio : path, binary file object, or ndarray, optional
+            The audio of the clip; by default its file is read again.
+        sample_rate : int, optional
+            Of an array, in Hz.
+        """
+        from musicnn_zoo.plots import plot_events
+
+        return plot_events(self, path, audio=audio, sample_rate=sample_rate)
+
+    def _rows(self) -> list[list[str]]:
+        return [
+            [clock(start_s), clock(end_s), printable(tag), f"{score:.3f}"]
+            for tag, start_s, end_s, score in self.events
+        ]
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        width = max((len(row[2]) for row in rows), default=0)
+        lines = [
+            f"  {start:>7} – {end:>7}  {tag:{width}}  {score}" for start, end, tag, score in rows
+        ]
+        return "\n".join([f"{self.clip.describe()} ({self.model})", *lines])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return _html_table(
+            f"{self.clip.describe()} ({self.model})", ["start", "end", "tag", "score"], self._rows()
         )
 
 
@@ -296,7 +420,7 @@ class Embedding:
             "patch_s": self.patch_s,
             "hop_s": self.hop_s,
             "times": self.times.tolist(),
-            "values": _plain(self.values),
+            "values": plain_floats(self.values),
         }
 
     def to_json(self) -> str:
@@ -306,10 +430,10 @@ class Embedding:
     def to_pandas(self) -> pandas.DataFrame:
         """Return one row a vector, indexed by time, or by source if pooled (needs pandas)."""
         if self.pooling is None:
-            return _pandas().DataFrame(
-                self.values, index=_pandas().Index(self.times, name="time_s")
+            return require_pandas().DataFrame(
+                self.values, index=require_pandas().Index(self.times, name="time_s")
             )
-        return _pandas().DataFrame(self.values[np.newaxis], index=[self.clip.source])
+        return require_pandas().DataFrame(self.values[np.newaxis], index=[self.clip.source])
 
     def __repr__(self) -> str:
         pooled = f"{self.pooling} over {len(self.times)} patches" if self.pooling else "one a patch"
@@ -365,7 +489,7 @@ class FileResult(Generic[Result]):
     ----------
     source : str or None
         File name; None for an array.
-    value : Tags, Taggram, Embedding or Features; None if the file could not be used
+    value : Tags, Taggram, Events, Embedding or Features; None if the file could not be used
     error : Exception or None
         Why it could not.
     """
@@ -426,14 +550,15 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{tenths / 10:04.1f}"
 
 
-def _plain(values: Any) -> Any:
+def plain_floats(values: Any) -> Any:
     """Turn float32 into the shortest Python floats that give the same float32 back."""
     if isinstance(values, np.ndarray) and values.ndim:
-        return [_plain(value) for value in values]
+        return [plain_floats(value) for value in values]
     return float(str(np.float32(values)))
 
 
-def _pandas() -> Any:
+def require_pandas() -> Any:
+    """Import pandas, which is not among the requirements."""
     try:
         import pandas
     except ImportError as error:

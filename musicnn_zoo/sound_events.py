@@ -67,16 +67,7 @@ def find_events(
     ArgumentError
         If an argument is out of range.
     """
-    if not 0 <= threshold <= 1:
-        raise ArgumentError(f"threshold must be between 0 and 1; received {threshold}")
-    if release is None:
-        release = DEFAULT_RELEASE * threshold
-    if not 0 <= release <= threshold:
-        raise ArgumentError(
-            f"release must be between 0 and the threshold {threshold}; received {release}"
-        )
-    if not min_length_s >= 0:
-        raise ArgumentError(f"min_length_s must not be negative; received {min_length_s}")
+    release = check_event_rule(threshold, release, min_length_s)
     edges = np.append(times, end_s)
     events = []
     for index, tag in enumerate(tags):
@@ -88,6 +79,27 @@ def find_events(
                 found = Event(tag, start, end, float(held.mean()))
                 events.append((start, index, found))
     return tuple(event for _, _, event in sorted(events, key=lambda found: found[:2]))
+
+
+def check_event_rule(threshold: float, release: float | None, min_length_s: float) -> float:
+    """Check the options of :func:`find_events` and return the release.
+
+    Raises
+    ------
+    ArgumentError
+        If one is out of range.
+    """
+    if not 0 <= threshold <= 1:
+        raise ArgumentError(f"threshold must be between 0 and 1; received {threshold}")
+    if release is None:
+        release = DEFAULT_RELEASE * threshold
+    if not 0 <= release <= threshold:
+        raise ArgumentError(
+            f"release must be between 0 and the threshold {threshold}; received {release}"
+        )
+    if not min_length_s >= 0:
+        raise ArgumentError(f"min_length_s must not be negative; received {min_length_s}")
+    return release
 
 
 def _runs(held: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -18,13 +18,16 @@ from musicnn_zoo.patches import PatchGrid, Tail, patch_grid
 from musicnn_zoo.pipeline import process
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.pretrained import Pretrained, find_pretrained
-from musicnn_zoo.results import Embedding, Features, FileResult, Result, Taggram, Tags
-from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, Event
+from musicnn_zoo.results import Embedding, Events, Features, FileResult, Result, Taggram, Tags
+from musicnn_zoo.sound_events import DEFAULT_THRESHOLD
 from musicnn_zoo.tag_thresholds import Calibrated
 from musicnn_zoo.tasks import (
+    EmbeddedTags,
     Pooling,
     Task,
+    embedded_tags_task,
     embedding_task,
+    events_task,
     features_task,
     frames_task,
     taggram_task,
@@ -192,7 +195,12 @@ class Tagger:
         return self._one(audio, sample_rate, task, grid, tail)
 
     def frames(
-        self, audio: AudioSource, *, sample_rate: int | None = None, tail: Tail = "drop"
+        self,
+        audio: AudioSource,
+        *,
+        sample_rate: int | None = None,
+        patch_s: float | None = None,
+        tail: Tail = "drop",
     ) -> Taggram:
         """Scores of single frames, from a back-end that has them.
 
@@ -207,18 +215,9 @@ class Tagger:
             If the back-end has no frame-wise scores
             (see :func:`musicnn_zoo.framewise.framewise_model`).
         """
-        with self._lock:
-            digest = self._digest_if_copied()
-            if self._frame_engine is None or digest != self._frame_digest:
-                from musicnn_zoo.framewise import framewise_model
-
-                model = framewise_model(self.model)
-                self._frame_engine = self._make_keras_engine(model)
-                self._frame_digest = digest
-            engine = self._frame_engine
-        grid = self._grid(None, None)
+        grid = self._grid(patch_s, None)
         task = frames_task(self.spec, grid)
-        return self._one(audio, sample_rate, task, grid, tail, engine=engine)
+        return self._one(audio, sample_rate, task, grid, tail, engine=self._in_frames())
 
     def events(
         self,
@@ -228,16 +227,16 @@ class Tagger:
         threshold: float = DEFAULT_THRESHOLD,
         release: float | None = None,
         min_length_s: float = 0.0,
+        patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
-    ) -> tuple[Event, ...]:
+    ) -> Events:
         """When each tag begins and ends; see :func:`musicnn_zoo.events`."""
-        framewise = block_spec(self.spec.config.backend.kind, "backend").framewise
-        if framewise is not None and hop_s is None:
-            over_time = self.frames(audio, sample_rate=sample_rate, tail=tail)
-        else:
-            over_time = self.taggram(audio, sample_rate=sample_rate, hop_s=hop_s, tail=tail)
-        return over_time.events(threshold=threshold, release=release, min_length_s=min_length_s)
+        grid = self._grid(patch_s, hop_s)
+        task, engine = self._events_task(
+            grid, hop_s, threshold=threshold, release=release, min_length_s=min_length_s
+        )
+        return self._one(audio, sample_rate, task, grid, tail, engine=engine)
 
     def embed(
         self,
@@ -307,6 +306,42 @@ class Tagger:
         grid = self._grid(patch_s, hop_s)
         return self._many(paths, taggram_task(self.spec, grid), grid, tail, jobs, progress)
 
+    def events_files(
+        self,
+        paths: Paths,
+        *,
+        threshold: float = DEFAULT_THRESHOLD,
+        release: float | None = None,
+        min_length_s: float = 0.0,
+        patch_s: float | None = None,
+        hop_s: float | None = None,
+        tail: Tail = "drop",
+        jobs: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[FileResult[Events]]:
+        """When each tag begins and ends in many files; see :func:`musicnn_zoo.events`."""
+        grid = self._grid(patch_s, hop_s)
+        task, engine = self._events_task(
+            grid, hop_s, threshold=threshold, release=release, min_length_s=min_length_s
+        )
+        return self._many(paths, task, grid, tail, jobs, progress, engine=engine)
+
+    def embedded_tags_files(
+        self,
+        paths: Paths,
+        *,
+        layer: str = "penultimate",
+        patch_s: float | None = None,
+        hop_s: float | None = None,
+        tail: Tail = "drop",
+        jobs: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[FileResult[EmbeddedTags]]:
+        """Mean embedding and strongest tag of many files, each file read and computed once."""
+        grid = self._grid(patch_s, hop_s)
+        task = embedded_tags_task(self.spec, grid, layer=layer)
+        return self._many(paths, task, grid, tail, jobs, progress)
+
     def embed_files(
         self,
         paths: Paths,
@@ -363,6 +398,15 @@ class Tagger:
     ) -> Task[Tags]:
         return tags_task(self.spec, grid, top_k=top_k, threshold=threshold)
 
+    def _events_task(
+        self, grid: PatchGrid, hop_s: float | None, **rule: Any
+    ) -> tuple[Task[Events], Engine | None]:
+        """Choose frames, where there are any, or patches to find events in, and what computes."""
+        framewise = block_spec(self.spec.config.backend.kind, "backend").framewise
+        if framewise is None or hop_s is not None:
+            return events_task(taggram_task(self.spec, grid), **rule), None
+        return events_task(frames_task(self.spec, grid), **rule), self._in_frames()
+
     def _one(
         self,
         audio: AudioSource,
@@ -386,11 +430,13 @@ class Tagger:
         tail: Tail,
         jobs: int | None,
         progress: bool,
+        *,
+        engine: Engine | None = None,
     ) -> Iterator[FileResult[Result]]:
         if isinstance(paths, str | os.PathLike):
             raise ArgumentError(f"paths must be several; received one, {os.fspath(paths)!r}")
         streams = (AudioStream(os.fspath(path), target_rate=grid.sample_rate) for path in paths)
-        engine = self._engine_for(task.layers, many=True)
+        engine = engine or self._engine_for(task.layers, many=True)
         results = process(streams, task, engine=engine, grid=grid, tail=tail, jobs=jobs)
         if not progress:
             return results
@@ -453,6 +499,18 @@ class Tagger:
                 self._keras_engine = self._make_keras_engine(None)
                 self._keras_digest = digest
             return self._keras_engine
+
+    def _in_frames(self) -> Engine:
+        """Return what computes scores of single frames."""
+        with self._lock:
+            digest = self._digest_if_copied()
+            if self._frame_engine is None or digest != self._frame_digest:
+                from musicnn_zoo.framewise import framewise_model
+
+                model = framewise_model(self.model)
+                self._frame_engine = self._make_keras_engine(model)
+                self._frame_digest = digest
+            return self._frame_engine
 
     def _digest_if_copied(self) -> str | None:
         """Digest of a model of one's own that the Keras engine computes a copy of."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.config import ModelSpec
+from musicnn_zoo.config import LogMelInput, ModelSpec
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.patches import PatchGrid
 from musicnn_zoo.results import (
     Clip,
     Embedding,
+    Events,
     Features,
     Result,
     Taggram,
@@ -22,12 +23,20 @@ from musicnn_zoo.results import (
     check_ranking,
     own_thresholds,
 )
+from musicnn_zoo.sound_events import check_event_rule
 from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated
 
 Pooling = Literal["mean", "max"] | None
 POOLINGS: tuple[Pooling, ...] = ("mean", "max", None)
 
 Activations = dict[str, NDArray[np.float32]]
+
+
+class EmbeddedTags(NamedTuple):
+    """An embedding of a clip, and its tags."""
+
+    embedding: Embedding
+    tags: Tags
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,7 @@ def taggram_task(spec: ModelSpec, grid: PatchGrid) -> Task[Taggram]:
             model=spec.name,
             clip=clip,
             thresholds=spec.thresholds,
+            spectrogram=_spectrogram(spec),
         )
 
     return Task(("output",), finish)
@@ -85,9 +95,27 @@ def frames_task(spec: ModelSpec, grid: PatchGrid) -> Task[Taggram]:
             model=spec.name,
             clip=clip,
             thresholds=spec.thresholds,
+            spectrogram=_spectrogram(spec),
         )
 
     return Task(("output",), finish)
+
+
+def events_task(
+    over_time: Task[Taggram],
+    *,
+    threshold: float,
+    release: float | None,
+    min_length_s: float,
+) -> Task[Events]:
+    """When tags begin and end, from scores of patches or of frames."""
+    release = check_event_rule(threshold, release, min_length_s)
+
+    def finish(activations: Activations, clip: Clip) -> Events:
+        scores = over_time.finish(activations, clip)
+        return scores.events(threshold=threshold, release=release, min_length_s=min_length_s)
+
+    return Task(over_time.layers, finish)
 
 
 def tags_task(
@@ -131,6 +159,20 @@ def embedding_task(model: str, grid: PatchGrid, *, layer: str, pooling: Pooling)
     return Task((layer,), finish, reduce)
 
 
+def embedded_tags_task(spec: ModelSpec, grid: PatchGrid, *, layer: str) -> Task[EmbeddedTags]:
+    """Mean vector of a layer and strongest tag, in one pass."""
+    embedding = embedding_task(spec.name, grid, layer=layer, pooling="mean")
+    tags = tags_task(spec, grid, top_k=1, threshold=None)
+
+    def reduce(activations: Activations) -> Activations:
+        return {**activations, **embedding.reduce(activations)}
+
+    def finish(activations: Activations, clip: Clip) -> EmbeddedTags:
+        return EmbeddedTags(embedding.finish(activations, clip), tags.finish(activations, clip))
+
+    return Task(tuple(dict.fromkeys((layer, *tags.layers))), finish, reduce)
+
+
 def features_task(model: str, grid: PatchGrid, layers: tuple[str, ...]) -> Task[Features]:
     """Activations as they are."""
 
@@ -145,3 +187,7 @@ def features_task(model: str, grid: PatchGrid, layers: tuple[str, ...]) -> Task[
         )
 
     return Task(layers, finish)
+
+
+def _spectrogram(spec: ModelSpec) -> LogMelInput | None:
+    return spec.config.input if isinstance(spec.config.input, LogMelInput) else None

@@ -16,17 +16,21 @@ from types import TracebackType
 from typing import Literal, TextIO, get_args
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import Taggram, Tags
+from musicnn_zoo.results import Events, Taggram, Tags
 
 Format = Literal["text", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 LIBRARY_SUFFIXES = (".parquet", ".jsonl", ".csv")
 """Of outputs that a later run goes on with, see :mod:`musicnn_zoo.stores`."""
 TAG_COLUMNS = ("source", "rank", "tag", "score")
+EVENT_COLUMNS = ("source", "tag", "start_s", "end_s", "score")
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the start of a formula."""
 
 
 class Writer:
-    """Writes :class:`Tags` or :class:`Taggram` results in one format.
+    """Writes :class:`Tags`, :class:`Taggram` or :class:`Events` results in one format.
 
     Use it as a context manager; leaving it completes the file.
 
@@ -67,7 +71,7 @@ class Writer:
         if self._file is not None and self._output is not None:
             self._file.close()
 
-    def write(self, result: Tags | Taggram) -> None:
+    def write(self, result: Tags | Taggram | Events) -> None:
         """Write one result."""
         if self._form == "text":
             self._emit(f"{result}\n" if self._count == 0 else f"\n{result}\n")
@@ -79,14 +83,20 @@ class Writer:
             self._write_rows(result)
         self._count += 1
 
-    def _write_rows(self, result: Tags | Taggram) -> None:
+    def _write_rows(self, result: Tags | Taggram | Events) -> None:
         source = result.clip.source or ""
         head: tuple[str, ...]
         rows: list[Iterable[object]]
         if isinstance(result, Tags):
             head, rows = TAG_COLUMNS, tag_rows(source, result)
+        elif isinstance(result, Events):
+            head = EVENT_COLUMNS
+            rows = [
+                (safe_cell(source), safe_tag(tag), f"{start:.3f}", f"{end:.3f}", f"{score:.6f}")
+                for tag, start, end, score in result
+            ]
         else:
-            head = ("source", "time_s", *result.tags)
+            head = taggram_head(result)
             rows = [
                 (safe_cell(source), f"{time:.3f}", *(f"{score:.6f}" for score in row))
                 for time, row in zip(result.times, result.scores, strict=True)
@@ -114,9 +124,14 @@ class Writer:
 def tag_rows(source: str, tags: Tags) -> list[Iterable[object]]:
     """Return the rows of a CSV, one a tag, under ``TAG_COLUMNS``."""
     return [
-        (safe_cell(source), rank, tag, f"{score:.6f}")
+        (safe_cell(source), rank, safe_tag(tag), f"{score:.6f}")
         for rank, (tag, score) in enumerate(tags, start=1)
     ]
+
+
+def taggram_head(taggram: Taggram) -> tuple[str, ...]:
+    """Return the names of the columns of a CSV with a row for each row of a taggram."""
+    return ("source", "time_s", *map(safe_tag, taggram.tags))
 
 
 def csv_lines(rows: Iterable[Iterable[object]]) -> str:
@@ -132,7 +147,12 @@ def csv_lines(rows: Iterable[Iterable[object]]) -> str:
 
 def safe_cell(text: str) -> str:
     """Keep a spreadsheet from taking a text for a formula; a file name stays a valid path."""
-    return f"./{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"./{text}" if text.startswith(_FORMULA) else text
+
+
+def safe_tag(tag: str) -> str:
+    """Keep a spreadsheet from taking a tag for a formula, by the apostrophe that it hides."""
+    return f"'{tag}" if tag.startswith(_FORMULA) else tag
 
 
 def check_parent(output: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree
 from pathlib import Path
 
 import librosa
@@ -168,7 +169,7 @@ def test_csv_has_a_row_a_tag(techno, strings, tagger):
         assert float(row["score"]) == pytest.approx(score, abs=2e-6)
 
 
-@pytest.mark.parametrize("command", ["tag", "taggram"])
+@pytest.mark.parametrize("command", ["tag", "taggram", "events"])
 @pytest.mark.parametrize("ending", ["json", "jsonl", "csv", "txt"])
 def test_the_ending_of_the_output_chooses_the_format(techno, tmp_path, command, ending):
     form = "text" if ending == "txt" else ending
@@ -222,6 +223,129 @@ def test_a_taggram_in_json_and_csv_holds_all_scores(techno, tagger):
     numbers = np.array([row[1:] for row in rows], float)
     np.testing.assert_allclose(numbers[:, 0], expected.times, atol=5e-4)
     np.testing.assert_allclose(numbers[:, 1:], expected.scores, rtol=0, atol=1e-5)
+
+
+# Events
+
+
+def test_events_are_printed_as_the_library_prints_them(techno, tagger):
+    options = {"threshold": 0.3, "release": 0.2, "min_length_s": 1, "hop_s": 0.5}
+    printed = output_of(
+        "events", techno, "-t", 0.3, "--release", 0.2, "--min-length", 1, "--hop", 0.5
+    )
+    expected = tagger.events(techno, **options)
+    assert printed == f"{expected}\n"
+    assert len(expected) > 1
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_events_in_other_formats(techno, strings, tagger, tmp_path, form):
+    output_of("events", techno, strings, "-t", 0.3, "-o", tmp_path / f"out.{form}")
+    text = (tmp_path / f"out.{form}").read_text()
+    assert text == output_of("events", techno, strings, "-t", 0.3, "-f", form)
+    expected = [
+        (str(path), *event)
+        for path in (techno, strings)
+        for event in tagger.events(path, threshold=0.3)
+    ]
+    if form == "csv":
+        rows = [row.values() for row in csv.DictReader(io.StringIO(text))]
+        found = [(source, tag, *map(float, numbers)) for source, tag, *numbers in rows]
+    else:
+        parsed = json.loads(text) if form == "json" else map(json.loads, text.splitlines())
+        found = [(one["source"], *event.values()) for one in parsed for event in one["events"]]
+    assert [row[:2] for row in found] == [row[:2] for row in expected]
+    np.testing.assert_allclose(
+        [row[2:] for row in found], [row[2:] for row in expected], rtol=0, atol=6e-4
+    )
+
+
+# Map
+
+
+def test_a_map_is_printed_drawn_and_written(techno, strings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path, name in [(techno, "a/1.wav"), (strings, "a/2.wav"), (techno, "b/3.wav")]:
+        Path("music", name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, Path("music", name))
+    Path("music", "b", "4.mp3").write_text("These are only words.\n" * 50)
+    result = run("map", "music", "--method", "pca", "--plot", "map.png", "-o", "map.csv")
+    assert result.exit_code == 1
+    head, *groups = result.stdout.splitlines()
+    assert head.startswith("3 files, MTT_musicnn penultimate, PCA, ")
+    assert groups == ["  a  2", "  b  1"]
+    assert result.stderr.splitlines()[0] == "1 of 4 could not be used:"
+    assert "4.mp3" in result.stderr.splitlines()[1]
+    assert Path("map.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader(io.StringIO(Path("map.csv").read_text())))
+    assert [row["folder"] for row in rows] == ["a", "a", "b"]
+    assert rows[0]["x"] == rows[2]["x"]
+    output_of("map", "music/a", "music/b/3.wav", "--method", "pca", "-o", "map.json",
+              "--colour-by", "tag", "--layer", "timbral")  # fmt: skip
+    saved = json.loads(Path("map.json").read_text())
+    assert (saved["colour_by"], saved["layer"]) == ("tag", "timbral")
+    assert [one["tag"] for one in saved["files"]][::2] == ["techno", "techno"]
+
+
+def test_a_map_of_too_few_files_says_why(techno, text_file):
+    result = run("map", techno, text_file, "--method", "pca")
+    assert_usage_error(result, "needs at least 3 files .* received 1 .*notes.mp3: not audio")
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("command", ["tag", "taggram", "events"])
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_a_picture_is_drawn_beside_what_is_printed(techno, tmp_path, command, ending):
+    picture = tmp_path / f"picture.{ending}"
+    assert output_of(command, techno, "--plot", picture) == output_of(command, techno)
+    assert picture.read_bytes().startswith({"png": b"\x89PNG", "svg": b"<?xml"}[ending])
+
+
+@on_posix
+def test_a_name_does_no_harm_to_a_picture(techno, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "-<img src=x onerror=alert(1)>'\"$x$\x1b[2J\n.wav"
+    shutil.copy(techno, name)
+    printed = output_of("taggram", "--plot", "picture.svg", "-f", "csv", "--", name)
+    assert {row[0] for row in csv.reader(io.StringIO(printed, newline=""))} == {
+        "source", f"./{name}",
+    }  # fmt: skip
+    tree = xml.etree.ElementTree.parse("picture.svg")
+    assert not any(element.tag.endswith("img") for element in tree.iter())
+
+
+@pytest.mark.parametrize("command", ["tag", "taggram", "events"])
+def test_a_picture_takes_one_file_and_an_ending_that_it_can_have(techno, strings, command):
+    for arguments, pattern in (
+        ((techno, strings, "--plot", "p.png"), "--plot draws .* one file; received 2 files"),
+        ((Path(techno).parent, "--plot", "p.png"), "--plot draws .* received the directory"),
+        ((techno, "--plot", "p.jpg"), r"a picture must end in \.png, \.svg, \.pdf"),
+        ((techno, "--plot", "gone/p.png"), "there is no folder 'gone'"),
+    ):
+        assert_usage_error(run(command, *arguments), pattern)
+
+
+def test_a_picture_does_not_go_with_an_output_that_is_gone_on_with(techno, tmp_path):
+    result = run("tag", techno, "--plot", tmp_path / "p.png", "-o", tmp_path / "out.csv")
+    assert_usage_error(result, r"--plot does not go with output .*out\.csv")
+    output_of("tag", techno, "--plot", tmp_path / "p.png", "-o", tmp_path / "out.json")
+    assert (tmp_path / "p.png").exists()
+
+
+def test_a_picture_of_no_tags_is_refused(techno, tmp_path):
+    result = run("tag", techno, "-t", "0.999", "--plot", tmp_path / "p.png")
+    assert result.exit_code == 2
+    assert "there are no tags to draw; choose a lower threshold" in result.stderr
+
+
+def test_info_draws_the_filters_of_a_model(tmp_path):
+    picture = tmp_path / "filters.svg"
+    assert output_of("info", "MTT_vgg", "--plot", picture) == output_of("info", "MTT_vgg")
+    assert "strongest filters" in picture.read_text()
+    assert_usage_error(run("info", "vgg", "--plot", picture), "without pretrained weights")
+    assert_usage_error(run("info", "MTT_vgg", "--plot", "p.bmp"), "a picture must end in")
 
 
 # Embed
@@ -330,6 +454,13 @@ def test_info_tells_all_about_a_model():
         (["tag", "--patch", "5", "-m", "MTT_vgg"], "187 frames"),
         (["tag", "--patch", "0"], "patch_s must be a positive number"),
         (["taggram", "--hop", "-1"], "hop_s must be a positive number"),
+        (["events", "-t", "1.5"], "threshold must be between 0 and 1; received 1.5"),
+        (["events", "--release", "0.6"], "release must be between 0 and the threshold 0.5"),
+        (["events", "--min-length", "-1"], "min_length_s must not be negative"),
+        (["map", "--method", "tsne"], "method must be one of auto, pca, umap; received 'tsne'"),
+        (["map", "--colour-by", "year"], "colour_by must be one of folder, tag"),
+        (["map", "-o", "map.txt"], r"must end in \.json, \.csv"),
+        (["map", "--plot", "map.jpg"], "a picture must end in"),
         (["tag", "--device", "gpu:99"], "'gpu:99' is not there; TensorFlow sees cpu:0"),
         (["embed", "-o", "out.npz", "--layer", "penultimat"], "did you mean penultimate"),
         (["embed", "-o", "out.npz", "--pooling", "sum"], "'sum' is not one of"),
@@ -342,7 +473,7 @@ def test_a_wrong_option_is_a_usage_error(techno, tmp_path, monkeypatch, argument
     assert [path.name for path in tmp_path.iterdir()] == ["techno.wav"]
 
 
-@pytest.mark.parametrize("command", ["tag", "taggram", "embed"])
+@pytest.mark.parametrize("command", ["tag", "taggram", "events", "embed"])
 @pytest.mark.parametrize(
     ("output", "pattern"), [("missing/out.json", "there is no folder"), ("", "is a directory")]
 )

@@ -9,8 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import Clip, Embedding, Features, Taggram, Tags, TagScore, clock
+from musicnn_zoo.results import (
+    Clip,
+    Embedding,
+    Event,
+    Events,
+    Features,
+    Taggram,
+    Tags,
+    TagScore,
+    clock,
+)
 
 NAMES = ("rock", "pop", "jazz", "folk", "techno", "ambient", "harp")
 CLIP = Clip("song.mp3", 12.3456789, dropped_s=0.4321)
@@ -28,6 +39,13 @@ def taggram_of(scores, names=NAMES, clip=CLIP):
 
 def tags_of(**scores):
     return Tags(tuple(TagScore(tag, score) for tag, score in scores.items()), "M", CLIP)
+
+
+def events_of(*events, source="song.mp3"):
+    return Events(tuple(Event(*event) for event in events), "M", Clip(source, 12.3))
+
+
+FOUND = events_of(("rock", 0.0, 62.8, 0.5), ("a\x1b[2J<b>", 1.5, 3.0, float(np.float32(0.1))))
 
 
 def embedding_of(values, pooling="mean", times=(0.0, 1.5)):
@@ -198,6 +216,7 @@ def test_html_is_escaped(tag, source):
     for result in (
         Tags((TagScore(tag, 0.5),), "<M>", clip),
         Taggram(np.ones((1, 1), np.float32), (tag,), np.zeros(1), 3, 3, "<M>", clip),
+        Events((Event(tag, 0, 1, 0.5),), "<M>", clip),
     ):
         cells = _Cells(result._repr_html_())
         assert set(cells.tags) == parts
@@ -297,4 +316,63 @@ def test_a_taggram_without_rows_has_no_tags_and_no_events() -> None:
         np.empty((0, 2), np.float32), ("a", "b"), np.empty(0), 3.0, 3.0, "m", Clip(None, 0.5)
     )
     assert list(empty.rank()) == []
-    assert empty.events() == ()
+    assert len(empty.events()) == 0
+
+
+def test_events_are_a_sequence_of_named_tuples():
+    assert isinstance(FOUND, Sequence)
+    assert len(FOUND) == 2
+    assert FOUND[0] == ("rock", 0.0, 62.8, 0.5)
+    assert (FOUND[-1].start_s, FOUND[-1].end_s) == (1.5, 3.0)
+    assert [event.tag for event in FOUND] == [event.tag for event in FOUND[:]]
+    assert ("rock", 0.0, 62.8, 0.5) in FOUND
+
+
+def test_events_are_equal_if_all_they_hold_is():
+    assert events_of(("rock", 0, 1, 0.5)) == events_of(("rock", 0, 1, 0.5))
+    assert events_of(("rock", 0, 1, 0.5)) != events_of(("rock", 0, 1, 0.6))
+    assert events_of(source="a") != events_of(source="b")
+    assert len({events_of(), events_of()}) == 1
+
+
+def test_events_become_plain_data():
+    as_dict = FOUND.to_dict()
+    assert json.loads(FOUND.to_json()) == as_dict
+    assert (as_dict["source"], as_dict["model"], as_dict["duration_s"]) == ("song.mp3", "M", 12.3)
+    assert as_dict["events"][0] == {"tag": "rock", "start_s": 0.0, "end_s": 62.8, "score": 0.5}
+    assert '"score": 0.1}' in FOUND.to_json()
+    frame = FOUND.to_pandas()
+    assert list(frame.columns) == ["tag", "start_s", "end_s", "score"]
+    assert frame.iloc[0].to_list() == ["rock", 0.0, 62.8, 0.5]
+    assert list(events_of().to_pandas().columns) == ["tag", "start_s", "end_s", "score"]
+
+
+def test_events_print_as_a_table():
+    assert str(FOUND) == (
+        "song.mp3, 12.3 s (M)\n"
+        "   0:00.0 –  1:02.8  rock         0.500\n"
+        "   0:01.5 –  0:03.0  a\\x1b[2J<b>  0.100"
+    )
+    assert repr(FOUND) == str(FOUND)
+    assert str(events_of()) == "song.mp3, 12.3 s (M)"
+    assert FOUND._repr_html_().count("<tr>") == 3
+
+
+def test_a_tag_sends_no_command_to_the_terminal():
+    names = ("\x1b[2J", "a\nb")
+    tags = Tags(tuple(TagScore(name, 0.5) for name in names), "M", CLIP)
+    assert len(str(tags).splitlines()) == 3
+    taggram = taggram_of([0.7, 0.5], names=names)
+    for text in (str(tags), str(taggram)):
+        assert r"\x1b[2J" in text
+        assert "\x1b" not in text
+
+
+def test_events_know_what_the_model_looks_at():
+    seen = LogMelInput(n_mels=128)
+    taggram = Taggram(
+        np.ones((2, 1), np.float32), ("a",), np.arange(2.0), 3, 1, "M", CLIP, spectrogram=seen
+    )
+    found = taggram.events()
+    assert (found.spectrogram, found.model, found.clip) == (seen, "M", CLIP)
+    assert found[0] == ("a", 0.0, 4.0, 1.0)

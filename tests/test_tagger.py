@@ -355,6 +355,52 @@ def test_every_method_refuses_what_is_no_audio(musicnn, tmp_path, method, excerp
         getattr(musicnn, method)(excerpt, tail="keep")
 
 
+def test_events_of_many_files_are_those_of_each(musicnn, excerpt):
+    rule = {"threshold": 0.3, "release": 0.25, "min_length_s": 1.0, "hop_s": 1.5, "patch_s": 4.0}
+    results = list(musicnn.events_files([excerpt, excerpt], **rule))
+    taggrams = musicnn.taggram_files([excerpt, excerpt], hop_s=1.5, patch_s=4.0)
+    for result, taggram in zip(results, taggrams, strict=True):
+        by_hand = taggram.value.events(threshold=0.3, release=0.25, min_length_s=1.0)
+        assert [event[:3] for event in result.value] == [event[:3] for event in by_hand]
+        assert len(by_hand) > 0
+        assert result.value.clip == taggram.value.clip
+        one = musicnn.events(result.source, **rule)
+        assert [event[:3] for event in one] == [event[:3] for event in by_hand]
+    assert musicnn_zoo.events(excerpt, model=musicnn, **rule) == one
+
+
+def test_results_know_the_spectrogram_that_the_model_looks_at(musicnn, excerpt):
+    assert musicnn.taggram(excerpt).spectrogram == LogMelInput()
+    assert musicnn.events(excerpt).spectrogram == LogMelInput()
+
+
+@pytest.mark.parametrize(
+    ("rule", "pattern"),
+    [
+        ({"threshold": 2}, "threshold must be between 0 and 1; received 2"),
+        ({"release": 0.9}, "release must be between 0 and the threshold 0.5; received 0.9"),
+        ({"min_length_s": -1}, "min_length_s must not be negative; received -1"),
+    ],
+)
+def test_a_wrong_rule_of_events_is_refused_before_the_audio_is_read(
+    musicnn, tmp_path, rule, pattern
+):
+    with pytest.raises(ArgumentError, match=pattern):
+        musicnn.events(tmp_path / "gone.wav", **rule)
+    with pytest.raises(ArgumentError, match=pattern):
+        musicnn.events_files([tmp_path / "gone.wav"], **rule)
+
+
+def test_embedding_and_tag_come_together(musicnn, excerpt):
+    for layer in ("penultimate", "timbral", "output"):
+        (result,) = musicnn.embedded_tags_files([excerpt], layer=layer)
+        expected = musicnn.embed(excerpt, layer=layer)
+        found = result.value
+        np.testing.assert_allclose(found.embedding.values, expected.values, rtol=1e-3, atol=1e-4)
+        assert found.embedding.layer == layer
+        assert found.tags.names == musicnn.tag(excerpt, top_k=1).names
+
+
 def test_a_wrong_ranking_is_refused_before_the_audio_is_read(musicnn, tmp_path):
     with pytest.raises(ArgumentError, match="top_k"):
         musicnn.tag(tmp_path / "missing.wav", top_k=0)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import Clip, Taggram, Tags, TagScore, printable
+from musicnn_zoo.results import Clip, Event, Events, Taggram, Tags, TagScore, printable
 from musicnn_zoo.writers import FORMATS, Writer, check_writable
 
 LATIN1 = os.fsdecode(b"caf\xe9.mp3")
@@ -26,6 +26,11 @@ def tags_of(source="song.mp3", **scores):
 def taggram_of(source="song.mp3"):
     scores = np.array([[0.1, 0.9], [0.25, 0.5]], np.float32)
     return Taggram(scores, ("rock", "pop"), np.array([0, 1.5]), 3, 1.5, "M", Clip(source, 12.0))
+
+
+def events_of(source="song.mp3", *tags):
+    events = tuple(Event(tag, 0.0, 1.5, 0.25) for tag in tags or ("rock",))
+    return Events(events, "M", Clip(source, 12.0))
 
 
 def write(path, form, *results):
@@ -53,13 +58,21 @@ def test_text_of_a_taggram_is_its_str(out):
     assert write(out, "text", taggram_of()) == f"{taggram_of()}\n"
 
 
-@pytest.mark.parametrize("result", [tags_of(), taggram_of()], ids=["tags", "taggram"])
+def test_text_of_events_is_their_str(out):
+    assert write(out, "text", events_of()) == f"{events_of()}\n"
+
+
+@pytest.mark.parametrize(
+    "result", [tags_of(), taggram_of(), events_of()], ids=["tags", "taggram", "events"]
+)
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_json_is_a_list_of_all_results(out, result, count):
     assert json.loads(write(out, "json", *[result] * count)) == [result.to_dict()] * count
 
 
-@pytest.mark.parametrize("result", [tags_of(), taggram_of()], ids=["tags", "taggram"])
+@pytest.mark.parametrize(
+    "result", [tags_of(), taggram_of(), events_of()], ids=["tags", "taggram", "events"]
+)
 def test_json_lines_are_one_result_a_line(out, result):
     text = write(out, "jsonl", result, result)
     assert [json.loads(line) for line in text.splitlines()] == [result.to_dict()] * 2
@@ -84,6 +97,16 @@ def test_csv_of_a_taggram_is_a_row_a_patch_under_one_heading(out):
         ["a.mp3", "1.500", "0.250000", "0.500000"],
         ["b.mp3", "0.000", "0.100000", "0.900000"],
         ["b.mp3", "1.500", "0.250000", "0.500000"],
+    ]
+
+
+def test_csv_of_events_is_a_row_an_event_under_one_heading(out):
+    text = write(out, "csv", events_of("a.mp3", "rock", "pop"), events_of("b.mp3"))
+    assert rows_of(text) == [
+        ["source", "tag", "start_s", "end_s", "score"],
+        ["a.mp3", "rock", "0.000", "1.500", "0.250000"],
+        ["a.mp3", "pop", "0.000", "1.500", "0.250000"],
+        ["b.mp3", "rock", "0.000", "1.500", "0.250000"],
     ]
 
 
@@ -224,6 +247,18 @@ def test_csv_gives_a_spreadsheet_no_formula(out, start):
     cell = rows_of(write(out, "csv", tags_of(f"{start}1+1.mp3")))[1][0]
     assert not cell.startswith(start)
     assert Path(cell) == Path(f"{start}1+1.mp3")
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_csv_takes_no_formula_from_a_tag_either(out, start):
+    tag = f"{start}1+1"
+    clip = Clip("a.mp3", 12.0)
+    scores = np.ones((1, 1), np.float32)
+    tags = rows_of(write(out, "csv", Tags((TagScore(tag, 0.5),), "M", clip)))
+    taggram = rows_of(write(out, "csv", Taggram(scores, (tag,), np.zeros(1), 3, 3, "M", clip)))
+    events = rows_of(write(out, "csv", events_of("a.mp3", tag)))
+    assert [tags[1][2], taggram[0][2], events[1][1]] == [f"'{tag}"] * 3
+    assert json.loads(write(out, "json", events_of("a.mp3", tag)))[0]["events"][0]["tag"] == tag
 
 
 @settings(deadline=None)

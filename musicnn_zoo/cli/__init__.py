@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from musicnn_zoo import __version__
-from musicnn_zoo.cli import analysis, catalogue, evaluate, learning
+from musicnn_zoo.cli import analysis, catalogue, evaluate, learning, listen
 
 
 def main() -> None:
@@ -58,7 +58,10 @@ def cli() -> None:
 for command in (
     analysis.tag,
     analysis.taggram,
+    analysis.events,
     analysis.embed,
+    analysis.map_files,
+    listen.listen,
     learning.train,
     learning.finetune,
     evaluate.evaluate,

@@ -1,4 +1,4 @@
-"""Commands on audio files: tag, taggram, embed."""
+"""Commands on audio files: tag, taggram, events, embed, map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from musicnn_zoo.cli.file_run import FileRun, Results
 from musicnn_zoo.cli.options import analysis_options, library_options, writer_options
 from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import check_ranking
+from musicnn_zoo.results import Events, FileResult, Taggram, Tags, check_ranking
+from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, check_event_rule
 from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated
 from musicnn_zoo.writers import LIBRARY_SUFFIXES, Format, Writer, check_writable
 
@@ -28,6 +29,12 @@ class _Threshold(click.ParamType):  # type: ignore[type-arg]
         return value if value == CALIBRATED else click.FLOAT.convert(value, param, ctx)
 
 
+plot_option = click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE",
+    help="Draw the result for one file: .png, .svg or .pdf.",
+)  # fmt: skip
+
+
 @click.command()
 @analysis_options
 @click.option("-k", "--top-k", type=int, help="Show the K best tags.  [default: 5]", metavar="K")
@@ -36,6 +43,7 @@ class _Threshold(click.ParamType):  # type: ignore[type-arg]
               "least the model's own threshold for the tag.")  # fmt: skip
 @writer_options
 @library_options
+@plot_option
 @reports_errors
 def tag(
     files: tuple[Path, ...],
@@ -45,6 +53,7 @@ def tag(
     output: Path | None,
     overwrite: bool,
     content_hash: bool,
+    plot: Path | None,
     hop_s: float | None,
     patch_s: float | None,
     tail: Any,
@@ -53,6 +62,7 @@ def tag(
 ) -> None:
     """Print the tags of each file with their scores."""
     check_ranking(top_k, threshold)
+    _check_plot(plot, files)
     run = FileRun(files, **loading)
     cutting = {"hop_s": hop_s, "patch_s": patch_s, "tail": tail}
     ranking = {"top_k": top_k, "threshold": threshold}
@@ -63,6 +73,11 @@ def tag(
         )  # fmt: skip
 
     if output is not None and _goes_on(output) and form in (None, output.suffix[1:].lower()):
+        if plot is not None:
+            raise ArgumentError(
+                f"--plot does not go with output {str(output)!r}, which may hold the file already; "
+                "write .json or .txt, or draw in a run of its own"
+            )
         settings = {"kind": "tags", **ranking, **cutting}
         run.to_store(analyse, output, settings, overwrite=overwrite, content_hash=content_hash)
         return
@@ -70,16 +85,19 @@ def tag(
     with run, Writer(output, form) as writer:
         for value in run.values(analyse):
             writer.write(value)
+            _draw(value, plot)
 
 
 @click.command()
 @analysis_options
 @writer_options
+@plot_option
 @reports_errors
 def taggram(
     files: tuple[Path, ...],
     form: Format | None,
     output: Path | None,
+    plot: Path | None,
     hop_s: float | None,
     patch_s: float | None,
     tail: Any,
@@ -90,6 +108,7 @@ def taggram(
 
     As text the three strongest tags of each patch, otherwise the scores of all tags.
     """
+    _check_plot(plot, files)
 
     def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
         return tagger.taggram_files(
@@ -99,6 +118,52 @@ def taggram(
     with FileRun(files, **loading) as run, Writer(output, form) as writer:
         for value in run.values(analyse):
             writer.write(value)
+            _draw(value, plot)
+
+
+@click.command()
+@analysis_options
+@click.option("-t", "--threshold", type=float, default=DEFAULT_THRESHOLD, show_default=True,
+              metavar="T", help="Score that begins an event, between 0 and 1.")  # fmt: skip
+@click.option("--release", type=float, metavar="R",
+              help="Score that it must keep.  [default: 0.8 × T]")  # fmt: skip
+@click.option("--min-length", "min_length_s", type=float, default=0.0, show_default=True,
+              metavar="SECONDS", help="Of the shortest event.")  # fmt: skip
+@writer_options
+@plot_option
+@reports_errors
+def events(
+    files: tuple[Path, ...],
+    threshold: float,
+    release: float | None,
+    min_length_s: float,
+    form: Format | None,
+    output: Path | None,
+    plot: Path | None,
+    hop_s: float | None,
+    patch_s: float | None,
+    tail: Any,
+    jobs: int | None,
+    **loading: Any,
+) -> None:
+    """Print when each tag begins and ends in each file.
+
+    Models that score single frames (autopool, attention) give events as sharp as their frames; the
+    others, and all with --hop, events made of patches.
+    """
+    check_event_rule(threshold, release, min_length_s)
+    _check_plot(plot, files)
+
+    def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
+        return tagger.events_files(
+            paths, threshold=threshold, release=release, min_length_s=min_length_s,
+            hop_s=hop_s, patch_s=patch_s, tail=tail, jobs=jobs, progress=progress,
+        )  # fmt: skip
+
+    with FileRun(files, **loading) as run, Writer(output, form) as writer:
+        for value in run.values(analyse):
+            writer.write(value)
+            _draw(value, plot)
 
 
 @click.command()
@@ -155,6 +220,91 @@ def embed(
     with run, EmbeddingArchive(output) as archive:
         for value in run.values(analyse):
             archive.add(value)
+
+
+@click.command(name="map")
+@analysis_options
+@click.option("--layer", default="penultimate", show_default=True, metavar="LAYER",
+              help="Any layer of the model.")  # fmt: skip
+@click.option(
+    "--method",
+    default="auto",
+    metavar="METHOD",
+    help="pca, or umap (pip install umap-learn).  [default: umap if it is installed]",
+)
+@click.option("--colour-by", default="folder", show_default=True, metavar="WHAT",
+              help="folder, or tag: the strongest of each file.")  # fmt: skip
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE",
+              help="Draw the map: .png, .svg or .pdf.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write the points: .json or .csv.")  # fmt: skip
+@reports_errors
+def map_files(
+    files: tuple[Path, ...],
+    layer: str,
+    method: Any,
+    colour_by: Any,
+    plot: Path | None,
+    output: Path | None,
+    hop_s: float | None,
+    patch_s: float | None,
+    tail: Any,
+    jobs: int | None,
+    **loading: Any,
+) -> None:
+    """Bring the files to a plane, where those that sound alike to the model are close together.
+
+    Prints how many files there are of each folder, or of each strongest tag.
+    """
+    from musicnn_zoo.embedding_map import MAP_ENDINGS, check_map, make_map, save_map
+    from musicnn_zoo.evaluation_files import check_ending
+
+    check_map(method, colour_by)
+    if output is not None:
+        check_ending(output, MAP_ENDINGS)
+    if plot is not None:
+        from musicnn_zoo.plots.drawing import check_picture
+
+        check_picture(plot)
+    results: list[FileResult[Any]] = []
+
+    def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
+        for result in tagger.embedded_tags_files(
+            paths, layer=layer, hop_s=hop_s, patch_s=patch_s, tail=tail, jobs=jobs,
+            progress=progress,
+        ):  # fmt: skip
+            results.append(result)
+            yield result
+
+    with FileRun(files, **loading) as run:
+        for _ in run.values(analyse):
+            pass
+        found = make_map(results, method=method, colour_by=colour_by)
+        click.echo(str(found))
+        if output is not None:
+            save_map(found, output)
+        if plot is not None:
+            found.plot(plot)
+
+
+def _check_plot(plot: Path | None, files: tuple[Path, ...]) -> None:
+    """Refuse a picture that could not be drawn, before any work."""
+    if plot is None:
+        return
+    from musicnn_zoo.plots.drawing import check_picture
+
+    if len(files) != 1:
+        raise ArgumentError(f"--plot draws the result for one file; received {len(files)} files")
+    if files[0].is_dir():
+        raise ArgumentError(
+            f"--plot draws the result for one file; received the directory {str(files[0])!r}"
+        )
+    check_picture(plot)
+
+
+def _draw(value: Tags | Taggram | Events, plot: Path | None) -> None:
+    if plot is not None:
+        value.plot(plot)
 
 
 def _goes_on(output: Path) -> bool:

@@ -56,10 +56,23 @@ def _weights_column(info: ModelInfo) -> str:
 
 @click.command()
 @click.argument("model")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the filters that its front-end has learned: .png, .svg or .pdf.",
+)
 @reports_errors
-def info(model: str) -> None:
+def info(model: str, plot: Path | None) -> None:
     """Describe MODEL: its tags, input, figures, licence and citation."""
-    click.echo(str(model_info(model)))
+    text = str(model_info(model))
+    if plot is not None:
+        from musicnn_zoo.filters import learned_filters
+        from musicnn_zoo.plots.drawing import check_picture
+
+        check_picture(plot)
+        learned_filters(model).plot(plot)
+    click.echo(text)
 
 
 @click.command()

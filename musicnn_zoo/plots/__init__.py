@@ -6,6 +6,18 @@ window system is touched and nothing has to be closed.
 
 from __future__ import annotations
 
+from musicnn_zoo.plots.embedding_map import plot_map
 from musicnn_zoo.plots.evaluation import plot_evaluation
+from musicnn_zoo.plots.events import plot_events
+from musicnn_zoo.plots.filters import plot_filters
+from musicnn_zoo.plots.taggram import plot_taggram
+from musicnn_zoo.plots.tags import plot_tags
 
-__all__ = ["plot_evaluation"]
+__all__ = [
+    "plot_evaluation",
+    "plot_events",
+    "plot_filters",
+    "plot_map",
+    "plot_taggram",
+    "plot_tags",
+]

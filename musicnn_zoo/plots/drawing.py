@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.errors import ArgumentError, OutputError
-from musicnn_zoo.results import printable
+from musicnn_zoo.results import Clip, printable
 from musicnn_zoo.writers import check_writable
 
 if TYPE_CHECKING:
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".svg", ".pdf")
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 """Of the palette of Okabe and Ito, which colour-blind people tell apart."""
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, "#56B4E9", "#CC79A7", "#000000")
+"""The same palette without its yellow, which is lost on white."""
 GREY, PALE = "#555555", "#B8B8B8"
+SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"
+"""Colour maps that colour-blind people read: from 0 up, and to both sides of 0."""
+TITLE, LABEL, TICK, NOTE = 16, 13, 12, 11
+"""Sizes of text in points that are read on a projector."""
 
 _DPI = 150
 
@@ -98,6 +104,22 @@ def drawable(text: str, width: int | None = None) -> str:
 def write(axes: Any, x: float, y: float, text: str, **style: Any) -> Any:
     """Put a text at a place in an axes; no sign in it is taken for a formula."""
     return axes.text(x, y, text, parse_math=False, **style)
+
+
+def headline(figure: Figure, title: str, note: str = "") -> None:
+    """Put a title above a figure and a note below it; no sign in them is taken for a formula."""
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.set(w_pad=0.12, h_pad=0.1)  # type: ignore[call-arg]
+    figure.suptitle(title, fontsize=TITLE, parse_math=False)
+    if note:
+        figure.supxlabel(note, fontsize=NOTE, color=GREY, parse_math=False)
+
+
+def title_of(clip: Clip, model: str) -> str:
+    """Name a clip, by its file without the folders, and the model."""
+    name = Path(clip.source).name if clip.source else "array"
+    return f"{drawable(name, 50)}, {drawable(model, 30)}"
 
 
 def tidy(axes: Any) -> None:

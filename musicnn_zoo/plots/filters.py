@@ -1,0 +1,224 @@
+"""A picture of what the filters of a front-end have learned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from musicnn_zoo.plots.drawing import (
+    BLUE,
+    DIVERGING,
+    LABEL,
+    NOTE,
+    PALE,
+    SEQUENTIAL,
+    TICK,
+    check_picture,
+    drawable,
+    headline,
+    new_figure,
+    save,
+    tidy,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from musicnn_zoo.filters import FilterGroup, LearnedFilters
+
+_WIDTH = 14.0
+_TILE = 0.86
+"""Part of the place of an image that the image takes."""
+_CURVES = 8
+_IMAGES = 16
+"""In a whole row."""
+_MOST_BINS = 128
+
+
+class _Panel(NamedTuple):
+    """One axes of the figure: how it is drawn, and its height in inches."""
+
+    draw: Callable[[Any], None]
+    height: float
+
+
+def plot_filters(filters: LearnedFilters, path: str | os.PathLike[str] | None = None) -> Figure:
+    """Draw the filters of a front-end.
+
+    Images are drawn with time across and bands up, curves over time, each filter to its own
+    largest weight. Of waveforms there are the magnitude spectra, one column a filter by centre
+    frequency, and beside those of long filters some of the waveforms.
+
+    Parameters
+    ----------
+    filters : LearnedFilters
+    path : path, optional
+        Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ArgumentError
+        If matplotlib is not installed (``pip install "musicnn-zoo[plots]"``), or ``path`` has
+        another ending.
+    OutputError
+        If the picture cannot be written.
+    """
+    if path is not None:
+        check_picture(path)
+    rows = _rows(filters.groups)
+    heights = [max(panel.height for panel in row) for row in rows]
+    figure = new_figure(_WIDTH, sum(heights) + 1.2)
+    grid = figure.add_gridspec(len(rows), 1, height_ratios=heights)
+    for index, row in enumerate(rows):
+        places = grid[index].subgridspec(1, len(row))
+        for column, panel in enumerate(row):
+            panel.draw(figure.add_subplot(places[0, column]))
+    kinds = {group.kind for group in filters.groups}
+    notes = []
+    if kinds & {"image", "curve"}:
+        notes.append("the strongest filters of each layer, by number")
+    if "image" in kinds:
+        notes.append("orange: above zero, purple: below; time to the right")
+    if "input" in kinds:
+        notes.append("spectra of the inputs that drive the filters most, found by gradient ascent")
+    title = f"{drawable(filters.model, 40)}: filters of the front-end {drawable(filters.frontend)}"
+    headline(figure, title, "; ".join(notes))
+    if path is not None:
+        save(figure, path)
+    return figure
+
+
+def _rows(groups: tuple[FilterGroup, ...]) -> list[list[_Panel]]:
+    """Arrange the groups: images, then curves, then spectra."""
+    images = [group for group in groups if group.kind == "image"]
+    a_row = 1 if len(images) <= 3 else 2 if len(images) <= 6 else 3
+    slots = min(_IMAGES // a_row, max(map(len, images), default=1))
+    most = 2 * slots if len(images) == 1 else slots
+    panels = [
+        _image_panel(group, slice(first, first + slots), slots, min(most, len(group)))
+        for group in images
+        for first in range(0, min(most, len(group)), slots)
+    ]
+    rows = _split(panels, a_row)
+    curves = [_curve_panel(group) for group in groups if group.kind == "curve"]
+    rows += _split(curves, 2 if len(curves) == 4 else 3)
+    spectra: list[_Panel] = []
+    for group in groups:
+        if group.kind == "waveform" and group.is_long:
+            rows.append([_spectra_panel(group, 4.0), _waveform_panel(group)])
+        elif group.kind in ("waveform", "input"):
+            spectra.append(_spectra_panel(group, 3.4))
+    return rows + _split(spectra, 3)
+
+
+def _split(panels: list[_Panel], size: int) -> list[list[_Panel]]:
+    return [panels[start : start + size] for start in range(0, len(panels), size)]
+
+
+def _title(axes: Any, group: FilterGroup, what: str) -> None:
+    if group.window_s is not None:
+        what = f"{what}, window {1000 * group.window_s:.0f} ms"
+    axes.set_title(f"{drawable(group.layer, 40)}: {what}", fontsize=LABEL, loc="left")
+    axes.title.set_parse_math(False)
+
+
+def _image_panel(group: FilterGroup, which: slice, slots: int, n_drawn: int) -> _Panel:
+    shown, indices = group.values[which], group.indices[which]
+    _, frames, bands = shown.shape
+    place = _WIDTH / (_IMAGES + 1)
+
+    def draw(axes: Any) -> None:
+        for column, values in enumerate(shown):
+            largest = float(np.abs(values).max()) or 1.0
+            axes.imshow(
+                values.T, origin="lower", aspect="auto", interpolation="nearest",
+                cmap=DIVERGING, vmin=-largest, vmax=largest,
+                extent=(column, column + _TILE, 0, bands),
+            )  # fmt: skip
+            frame = [column, column + _TILE, column + _TILE, column, column]
+            axes.plot(frame, [0, 0, bands, bands, 0], color=PALE, linewidth=0.8)
+        axes.set_xlim(-0.05, slots - 1 + _TILE + 0.05)
+        axes.set_ylim(-0.02 * bands, 1.02 * bands)
+        numbers = [f"{index}" for index in indices]
+        axes.set_xticks(np.arange(len(shown)) + _TILE / 2, labels=numbers, fontsize=NOTE)
+        axes.tick_params(length=0)
+        axes.set_yticks([0, bands], labels=["0", f"{bands}"], fontsize=NOTE)
+        axes.set_ylabel("mel bands", fontsize=NOTE)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        if not which.start:
+            length = f"{1000 * frames * group.step_s:.0f} ms"
+            _title(axes, group, f"{n_drawn} of {group.n_filters}, {length}")
+
+    return _Panel(draw, min(2.4, max(0.8, place * bands / frames)) + 0.75)
+
+
+def _curve_panel(group: FilterGroup) -> _Panel:
+    shown = group.values[:_CURVES]
+
+    def draw(axes: Any) -> None:
+        _draw_curves(axes, shown, group.indices[:_CURVES], 1, group.step_s)
+        axes.set_xlabel("time (s)", fontsize=LABEL)
+        _title(axes, group, f"{len(shown)} of {group.n_filters}")
+
+    return _Panel(draw, 0.36 * len(shown) + 1.1)
+
+
+def _waveform_panel(group: FilterGroup) -> _Panel:
+    chosen = np.unique(np.linspace(0, len(group) - 1, min(_CURVES, len(group))).round().astype(int))
+
+    def draw(axes: Any) -> None:
+        shown = group.values[chosen[::-1]]
+        _draw_curves(axes, shown, group.indices[chosen[::-1]], 1000, group.step_s)
+        axes.set_xlabel("time (ms)", fontsize=LABEL)
+        _title(axes, group, f"{len(chosen)} of {group.n_filters}")
+
+    return _Panel(draw, 4.0)
+
+
+def _draw_curves(axes: Any, curves: Any, indices: Any, units: float, step_s: float) -> None:
+    """Draw curves under each other, each to its own largest value."""
+    times = units * step_s * np.arange(curves.shape[1])
+    for row, values in enumerate(curves):
+        largest = float(np.abs(values).max()) or 1.0
+        axes.axhline(row, color=PALE, linewidth=0.7)
+        axes.plot(times, row - 0.46 * values / largest, color=BLUE, linewidth=1.6, gid="filter")
+    axes.set_xlim(times[0], times[-1])
+    axes.set_ylim(len(curves) - 0.5, -0.5)
+    labels = [f"{index}" for index in indices]
+    axes.set_yticks(range(len(curves)), labels=labels, fontsize=NOTE)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=TICK)
+    axes.set_ylabel("filter", fontsize=LABEL)
+    tidy(axes)
+
+
+def _spectra_panel(group: FilterGroup, height: float) -> _Panel:
+    def draw(axes: Any) -> None:
+        bins = -(-len(group.frequencies) // _MOST_BINS)
+        firsts = np.arange(0, len(group.frequencies), bins)
+        powers = np.add.reduceat(group.spectra**2, firsts, axis=1)
+        highest = np.maximum(powers.max(axis=1, keepdims=True), np.finfo(float).tiny)
+        kilohertz = group.frequencies / 1000
+        half = 0.5 * (kilohertz[1] - kilohertz[0])
+        top = kilohertz[firsts[-1]] + (2 * bins - 1) * half
+        axes.imshow(
+            np.sqrt(powers / highest).T, origin="lower", aspect="auto", interpolation="nearest",
+            cmap=SEQUENTIAL, vmin=0, vmax=1,
+            extent=(0, len(group), kilohertz[0] - half, top),
+        )  # fmt: skip
+        axes.set_ylim(0, kilohertz[-1])
+        axes.set_xticks([])
+        axes.set_xlabel("filters by centre frequency", fontsize=LABEL)
+        axes.set_ylabel("frequency (kHz)", fontsize=LABEL)
+        axes.tick_params(labelsize=TICK)
+        _title(axes, group, f"{len(group)} of {group.n_filters}")
+
+    return _Panel(draw, height)
