@@ -10,7 +10,13 @@
 
   // ---- numbers
 
-  const bytesOf = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  function bytesOf(text) {
+    const characters = atob(text);
+    const bytes = new Uint8Array(characters.length);
+    for (let at = 0; at < bytes.length; at += 1) bytes[at] = characters.charCodeAt(at);
+    return bytes;
+  }
+
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
   function clock(seconds) {
@@ -325,7 +331,7 @@
         make("h2", { textContent: facts.model }),
         make("p", {
           className: "row-facts",
-          textContent: `scores of ${facts.patch_s.toFixed(1)} s from their time on, every ${facts.hop_s.toFixed(2)} s`,
+          textContent: `scores of ${facts.patch_s.toFixed(1)} s, every ${facts.hop_s.toFixed(2)} s`,
         }),
       ),
       readout,
