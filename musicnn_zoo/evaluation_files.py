@@ -12,7 +12,7 @@ import numpy as np
 
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.evaluation import ModelEvaluation
-from musicnn_zoo.writers import check_writable, csv_lines, safe_cell
+from musicnn_zoo.writers import check_writable, csv_lines, safe_cell, safe_tag
 
 REPORT_ENDINGS = (".json", ".csv", ".txt")
 SCORE_ENDINGS = (".csv", ".npz")
@@ -103,7 +103,7 @@ def _score_rows(evaluation: ModelEvaluation) -> Iterator[list[Iterable[object]]]
         evaluation.paths, evaluation.labels, evaluation.scores, strict=True
     ):
         yield [
-            (safe_cell(path), safe_cell(tag), int(label), f"{score:.9g}")
+            (safe_cell(path), safe_tag(tag), int(label), f"{score:.9g}")
             for tag, label, score in zip(evaluation.tags, labels, scores, strict=True)
         ]
 

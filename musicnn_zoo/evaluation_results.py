@@ -10,7 +10,7 @@ from typing import Any
 from musicnn_zoo.bootstrap import Interval
 from musicnn_zoo.results import printable
 from musicnn_zoo.text_table import NAME_WIDTH, aligned, count, shortened, statements
-from musicnn_zoo.writers import safe_cell
+from musicnn_zoo.writers import safe_tag
 
 TAG_COLUMNS = (
     "tag", "positives", "roc_auc", "roc_auc_low", "roc_auc_high", "average_precision",
@@ -104,7 +104,7 @@ class Evaluation:
         """Return the cells of a CSV, one row a tag under ``TAG_COLUMNS``."""
         return [
             (
-                safe_cell(tag.tag),
+                safe_tag(tag.tag),
                 str(tag.positives),
                 *_interval_cells(tag.roc_auc, tag.roc_auc_interval),
                 *_interval_cells(tag.average_precision, tag.average_precision_interval),
@@ -211,7 +211,7 @@ class ClassEvaluation:
         """Return the cells of a CSV, one row a class under ``CLASS_COLUMNS``."""
         return [
             (
-                safe_cell(found.name),
+                safe_tag(found.name),
                 str(found.tracks),
                 *(_cell(value) for value in (found.precision, found.recall, found.f1)),
             )
