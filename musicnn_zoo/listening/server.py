@@ -64,11 +64,10 @@ class PageServer:
         self._converted = tempfile.TemporaryDirectory(prefix="musicnn-zoo-")
         handler = type("Handler", (_Handler,), {"pages": self})
         try:
-            self._server = ThreadingHTTPServer((_HOST, port), handler)
+            self._server = _Server((_HOST, port), handler)
         except (OSError, OverflowError) as error:
             self._converted.cleanup()
             raise ArgumentError(f"port {port} cannot be had ({error}); name another") from error
-        self._server.daemon_threads = True
         self.url = f"http://{_HOST}:{self._server.server_port}/"
 
     def __enter__(self) -> PageServer:
@@ -122,6 +121,15 @@ class PageServer:
 
     def __len__(self) -> int:
         return len(self._paths)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Tell the log, not the terminal, of browsers that hang up and the like."""
+        del request
+        _log.debug("request of %s failed", client_address, exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):
