@@ -13,6 +13,7 @@ from keras import layers
 from musicnn_zoo.config import ModelConfig, OutputActivation
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.models import TaggingModel, build_features, build_model
+from musicnn_zoo.normalization import finish_normalization
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.pretrained import find_pretrained
 from musicnn_zoo.provenance import Provenance
@@ -93,8 +94,7 @@ def finetune_model(
     for layer in tuned.layers:
         if layer.name not in head:
             layer.set_weights(model.get_layer(layer.name).get_weights())
-            if isinstance(layer, layers.Normalization):
-                layer.finalize_state()
+    finish_normalization(tuned)
     set_trainable(tuned, trainable, batchnorm=batchnorm)
     return tuned
 

@@ -12,6 +12,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from musicnn_zoo.logmel import LogMel
+from musicnn_zoo.normalization import finish_normalization
 
 Change = Callable[[keras.layers.Layer, dict[str, Any]], None]
 
@@ -125,9 +126,9 @@ def for_runtime(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Mode
             ]
         if weights and layer.name not in batchnorms:
             remade.get_layer(layer.name).set_weights(weights)
+    finish_normalization(remade)
     for layer in remade.layers:
         if isinstance(layer, layers.Normalization):
-            layer.finalize_state()
             # Its statistics are tensors, which the converter takes for inputs of the graph.
             layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
     return remade
@@ -229,7 +230,5 @@ def remake(model: keras.Model, change: Change | None = None) -> keras.Model:
     graph = keras.Model(model.input, model.output, name=model.name)
     remade = keras.models.clone_model(graph, clone_function=copy)
     remade.set_weights(model.get_weights())
-    for layer in remade.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # computes with what it made of its weights before
+    finish_normalization(remade)
     return remade

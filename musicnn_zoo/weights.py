@@ -142,11 +142,14 @@ def load_into(model: keras.Model, path: Path) -> None:
 
 
 def _load_keras_weights(model: keras.Model, path: Path) -> None:
+    from musicnn_zoo.normalization import finish_normalization
+
     before = model.get_weights()
     try:
         model.load_weights(path)
     except Exception as error:
         model.set_weights(before)
+        finish_normalization(model)
         summary = str(error).strip().splitlines()[0]
         raise WeightsError(f"{path}: does not fit the model {model.name}: {summary}") from error
 
@@ -173,7 +176,7 @@ def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path)
     WeightsError
         If an array is missing, has no place, or has another shape.
     """
-    import keras
+    from musicnn_zoo.normalization import finish_normalization
 
     named = dict(_named(model))
     problems = [
@@ -193,9 +196,7 @@ def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path)
         )
     for name, weight in named.items():
         weight.assign(arrays[name])
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # computes with what it made of its weights before
+    finish_normalization(model)
 
 
 def _named(model: keras.Model) -> Iterator[tuple[str, Any]]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.augmentation import NO_AUGMENTATION, Augmentation, augment
+from musicnn_zoo.checkpoints import read_safetensors
 from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.datasets.dataset import Dataset
 from musicnn_zoo.datasets.report import DatasetError
@@ -24,9 +25,10 @@ from musicnn_zoo.engines.engine import PRECISIONS
 from musicnn_zoo.engines.keras_engine import device_scope, split_devices
 from musicnn_zoo.errors import ArgumentError, TrainingError, WeightsError
 from musicnn_zoo.finetuning import set_trainable
-from musicnn_zoo.folders import save_pretrained
+from musicnn_zoo.folders import WEIGHTS, read_folder, save_pretrained
 from musicnn_zoo.logmel import LogMel
 from musicnn_zoo.models import TaggingModel, adapt, build_model
+from musicnn_zoo.normalization import finish_normalization
 from musicnn_zoo.patches import PatchGrid, patch_grid
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.results import printable
@@ -41,6 +43,7 @@ from musicnn_zoo.training.losses import BalancedBinaryCrossentropy
 from musicnn_zoo.training.recipes import FROM_SCRATCH, Phase, Recipe
 from musicnn_zoo.training.run_folder import Progress, RunFolder
 from musicnn_zoo.variants import SCORE_LAYERS
+from musicnn_zoo.weights import arrays_of
 
 _ADAPTING_STEPS = 16
 
@@ -122,7 +125,7 @@ def train_model(
         Folder for the model, which :func:`musicnn_zoo.load_model` takes, and, in ``training``
         inside it, for settings, checkpoint, ``log.csv`` and TensorBoard's logs.
     recipe : Recipe
-        By default that of musicnn, see :data:`musicnn_zoo.training.FROM_SCRATCH`.
+        By default that of musicnn, see :data:`~musicnn_zoo.training.recipes.FROM_SCRATCH`.
     augmentation : Augmentation
         By default none.
     cache : path, optional
@@ -235,7 +238,8 @@ class _Run:
         if checkpoint is not None:
             # A run may be killed between writing its best weights and writing its checkpoint.
             self._take_best()
-            self._save_best()
+            if not self._is_saved():
+                self._save_best()
         phases = self.recipe.phases
         while True:
             self._train_phase(phases[self.progress.phase])
@@ -368,10 +372,22 @@ class _Run:
         """Put the best weights so far into the model that the caller has, and into the copy."""
         for model in {id(one): one for one in (self.model, self.trained)}.values():
             _assign(model.weights, self.best)
-            _finish_normalization(model)
+            finish_normalization(model)
 
     def _save_best(self) -> None:
         save_pretrained(self.trained, self.output, provenance=self._provenance())
+
+    def _is_saved(self) -> bool:
+        """Whether the folder has these weights; thresholds that were found for them then stay."""
+        try:
+            read_folder(self.output, origin=str(self.output))
+            saved = read_safetensors(self.output / WEIGHTS)
+        except WeightsError:
+            return False
+        best = arrays_of(self.trained)
+        return saved.keys() == best.keys() and all(
+            np.array_equal(saved[name], values) for name, values in best.items()
+        )
 
     def _provenance(self) -> Provenance:
         dataset = self.parts["train"].dataset
@@ -480,7 +496,7 @@ def _copy(model: TaggingModel) -> TaggingModel:
         model.zoo_config, tags=model.tags, name=model.name, provenance=model.provenance
     )
     copied.set_weights(model.get_weights())
-    _finish_normalization(copied)
+    finish_normalization(copied)
     return copied
 
 
@@ -532,7 +548,7 @@ def _state(model: keras.Model) -> list[Any]:
 
 def _put(model: keras.Model, state: Sequence[NDArray[Any]]) -> None:
     _assign(_state(model), state)
-    _finish_normalization(model)
+    finish_normalization(model)
 
 
 def _assign(variables: Sequence[Any], arrays: Sequence[NDArray[Any]]) -> None:
@@ -540,12 +556,6 @@ def _assign(variables: Sequence[Any], arrays: Sequence[NDArray[Any]]) -> None:
         raise WeightsError("the checkpoint is of another model or version; overwrite the run")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
-
-
-def _finish_normalization(model: keras.Model) -> None:
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # computes with what it made of its weights before
 
 
 def _numpy(variable: Any) -> NDArray[Any]:
