@@ -147,6 +147,8 @@ CHAINS = """\
 
 Each is built untrained, after
 
+<!-- slow -->
+
 ```python
 import musicnn_zoo
 ```
@@ -181,6 +183,8 @@ it others.
 What does not fit is refused with an `ArgumentError` that says why. For `frontend="{frontend}"` with
 `backend="{backend}"` it is
 
+<!-- not compared: it is the message of the error -->
+
 ```text
 {message}
 ```
@@ -194,7 +198,7 @@ model = musicnn_zoo.load_model("{first}")
 ```
 
 {table}
-Their training data and figures are in the [README](../README.md#models).
+Their training data and figures are on [their cards](models/index.md).
 """
 
 

@@ -147,6 +147,7 @@ BLOCKS: dict[str, BlockSpec] = {
     "fully_convolutional": _backend("fully_convolutional", "Choi et al. 2016", fixed_length=True),
     "mlp": _backend("mlp", "Schlüter & Böck 2014", fixed_length=True, takes_any=True),
 }  # fmt: skip
+"""All blocks by name."""
 
 
 def block_spec(name: str, role: Role) -> BlockSpec:

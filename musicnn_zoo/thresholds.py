@@ -23,7 +23,7 @@ def best_f1_thresholds(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float
     """Find the threshold of each tag that maximises its F1.
 
     A tag is said to be there if its score is at least the threshold, as in
-    :meth:`musicnn_zoo.results.Taggram.rank`. With ``TP`` tracks rightly given the tag, ``FP``
+    :meth:`musicnn_zoo.Taggram.rank`. With ``TP`` tracks rightly given the tag, ``FP``
     wrongly, and ``FN`` wrongly denied it, ``F1 = 2 TP / (2 TP + FP + FN)``.
 
     Every threshold between two neighbouring scores gives the same F1. The middle of them is

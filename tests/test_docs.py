@@ -1,15 +1,22 @@
+"""What stands in the README and on generated pages is what the package says."""
+
 import re
 import runpy
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from conftest import ROOT
-from hub_server import HubServer, patch_hub
 
-from musicnn_zoo.cli import cli
+from musicnn_zoo import list_models, model_info
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def model_pages() -> dict[str, str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "docs"))
+        return runpy.run_path(str(ROOT / "docs" / "model_cards.py"))["pages"]()
 
 
 def test_readme_has_the_table_of_the_presets() -> None:
@@ -17,64 +24,32 @@ def test_readme_has_the_table_of_the_presets() -> None:
     assert script["with_table"](README) == README
 
 
-def test_readme_python_runs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(ROOT)
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    scope: dict[str, object] = {}
-    exec(code, scope)
-    assert "techno" in capsys.readouterr().out
-    assert scope["vector"].shape == (200,)
-
-
-def test_the_code_of_the_page_on_libraries_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = (ROOT / "docs" / "libraries.md").read_text(encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    Path("examples").symlink_to(ROOT / "examples")
-    CliRunner().invoke(cli, ["tag", "examples/audio", "--output", "tags.parquet"])
-    scope: dict[str, object] = {}
-    for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
-        exec(code, scope)
-    names = [Path(name).stem for name in scope["strings"].index]
-    assert names == ["bach_chorale_strings", "bach_prelude_harpsichord"]
-    printed = capsys.readouterr().out
-    assert "examples/audio/techno_loop.ogg ('techno'," in printed
-    assert "0.0 s: " in printed
-
-
-def test_the_code_of_the_page_on_weights_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    Path("examples").symlink_to(ROOT / "examples")
-    checkpoint, *blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert 'weights="best_model.pth"' in checkpoint  # runs in tests/test_sota_parity.py
-    scope: dict[str, object] = {}
-    with HubServer() as server:
-        patch_hub(monkeypatch, server, tmp_path / "cache", token=server.token)
-        for code in blocks:
-            exec(code, scope)
-        assert set(server.files("me/my_vgg")) >= {"model.safetensors", "README.md"}
-    assert "techno" in capsys.readouterr().out
-    assert scope["newest"].provenance == scope["provenance"]
-
-
-def test_the_commands_of_the_page_on_weights_exist() -> None:
-    page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^musicnn-zoo (\w+) (.*)$", page, flags=re.MULTILINE)
-    assert len(commands) >= 3
-    for command, arguments in commands:
-        options = re.findall(r"--[a-z-]+", arguments)
-        known = CliRunner().invoke(cli, [command, "--help"]).output
-        assert all(option in known for option in options), (command, options)
-
-
 def test_readme_cites_what_the_models_state() -> None:
-    from musicnn_zoo import model_info
-
     squeezed = re.sub(r"\s+", " ", README)
     assert re.sub(r"\s+", " ", model_info("MTT_musicnn").citation) in squeezed
+
+
+def test_the_cards_are_what_the_script_makes(model_pages: dict[str, str]) -> None:
+    folder = ROOT / "docs" / "models"
+    committed = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
+    assert committed == model_pages, "run python docs/model_cards.py"
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_a_card_says_what_there_is_to_know(name: str, model_pages: dict[str, str]) -> None:
+    card, info = model_pages[f"{name}.md"], model_info(name)
+    assert f'model="{name}"' in card
+    assert "path/to" not in card
+    for tag in info.tags:
+        assert f"`{tag}`" in card
+    for figure in info.metrics.values():
+        assert f"| {figure:.2f} |" in card
+    assert f"{info.parameters:,} trainable" in card
+    assert f"\n{info.license}\n" in card
+    assert info.citation in card
+    assert f"[`{name}`]({name}.md)" in model_pages["index.md"]
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]*)", README):
+        assert Path(ROOT, target).exists(), target

@@ -27,18 +27,21 @@ class Augmentation:
     Parameters
     ----------
     time_shift_s : float
-        Largest circular shift of a signal to either side, in seconds. See :class:`TimeShift`.
+        Largest circular shift of a signal to either side, in seconds. See
+        :class:`~musicnn_zoo.augmentation.TimeShift`.
     gain_db : (float, float), optional
-        Range of the gain, in dB. See :class:`Gain`.
+        Range of the gain, in dB. See :class:`~musicnn_zoo.augmentation.Gain`.
     noise_snr_db : (float, float), optional
-        Range of the signal-to-noise ratio of added white noise, in dB. See :class:`Noise`.
+        Range of the signal-to-noise ratio of added white noise, in dB. See
+        :class:`~musicnn_zoo.augmentation.Noise`.
     freq_mask, time_mask : int
-        Largest width of a mask, in mel bands and in frames. See :class:`SpecAugment`, whose
-        mask value is here the silence of the model's log-mel.
+        Largest width of a mask, in mel bands and in frames. See
+        :class:`~musicnn_zoo.augmentation.SpecAugment`, whose mask value is here the silence of
+        the model's log-mel.
     n_freq_masks, n_time_masks : int
         How many of them.
     mixup : float
-        The alpha of :class:`Mixup`; 0 for none.
+        The alpha of :class:`~musicnn_zoo.augmentation.Mixup`; 0 for none.
 
     Raises
     ------
@@ -91,7 +94,7 @@ class Augmentation:
         return cls(**values)
 
     def build(self, signal: Input, *, seed: int | None = None) -> list[keras.layers.Layer | Mixup]:
-        """Make the layers, and the :class:`Mixup`, that do it.
+        """Make the layers, and the :class:`~musicnn_zoo.augmentation.Mixup`, that do it.
 
         Parameters
         ----------
@@ -104,7 +107,7 @@ class Augmentation:
         Returns
         -------
         list
-            What :func:`augment` takes.
+            What :func:`musicnn_zoo.augment` takes.
 
         Raises
         ------

@@ -56,7 +56,7 @@ class Mixup:
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
 class AugmentedModel(keras.Model):
-    """What :func:`augment` makes: a functional Keras model, with mixup in its training step.
+    """What :func:`musicnn_zoo.augment` makes: a Keras model, with mixup in its training step.
 
     Mixup is done at the start of ``train_step``, since that alone sees sound, labels and weights
     together, so that the loss, the metrics and the layers' own losses all are of the mixed batch
@@ -164,9 +164,10 @@ def augment(
     ----------
     model : TaggingModel
     augmentation : Augmentation or sequence
-        What is done, or the layers that do it, which go in their order: :class:`SpecAugment`
-        right behind the log-mel, and all others, yours too, before it, on waveforms
-        ``(batch, samples)``. A :class:`Mixup` among them comes first.
+        What is done, or the layers that do it, which go in their order:
+        :class:`~musicnn_zoo.augmentation.SpecAugment` right behind the log-mel, and all others,
+        yours too, before it, on waveforms ``(batch, samples)``. A
+        :class:`~musicnn_zoo.augmentation.Mixup` among them comes first.
     seed : int, optional
         Of an :class:`Augmentation`, all of whose random numbers follow from it; by default a
         random one. Layers have their own.

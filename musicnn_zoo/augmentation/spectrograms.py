@@ -26,8 +26,8 @@ class SpecAugment(KapreSpecAugment):
 
     Takes and gives ``(batch, frames, bands, channels)``; in training it covers random stretches
     of frames and of bands, and is the identity otherwise. The masks are drawn as
-    :class:`kapre.SpecAugment` draws them, for each example anew: a mask is 1 to ``freq_mask``
-    bands wide (the paper has 0 to ``freq_mask``), every width and every place equally likely,
+    ``kapre.SpecAugment`` draws them, for each example anew: a mask is 1 to ``freq_mask`` bands
+    wide (the paper has 0 to ``freq_mask``), every width and every place equally likely,
     and masks may overlap. It differs in that
 
     - its random numbers come from a seed generator whose state is among the variables of the
@@ -49,10 +49,9 @@ class SpecAugment(KapreSpecAugment):
         How many masks each example has: m_F and m_T of the paper.
     mask_value : float, optional
         What stands under a mask. By default silence: in a model made by
-        :func:`musicnn_zoo.augmentation.augment` that of its log-mel
-        (:func:`value_of_silence`), elsewhere 0, as in Kapre. Silence is the one value that means
-        "nothing heard here" before any normalization; the paper's mean of the data is not known
-        to the graph.
+        :func:`musicnn_zoo.augment` that of its log-mel (``value_of_silence``), elsewhere 0, as in
+        Kapre. Silence is the one value that means "nothing heard here" before any normalization;
+        the paper's mean of the data is not known to the graph.
     seed : int, optional
         Of the layer's own seed generator; by default a random one.
 

@@ -72,7 +72,7 @@ class TimeShift(RandomWaveformLayer):
     sample_rate : int
         In Hz.
     seed : int, optional
-        See :class:`RandomWaveformLayer`.
+        Of the layer's own seed generator; by default a random one.
 
     Raises
     ------
@@ -139,7 +139,7 @@ class Gain(_RandomDecibels):
     low_db, high_db : float
         Ends of the range from which the gain is drawn, uniformly in dB; 0 changes nothing.
     seed : int, optional
-        See :class:`RandomWaveformLayer`.
+        Of the layer's own seed generator; by default a random one.
 
     Raises
     ------
@@ -164,7 +164,7 @@ class Noise(_RandomDecibels):
     low_db, high_db : float
         Ends of the range from which the ratio is drawn, uniformly in dB; the lower, the noisier.
     seed : int, optional
-        See :class:`RandomWaveformLayer`.
+        Of the layer's own seed generator; by default a random one.
 
     Raises
     ------

@@ -114,7 +114,8 @@ def magnatagatune(
         :data:`musicnn_zoo.tags.MTT_TAGS`. musicnn-training's files have these only.
     merge : mapping of str to sequence of str, optional
         Synonyms by the tag that is to stand for them, merged before the most frequent are
-        chosen; :data:`MTT_SYNONYMS` is a list in use. The published splits merge nothing.
+        chosen; :data:`~musicnn_zoo.datasets.mtt.MTT_SYNONYMS` is a list in use. The published
+        splits merge nothing.
     untagged : {"keep", "drop"}
         What becomes of clips without any of the tags: "keep" as Pons, "drop" as Lee and Won
         (who also leave out clips shorter than 29.1 s, for which see the audio).
@@ -136,7 +137,8 @@ def magnatagatune(
     Warns
     -----
     DatasetWarning
-        Of what was left out, save the three :data:`BROKEN_CLIPS` and what was asked for.
+        Of what was left out, save the three :data:`~musicnn_zoo.datasets.mtt.BROKEN_CLIPS` and what
+        was asked for.
     """
     check_untagged(untagged)
     if group_by not in ("artist", "album", "recording"):

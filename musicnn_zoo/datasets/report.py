@@ -139,7 +139,8 @@ class Report:
     Parameters
     ----------
     found : mapping of str to tuple of str
-        Items (paths, rows, tags …) by their kind, one of :data:`KINDS`.
+        Items (paths, rows, tags …) by their kind, one of
+        :data:`~musicnn_zoo.datasets.report.KINDS`.
 
     Raises
     ------
