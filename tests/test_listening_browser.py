@@ -410,6 +410,7 @@ def test_the_outline_goes_where_it_says(chromium, techno) -> None:
     with opened(chromium, place) as tab:
         tab.get_by_text("Tags over time, as text").click()
         rows = tab.locator("#outline-body table").first.locator("tr")
+        rows.nth(8).wait_for()
         assert rows.count() == len(page.taggrams[0])
         assert (
             rows.nth(8)

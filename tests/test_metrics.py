@@ -496,7 +496,7 @@ def test_an_evaluation_gives_the_rows_of_a_csv():
     labels[:, 1] = False
     found = evaluate_scores(labels, scores, ("=A1", "pop", "jazz"), bootstrap=20)
     formula, pop, jazz = (dict(zip(TAG_COLUMNS, row, strict=True)) for row in found.rows())
-    assert formula["tag"] == "./=A1"
+    assert formula["tag"] == "'=A1"
     assert pop == {**dict.fromkeys(TAG_COLUMNS, ""), "tag": "pop", "positives": "0"}
     tag = found.per_tag[2]
     assert float(jazz["roc_auc"]) == pytest.approx(tag.roc_auc, abs=1e-8)
@@ -642,7 +642,7 @@ def test_an_evaluation_of_classes_converts_and_prints():
     assert strict_json(found.to_json()) == found.to_dict()
     assert found.to_dict()["confusion"][0] == [2, 1, 0, 0]
     rows = [dict(zip(CLASS_COLUMNS, row, strict=True)) for row in found.rows()]
-    assert rows[0]["class"] == "./=rock"
+    assert rows[0]["class"] == "'=rock"
     assert rows[1] == {"class": "pop", "tracks": "2", "precision": "0.5", "recall": "1",
                        "f1": "0.666666667"}  # fmt: skip
     assert rows[2]["precision"] == ""
