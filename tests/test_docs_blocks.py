@@ -45,9 +45,10 @@ ALBUMS = {
 }
 """Album, genre and tags of the example clips, by which a reader's files are made."""
 OTHER_OPTIONS = {
-    "--push", "--logdir", "--topN", "--length", "--overlap", "--save", "--check", "--keep-going"
+    "--push", "--logdir", "--topN", "--length", "--overlap", "--save", "--dist", "--check",
+    "--keep-going",
 }  # fmt: skip
-"""Of weights/publish.py, TensorBoard, the original musicnn, ruff and Sphinx."""
+"""Of weights/publish.py, TensorBoard, the original musicnn, pytest, ruff and Sphinx."""
 
 
 def text_of(name: str) -> str:
