@@ -21,9 +21,9 @@ def run(*arguments):
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
-def finetune(data, output, *options):
+def finetune(data, output, *options, model="MTT_vgg"):
     return run(
-        "finetune", data, "--model", "MTT_vgg", "--output", output, "--validation", 0.25, "--test",
+        "finetune", data, "--model", model, "--output", output, "--validation", 0.25, "--test",
         0.25, "--batch-size", 4, *options,
     )  # fmt: skip
 
@@ -34,9 +34,21 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tuned(folder, tmp_path_factory):
+def pretrained(tmp_path_factory) -> Path:
+    """The folder of a model that is trained in a moment."""
+    model = musicnn_zoo.build_model(
+        frontend=musicnn_zoo.block("rectangular", filters=(6,), pools=((4, 8),)),
+        backend=musicnn_zoo.block("temporal_pooling", units=16),
+        patch=61,
+        name="small",
+    )
+    return musicnn_zoo.save_pretrained(model, tmp_path_factory.mktemp("pretrained"))
+
+
+@pytest.fixture(scope="module")
+def tuned(folder, pretrained, tmp_path_factory):
     output = tmp_path_factory.mktemp("tuned") / "tones"
-    result = finetune(folder, output, "--head-epochs", 2, "--epochs", 1)
+    result = finetune(folder, output, "--head-epochs", 2, "--epochs", 1, model=pretrained)
     assert result.exit_code == 0, result.output
     return output, result
 
@@ -51,68 +63,52 @@ def test_a_folder_of_classes_becomes_a_model(tuned, folder) -> None:
     ]  # fmt: skip
     model = musicnn_zoo.load_model(output)
     assert (model.tags, model.zoo_config.activation) == (("low", "middle", "top"), "softmax")
-    assert re.fullmatch(r"[A-Za-z0-9_]+_MTT_vgg", model.name)
+    assert re.fullmatch(r"[A-Za-z0-9_]+_small", model.name)
     measured = json.loads((output / "training" / "test.json").read_text())
     assert f"{100 * measured['figures']['accuracy']:.2f}" in result.stdout
 
 
-def test_the_same_command_again_does_not_train_again(tuned, folder) -> None:
+def test_the_same_command_again_does_not_train_again(tuned, folder, pretrained) -> None:
     output, first = tuned
-    again = finetune(folder, output, "--head-epochs", 2, "--epochs", 1)
+    options = ("--head-epochs", 2, "--epochs", 1)
+    again = finetune(folder, output, *options, model=pretrained)
     assert (again.exit_code, again.stdout) == (0, first.stdout)
     assert "3 of them in an earlier run" in again.stderr
     assert "epoch 1:" not in again.stderr
-    other = finetune(folder, output, "--head-epochs", 2, "--epochs", 1, "--seed", 3)
+    other = finetune(folder, output, *options, "--seed", 3, model=pretrained)
     assert other.exit_code == 2
     assert "other settings" in other.stderr
 
 
-def test_saved_loaded_exported_and_pushed_it_is_the_same(
-    tuned,
-    folder,
-    tmp_path,
-    monkeypatch,
-) -> None:
-    """In a fresh process, as ONNX, as SavedModel, and from the Hub."""
+def test_exported_and_pushed_it_is_the_same(tuned, tmp_path, monkeypatch) -> None:
     output, _ = tuned
-    clip = folder / "top" / "7.wav"
-    expected = musicnn_zoo.taggram(clip, model=musicnn_zoo.load_model(output)).scores
-    code = (
-        "import sys, numpy, musicnn_zoo\n"
-        "model = musicnn_zoo.load_model(sys.argv[1])\n"
-        "numpy.save(sys.argv[3], musicnn_zoo.taggram(sys.argv[2], model=model).scores)\n"
-    )
-    scores = tmp_path / "scores.npy"
-    subprocess.run([sys.executable, "-c", code, output, clip, scores], check=True)
-    np.testing.assert_array_equal(np.load(scores), expected)
     exported = run("export", output, "--output", tmp_path / "tones.onnx")
     assert exported.exit_code == 0, exported.output
 
     import onnxruntime
 
     model = musicnn_zoo.load_model(output)
-    window = tone(4000, 48128 / 16000, seed=1)[None]
+    window = tone(4000, 1, seed=1)[None]
     session = onnxruntime.InferenceSession(tmp_path / "tones.onnx")
     (ours,) = session.run(["output"], {"waveform": window})
-    np.testing.assert_allclose(ours, model.predict(window, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(ours, model(window), atol=1e-5)
     with HubServer() as server:
         patch_hub(monkeypatch, server, tmp_path / "cache", token=server.token)
         place = musicnn_zoo.push_to_hub(output, "me/tones")
         assert "training" not in str(server.files("me/tones"))
         pushed = musicnn_zoo.load_model(place)
     assert pushed.tags == model.tags
-    np.testing.assert_array_equal(
-        pushed.predict(window, verbose=0), model.predict(window, verbose=0)
-    )
+    np.testing.assert_array_equal(pushed(window), model(window))
 
 
-def test_tags_get_a_sigmoid_and_thresholds(folder, tmp_path) -> None:
+def test_tags_get_a_sigmoid_and_thresholds(folder, pretrained, tmp_path) -> None:
     table = tmp_path / "tones.csv"
     of_class = {"low": "dark", "middle": "dark;warm", "top": "bright;warm"}
     rows = [f"{path},{of_class[path.parent.name]}" for path in sorted(folder.glob("*/*.wav"))]
     table.write_text("path,tags\n" + "\n".join(rows))
     output = tmp_path / "out"
-    result = finetune(table, output, "--trainable", "head", "--head-epochs", 1)
+    options = ("--trainable", "head", "--head-epochs", 1)
+    result = finetune(table, output, *options, model=pretrained)
     assert result.exit_code == 0, result.output
     assert "ROC-AUC" in result.stdout
     assert re.search(r"thresholds stored: .*best F1 on validation of tones", result.stderr)

@@ -79,6 +79,12 @@ def evaluated(model, data, **options):
     return evaluate_model(model, data, **{"split": None, "bootstrap": 0, **options})
 
 
+@pytest.fixture(scope="module")
+def plain(tagger, pieces):
+    """The evaluation by default."""
+    return evaluated(tagger, pieces)
+
+
 def small(tags, activation="sigmoid", seed=0):
     model = build_model(
         replace(
@@ -98,21 +104,20 @@ def small(tags, activation="sigmoid", seed=0):
 # Figures
 
 
-def test_figures_are_scikit_learns_on_the_scores_of_tag_files(tagger, pieces, scores):
-    found = evaluated(tagger, pieces)
-    np.testing.assert_array_equal(found.labels, pieces.labels)
-    np.testing.assert_allclose(found.scores, scores, rtol=0, atol=1e-6)
-    assert found.figures.roc_auc == pytest.approx(roc_auc_score(pieces.labels, found.scores))
-    expected = average_precision_score(pieces.labels, found.scores)
-    assert found.figures.pr_auc == pytest.approx(expected)
-    for index, tag in enumerate(found.figures.per_tag):
+def test_figures_are_scikit_learns_on_the_scores_of_tag_files(plain, pieces, scores):
+    np.testing.assert_array_equal(plain.labels, pieces.labels)
+    np.testing.assert_allclose(plain.scores, scores, rtol=0, atol=1e-6)
+    assert plain.figures.roc_auc == pytest.approx(roc_auc_score(pieces.labels, plain.scores))
+    expected = average_precision_score(pieces.labels, plain.scores)
+    assert plain.figures.pr_auc == pytest.approx(expected)
+    for index, tag in enumerate(plain.figures.per_tag):
         assert tag.roc_auc == pytest.approx(
             roc_auc_score(pieces.labels[:, index], scores[:, index]), abs=1e-12
         )
-    assert (found.model, found.dataset, found.split) == ("MTT_musicnn", "pieces", None)
-    assert (found.tags, found.paths) == (MTT_TAGS, pieces.paths)
-    assert found.hours == pytest.approx(12 * SECONDS / 3600)
-    assert (len(found), found.errors, found.report.counts) == (12, {}, {})
+    assert (plain.model, plain.dataset, plain.split) == ("MTT_musicnn", "pieces", None)
+    assert (plain.tags, plain.paths) == (MTT_TAGS, pieces.paths)
+    assert plain.hours == pytest.approx(12 * SECONDS / 3600)
+    assert (len(plain), plain.errors, plain.report.counts) == (12, {}, {})
 
 
 def test_patches_are_averaged_and_the_cutting_is_said(tagger, pieces):
@@ -157,8 +162,8 @@ def test_intervals_are_drawn_over_groups_if_there_are_some(tagger, pieces):
         evaluated(tagger, pieces, resample="groups")
 
 
-def test_thresholds_are_the_best_or_given_or_the_models_own(tagger, pieces, scores):
-    best = evaluated(tagger, pieces).figures
+def test_thresholds_are_the_best_or_given_or_the_models_own(tagger, pieces, scores, plain):
+    best = plain.figures
     assert "optimistic" in best.conventions["thresholds"]
     given = evaluated(tagger, pieces, thresholds=np.full(50, 0.1)).figures
     expected = f1_score(pieces.labels, scores >= 0.1, average="macro")
@@ -197,38 +202,38 @@ def test_a_split_is_evaluated_and_said(tagger, pieces):
     assert every == ("all tracks of pieces, whatever their split (train 4, validation 3, test 5)")
 
 
-def test_without_splits_all_tracks_are_asked_for(tagger, pieces):
+def test_without_splits_all_tracks_are_asked_for(tagger, pieces, plain):
     with pytest.raises(ArgumentError, match=r"pieces has no splits; pass split=None"):
         evaluate_model(tagger, pieces)
-    said = evaluated(tagger, pieces).figures.conventions["split"]
+    said = plain.figures.conventions["split"]
     assert said == "all tracks of pieces, which has no splits"
 
 
 # Tags
 
 
-def test_the_order_of_the_tags_does_not_matter(tagger, pieces):
+def test_the_order_of_the_tags_does_not_matter(tagger, pieces, plain):
     order = np.random.default_rng(1).permutation(50)
     other = replace(pieces, tags=tuple(MTT_TAGS[i] for i in order), labels=pieces.labels[:, order])
-    one, two = evaluated(tagger, pieces), evaluated(tagger, other)
-    assert one.figures == two.figures
-    assert two.tags == MTT_TAGS
-    np.testing.assert_array_equal(one.labels, two.labels)
+    turned = evaluated(tagger, other)
+    assert turned.figures == plain.figures
+    assert turned.tags == MTT_TAGS
+    np.testing.assert_array_equal(turned.labels, plain.labels)
 
 
-def test_spellings_are_matched_and_said(tagger, pieces):
+def test_spellings_are_matched_and_said(tagger, pieces, plain):
     spelled = tuple(
         {"no vocals": "No-Vocals", "new age": "new_age"}.get(tag, tag) for tag in MTT_TAGS
     )
     found = evaluated(tagger, replace(pieces, tags=spelled))
-    assert found.figures.roc_auc == evaluated(tagger, pieces).figures.roc_auc
+    assert found.figures.roc_auc == plain.figures.roc_auc
     assert found.figures.conventions["tags"] == (
         "50, matched by name; spelled differently in the data set: 'No-Vocals' is 'no vocals', "
         "'new_age' is 'new age'"
     )
 
 
-def test_tags_that_one_side_lacks_are_named(tagger, pieces):
+def test_tags_that_one_side_lacks_are_named(tagger, pieces, plain):
     other = replace(pieces, tags=("zither", *MTT_TAGS[1:]))
     with pytest.raises(ArgumentError) as caught:
         evaluated(tagger, other)
@@ -237,8 +242,7 @@ def test_tags_that_one_side_lacks_are_named(tagger, pieces):
         "data set knows 1: 'zither'. tags='common' (--tags common) evaluates the 49 that both know"
     )
     found = evaluated(tagger, other, tags="common")
-    alone = evaluated(tagger, pieces)
-    assert found.figures.per_tag == alone.figures.per_tag[1:]
+    assert found.figures.per_tag == plain.figures.per_tag[1:]
     assert found.report["unused_tags"] == ("zither",)
     assert "1 left out that only the model knows: 'guitar'" in found.figures.conventions["tags"]
 
@@ -260,18 +264,17 @@ def test_ambiguous_spellings_are_not_matched():
 # Untagged tracks
 
 
-def test_untagged_tracks_are_kept_or_dropped(tagger, pieces, scores):
-    kept = evaluated(tagger, pieces)
+def test_untagged_tracks_are_kept_or_dropped(tagger, pieces, scores, plain):
     dropped = evaluated(tagger, pieces, untagged="drop")
-    assert (len(kept), len(dropped)) == (12, 11)
-    assert (kept.figures.untagged, dropped.figures.untagged) == (1, 1)
+    assert (len(plain), len(dropped)) == (12, 11)
+    assert (plain.figures.untagged, dropped.figures.untagged) == (1, 1)
     has = pieces.labels.any(axis=1)
     told = ~pieces.labels[has].all(axis=0)
     expected = average_precision_score(pieces.labels[has][:, told], scores[has][:, told])
     assert dropped.figures.pr_auc == pytest.approx(expected)
     assert dropped.report["untagged_by_request"] == (pieces.paths[0],)
     assert dropped.figures.conventions["untagged"] == "1 track without any tag dropped"
-    assert kept.figures.conventions["untagged"].startswith("1 track without any tag kept")
+    assert plain.figures.conventions["untagged"].startswith("1 track without any tag kept")
     read = replace(pieces, report=Report({"untagged": ("a", "b")}))
     assert (
         evaluated(tagger, read)
@@ -431,19 +434,18 @@ def test_figures_can_be_computed_again_from_the_files(tagger, pieces, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.csv", "s.npz"]
 
 
-def test_reports_are_written_by_their_ending(tagger, pieces, tmp_path):
-    found = evaluated(tagger, pieces)
-    save_evaluation(found, tmp_path / "f.json")
-    assert json.loads((tmp_path / "f.json").read_text()) == found.to_dict()
-    save_evaluation(found, tmp_path / "f.txt")
-    assert (tmp_path / "f.txt").read_text() == f"{found}\n"
-    save_evaluation(found, tmp_path / "f.csv")
+def test_reports_are_written_by_their_ending(plain, tmp_path):
+    save_evaluation(plain, tmp_path / "f.json")
+    assert json.loads((tmp_path / "f.json").read_text()) == plain.to_dict()
+    save_evaluation(plain, tmp_path / "f.txt")
+    assert (tmp_path / "f.txt").read_text() == f"{plain}\n"
+    save_evaluation(plain, tmp_path / "f.csv")
     with (tmp_path / "f.csv").open(newline="") as file:
         assert next(csv.reader(file)) == list(TAG_COLUMNS)
     with pytest.raises(ArgumentError, match=r"must end in \.json, \.csv, \.txt"):
-        save_evaluation(found, tmp_path / "f.xml")
+        save_evaluation(plain, tmp_path / "f.xml")
     with pytest.raises(ArgumentError, match="there is no folder"):
-        save_scores(found, tmp_path / "gone" / "s.csv")
+        save_scores(plain, tmp_path / "gone" / "s.csv")
 
 
 def test_paths_that_are_no_text_are_written(tagger, folder, tmp_path):

@@ -391,20 +391,26 @@ def test_what_is_no_export_is_never_replaced(tmp_path, no_work):
 @pytest.mark.parametrize(
     "name", ["a.keras", "a.onnx", pytest.param("a.tflite", marks=needs_litert)]
 )
-def test_overwrite_replaces_a_file(tmp_path, name):
+def test_overwrite_replaces_a_file_and_nothing_is_printed(tmp_path, capfd, name):
     (tmp_path / name).write_bytes(b"old")
-    export = export_model(tiny(), tmp_path / name, overwrite=True)
+    model = tiny()
+    capfd.readouterr()
+    precision = "int8" if name == "a.tflite" else "float32"
+    export = export_model(model, tmp_path / name, precision=precision, overwrite=True)
+    assert capfd.readouterr() == ("", "")
     assert export.size == (tmp_path / name).stat().st_size > 1000
     assert READERS[export.format](export.path)
     assert names_in(tmp_path) == [name]
 
 
-def test_overwrite_replaces_a_savedmodel_and_an_empty_folder(tmp_path):
+def test_overwrite_replaces_a_savedmodel_and_an_empty_folder(tmp_path, capfd):
     first, second = tiny(), tiny(tags=("x", "y"))
     (tmp_path / "model").mkdir()
+    capfd.readouterr()
     export_model(first, tmp_path / "model", overwrite=True)
     (tmp_path / "model" / "left over").touch()
     export_model(second, tmp_path / "model", overwrite=True)
+    assert capfd.readouterr() == ("", "")
     tags = (tmp_path / "model" / "assets.extra" / "tags.txt").read_text(encoding="utf-8")
     assert tags == "x\ny\n"
     assert "left over" not in names_in(tmp_path / "model")
@@ -584,22 +590,6 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         export_model(tiny(), tmp_path / "a.keras")
     assert names_in(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "precision"),
-    [
-        ("a.keras", "float32"),
-        ("a", "float32"),
-        ("a.onnx", "float32"),
-        pytest.param("a.tflite", "int8", marks=needs_litert),
-    ],
-)
-def test_nothing_is_printed(tmp_path, capfd, name, precision):
-    model = tiny()
-    capfd.readouterr()
-    export_model(model, tmp_path / name, precision=precision)
-    assert capfd.readouterr() == ("", "")
 
 
 def test_standard_error_works_again_afterwards(capfd):

@@ -1,7 +1,5 @@
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,22 +109,6 @@ def test_a_folder_that_was_written_anew_is_loaded_anew(tmp_path: Path) -> None:
     assert [tag.score for tag in after] != [tag.score for tag in before]
     np.testing.assert_allclose(
         [tag.score for tag in after], [tag.score for tag in expected], atol=1e-5
-    )
-
-
-def test_a_folder_loads_in_a_fresh_process(tmp_path: Path) -> None:
-    model = small("gru", **MODELS["gru"])
-    save_pretrained(model, tmp_path / "model")
-    np.save(tmp_path / "in.npy", noise(model))
-    code = (
-        "import sys, numpy as np, musicnn_zoo\n"
-        "model = musicnn_zoo.load_model(sys.argv[1] + '/model')\n"
-        "out = model.predict_on_batch(np.load(sys.argv[1] + '/in.npy'))\n"
-        "np.save(sys.argv[1] + '/out.npy', out)\n"
-    )
-    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True)
-    np.testing.assert_allclose(
-        np.load(tmp_path / "out.npy"), model.predict_on_batch(noise(model)), atol=1e-6
     )
 
 

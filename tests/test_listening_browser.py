@@ -100,11 +100,18 @@ def go(tab, time):
         "(() => { const audio = document.getElementById('audio');"
         f" return !audio.seeking && Math.abs(audio.currentTime - {time}) < 0.01 }})()",
     )
-    tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+
+
+def painted(tab):
+    """Wait until what was done is drawn: the page draws in frames, and not before them."""
+    tab.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
 
 
 def bars(tab, model):
     """What the live bars of a model show: tag, value of the bar, written value, drawn width."""
+    painted(tab)
     panel = tab.locator(f"section.panel[aria-label='Taggram by {model}']")
     return panel.locator(".now").evaluate_all(
         """rows => rows.map(row => {
@@ -118,6 +125,7 @@ def bars(tab, model):
 
 def cursors(tab):
     """Where the cursors stand, as fractions of what they stand on."""
+    painted(tab)
     return tab.locator(".cursor").evaluate_all(
         "all => all.filter(one => one.offsetParent).map(one => new"
         " DOMMatrix(one.style.transform).e / one.parentElement.clientWidth)"
@@ -137,7 +145,7 @@ def test_it_plays_and_the_cursor_follows_the_sound(chromium, techno) -> None:
         tab.click("#play")
         until(tab, "document.getElementById('play').textContent === 'Pause'")
         until(tab, "document.getElementById('audio').paused")
-        tab.wait_for_timeout(100)
+        painted(tab)
         heard = now(tab)
         assert heard > 1.2
         assert tab.inner_text("#play") == "Play"
@@ -207,6 +215,7 @@ def test_the_picture_has_the_colours_of_the_scores(chromium, techno) -> None:
 
 def pixels(tab, selector: str, columns: int, height: float) -> np.ndarray:
     """Return one line of a canvas, at a height, in some columns."""
+    painted(tab)
     found = tab.evaluate(
         """([selector, columns, height]) => {
             const canvas = document.querySelector(selector);

@@ -6,7 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from musicnn_zoo import ArgumentError, UnknownNameError, build_model, load_model
+from musicnn_zoo import (
+    ArgumentError,
+    UnknownNameError,
+    build_model,
+    load_model,
+    save_pretrained,
+)
 from musicnn_zoo.architectures import ARCHITECTURES
 from musicnn_zoo.config import ModelConfig, block
 from musicnn_zoo.models import TaggingModel
@@ -86,6 +92,7 @@ def test_saves_and_loads_as_a_keras_file(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(copy.predict(noise, verbose=0), model.predict(noise, verbose=0))
 
 
+@pytest.mark.slow
 def test_is_trainable_in_plain_keras() -> None:
     model = build_model(MUSICNN, tags=["tone", "noise"])
     before = [np.array(weight) for weight in model.trainable_weights]
@@ -128,11 +135,27 @@ def test_refuses_an_unknown_option_of_a_block() -> None:
         build_model(config)
 
 
+REVIVED = """
+import sys
+import keras
+import musicnn_zoo.models
+print(keras.saving.load_model(sys.argv[1] + "/model.keras").tags)
+import numpy
+import musicnn_zoo
+model = musicnn_zoo.load_model(sys.argv[1] + "/folder")
+numpy.save(sys.argv[1] + "/scores.npy", model(numpy.load(sys.argv[1] + "/noise.npy")))
+"""
+
+
 def test_a_saved_model_is_revived_in_a_fresh_process(tmp_path: Path) -> None:
-    path = tmp_path / "model.keras"
-    build_model("musicnn", tags=2).save(path)
-    code = "import sys, keras, musicnn_zoo.models\nprint(keras.saving.load_model(sys.argv[1]).tags)"
+    """From a Keras file and from a folder."""
+    backend = block("recurrent", cell="gru", cell_units=4, bidirectional=True)
+    model = build_model(frontend=block("vgg", filters=2), backend=backend, tags=2)
+    model.save(tmp_path / "model.keras")
+    save_pretrained(model, tmp_path / "folder")
+    np.save(tmp_path / "noise.npy", noise)
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", REVIVED, tmp_path], capture_output=True, text=True, check=False
     )
     assert done.stdout == "('tag_0', 'tag_1')\n", done.stderr[-500:]
+    np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), model(noise), atol=1e-6)

@@ -241,15 +241,17 @@ def test_the_statistics_of_a_standardized_input_are_in_the_graph(tmp_path):
     assert_agree(run_graph(tmp_path / "standardized.onnx", waveforms), expected)
 
 
-@pytest.mark.parametrize("difference", [1.1e-4, 1.0, float("nan"), float("inf")])
-def test_a_graph_that_differs_is_refused_and_not_kept(tmp_path, monkeypatch, difference):
+@pytest.mark.parametrize(
+    ("difference", "name"),
+    [(1.1e-4, "tiny.onnx"), (1.0, "new.onnx"), (np.nan, "tiny.onnx"), (np.inf, "new.onnx")],
+)
+def test_a_graph_that_differs_is_refused_and_not_kept(tmp_path, monkeypatch, difference, name):
     monkeypatch.setattr(onnx_graph, "_difference", lambda *_: difference)
     old = tmp_path / "graphs" / "tiny.onnx"
     old.parent.mkdir()
     old.write_bytes(b"an older one")
-    for name in ("tiny.onnx", "new.onnx"):
-        with pytest.raises(ExportError, match=r"graph of tiny differs .* by .*more than 0\.0001"):
-            convert(tiny(), old.parent / name)
+    with pytest.raises(ExportError, match=r"graph of tiny differs .* by .*more than 0\.0001"):
+        convert(tiny(), old.parent / name)
     assert names_in(old.parent) == ["tiny.onnx"]
     assert old.read_bytes() == b"an older one"
 

@@ -1,5 +1,6 @@
 """The four released models give what the original musicnn 0.1.0 gives."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,14 @@ TAGGRAM_TOLERANCE = 1e-4
 """Above what was measured, 8.1e-5, nearly all of it the original's float16 spectrogram."""
 
 
+@cache
+def tagger_of(name: str) -> Tagger:
+    return Tagger(name, device="cpu")
+
+
 @pytest.fixture(scope="module", params=MODELS)
 def tagger(request: pytest.FixtureRequest) -> Tagger:
-    return Tagger(request.param, device="cpu")
+    return tagger_of(request.param)
 
 
 def reference_clips() -> list[str]:
@@ -79,7 +85,7 @@ def test_penultimate(name: str, clip: str) -> None:
     the taggram beside it. What does is computed here in NumPy from the reference's pooled
     features and the released weights: that is the penultimate layer of the original.
     """
-    tagger = Tagger(name, device="cpu")
+    tagger = tagger_of(name)
     reference = np.load(REFERENCE / f"{clip}.{name}.npz")
     assert np.ptp(reference["penultimate"], axis=0).max() == 0
 
@@ -106,7 +112,7 @@ def test_features_over_time(name: str) -> None:
     over each patch and from which its taggram follows (see above).
     """
     reference = np.load(REFERENCE / f"joram.{name}.npz")
-    features = Tagger(name, device="cpu").features(audio_of("joram"))
+    features = tagger_of(name).features(audio_of("joram"))
     for layer in ("timbral", "temporal"):
         ours = features[layer].reshape(reference[layer].shape)
         assert relative_error(ours, reference[layer]) < 2e-3
@@ -127,7 +133,7 @@ def test_features_over_time(name: str) -> None:
 )
 def test_other_hops_and_lengths(kind: str, options: dict[str, float]) -> None:
     reference = np.load(REFERENCE / f"joram.MTT_musicnn.{kind}.npz")
-    taggram = Tagger("MTT_musicnn", device="cpu").taggram(audio_of("joram"), **options)
+    taggram = tagger_of("MTT_musicnn").taggram(audio_of("joram"), **options)
     np.testing.assert_allclose(taggram.scores, reference["taggram"], atol=TAGGRAM_TOLERANCE)
 
 

@@ -172,11 +172,9 @@ def test_threads_get_what_a_single_one_gets(taggers, excerpt):
 
 def test_the_batch_size_makes_no_difference(musicnn, excerpt):
     expected = musicnn.model(windows_of(excerpt, hop=30), training=False).numpy()
-    for batch_size in (1, 5, 16):
-        tagger = Tagger(musicnn.model, batch_size=batch_size)
-        scores = tagger.taggram(excerpt, hop_s=0.5).scores
-        assert scores.shape == (15, 50)
-        np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
+    scores = Tagger(musicnn.model, batch_size=4).taggram(excerpt, hop_s=0.5).scores
+    assert scores.shape == (15, 50)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
