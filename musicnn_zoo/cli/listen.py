@@ -22,6 +22,8 @@ from musicnn_zoo.cli.options import (
 )
 from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
+from musicnn_zoo.listening.making import DEFAULT_HOP_S, listening_page, listening_pages
+from musicnn_zoo.listening.page import check_place
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.pretrained import find_pretrained
 from musicnn_zoo.results import check_ranking, printable
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from musicnn_zoo.decoding import Decoded
     from musicnn_zoo.tagger import Tagger
 
-_HOP_S = 1.0
 _LARGE_BYTES = 100 * 2**20
 
 
@@ -59,7 +60,7 @@ _LARGE_BYTES = 100 * 2**20
 @click.option("-k", "--top-k", type=int, metavar="K", help="Tags to show live.  [default: 5]")
 @click.option("-f", "--format", "form", type=click.Choice(LIVE_FORMATS),
               help="Of live tags.  [default: text]")  # fmt: skip
-@cutting_options_with(f"{_HOP_S:.0f} s")
+@cutting_options_with(f"{DEFAULT_HOP_S:.0f} s")
 @engine_options
 @speed_options
 @jobs_option
@@ -108,7 +109,7 @@ def listen(
     _belong("--serve", serve, {"--port": port})
     _belong("pages that are written, not served", not serve, {"--output": output, "--link": link})
     found = [find_pretrained(model) for model in dict.fromkeys(models or (DEFAULT_MODEL,))]
-    cutting = {"patch_s": patch_s, "hop_s": _HOP_S if hop_s is None else hop_s, "tail": tail}
+    cutting = {"patch_s": patch_s, "hop_s": DEFAULT_HOP_S if hop_s is None else hop_s, "tail": tail}
 
     def load() -> list[Tagger]:
         from musicnn_zoo.tagger import Tagger
@@ -142,9 +143,6 @@ def _write_pages(
     cutting: dict[str, Any],
     jobs: int | None,
 ) -> None:
-    from musicnn_zoo.listening.making import listening_pages
-    from musicnn_zoo.listening.page import check_place
-
     with files:
         places = _places(files, output)
         usable = []
@@ -207,7 +205,6 @@ def _places(files: AudioFiles, output: Path) -> dict[str, Path]:
 
 
 def _serve(files: AudioFiles, taggers: list[Tagger], cutting: dict[str, Any], port: int) -> None:
-    from musicnn_zoo.listening.making import listening_page
     from musicnn_zoo.listening.server import PageServer
 
     with files:
