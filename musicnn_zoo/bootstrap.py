@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.text_table import count
+from musicnn_zoo.plain_text import count
 
 _RESAMPLES_AT_ONCE = 64
 _NO_SPREAD = 1e-12

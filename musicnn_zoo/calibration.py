@@ -12,8 +12,8 @@ import numpy as np
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.evaluation import ModelEvaluation
 from musicnn_zoo.folders import read_folder, write_thresholds
+from musicnn_zoo.plain_text import count
 from musicnn_zoo.tag_thresholds import TagThresholds
-from musicnn_zoo.text_table import count
 from musicnn_zoo.thresholds import best_f1_thresholds
 
 if TYPE_CHECKING:

@@ -26,9 +26,10 @@ from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
 from musicnn_zoo.folders import folder_stamp
 from musicnn_zoo.patches import PatchGrid, Tail, patch_grid
 from musicnn_zoo.pipeline import process
+from musicnn_zoo.plain_text import printable
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.pretrained import Pretrained, find_pretrained
-from musicnn_zoo.results import Embedding, FileResult, printable
+from musicnn_zoo.results import Embedding, FileResult
 from musicnn_zoo.tasks import embedding_task
 
 if TYPE_CHECKING:

@@ -20,11 +20,12 @@ from musicnn_zoo.engines.engine import EngineName
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.evaluation_files import check_ending
 from musicnn_zoo.patches import Tail
+from musicnn_zoo.plain_text import count, printable
 from musicnn_zoo.presets import DEFAULT_MODEL
-from musicnn_zoo.results import FileResult, plain_floats, printable, require_pandas
+from musicnn_zoo.results import FileResult
+from musicnn_zoo.results.forms import plain_floats, require_pandas
 from musicnn_zoo.tagger import Paths
 from musicnn_zoo.tasks import EmbeddedTags
-from musicnn_zoo.text_table import count
 from musicnn_zoo.writers import csv_lines, safe_cell, safe_tag
 
 if TYPE_CHECKING:

@@ -34,11 +34,11 @@ from musicnn_zoo.metrics import (
     untagged_statement,
 )
 from musicnn_zoo.patches import PatchGrid, Tail, patch_grid
-from musicnn_zoo.results import FileResult, Taggram, own_thresholds, printable
+from musicnn_zoo.plain_text import count, printable, statements
+from musicnn_zoo.results import FileResult, Taggram
 from musicnn_zoo.tag_matching import TagMatch, WhichTags, match_tags
-from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated, TagThresholds
+from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated, TagThresholds, own_thresholds
 from musicnn_zoo.tagger import Tagger
-from musicnn_zoo.text_table import count, statements
 from musicnn_zoo.thresholds import check_thresholds
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from musicnn_zoo.bootstrap import Interval
-from musicnn_zoo.results import printable
-from musicnn_zoo.text_table import NAME_WIDTH, aligned, count, shortened, statements
+from musicnn_zoo.plain_text import NAME_WIDTH, aligned, count, printable, shortened, statements
 from musicnn_zoo.writers import safe_tag
 
 TAG_COLUMNS = (

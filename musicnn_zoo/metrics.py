@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from musicnn_zoo.bootstrap import Bootstrap, Ranking, mean_of_defined
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.evaluation_results import ClassEvaluation, ClassFigures, Evaluation, TagFigures
-from musicnn_zoo.text_table import count
+from musicnn_zoo.plain_text import count
 from musicnn_zoo.thresholds import (
     best_f1_thresholds,
     check_classes,

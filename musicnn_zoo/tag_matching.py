@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from musicnn_zoo.datasets.dataset import Dataset
 from musicnn_zoo.datasets.spelling import normal_form
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import printable
+from musicnn_zoo.plain_text import printable
 
 WhichTags = Literal["all", "common"]
 WHICH_TAGS: tuple[WhichTags, ...] = get_args(WhichTags)

@@ -86,6 +86,17 @@ class TagThresholds:
         return f"for {known} of {len(self)} tags, {self.origin or 'not stated how found'}"
 
 
+def own_thresholds(thresholds: TagThresholds | None, model: str) -> TagThresholds:
+    """Return the thresholds of a model, or say how it comes to some."""
+    if thresholds is None:
+        raise ArgumentError(
+            f"{model} has no calibrated thresholds; find them on a validation split with "
+            "'musicnn-zoo evaluate FOLDER DATA --store-thresholds' or "
+            "musicnn_zoo.with_thresholds(model, evaluation), or pass a number as threshold"
+        )
+    return thresholds
+
+
 def _checked(value: Any) -> float | None:
     if value is None:
         return None

@@ -12,19 +12,10 @@ from numpy.typing import NDArray
 from musicnn_zoo.config import LogMelInput, ModelSpec
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.patches import PatchGrid
-from musicnn_zoo.results import (
-    Clip,
-    Embedding,
-    Events,
-    Features,
-    Result,
-    Taggram,
-    Tags,
-    check_ranking,
-    own_thresholds,
-)
+from musicnn_zoo.results import Clip, Embedding, Events, Features, Result, Taggram, Tags
+from musicnn_zoo.results.tags import check_ranking
 from musicnn_zoo.sound_events import check_event_rule
-from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated
+from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated, own_thresholds
 
 Pooling = Literal["mean", "max"] | None
 POOLINGS: tuple[Pooling, ...] = ("mean", "max", None)

@@ -22,8 +22,8 @@ from musicnn_zoo.cache import cache_folder
 from musicnn_zoo.checkpoints import Arrays, read_checkpoint
 from musicnn_zoo.downloads import fetch, sha256_of
 from musicnn_zoo.errors import WeightsError
+from musicnn_zoo.plain_text import printable
 from musicnn_zoo.presets import Preset
-from musicnn_zoo.results import printable
 from musicnn_zoo.sources import BundledFile, RemoteFile, SourceKind
 from musicnn_zoo.torch_names import from_torch
 

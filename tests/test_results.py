@@ -1,5 +1,4 @@
 import json
-import re
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 
@@ -11,17 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import (
-    Clip,
-    Embedding,
-    Event,
-    Events,
-    Features,
-    Taggram,
-    Tags,
-    TagScore,
-    clock,
-)
+from musicnn_zoo.results import Clip, Embedding, Events, Features, Taggram, Tags, TagScore
+from musicnn_zoo.sound_events import Event
 
 NAMES = ("rock", "pop", "jazz", "folk", "techno", "ambient", "harp")
 CLIP = Clip("song.mp3", 12.3456789, dropped_s=0.4321)
@@ -287,28 +277,6 @@ def test_features_are_a_mapping():
     assert features["b"] is arrays_by_layer["b"]
     assert "c" not in features
     assert repr(features) == "<Features of song.mp3, 12.3 s: M, b (2, 3), a (2, 1)>"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "written"),
-    [
-        (0, "0:00.0"),
-        (9.94, "0:09.9"),
-        (59.94, "0:59.9"),
-        (59.96, "1:00.0"),
-        (62.8, "1:02.8"),
-        (3725, "62:05.0"),
-    ],
-)
-def test_clock(seconds, written):
-    assert clock(seconds) == written
-
-
-@given(st.floats(0, 1e5))
-def test_a_clock_is_right_to_a_twentieth_of_a_second(seconds):
-    minutes, rest = re.fullmatch(r"(\d+):(\d\d\.\d)", clock(seconds)).groups()
-    assert float(rest) < 60
-    assert int(minutes) * 60 + float(rest) == pytest.approx(seconds, abs=0.0500001)
 
 
 def test_a_taggram_without_rows_has_no_tags_and_no_events() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import Clip, Event, Events, Taggram, Tags, TagScore, printable
+from musicnn_zoo.plain_text import printable
+from musicnn_zoo.results import Clip, Event, Events, Taggram, Tags, TagScore
 from musicnn_zoo.writers import FORMATS, Writer, check_writable
 
 LATIN1 = os.fsdecode(b"caf\xe9.mp3")

@@ -11,7 +11,8 @@ from musicnn_zoo.cli.file_run import FileRun, Results
 from musicnn_zoo.cli.options import analysis_options, library_options, writer_options
 from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import Events, FileResult, Taggram, Tags, check_ranking
+from musicnn_zoo.results import Events, FileResult, Taggram, Tags
+from musicnn_zoo.results.tags import check_ranking
 from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, check_event_rule
 from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated
 from musicnn_zoo.writers import LIBRARY_SUFFIXES, Format, Writer, check_writable

@@ -12,8 +12,8 @@ from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.export import FORMATS, PRECISIONS, export_model
 from musicnn_zoo.info import ModelInfo, model_info
+from musicnn_zoo.plain_text import printable
 from musicnn_zoo.presets import list_models
-from musicnn_zoo.results import printable
 
 
 @click.command()

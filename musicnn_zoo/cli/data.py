@@ -13,7 +13,7 @@ import click
 from musicnn_zoo.cli.reporting import Command
 from musicnn_zoo.datasets.dataset import Dataset
 from musicnn_zoo.datasets.opening import LAYOUTS, open_dataset
-from musicnn_zoo.results import printable
+from musicnn_zoo.plain_text import printable
 
 
 def data_options(command: Command) -> Command:

@@ -13,7 +13,7 @@ from musicnn_zoo.cli.options import cutting_options, engine_options, jobs_option
 from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.datasets.dataset import SPLITS, split_name
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import printable
+from musicnn_zoo.plain_text import printable
 
 _ALL = "all"
 _REPORTED = 20

@@ -13,8 +13,9 @@ import click
 
 from musicnn_zoo.cli.reporting import Failure, describe_unexpected
 from musicnn_zoo.errors import MusicnnZooError
+from musicnn_zoo.plain_text import printable
 from musicnn_zoo.pretrained import find_pretrained
-from musicnn_zoo.results import FileResult, printable
+from musicnn_zoo.results import FileResult
 
 if TYPE_CHECKING:
     from musicnn_zoo.tagger import Tagger

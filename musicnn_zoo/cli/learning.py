@@ -16,8 +16,8 @@ from musicnn_zoo.cli.data import data_options, read_data, warnings_as_lines
 from musicnn_zoo.cli.reporting import Command, reports_errors
 from musicnn_zoo.engines.engine import PRECISIONS
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.plain_text import printable
 from musicnn_zoo.presets import DEFAULT_MODEL
-from musicnn_zoo.results import printable
 from musicnn_zoo.training.recipes import FINETUNE, FROM_SCRATCH, TRAINABLE, Recipe
 
 if TYPE_CHECKING:

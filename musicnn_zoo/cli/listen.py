@@ -24,9 +24,10 @@ from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.listening.making import DEFAULT_HOP_S, listening_page, listening_pages
 from musicnn_zoo.listening.page import check_place
+from musicnn_zoo.plain_text import printable
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.pretrained import find_pretrained
-from musicnn_zoo.results import check_ranking, printable
+from musicnn_zoo.results.tags import check_ranking
 
 if TYPE_CHECKING:
     from musicnn_zoo.decoding import Decoded

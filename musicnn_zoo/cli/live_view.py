@@ -10,7 +10,8 @@ from typing import Literal, get_args
 
 import click
 
-from musicnn_zoo.results import Taggram, Tags, clock, printable
+from musicnn_zoo.plain_text import clock, printable
+from musicnn_zoo.results import Taggram, Tags
 
 LiveFormat = Literal["text", "jsonl"]
 LIVE_FORMATS: tuple[LiveFormat, ...] = get_args(LiveFormat)

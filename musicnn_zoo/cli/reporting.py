@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from musicnn_zoo.errors import ArgumentError, MusicnnZooError
-from musicnn_zoo.results import printable
+from musicnn_zoo.plain_text import printable
 
 Command = Callable[..., None]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
-from musicnn_zoo.results import printable
+from musicnn_zoo.plain_text import printable
 
 EXAMPLES = 3
 """Items of each kind that the summary names; the report lists all."""

@@ -21,7 +21,8 @@ from musicnn_zoo import __version__
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.listening.envelope import Envelope
 from musicnn_zoo.listening.recording import Recording
-from musicnn_zoo.results import Taggram, printable
+from musicnn_zoo.plain_text import printable
+from musicnn_zoo.results import Taggram
 from musicnn_zoo.stores.durable import replacing
 from musicnn_zoo.writers import check_writable, csv_lines, safe_cell, taggram_head
 

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from musicnn_zoo.errors import ArgumentError, MusicnnZooError
 from musicnn_zoo.listening.page import ListeningPage
 from musicnn_zoo.listening.recording import Recording
-from musicnn_zoo.results import printable
+from musicnn_zoo.plain_text import printable
 
 _log = logging.getLogger(__name__)
 

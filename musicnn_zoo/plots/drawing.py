@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.errors import ArgumentError, OutputError
-from musicnn_zoo.results import Clip, printable
+from musicnn_zoo.plain_text import printable
+from musicnn_zoo.results import Clip
 from musicnn_zoo.writers import check_writable
 
 if TYPE_CHECKING:

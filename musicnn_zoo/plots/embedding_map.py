@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musicnn_zoo.plain_text import count
 from musicnn_zoo.plots.drawing import (
     LABEL,
     PALE,
@@ -20,7 +21,6 @@ from musicnn_zoo.plots.drawing import (
     save,
     tidy,
 )
-from musicnn_zoo.text_table import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.bootstrap import Interval
 from musicnn_zoo.evaluation_results import ClassEvaluation, Evaluation, TagFigures
+from musicnn_zoo.plain_text import count
 from musicnn_zoo.plots.drawing import (
     BLUE,
     GREEN,
@@ -26,7 +27,6 @@ from musicnn_zoo.plots.drawing import (
     tidy,
     write,
 )
-from musicnn_zoo.text_table import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,6 +11,7 @@ import numpy as np
 from musicnn_zoo.audio import AudioSource, AudioStream
 from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.plain_text import count, printable
 from musicnn_zoo.plots.drawing import (
     BLUE,
     GREY,
@@ -28,10 +29,9 @@ from musicnn_zoo.plots.drawing import (
     write,
 )
 from musicnn_zoo.plots.time_axis import time_axis
-from musicnn_zoo.results import Events, printable
+from musicnn_zoo.results import Events
 from musicnn_zoo.sound_events import Event
 from musicnn_zoo.spectrogram import band_of, logmel_columns
-from musicnn_zoo.text_table import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.plain_text import count, printable
 from musicnn_zoo.plots.drawing import (
     LABEL,
     SEQUENTIAL,
@@ -22,8 +23,7 @@ from musicnn_zoo.plots.drawing import (
     title_of,
 )
 from musicnn_zoo.plots.time_axis import time_axis
-from musicnn_zoo.results import Taggram, printable
-from musicnn_zoo.text_table import count
+from musicnn_zoo.results import Taggram
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

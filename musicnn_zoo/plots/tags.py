@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.plain_text import count, printable
 from musicnn_zoo.plots.drawing import (
     BLUE,
     LABEL,
@@ -19,8 +20,7 @@ from musicnn_zoo.plots.drawing import (
     title_of,
     write,
 )
-from musicnn_zoo.results import Tags, printable
-from musicnn_zoo.text_table import count
+from musicnn_zoo.results import Tags
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

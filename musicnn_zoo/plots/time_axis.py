@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from musicnn_zoo.plain_text import clock
 from musicnn_zoo.plots.drawing import LABEL, TICK
-from musicnn_zoo.results import clock
 
 _STEPS = (
     0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200,

@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import printable
+from musicnn_zoo.plain_text import printable
 from musicnn_zoo.stores.durable import GrowingFile, replacing, sync_folder
 from musicnn_zoo.writers import csv_lines, safe_cell
 

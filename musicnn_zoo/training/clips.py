@@ -21,7 +21,7 @@ from musicnn_zoo.datasets.dataset import Dataset
 from musicnn_zoo.datasets.report import DatasetError, DatasetWarning
 from musicnn_zoo.engines.engine import usable_cores
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError, OutputError
-from musicnn_zoo.results import printable
+from musicnn_zoo.plain_text import printable
 from musicnn_zoo.stores.durable import replacing
 
 _log = logging.getLogger(__name__)

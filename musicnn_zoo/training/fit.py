@@ -30,8 +30,8 @@ from musicnn_zoo.logmel import LogMel
 from musicnn_zoo.models import TaggingModel, adapt, build_model
 from musicnn_zoo.normalization import finish_normalization
 from musicnn_zoo.patches import PatchGrid, patch_grid
+from musicnn_zoo.plain_text import printable
 from musicnn_zoo.provenance import Provenance
-from musicnn_zoo.results import printable
 from musicnn_zoo.training.batches import (
     batch_size_for_all,
     count_patches,

@@ -1,15 +1,29 @@
-"""Figures as text: aligned columns that fit a terminal, and sentences that are wrapped."""
+"""Text for a terminal: what may stand there, times, aligned columns, wrapped sentences."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from musicnn_zoo.results import printable
-
 NAME_WIDTH = 16
 """Columns that a name may take at least."""
 _WIDTH = 80
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would take for a command, and bytes that are no characters."""
+    return "".join(
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in text
+    )
+
+
+def clock(seconds: float) -> str:
+    """Write seconds as minutes and seconds: 62.8 becomes ``1:02.8``."""
+    minutes, tenths = divmod(round(seconds * 10), 600)
+    return f"{minutes}:{tenths / 10:04.1f}"
 
 
 def aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -1,0 +1,44 @@
+"""The audio that a result is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from musicnn_zoo.plain_text import printable
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The audio that a result is about, and what was done to it.
+
+    Parameters
+    ----------
+    source : str or None
+        File name; None for an array.
+    duration_s : float
+        Length in seconds.
+    repeated : bool
+        Whether the clip was shorter than a patch and was repeated to fill one.
+    dropped_s : float
+        Seconds at the end that no patch covers (``tail="pad"`` covers them).
+    """
+
+    source: str | None
+    duration_s: float
+    repeated: bool = False
+    dropped_s: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        return {
+            "source": self.source,
+            "duration_s": round(self.duration_s, 3),
+            "repeated": self.repeated,
+            "dropped_s": round(self.dropped_s, 3),
+        }
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        line = f"{printable(self.source or 'array')}, {self.duration_s:.1f} s"
+        return f"{line}, repeated to fill one patch" if self.repeated else line
