@@ -113,7 +113,7 @@ def bars(tab, model):
     """What the live bars of a model show: tag, value of the bar, written value, drawn width."""
     painted(tab)
     panel = tab.locator(f"section.panel[aria-label='Taggram by {model}']")
-    return panel.locator(".now").evaluate_all(
+    return panel.locator(".now:not([hidden])").evaluate_all(
         """rows => rows.map(row => {
             const meter = row.querySelector('.meter');
             return [meter.getAttribute('aria-label'), Number(meter.getAttribute('aria-valuenow')),
@@ -221,7 +221,8 @@ def pixels(tab, selector: str, columns: int, height: float) -> np.ndarray:
             const canvas = document.querySelector(selector);
             const copy = new OffscreenCanvas(columns, 1).getContext('2d');
             copy.imageSmoothingEnabled = false;
-            copy.drawImage(canvas, 0, height * canvas.height, canvas.width, 1, 0, 0, columns, 1);
+            const line = Math.floor(height * canvas.height);
+            copy.drawImage(canvas, 0, line, canvas.width, 1, 0, 0, columns, 1);
             return Array.from(copy.getImageData(0, 0, columns, 1).data);
         }""",
         [selector, columns, height],

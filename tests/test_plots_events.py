@@ -10,7 +10,8 @@ from helpers_pictures import HOSTILE, ODD, check_readable, check_saved
 
 from musicnn_zoo import ArgumentError, AudioError
 from musicnn_zoo.config import LogMelInput
-from musicnn_zoo.results import Clip, Event, Events
+from musicnn_zoo.results import Clip, Events
+from musicnn_zoo.sound_events import Event
 
 RATE = 16000
 

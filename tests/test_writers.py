@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.plain_text import printable
-from musicnn_zoo.results import Clip, Event, Events, Taggram, Tags, TagScore
+from musicnn_zoo.results import Clip, Events, Taggram, Tags, TagScore
+from musicnn_zoo.sound_events import Event
 from musicnn_zoo.writers import FORMATS, Writer, check_writable
 
 LATIN1 = os.fsdecode(b"caf\xe9.mp3")

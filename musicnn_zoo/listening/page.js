@@ -152,17 +152,21 @@
 
   // ---- drawing
 
+  const [WAVE_PX, ROW_PX, AXIS_PX] = ["wave", "row", "axis"].map((name) =>
+    parseFloat(getComputedStyle(document.documentElement).getPropertyValue(`--${name}-height`)),
+  );
+
+  const pixelsPerPx = () => window.devicePixelRatio || 1;
+  const columnsOf = (canvas) => Math.max(1, Math.round(canvas.parentElement.clientWidth * pixelsPerPx()));
+
   /** Fit a canvas to its element; returns its context and size in CSS pixels. */
   function fitted(canvas, height) {
-    const ratio = window.devicePixelRatio || 1;
-    const width = Math.max(1, canvas.parentElement.clientWidth);
-    if (height !== undefined) canvas.style.height = `${height}px`;
-    const tall = height === undefined ? canvas.clientHeight : height;
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(tall * ratio);
+    const ratio = pixelsPerPx();
+    canvas.width = columnsOf(canvas);
+    canvas.height = Math.round(height * ratio);
     const context = canvas.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    return { context, width, height: tall };
+    return { context, width: canvas.width / ratio, height };
   }
 
   const timeAt = (fraction) => view.from + fraction * (view.to - view.from);
@@ -179,8 +183,7 @@
   );
 
   function drawWave() {
-    const { context, width, height } = fitted(find("wave"));
-    context.clearRect(0, 0, width, height);
+    const { context, width, height } = fitted(find("wave"), WAVE_PX);
     context.fillStyle = ink.wave;
     const middle = height / 2;
     const unit = (middle - 2) / envelope.peak;
@@ -197,17 +200,16 @@
     }
   }
 
-  const ROW_PX = 26;
-
-  /** Colour of a pixel: the highest score of the rows that lie under it. */
+  /** A line of pixels for each tag, made high by CSS. Colour of a pixel: the highest score under it. */
   function drawHeat(taggram) {
     const { order, panel, rows, scores, times, top, width: tags } = taggram;
     const shown = order.slice(0, panel.count);
-    const { context, width, height } = fitted(panel.heat, shown.length * ROW_PX);
-    const columns = panel.heat.width;
-    context.clearRect(0, 0, width, height);
-    const small = make("canvas", { width: columns, height: shown.length });
-    const image = small.getContext("2d").createImageData(columns, shown.length);
+    const columns = columnsOf(panel.heat);
+    panel.heat.style.height = `${shown.length * ROW_PX}px`;
+    panel.heat.width = columns;
+    panel.heat.height = shown.length;
+    const context = panel.heat.getContext("2d");
+    const image = context.createImageData(columns, shown.length);
     const pixels = new Uint32Array(image.data.buffer);
     for (let x = 0; x < columns; x += 1) {
       const from = timeAt(x / columns);
@@ -223,20 +225,13 @@
         pixels[y * columns + x] = colours[Math.round(255 * Math.min(1, score / top))];
       }
     }
-    small.getContext("2d").putImageData(image, 0, 0);
-    context.imageSmoothingEnabled = false;
-    context.drawImage(small, 0, 0, columns, shown.length, 0, 0, width, height);
-    context.fillStyle = ink.paper;
-    for (let y = 1; y < shown.length; y += 1) context.fillRect(0, y * ROW_PX - 0.5, width, 1);
-    drawAxis(panel.axis);
-    drawScale(panel.scale);
+    context.putImageData(image, 0, 0);
   }
 
   const STEPS_S = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
 
   function drawAxis(canvas) {
-    const { context, width, height } = fitted(canvas, 22);
-    context.clearRect(0, 0, width, height);
+    const { context, width } = fitted(canvas, AXIS_PX);
     context.fillStyle = ink.faint;
     context.font = "12px system-ui, sans-serif";
     context.textBaseline = "top";
@@ -262,7 +257,12 @@
 
   function drawAll() {
     drawWave();
-    for (const taggram of taggrams) if (taggram.shown) drawHeat(taggram);
+    for (const taggram of taggrams) {
+      if (!taggram.shown) continue;
+      drawHeat(taggram);
+      drawAxis(taggram.panel.axis);
+      drawScale(taggram.panel.scale);
+    }
     placeCursors(audio.currentTime || 0);
   }
 
@@ -280,30 +280,36 @@
 
   const COUNTS = [5, 10, 20, 50];
 
-  function fillRows(taggram) {
-    const { panel } = taggram;
-    panel.count = Math.min(Number(find("count").value) || taggram.width, taggram.width);
-    panel.tags.replaceChildren();
-    panel.bars.replaceChildren();
-    panel.meters = taggram.order.slice(0, panel.count).map((tag) => {
-      const name = taggram.tags[tag];
-      panel.tags.append(make("div", { className: "tag", title: name, textContent: name, dir: "auto" }));
-      const fill = make("div", { className: "fill" });
-      const meter = make(
-        "div",
-        { className: "meter", role: "meter", "aria-label": name, "aria-valuemin": "0", "aria-valuemax": "1" },
-        fill,
-      );
-      const value = make("span", { className: "value", "aria-hidden": "true" });
-      panel.bars.append(make("div", { className: "now" }, meter, value));
-      return { tag, meter, fill, value };
+  function addRow({ order, panel, tags }) {
+    const tag = order[panel.lines.length];
+    const name = make("div", { className: "tag", title: tags[tag], textContent: tags[tag], dir: "auto" });
+    const fill = make("div", { className: "fill" });
+    const meter = make(
+      "div",
+      { className: "meter", role: "meter", "aria-label": tags[tag], "aria-valuemin": "0", "aria-valuemax": "1" },
+      fill,
+    );
+    const value = make("span", { className: "value", "aria-hidden": "true" });
+    const now = make("div", { className: "now" }, meter, value);
+    panel.tags.append(name);
+    panel.bars.append(now);
+    panel.lines.push({ tag, name, now, meter, fill, value });
+  }
+
+  /** Show as many tags as are asked for; lines are made when first needed, and kept. */
+  function showRows(taggram) {
+    const { panel, width } = taggram;
+    panel.count = Math.min(Number(find("count").value) || width, width);
+    while (panel.lines.length < panel.count) addRow(taggram);
+    panel.lines.forEach(({ name, now }, line) => {
+      name.hidden = now.hidden = line >= panel.count;
     });
     taggram.current = null;
   }
 
   function makePanel(taggram, index) {
     const { facts } = taggram;
-    const heat = make("canvas", { role: "img" });
+    const heat = make("canvas", { className: "heat", role: "img" });
     heat.setAttribute(
       "aria-label",
       `Scores over time by ${facts.model}; ${taggram.rows} rows. Most on average: ${listed(
@@ -350,11 +356,11 @@
       ),
     );
     element.setAttribute("aria-label", `Taggram by ${facts.model}`);
-    taggram.panel = { element, heat, plot, axis, scale, readout, tags, bars, count: 0, meters: [] };
+    taggram.panel = { element, heat, plot, axis, scale, readout, tags, bars, count: 0, lines: [] };
     listenTo(plot);
     plot.addEventListener("pointermove", (event) => showUnder(taggram, event));
     plot.addEventListener("pointerleave", () => showNow(taggram));
-    fillRows(taggram);
+    showRows(taggram);
     find("panels").append(element);
 
     const box = make("input", { type: "checkbox", checked: true });
@@ -426,7 +432,7 @@
       const row = rowAt(taggram, time);
       if (row === taggram.current) continue;
       taggram.current = row;
-      for (const { tag, meter, fill, value } of taggram.panel.meters) {
+      for (const { tag, meter, fill, value } of taggram.panel.lines.slice(0, taggram.panel.count)) {
         const score = row < 0 ? 0 : taggram.scores[row * taggram.width + tag];
         fill.style.transform = `scaleX(${score})`;
         meter.setAttribute("aria-valuenow", String(shortest(score)));
@@ -612,8 +618,8 @@
     find("count").append(make("option", { value: "0", textContent: `all ${most}` }));
     find("count").value = most > 10 ? "10" : "0";
     find("count").addEventListener("change", () => {
-      taggrams.forEach(fillRows);
-      redraw();
+      taggrams.forEach(showRows);
+      for (const taggram of taggrams) if (taggram.shown) drawHeat(taggram);
       update();
     });
 
@@ -652,7 +658,11 @@
     });
     for (const event of ["seeked", "timeupdate", "ended"]) audio.addEventListener(event, update);
     document.addEventListener("keydown", onKey);
-    new ResizeObserver(redraw).observe(find("panels"));
+    let drawnWidth = 0;
+    new ResizeObserver(([{ contentRect }]) => {
+      if (contentRect.width !== drawnWidth) redraw();
+      drawnWidth = contentRect.width;
+    }).observe(find("panels"));
     arrange();
     say("Loading the sound …");
     load().catch(complain);
