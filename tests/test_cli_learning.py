@@ -80,8 +80,19 @@ def test_the_same_command_again_does_not_train_again(tuned, folder, pretrained) 
     assert "other settings" in other.stderr
 
 
-def test_exported_and_pushed_it_is_the_same(tuned, tmp_path, monkeypatch) -> None:
+def test_saved_exported_and_pushed_it_is_the_same(tuned, folder, tmp_path, monkeypatch) -> None:
+    """In a fresh process, as ONNX, and from the Hub."""
     output, _ = tuned
+    clip = folder / "top" / "7.wav"
+    code = (
+        "import sys, numpy, musicnn_zoo\n"
+        "model = musicnn_zoo.load_model(sys.argv[1])\n"
+        "numpy.save(sys.argv[3], musicnn_zoo.taggram(sys.argv[2], model=model).scores)\n"
+    )
+    scores = tmp_path / "scores.npy"
+    subprocess.run([sys.executable, "-c", code, output, clip, scores], check=True)
+    expected = musicnn_zoo.taggram(clip, model=musicnn_zoo.load_model(output)).scores
+    np.testing.assert_array_equal(np.load(scores), expected)
     exported = run("export", output, "--output", tmp_path / "tones.onnx")
     assert exported.exit_code == 0, exported.output
 
