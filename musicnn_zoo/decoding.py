@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,9 @@ _FFMPEG_FORMATS = (
 )
 
 _PIPE_BUFFER = 4096
+
+_TITLES_ARE_LENIENT = 19
+"""PyAV from this version on reads titles that are not UTF-8 without being told how."""
 
 MonoBlocks = Iterator[NDArray[np.float32]]
 
@@ -196,7 +199,7 @@ def _decode_container(
                 yield np.concatenate(waiting)
                 decoded += waiting_samples
             if stream.duration is not None and stream.time_base is not None:
-                stated = float(stream.duration * stream.time_base)
+                stated = stream.duration * float(stream.time_base)
             else:
                 stated = (container.duration or 0) / av.time_base
             if decoded and whole:
@@ -226,22 +229,19 @@ def decode_stream(
     AudioError
         If it cannot be decoded.
     """
-    import av
 
     def open_container() -> av.container.InputContainer:
-        return av.open(
+        return _open_container(
             _Pipe(pipe),
-            mode="r",
-            format=form,
-            buffer_size=_PIPE_BUFFER,
-            metadata_errors="replace",
-            container_options={
+            {
                 "format_whitelist": form or _FFMPEG_FORMATS,
                 # The shortest look at the sound before it is decoded: it is live.
                 "analyzeduration": "0",
                 "probesize": "32768",
                 **(options or {}),
             },
+            format=form,
+            buffer_size=_PIPE_BUFFER,
         )
 
     return _decode_container(open_container, label, 0.0, whole=False)
@@ -267,19 +267,22 @@ def ffmpeg_container(opened: str | BinaryIO) -> av.container.InputContainer:
     av.error.FFmpegError
         If FFmpeg cannot read it.
     """
-    import av
-
     if isinstance(opened, str):
         # Without the prefix FFmpeg takes what stands before a colon for a protocol.
         opened = f"file:{opened}"
     else:
         opened.seek(0)
-    return av.open(
-        opened,
-        mode="r",
-        metadata_errors="replace",
-        container_options={"format_whitelist": _FFMPEG_FORMATS},
-    )
+    return _open_container(opened, {"format_whitelist": _FFMPEG_FORMATS})
+
+
+def _open_container(
+    opened: str | BinaryIO | _Pipe, options: dict[str, str], **how: Any
+) -> av.container.InputContainer:
+    import av
+
+    if int(av.__version__.split(".")[0]) < _TITLES_ARE_LENIENT:
+        how["metadata_errors"] = "replace"
+    return av.open(opened, mode="r", container_options=options, **how)
 
 
 def _check_file(path: Path) -> None:
@@ -353,7 +356,7 @@ def _is_longer(opened: str | BinaryIO, guessed_s: float) -> bool:
             ticks = sum(packet.duration or 0 for packet in container.demux(stream))
         except (av.error.FFmpegError, IndexError):
             return False
-        length_s = float(ticks * (stream.time_base or 0))
+        length_s = ticks * float(stream.time_base or 0)
     return length_s > guessed_s + _GUESSED_LENGTH_TOLERANCE_S
 
 

@@ -1,9 +1,11 @@
-"""The log-mel spectrogram as a layer inside the graph, computed by Kapre where it can be."""
+"""The log-mel spectrogram as a layer inside the graph, computed by Kapre where it is installed."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import keras
@@ -12,9 +14,9 @@ from keras import ops
 
 from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.mel import compress, hann, mel_filters
 
-IMPLEMENTATIONS = ("kapre", "portable")
-DECIBEL_FLOOR = 1e-10
+IMPLEMENTATIONS = ("kapre", "portable", "convolution")
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
@@ -25,15 +27,18 @@ class LogMel(keras.layers.Layer):
     each window. Without padding there
     are ``(samples - n_fft) // hop + 1`` frames, with it ``samples // hop + 1``.
 
-    It has two implementations of the same numbers (equal to 1e-5 in the logarithm):
+    It has three implementations of the same numbers (equal to 5e-5 in the logarithm):
 
     ``kapre``
-        Kapre's ``STFT`` → ``Magnitude``, squared, → ``ApplyFilterbank`` → logarithm, by fast
-        Fourier transform. Needs Keras's TensorFlow backend, where it is the default.
+        Kapre's ``STFT`` → ``Magnitude``, squared, → ``ApplyFilterbank`` → logarithm. Needs Kapre
+        and Keras's TensorFlow backend; the default where both are there.
     ``portable``
-        The windowed Fourier basis as one convolution, squares added → mel filters →
-        logarithm, in plain Keras operations: for the other backends, and for export, which
-        does not get past Kapre's complex numbers.
+        ``keras.ops.stft``, squares added → mel filters → logarithm, on every backend: the
+        default elsewhere. As fast as Kapre, a fast Fourier transform too.
+    ``convolution``
+        The windowed Fourier basis as one convolution in place of the transform, without complex
+        numbers: for export, which does not get past them. As fast for a window of 512 samples,
+        several times slower for one of 2048.
 
     It is computed in float32 under every dtype policy, since neither Kapre's complex STFT nor
     ``10000 x`` of a loud spectrum fits float16.
@@ -43,14 +48,14 @@ class LogMel(keras.layers.Layer):
     sample_rate, n_fft, hop, n_mels, f_min, f_max, mel_scale, mel_norm, compression, \
     shorter_windows, padding
         As in :class:`musicnn_zoo.config.LogMelInput`.
-    implementation : {"kapre", "portable"}, optional
-        By default the first that the backend can run. A saved layer keeps only what was asked
+    implementation : {"kapre", "portable", "convolution"}, optional
+        By default the first that can run here. A saved layer keeps only what was asked
         for, so a file saved under one backend loads under another.
 
     Raises
     ------
     ArgumentError
-        If ``implementation`` is something else, or Kapre without the TensorFlow backend.
+        If ``implementation`` is something else, or Kapre where it cannot run.
     """
 
     def __init__(
@@ -85,19 +90,27 @@ class LogMel(keras.layers.Layer):
             padding=padding,  # type: ignore[arg-type]
             normalization=None,
         )
-        tensorflow = keras.backend.backend() == "tensorflow"
+        backend = keras.backend.backend()
         if implementation not in (None, *IMPLEMENTATIONS):
             raise ArgumentError(
                 f"implementation must be one of {', '.join(IMPLEMENTATIONS)} or None; "
                 f"received {implementation!r}"
             )
-        if implementation == "kapre" and not tensorflow:
+        if implementation == "kapre" and backend != "tensorflow":
             raise ArgumentError(
                 "Kapre needs Keras's TensorFlow backend; received implementation='kapre' under "
-                f"{keras.backend.backend()}: use 'portable'"
+                f"{backend}: use 'portable'"
+            )
+        if implementation == "kapre" and not _kapre_is_installed():
+            raise ArgumentError(
+                "received implementation='kapre', and Kapre is not installed: use 'portable', or "
+                "pip install kapre"
             )
         self.implementation = implementation
-        self._uses_kapre = implementation == "kapre" or (implementation is None and tensorflow)
+        if implementation is None:
+            usable = backend == "tensorflow" and _kapre_is_installed()
+            implementation = "kapre" if usable else "portable"
+        self._chosen = implementation
 
     @classmethod
     def from_input(cls, spectrogram: LogMelInput, **kwargs: Any) -> LogMel:
@@ -107,7 +120,11 @@ class LogMel(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Make the filters."""
         del input_shape
-        make = self._kapre_mel if self._uses_kapre else self._portable_mel
+        make = {
+            "kapre": self._kapre_mel,
+            "portable": self._portable_mel,
+            "convolution": self._convolution_mel,
+        }[self._chosen]
         windows = (*self.spectrogram.shorter_windows, self.spectrogram.n_fft)
         self._mels = [(window, make(window)) for window in windows]
         self.built = True
@@ -121,9 +138,7 @@ class LogMel(keras.layers.Layer):
         mel = ops.concatenate(
             [mel_power(self._inner(waveform, window)) for window, mel_power in self._mels], axis=-1
         )
-        if spectrogram.compression == "log10":
-            return ops.log10(10000.0 * mel + 1.0)
-        return 10.0 * ops.log10(ops.maximum(mel, DECIBEL_FLOOR))
+        return compress(mel, spectrogram, ops)
 
     def _inner(self, waveform: Any, window: int) -> Any:
         """Cut off what a window shorter than ``n_fft`` must not see to be centred with it."""
@@ -165,31 +180,28 @@ class LogMel(keras.layers.Layer):
         return mel
 
     def _portable_mel(self, n_fft: int) -> Callable[[Any], Any]:
-        from librosa.filters import mel as mel_filters
+        filters = mel_filters(self.spectrogram, n_fft)
+        hop = self.spectrogram.hop
 
-        spectrogram = self.spectrogram
-        bins = n_fft // 2 + 1
-        samples = np.arange(n_fft)
-        window = 0.5 - 0.5 * np.cos(2 * np.pi * samples / n_fft)
-        phases = 2 * np.pi * np.outer(samples, np.arange(bins)) / n_fft
-        basis = np.concatenate([np.cos(phases), np.sin(phases)], axis=1) * window[:, np.newaxis]
-        kernel = basis[:, np.newaxis, :].astype(np.float32)
-        filters = mel_filters(
-            sr=spectrogram.sample_rate,
-            n_fft=n_fft,
-            n_mels=spectrogram.n_mels,
-            fmin=spectrogram.f_min,
-            fmax=spectrogram.f_max,
-            htk=spectrogram.mel_scale == "htk",
-            norm=spectrogram.mel_norm,
-            dtype=np.float32,
-        ).T
+        def mel(waveform: Any) -> Any:
+            real, imaginary = ops.stft(waveform, n_fft, hop, n_fft, window="hann", center=False)
+            power = ops.square(real) + ops.square(imaginary)
+            return ops.expand_dims(ops.matmul(power, ops.convert_to_tensor(filters)), -1)
+
+        return mel
+
+    def _convolution_mel(self, n_fft: int) -> Callable[[Any], Any]:
+        filters = mel_filters(self.spectrogram, n_fft)
+        hop, bins = self.spectrogram.hop, n_fft // 2 + 1
+        phases = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(bins)) / n_fft
+        basis = np.concatenate([np.cos(phases), np.sin(phases)], axis=1)
+        kernel = (basis * hann(n_fft)[:, np.newaxis])[:, np.newaxis, :].astype(np.float32)
 
         def mel(waveform: Any) -> Any:
             parts = ops.conv(
                 ops.expand_dims(waveform, -1),
                 ops.convert_to_tensor(kernel),
-                strides=spectrogram.hop,
+                strides=hop,
                 padding="valid",
                 data_format="channels_last",
             )
@@ -213,6 +225,11 @@ class LogMel(keras.layers.Layer):
             **_layer_options(self.spectrogram),
             "implementation": self.implementation,
         }
+
+
+@cache
+def _kapre_is_installed() -> bool:
+    return importlib.util.find_spec("kapre") is not None
 
 
 def _layer_options(spectrogram: LogMelInput) -> dict[str, Any]:

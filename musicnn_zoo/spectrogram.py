@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.audio import AudioStream
 from musicnn_zoo.config import LogMelInput
+from musicnn_zoo.mel import log_mel, mel_frequencies
 from musicnn_zoo.patches import PatchGrid, PatchStream
 
 
@@ -35,11 +35,6 @@ def logmel_columns(
     ndarray, shape (columns, n_mels), float32
         As ``spectrogram.compression`` has it.
     """
-    from keras import ops
-
-    from musicnn_zoo.logmel import LogMel
-
-    layer = LogMel.from_input(replace(spectrogram, padding=None, shorter_windows=()))
     grid = PatchGrid(
         patch=1, hop=1, frame_hop=spectrogram.hop, window=spectrogram.n_fft,
         padding=spectrogram.n_fft // 2, sample_rate=spectrogram.sample_rate,
@@ -48,8 +43,7 @@ def logmel_columns(
     rest = np.empty((0, spectrogram.n_mels), np.float32)
     for windows in _windows(stream, grid):
         if len(windows):
-            values = ops.convert_to_numpy(layer(np.ascontiguousarray(windows)))
-            rest = np.concatenate([rest, values[:, 0, :, 0]])
+            rest = np.concatenate([rest, log_mel(windows, spectrogram)])
         whole = len(rest) // frames * frames
         columns.append(rest[:whole].reshape(-1, frames, spectrogram.n_mels).mean(axis=1))
         rest = rest[whole:]
@@ -60,12 +54,9 @@ def logmel_columns(
 
 def band_of(frequencies: NDArray[np.float64], spectrogram: LogMelInput) -> NDArray[np.float64]:
     """Where frequencies in Hz lie among the bands: 0 is the centre of the lowest."""
-    from librosa import mel_frequencies
-
     edges = mel_frequencies(
-        spectrogram.n_mels + 2, fmin=spectrogram.f_min, fmax=spectrogram.f_max,
-        htk=spectrogram.mel_scale == "htk",
-    )  # fmt: skip
+        spectrogram.n_mels + 2, spectrogram.f_min, spectrogram.f_max, spectrogram.mel_scale
+    )
     return np.interp(frequencies, edges, np.arange(-1, spectrogram.n_mels + 1))
 
 

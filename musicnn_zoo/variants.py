@@ -106,7 +106,7 @@ def for_runtime(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Mode
             config["activation"] = "linear"
             config["filters"] += _missing(config["filters"])
         if isinstance(layer, LogMel):
-            config["implementation"] = "portable"
+            config["implementation"] = "convolution"
         if config.get("activation") == "gelu":
             config["activation"] = _gelu
         return type(layer).from_config(config)

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import kapre
 import keras
 import numpy as np
 import pytest
@@ -252,11 +251,11 @@ def test_masks_are_whole_bands_and_frames(
 
 
 def test_masks_are_drawn_as_kapre_draws_them() -> None:
+    kapre = pytest.importorskip("kapre")
     x = np.ones((2000, 8, 6, 1), np.float32)
     tf.random.set_seed(0)
     theirs = kapre.SpecAugment(3, 4, data_format="channels_last")
     ours = SpecAugment(3, 4, seed=0)
-    assert isinstance(ours, kapre.SpecAugment)
     tables = []
     for layer in (theirs, ours):
         masked = tf.function(lambda x, layer=layer: layer(x, training=True))(x).numpy() == 0
@@ -760,7 +759,7 @@ def test_replicas_have_randomness_of_their_own() -> None:
 
 ON_JAX = """
 import keras, numpy as np
-from musicnn_zoo import ArgumentError, build_model
+from musicnn_zoo import build_model
 from musicnn_zoo.augmentation import Augmentation, SpecAugment, augment
 assert keras.backend.backend() == "jax"
 x = np.random.default_rng(0).normal(0, 0.1, (4, 48128)).astype("float32")
@@ -777,7 +776,8 @@ def losses(seed):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
     trained = augment(model, Augmentation(
-        time_shift_s=0.5, gain_db=(-6, 6), noise_snr_db=(10, 30), mixup=0.4), seed=seed)
+        time_shift_s=0.5, gain_db=(-6, 6), noise_snr_db=(10, 30), freq_mask=12, time_mask=30,
+        mixup=0.4), seed=seed)
     trained.compile(keras.optimizers.SGD(0.0), "binary_crossentropy")
     history = trained.fit(x, y, epochs=3, shuffle=False, verbose=0).history["loss"]
     state = np.array(trained.seed_generator.state)
@@ -790,17 +790,13 @@ first = []
 one, again, other = losses(0), losses(0), losses(1)
 np.testing.assert_allclose(one, again, atol=1e-6)
 assert len(set(one)) == 3 and not np.allclose(one, other, atol=1e-4), (one, other)
-for attempt in (lambda: SpecAugment(2, 2), lambda: augment(
-        build_model("dieleman_mel"), Augmentation(freq_mask=2))):
-    try:
-        attempt()
-    except ArgumentError as error:
-        print(error)
+ones = np.ones((4, 187, 96, 1), "float32")
+masked = np.array(SpecAugment(12, 30, seed=0)(ones, training=True))
+print([int(one.all(axis=0).sum() < 96) + int(one.all(axis=1).sum() < 187) for one in masked[..., 0]])
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
-def test_all_but_masks_runs_on_jax() -> None:
-    message = "SpecAugment is Kapre's and needs Keras's TensorFlow backend; it runs on jax here"
-    assert run(ON_JAX, KERAS_BACKEND="jax").splitlines() == [message] * 2
+def test_everything_runs_on_jax() -> None:
+    assert run(ON_JAX, KERAS_BACKEND="jax").splitlines() == ["[2, 2, 2, 2]"]

@@ -1,3 +1,5 @@
+import importlib.util
+
 import keras
 import librosa
 import numpy as np
@@ -7,8 +9,18 @@ from conftest import CLIPS
 from musicnn_zoo import ArgumentError, load_audio
 from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.logmel import IMPLEMENTATIONS, LogMel
+from musicnn_zoo.mel import log_mel, mel_filters, mel_frequencies
 
 RATE = 16000
+KAPRE = importlib.util.find_spec("kapre") is not None
+HERE = [name for name in IMPLEMENTATIONS if KAPRE or name != "kapre"]
+BANDS = {
+    "musicnn": LogMelInput(),
+    "htk": LogMelInput(mel_scale="htk", mel_norm=None),
+    "22 kHz": LogMelInput(
+        sample_rate=22050, n_fft=2048, hop=512, n_mels=128, f_min=30.0, f_max=11000.0
+    ),
+}
 
 
 def signals() -> dict[str, np.ndarray]:
@@ -28,7 +40,7 @@ def librosa_power(signal: np.ndarray) -> np.ndarray:
     ).T
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", HERE)
 @pytest.mark.parametrize("kind", list(signals()))
 def test_equals_librosa(kind: str, implementation: str) -> None:
     signal = signals()[kind].astype(np.float32)
@@ -69,7 +81,7 @@ def test_stays_float32_under_mixed_precision(policy: str) -> None:
 
 
 @pytest.mark.parametrize("padding", ["constant", "reflect"])
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", HERE)
 def test_padding_inside_the_graph_equals_librosas_centred_frames(
     padding: str, implementation: str
 ) -> None:
@@ -84,14 +96,68 @@ def test_padding_inside_the_graph_equals_librosas_centred_frames(
     assert ours.shape == layer.compute_output_shape((1, 50001))
 
 
-def test_the_portable_twin_equals_kapre() -> None:
-    waveform = signals()["clip"][np.newaxis]
-    kapre, portable = (LogMel(implementation=name)(waveform) for name in IMPLEMENTATIONS)
-    np.testing.assert_allclose(portable, kapre, atol=1e-5)
+@pytest.mark.parametrize("name", BANDS)
+def test_implementations_agree(name: str) -> None:
+    signal = signals()["clip"][np.newaxis]
+    first, *others = (
+        LogMel.from_input(BANDS[name], implementation=implementation)(signal)
+        for implementation in HERE
+    )
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=5e-5)
+
+
+def test_an_odd_window_of_unknown_length_has_the_frames_it_says() -> None:
+    inputs = keras.Input((None,))
+    spectrogram = LogMelInput(n_fft=511, hop=100, n_mels=16, shorter_windows=(129,))
+    for implementation in HERE:
+        layer = LogMel.from_input(spectrogram, implementation=implementation)
+        model = keras.Model(inputs, layer(inputs))
+        found = model.predict(signals()["noise"].astype(np.float32)[np.newaxis], verbose=0)
+        assert found.shape == layer.compute_output_shape((1, 3 * RATE))
+
+
+def test_kapre_computes_where_it_is_installed() -> None:
+    assert LogMel()._chosen == ("kapre" if KAPRE else "portable")
+
+
+@pytest.mark.skipif(KAPRE, reason="Kapre is installed")
+def test_says_that_kapre_is_not_installed() -> None:
+    with pytest.raises(ArgumentError, match="use 'portable', or pip install kapre"):
+        LogMel(implementation="kapre")
+
+
+@pytest.mark.parametrize("name", BANDS)
+def test_mel_bands_equal_librosas(name: str) -> None:
+    bands = BANDS[name]
+    htk = bands.mel_scale == "htk"
+    np.testing.assert_array_equal(
+        mel_filters(bands, bands.n_fft).T,
+        librosa.filters.mel(
+            sr=bands.sample_rate, n_fft=bands.n_fft, n_mels=bands.n_mels, fmin=bands.f_min,
+            fmax=bands.f_max, htk=htk, norm=bands.mel_norm,
+        ),
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        mel_frequencies(50, 20.0, 7000.0, bands.mel_scale),
+        librosa.mel_frequencies(50, fmin=20.0, fmax=7000.0, htk=htk),
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("compression", ["log10", "decibel"])
+def test_numpy_computes_the_same_log_mel(compression: str) -> None:
+    signal = signals()["clip"]
+    spectrogram = LogMelInput(compression=compression)
+    frames = np.lib.stride_tricks.sliding_window_view(signal, 512)[::256]
+    layer = LogMel.from_input(spectrogram)
+    expected = layer(signal[np.newaxis])[0, :, :, 0]
+    tolerance = 1e-5 if compression == "log10" else 1e-2
+    np.testing.assert_allclose(log_mel(frames, spectrogram), expected, atol=tolerance)
 
 
 def test_refuses_an_unknown_implementation() -> None:
-    with pytest.raises(ArgumentError, match="kapre, portable"):
+    with pytest.raises(ArgumentError, match="kapre, portable, convolution"):
         LogMel(implementation="fft")
 
 

@@ -1,4 +1,4 @@
-"""SpecAugment of Kapre, for training that can be resumed."""
+"""SpecAugment as Kapre draws it, for training that can be resumed, on every backend."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ from musicnn_zoo.augmentation.checks import check_count, check_number
 from musicnn_zoo.augmentation.randomness import ReplicaSeedGenerator
 from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.logmel import DECIBEL_FLOOR
-
-if keras.backend.backend() == "tensorflow":
-    from kapre import SpecAugment as KapreSpecAugment
-else:
-    KapreSpecAugment = keras.layers.Layer
+from musicnn_zoo.mel import DECIBEL_FLOOR
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class SpecAugment(KapreSpecAugment):
-    """Kapre's SpecAugment, with random numbers of its own.
+class SpecAugment(keras.layers.Layer):
+    """Masks random stretches of frames and bands of spectrograms in training.
 
     Takes and gives ``(batch, frames, bands, channels)``; in training it covers random stretches
     of frames and of bands, and is the identity otherwise. The masks are drawn as
@@ -58,8 +53,7 @@ class SpecAugment(KapreSpecAugment):
     Raises
     ------
     ArgumentError
-        If an argument cannot be, nothing would be masked, a mask can be wider than the input, or
-        Keras runs on another backend than TensorFlow, which Kapre needs.
+        If an argument cannot be, nothing would be masked, or a mask can be wider than the input.
 
     References
     ----------
@@ -77,11 +71,6 @@ class SpecAugment(KapreSpecAugment):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if keras.backend.backend() != "tensorflow":
-            raise ArgumentError(
-                "SpecAugment is Kapre's and needs Keras's TensorFlow backend; "
-                f"it runs on {keras.backend.backend()} here"
-            )
         bands = check_count("freq_mask", freq_mask), check_count("n_freq_masks", n_freq_masks)
         frames = check_count("time_mask", time_mask), check_count("n_time_masks", n_time_masks)
         if not all(bands) and not all(frames):
@@ -90,17 +79,10 @@ class SpecAugment(KapreSpecAugment):
                 f"received {freq_mask!r} ({n_freq_masks!r} masks) and {time_mask!r} "
                 f"({n_time_masks!r} masks)"
             )
-        super().__init__(
-            freq_mask_param=max(1, bands[0]),
-            time_mask_param=max(1, frames[0]),
-            n_freq_masks=bands[1],
-            n_time_masks=frames[1],
-            mask_value=None if mask_value is None else check_number("mask_value", mask_value),
-            data_format="channels_last",
-            autocast=False,
-            **kwargs,
-        )
-        self.freq_mask, self.time_mask = bands[0], frames[0]
+        super().__init__(autocast=False, **kwargs)
+        self.freq_mask, self.n_freq_masks = bands
+        self.time_mask, self.n_time_masks = frames
+        self.mask_value = None if mask_value is None else check_number("mask_value", mask_value)
         self.seed = seed
         self.seed_generator = ReplicaSeedGenerator(seed)
 
@@ -164,7 +146,7 @@ class SpecAugment(KapreSpecAugment):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {
-            **keras.layers.Layer.get_config(self),
+            **super().get_config(),
             "freq_mask": self.freq_mask,
             "time_mask": self.time_mask,
             "n_freq_masks": self.n_freq_masks,

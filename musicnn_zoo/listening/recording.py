@@ -244,7 +244,8 @@ def _kind(container: av.container.InputContainer) -> str | None:
 
 def _title(container: av.container.InputContainer) -> str | None:
     found = {
-        name.lower(): text.strip()
+        # Newer PyAV keeps bytes that are no UTF-8 as surrogates, which no page may hold.
+        name.lower(): text.encode(errors="surrogateescape").decode(errors="replace").strip()
         for labelled in (container.streams.audio[0], container)
         for name, text in labelled.metadata.items()
     }
