@@ -282,7 +282,10 @@ def _open_container(
 
     if int(av.__version__.split(".")[0]) < _TITLES_ARE_LENIENT:
         how["metadata_errors"] = "replace"
-    return av.open(opened, mode="r", container_options=options, **how)
+    container: av.container.InputContainer = av.open(
+        opened, mode="r", container_options=options, **how
+    )
+    return container
 
 
 def _check_file(path: Path) -> None:
