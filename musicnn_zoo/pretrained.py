@@ -16,7 +16,7 @@ from musicnn_zoo.hub import HUB_SCHEME, download_folder
 from musicnn_zoo.presets import PRESETS, Preset, get_preset
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.sources import BundledFile, SourceKind
-from musicnn_zoo.weights import bundled_folder, load_preset, preset_digest
+from musicnn_zoo.weights import bundled_folder, fetch_preset, load_preset, preset_digest
 
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
@@ -40,6 +40,9 @@ class Pretrained:
         Puts the weights into a model of this spec.
     graph : BundledFile or None
         The same as an ONNX graph.
+    fetch : callable
+        Downloads what ``put`` needs, unless it is there; without Keras, which takes seconds to
+        import.
     """
 
     origin: str
@@ -48,9 +51,11 @@ class Pretrained:
     digest: Callable[[], str]
     put: Callable[[TaggingModel], None]
     graph: BundledFile | None = None
+    fetch: Callable[[], None] = lambda: None
 
     def load(self) -> TaggingModel:
         """Build the model with its weights."""
+        self.fetch()
         from musicnn_zoo.models import build_model
 
         spec = self.spec
@@ -123,4 +128,5 @@ def _of_preset(preset: Preset, source: SourceKind | None) -> Pretrained:
         digest=lambda: preset_digest(preset, source),
         put=lambda model: load_preset(model, preset, source),
         graph=preset.graph if chosen is preset.source() else None,
+        fetch=lambda: fetch_preset(preset, source),
     )
