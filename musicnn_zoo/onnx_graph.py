@@ -240,7 +240,7 @@ def _kept(file: str, *, complain: bool = False) -> Path | None:
 
 def _check_kept(path: Path) -> None:
     try:
-        noted = _NOTE.match(_beside(path, _DIGEST).read_text(encoding="ascii"))
+        noted = _NOTE.match(_beside(path, _DIGEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, UnicodeError):
         noted = None
     if noted is None:
@@ -267,7 +267,7 @@ def _make(file: str, load: Callable[[], TaggingModel]) -> Path:
     difference = convert(model, path)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         new_note = Path(unfinished, note.name)
-        new_note.write_text(f"{sha256_of(path)}  {path.name}\n", encoding="ascii")
+        new_note.write_bytes(f"{sha256_of(path)}  {path.name}\n".encode())
         new_note.replace(note)
     _log.info("made %s, which differs from the Keras model by %.1e", path, difference)
     return path
