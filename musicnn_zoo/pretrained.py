@@ -13,6 +13,7 @@ from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.errors import ArgumentError, WeightsError
 from musicnn_zoo.folders import read_folder
 from musicnn_zoo.hub import HUB_SCHEME, download_folder
+from musicnn_zoo.installation import require_keras
 from musicnn_zoo.presets import PRESETS, Preset, get_preset
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.sources import BundledFile, SourceKind
@@ -54,7 +55,16 @@ class Pretrained:
     fetch: Callable[[], None] = lambda: None
 
     def load(self) -> TaggingModel:
-        """Build the model with its weights."""
+        """Build the model with its weights.
+
+        Raises
+        ------
+        MissingPackageError
+            If Keras is not installed.
+        DownloadError, WeightsError
+            If the weights cannot be had or do not fit.
+        """
+        require_keras(f"{self.origin} as a Keras model")
         self.fetch()
         from musicnn_zoo.models import build_model
 

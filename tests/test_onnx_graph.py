@@ -470,7 +470,7 @@ def test_a_link_to_a_folder_of_ones_own_is_followed(kept, cache):
 
 
 def test_who_reads_while_another_writes_waits_for_it(kept, cache, monkeypatch, caplog):
-    path, content, other = kept
+    path, _, other = kept
     note = path.with_name(f"{path.name}.sha256")
     half_written = threading.Event()
 
@@ -499,7 +499,7 @@ def test_a_cache_that_may_only_be_read_is_read(kept, cache, monkeypatch):
     monkeypatch.setattr("filelock.FileLock.acquire", refused)
     assert onnx_graph._cached("tiny", lambda: pytest.fail("made again")) == kept[0]
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(ExportError, match="cannot keep the ONNX graph there .Permission denied"):
+    with pytest.raises(ExportError, match=r"cannot keep the ONNX graph there \(Permission denied"):
         onnx_graph._cached("other", lambda: pytest.fail("was loaded to no avail"))
 
 
