@@ -233,8 +233,7 @@ def _reach(address: str) -> None:
     The second and last try is that of its own session, which may be told of a way that is not in
     the environment.
     """
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
         return  # which is said where it is asked

@@ -228,7 +228,9 @@ def export_model(
     )
 
 
-def _find(model: str | os.PathLike[str] | TaggingModel, chosen: str, precision: str) -> _Source:
+def _find(
+    model: str | os.PathLike[str] | TaggingModel, chosen: ExportFormat, precision: str
+) -> _Source:
     if not isinstance(model, str | os.PathLike):
         return _from_model(model, chosen, precision)
     pretrained = find_pretrained(model)
@@ -237,7 +239,7 @@ def _find(model: str | os.PathLike[str] | TaggingModel, chosen: str, precision: 
     return _from_model(pretrained.load(), chosen, precision)
 
 
-def _from_model(model: TaggingModel, chosen: str, precision: str) -> _Source:
+def _from_model(model: TaggingModel, chosen: ExportFormat, precision: str) -> _Source:
     import keras
 
     def scores(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:

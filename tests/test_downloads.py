@@ -428,12 +428,10 @@ def test_a_server_that_cannot_be_reached_is_not_waited_for(hub, make, monkeypatc
 def test_the_session_of_huggingface_hub_may_know_another_way(hub, monkeypatch):
     def request(method, url, **options):
         hub.up()
-        monkeypatch.setattr("huggingface_hub.utils.get_session", session)
+        monkeypatch.setattr("huggingface_hub.get_session", session)
 
-    session = huggingface_hub.utils.get_session
-    monkeypatch.setattr(
-        "huggingface_hub.utils.get_session", lambda: SimpleNamespace(request=request)
-    )
+    session = huggingface_hub.get_session
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: SimpleNamespace(request=request))
     file = hub_file(hub)
     hub.down()
     assert fetch(file).read_bytes() == CONTENT

@@ -215,10 +215,9 @@ def test_the_onnx_of_a_bundled_model_is_that_of_its_graph(pretrained, exported, 
     names = [output.name for output in theirs.get_outputs()]
     assert [output.name for output in ours.get_outputs()] == names
     waveforms = {"waveform": clips[0][0]}
-    for ours_, theirs_ in zip(
-        ours.run(names, waveforms), theirs.run(names, waveforms), strict=True
-    ):
-        np.testing.assert_allclose(ours_, theirs_, rtol=0, atol=1e-4 * np.abs(theirs_).max())
+    both = (session.run(names, waveforms) for session in (ours, theirs))
+    for mine, expected in zip(*both, strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 LIGHT = """
