@@ -1,4 +1,8 @@
-"""The four released models give what the original musicnn 0.1.0 gives."""
+"""The four released models give what the original musicnn 0.1.0 gives.
+
+Its taggrams of the three example clips are kept in ``tests/original``; its features, and what it
+gave for other clips, may not be committed and are compared where they are.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -9,21 +13,29 @@ from conftest import BUNDLED, CLIPS, SHARED
 
 from musicnn_zoo import Tagger
 
+ORIGINAL = Path(__file__).parent / "original"
 REFERENCE = SHARED / "reference" / "musicnn"
 AUDIO = SHARED / "reference" / "audio"
 MODELS = ["MTT_musicnn", "MSD_musicnn", "MTT_vgg", "MSD_vgg"]
+EXAMPLES = sorted(path.stem for path in CLIPS.glob("*.ogg"))
 
 needs_reference = pytest.mark.skipif(
     not REFERENCE.is_dir(), reason=f"the reference outputs are not at {SHARED}"
 )
 
 TAGGRAM_TOLERANCE = 1e-4
-"""Above what was measured, 8.1e-5, nearly all of it the original's float16 spectrogram."""
+"""Nearly all of the largest difference, 8.2e-5, is the same on every machine.
+
+It comes from the original's float16 spectrogram, which is in its numbers for good. What a machine
+adds is the rounding of float32: ONNX Runtime, TensorFlow with oneDNN and without, and the oldest
+and newest versions of all dependencies moved no score by more than 3.3e-6, and processors differ as
+these do, in the order of their sums. The margin of 1.8e-5 is five times that.
+"""
 
 
 @cache
-def tagger_of(name: str) -> Tagger:
-    return Tagger(name, device="cpu")
+def tagger_of(name: str, engine: str = "onnxruntime") -> Tagger:
+    return Tagger(name, engine=engine, device="cpu")
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -53,13 +65,38 @@ def dense(x: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
     return x @ kernel + bias
 
 
+@pytest.mark.platform
+@pytest.mark.parametrize("engine", ["onnxruntime", "tensorflow"])
+@pytest.mark.parametrize("name", MODELS)
+def test_taggrams_of_the_original(name: str, engine: str) -> None:
+    if engine == "tensorflow":
+        pytest.importorskip("tensorflow")
+    tagger = tagger_of(name, engine)
+    original = np.load(ORIGINAL / f"{name}.npz")
+    assert set(original) == {f"{clip}.taggram" for clip in EXAMPLES}
+    for clip in EXAMPLES:
+        ours, theirs = tagger.taggram(CLIPS / f"{clip}.ogg"), original[f"{clip}.taggram"]
+        assert theirs.dtype == np.float32
+        np.testing.assert_allclose(ours.scores, theirs, rtol=0, atol=TAGGRAM_TOLERANCE)
+        ten_best = np.argsort(-theirs.mean(axis=0))[:10]
+        assert ours.rank(top_k=10).names == tuple(tagger.tags[best] for best in ten_best)
+
+
 @needs_reference
-@pytest.mark.parametrize("clip", reference_clips())
-def test_taggram(tagger: Tagger, clip: str) -> None:
-    reference = np.load(REFERENCE / f"{clip}.{tagger.model.name}.npz")
+@pytest.mark.parametrize("clip", EXAMPLES)
+def test_what_is_kept_is_what_the_original_gave(tagger: Tagger, clip: str) -> None:
+    reference = np.load(REFERENCE / f"{clip}.{tagger.spec.name}.npz")
+    kept = np.load(ORIGINAL / f"{tagger.spec.name}.npz")[f"{clip}.taggram"]
+    np.testing.assert_array_equal(kept, reference["taggram"])
+    assert tagger.tags == tuple(reference["tags"])
+
+
+@needs_reference
+@pytest.mark.parametrize("clip", sorted({*reference_clips()} - {*EXAMPLES}))
+def test_taggrams_of_further_clips(tagger: Tagger, clip: str) -> None:
+    reference = np.load(REFERENCE / f"{clip}.{tagger.spec.name}.npz")
     taggram = tagger.taggram(audio_of(clip))
-    assert taggram.tags == tuple(reference["tags"])
-    np.testing.assert_allclose(taggram.scores, reference["taggram"], atol=TAGGRAM_TOLERANCE)
+    np.testing.assert_allclose(taggram.scores, reference["taggram"], rtol=0, atol=TAGGRAM_TOLERANCE)
     ten_best = np.argsort(-reference["taggram"].mean(axis=0))[:10]
     assert taggram.rank(top_k=10).names == tuple(reference["tags"][ten_best])
 
@@ -67,7 +104,7 @@ def test_taggram(tagger: Tagger, clip: str) -> None:
 @needs_reference
 @pytest.mark.parametrize("clip", reference_clips())
 def test_pooled_features(tagger: Tagger, clip: str) -> None:
-    reference = np.load(REFERENCE / f"{clip}.{tagger.model.name}.npz")
+    reference = np.load(REFERENCE / f"{clip}.{tagger.spec.name}.npz")
     layers = [name for name in ("mean_pool", "max_pool", "pool4", "pool5") if name in reference]
     features = tagger.features(audio_of(clip), layers=layers)
     for layer in layers:
@@ -134,15 +171,15 @@ def test_features_over_time(name: str) -> None:
 def test_other_hops_and_lengths(kind: str, options: dict[str, float]) -> None:
     reference = np.load(REFERENCE / f"joram.MTT_musicnn.{kind}.npz")
     taggram = tagger_of("MTT_musicnn").taggram(audio_of("joram"), **options)
-    np.testing.assert_allclose(taggram.scores, reference["taggram"], atol=TAGGRAM_TOLERANCE)
+    np.testing.assert_allclose(taggram.scores, reference["taggram"], rtol=0, atol=TAGGRAM_TOLERANCE)
 
 
-@pytest.mark.parametrize("clip", sorted(path.stem for path in CLIPS.glob("*.ogg")))
+@pytest.mark.parametrize("clip", EXAMPLES)
 def test_golden(tagger: Tagger, clip: str) -> None:
-    golden = np.load(Path(__file__).parent / "golden" / f"{tagger.model.name}.npz")
+    golden = np.load(Path(__file__).parent / "golden" / f"{tagger.spec.name}.npz")
     path = CLIPS / f"{clip}.ogg"
     np.testing.assert_allclose(
-        tagger.taggram(path).scores, golden[f"{clip}.taggram"], atol=TAGGRAM_TOLERANCE
+        tagger.taggram(path).scores, golden[f"{clip}.taggram"], rtol=0, atol=TAGGRAM_TOLERANCE
     )
     assert relative_error(tagger.embed(path).values, golden[f"{clip}.embedding"]) < 1e-3
 
