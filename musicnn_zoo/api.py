@@ -322,7 +322,7 @@ def tag_files(
     ----------
     paths : iterable of path
         May be a generator; for the files of a directory see
-        :func:`musicnn_zoo.audio.find_audio`.
+        :func:`musicnn_zoo.audio_files.find_audio`.
     model, top_k, threshold
         As in :func:`tag`.
     patch_s, hop_s, tail, engine, device
@@ -346,7 +346,7 @@ def tag_files(
     Examples
     --------
     >>> import musicnn_zoo
-    >>> from musicnn_zoo.audio import find_audio
+    >>> from musicnn_zoo.audio_files import find_audio
     >>> for result in musicnn_zoo.tag_files(find_audio("examples/audio")):
     ...     print(result.source, result.value.names[0] if result.value else result.error)
     examples/audio/bach_chorale_strings.ogg classical

@@ -320,7 +320,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         }
         output = cache / _store_name(settings)
         # The same file has the same name in the store, wherever the process stands.
-        places = {path: os.path.abspath(path) for path in paths}  # noqa: PTH100
+        places = {path: os.path.realpath(path) for path in paths}
         errors: dict[str, Row] = {}
 
         def failed(place: str, error: Exception) -> str:
@@ -442,11 +442,12 @@ def _read_rows(output: Path, wanted: set[str]) -> dict[str, Row]:
     """Return what a store that is not being written holds of some files."""
     import pyarrow as pa
 
-    from musicnn_zoo.stores.parquet import _STAMP, _read
+    from musicnn_zoo.stores.parquet import read_shard
 
     rows: dict[str, Row] = {}
     for shard in sorted(output.glob("*.parquet")):
-        table, paths = _read(shard, [*_STAMP, "embedding"])
+        table, files = read_shard(shard, ["embedding"])
+        paths = [stamp.path for stamp, count in files for _ in range(count)]
         chosen = [position for position, path in enumerate(paths) if path in wanted]
         if chosen:
             vectors = table["embedding"].take(pa.array(chosen)).combine_chunks()

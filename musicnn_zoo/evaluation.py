@@ -34,6 +34,7 @@ from musicnn_zoo.metrics import (
     untagged_statement,
 )
 from musicnn_zoo.patches import PatchGrid, Tail, patch_grid
+from musicnn_zoo.path_text import path_to_text
 from musicnn_zoo.plain_text import count, printable, statements
 from musicnn_zoo.results import FileResult, Taggram
 from musicnn_zoo.tag_matching import TagMatch, WhichTags, match_tags
@@ -116,7 +117,7 @@ class ModelEvaluation:
             "kind": "tags" if isinstance(self.figures, Evaluation) else "classes",
             "figures": self.figures.to_dict(),
             "left_out": self.report.to_dict(),
-            "errors": dict(self.errors),
+            "errors": {path_to_text(path): path_to_text(why) for path, why in self.errors.items()},
         }
 
     def to_json(self) -> str:

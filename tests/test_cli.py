@@ -176,7 +176,7 @@ def test_the_ending_of_the_output_chooses_the_format(techno, tmp_path, command, 
     output = tmp_path / f"out.{ending}"
     result = run(command, techno, "-o", output)
     assert (result.exit_code, result.stdout) == (0, "")
-    if (command, ending) == ("tag", "jsonl"):
+    if ending == "jsonl":
         (line,) = map(json.loads, output.read_text().splitlines())
         assert line.pop("size") == Path(techno).stat().st_size
         assert line.pop("mtime_ns") == Path(techno).stat().st_mtime_ns
@@ -240,9 +240,7 @@ def test_events_are_printed_as_the_library_prints_them(techno, tagger):
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
 def test_events_in_other_formats(techno, strings, tagger, tmp_path, form):
-    output_of("events", techno, strings, "-t", 0.3, "-o", tmp_path / f"out.{form}")
-    text = (tmp_path / f"out.{form}").read_text()
-    assert text == output_of("events", techno, strings, "-t", 0.3, "-f", form)
+    text = output_of("events", techno, strings, "-t", 0.3, "-f", form)
     expected = [
         (str(path), *event)
         for path in (techno, strings)
@@ -327,10 +325,11 @@ def test_a_picture_takes_one_file_and_an_ending_that_it_can_have(techno, strings
         assert_usage_error(run(command, *arguments), pattern)
 
 
-def test_a_picture_does_not_go_with_an_output_that_is_gone_on_with(techno, tmp_path):
-    result = run("tag", techno, "--plot", tmp_path / "p.png", "-o", tmp_path / "out.csv")
+@pytest.mark.parametrize("command", ["tag", "taggram", "events"])
+def test_a_picture_does_not_go_with_an_output_that_is_gone_on_with(techno, tmp_path, command):
+    result = run(command, techno, "--plot", tmp_path / "p.png", "-o", tmp_path / "out.csv")
     assert_usage_error(result, r"--plot does not go with output .*out\.csv")
-    output_of("tag", techno, "--plot", tmp_path / "p.png", "-o", tmp_path / "out.json")
+    output_of(command, techno, "--plot", tmp_path / "p.png", "-o", tmp_path / "out.json")
     assert (tmp_path / "p.png").exists()
 
 
@@ -479,6 +478,22 @@ def test_a_wrong_option_is_a_usage_error(techno, tmp_path, monkeypatch, argument
 )
 def test_an_output_that_cannot_be_is_a_usage_error(techno, tmp_path, command, output, pattern):
     assert_usage_error(run(command, techno, "-o", tmp_path / output), pattern)
+
+
+@pytest.mark.parametrize("output", ["out.xlsx", "out.m3u"])
+@pytest.mark.parametrize(
+    "command",
+    [["tag"], ["taggram"], ["events"], ["embed"], ["map"], ["listen"], ["evaluate", "MTT_vgg"]],
+    ids=" ".join,
+)
+def test_an_output_that_ends_in_no_format_is_a_usage_error(techno, tmp_path, command, output):
+    assert_usage_error(run(*command, techno, "-o", tmp_path / output), r"must end in \.\w+")
+    assert [path.name for path in tmp_path.iterdir()] == ["techno.wav"]
+
+
+def test_parquet_is_not_written_as_text(techno, tmp_path):
+    result = run("taggram", techno, "-o", tmp_path / "out.parquet", "-f", "csv")
+    assert_usage_error(result, "Parquet is not one of the formats text, json, jsonl, csv")
 
 
 @pytest.mark.parametrize("command", ["tag", "taggram"])

@@ -1,7 +1,7 @@
 """The command ``musicnn-zoo``.
 
 Exit codes: 0 when all went well, 1 when audio could not be used, 2 when the command line
-was wrong.
+was wrong, 130 after Ctrl+C.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -43,15 +44,27 @@ def _silence_native_libraries() -> None:
     sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """A group that Ctrl+C ends with one line and the exit code that shells know."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nstopped by Ctrl+C", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="musicnn-zoo %(version)s")
 def cli() -> None:
     """Tag and embed music with pretrained Keras models.
 
     FILES are audio files, or directories, which mean all audio files below them.
 
-    An --output that ends in .parquet, .jsonl or .csv is written file by file: a run that was
-    ended goes on when it is started again, and leaves out files that have not changed.
+    With tag, taggram, events and embed, an --output that ends in .parquet, .jsonl or .csv is
+    written file by file: a run that was ended goes on when it is started again, and leaves out
+    files that have not changed.
     """
 
 
