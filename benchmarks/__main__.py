@@ -166,7 +166,7 @@ def main(
     click.echo("\n".join(f"- {key}: {value}" for key, value in machine.items()))
     benchmark = Benchmark(Setup(cache, python, torch_python, candidates), rounds, quick)
     path = FOLDER / "results" / f"{name or ('quick' if quick else 'latest')}.json"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     for part in only:
         getattr(benchmark, part)()
         results = {"machine": machine, "versions": benchmark.versions, "parts": benchmark.found}

@@ -3,15 +3,15 @@
     python -m benchmarks.export FOLDER
 
 writes ``essentia.pb``, the frozen graph after the log-mel, and ``torch.npz``, the weights and the
-mel filters.
+mel filters. The folder is made if it is not there.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import keras
 import numpy as np
 import tensorflow as tf
@@ -51,8 +51,15 @@ def write_weights(model: Any, path: Path) -> None:
     np.savez(path, allow_pickle=False, mel=filters, **weights)
 
 
+@click.command(help="Write this project's model into FOLDER as the peers need it.")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def main(folder: Path) -> None:
+    """Write both files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = load_model(MODEL)
+    write_frozen_graph(model, folder / "essentia.pb")
+    write_weights(model, folder / "torch.npz")
+
+
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    pretrained = load_model(MODEL)
-    write_frozen_graph(pretrained, folder / "essentia.pb")
-    write_weights(pretrained, folder / "torch.npz")
+    main()

@@ -179,11 +179,13 @@ def _table(rows: dict[str, dict[str, Any]]) -> str:
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     default=FOLDER / "results" / "transfer.json",
-    help="Results; those of other methods on the same data, if it has any, are kept.",
+    help="Results; those of other methods on the same data, if it has any, are kept. Its folder "
+    "is made if it is not there.",
 )
 def main(data: Path, method: tuple[str, ...], output: Path) -> None:
     """Compare ways to learn the classes of DATA; see `python -m pydoc benchmarks.transfer`."""
     dataset = open_dataset(data)
+    output.parent.mkdir(parents=True, exist_ok=True)
     described = {"tracks": dataset.split_sizes, "classes": dataset.tags}
     rows: dict[str, Any] = {}
     if output.exists():

@@ -375,6 +375,11 @@ class ModelSpec:
                 f"received {len(self.thresholds)}"
             )
 
+    @property
+    def spectrogram(self) -> LogMelInput | None:
+        """What the model looks at, if that is a log-mel spectrogram."""
+        return self.config.input if isinstance(self.config.input, LogMelInput) else None
+
 
 def _check_whole(name: str, value: object, *, least: int = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:

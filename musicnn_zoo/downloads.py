@@ -14,13 +14,16 @@ import hashlib
 import json
 import logging
 import re
+import socket
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
+from urllib.parse import urlsplit
 
-from musicnn_zoo.cache import cache_folder
+from musicnn_zoo.cache import alone, own_folder
 from musicnn_zoo.errors import DownloadError, UploadError, WeightsError
 from musicnn_zoo.sources import HubFile, RemoteFile, WebFile
 
@@ -30,11 +33,21 @@ LIBRARY = "musicnn-zoo"
 PAUSES_S = (1.0, 3.0)
 """Before the second and the third try, besides those of ``huggingface_hub`` itself."""
 
+CONNECT_S = 5.0
+"""How long a server may take to accept a connection."""
+
 RANGE_NOT_SATISFIABLE = 416
 TOO_MANY_REQUESTS = 429
 
+_DIGESTS = "digests"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PORTS = {"http": 80, "https": 443}
+_SOCKS_PORT = 1080
 Value = TypeVar("Value")
+
+
+class _NoConnectionError(Exception):
+    """A server that cannot be reached at all."""
 
 
 def sha256_of(path: Path) -> str:
@@ -55,9 +68,9 @@ def fetch(file: RemoteFile) -> Path:
     WeightsError
         If what is downloaded is not the file that it should be.
     """
-    with _alone(file):
+    with alone(_DIGESTS, f"{_key_of(file)}.lock"):
         path = _download(file)
-        expected = file.sha256 or _recorded(file) or _stated_by_hub(path)
+        expected = file.sha256 or recorded_digest(file) or _stated_by_hub(path)
         received = _received(file, path)
         if expected not in (None, received):
             _log.warning("%s has another SHA-256 than it must have; downloading it again", path)
@@ -77,29 +90,12 @@ def fetch(file: RemoteFile) -> Path:
 
 
 def _remedy(file: RemoteFile) -> str:
-    if file.sha256 is None and _recorded(file):
+    if file.sha256 is None and recorded_digest(file):
         return (
             f"if the change is meant, remove {_record_of(file)}, which holds the SHA-256 of the "
             "first download"
         )
     return "try again, and over another network if that does not help"
-
-
-@contextlib.contextmanager
-def _alone(file: RemoteFile) -> Iterator[None]:
-    """Let no other process or thread fetch the same file meanwhile, if our cache can be written."""
-    from filelock import FileLock
-
-    lock = FileLock(_record_of(file).with_suffix(".lock"))
-    try:
-        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except (OSError, NotImplementedError) as error:
-        _log.info("%s cannot be locked (%s)", lock.lock_file, _first_line(error))
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _download(file: RemoteFile) -> Path:
@@ -122,7 +118,7 @@ def _snapshots(pointer: Path) -> Path:
 
 
 def _from_hub(file: HubFile) -> Path:
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
     from musicnn_zoo import __version__
 
@@ -135,6 +131,9 @@ def _from_hub(file: HubFile) -> Path:
         )  # fmt: skip
 
     with explained(file.address, DownloadError):
+        cached = try_to_load_from_cache(file.repo, file.path, revision=file.revision)
+        if not isinstance(cached, str):
+            _reach(constants.ENDPOINT)
         try:
             return _patiently(download)
         except Exception as error:
@@ -151,22 +150,23 @@ def _from_web(file: WebFile) -> Path:
     from huggingface_hub.file_download import http_get
 
     name = file.url.rpartition("/")[2]
-    path = cache_folder() / "downloads" / f"{file.sha256[:16]}-{name}"
-    if path.is_file():
-        return path
-    unfinished = path.with_name(f"{path.name}.incomplete")
-
-    def download() -> None:
-        try:
-            with unfinished.open("ab") as target:
-                http_get(file.url, target, resume_size=target.tell())
-        except Exception as error:
-            if _status(error) == RANGE_NOT_SATISFIABLE:
-                unfinished.unlink()
-            raise
-
     with explained(file.url, DownloadError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = own_folder("downloads") / f"{file.sha256[:16]}-{name}"
+        if path.is_file():
+            return path
+        unfinished = path.with_name(f"{path.name}.incomplete")
+
+        def download() -> None:
+            try:
+                with unfinished.open("ab") as target:
+                    http_get(file.url, target, resume_size=target.tell())
+            except Exception as error:
+                if _status(error) == RANGE_NOT_SATISFIABLE:
+                    unfinished.unlink()
+                raise
+
+        own_folder("downloads", make=True)
+        _reach(file.url)
         _patiently(download)
         unfinished.replace(path)
     return path
@@ -197,12 +197,16 @@ def _links(path: Path) -> list[Path]:
     return chain
 
 
-def _record_of(file: RemoteFile) -> Path:
-    key = hashlib.sha256(file.address.encode()).hexdigest()[:32]
-    return cache_folder() / "digests" / f"{key}.json"
+def _key_of(file: RemoteFile) -> str:
+    return hashlib.sha256(file.address.encode()).hexdigest()[:32]
 
 
-def _recorded(file: RemoteFile) -> str | None:
+def _record_of(file: RemoteFile, *, make: bool = False) -> Path:
+    return own_folder(_DIGESTS, make=make) / f"{_key_of(file)}.json"
+
+
+def recorded_digest(file: RemoteFile) -> str | None:
+    """SHA-256 that a file had at its first download, if that was recorded."""
     try:
         digest = json.loads(_record_of(file).read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -211,17 +215,52 @@ def _recorded(file: RemoteFile) -> str | None:
 
 
 def _record(file: RemoteFile, sha256: str) -> None:
-    if _recorded(file):
+    if recorded_digest(file):
         return
-    record = _record_of(file)
     try:
-        record.parent.mkdir(parents=True, exist_ok=True)
+        record = _record_of(file, make=True)
         with tempfile.TemporaryDirectory(dir=record.parent) as folder:
             unfinished = Path(folder, record.name)
             unfinished.write_text(json.dumps({"address": file.address, "sha256": sha256}))
             unfinished.replace(record)
     except OSError as error:
         _log.info("the digest of %s cannot be recorded (%s)", file.address, error.strerror)
+
+
+def _reach(address: str) -> None:
+    """Say soon that there is no network; ``huggingface_hub`` tries for half a minute.
+
+    The second and last try is that of its own session, which may be told of a way that is not in
+    the environment.
+    """
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return  # which is said where it is asked
+    try:
+        _connect(address)
+    except OSError as refusal:
+        time.sleep(PAUSES_S[0])
+        try:
+            get_session().request("HEAD", address, timeout=CONNECT_S)
+        except Exception as error:  # those of two HTTP libraries have no common base
+            _log.debug("%s", error)
+            raise _NoConnectionError(address) from refusal
+
+
+def _connect(address: str) -> None:
+    """Open a connection to the server of an address, or to the proxy before it, and close it."""
+    try:
+        server = urlsplit(address)
+        proxies = urllib.request.getproxies()
+        proxy = proxies.get(server.scheme) or proxies.get("all")
+        if proxy and not urllib.request.proxy_bypass(server.netloc):
+            server = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        host, port = server.hostname, server.port or _PORTS.get(server.scheme, _SOCKS_PORT)
+    except ValueError:
+        return  # a proxy that is no address; who uses it will say so
+    if host:
+        socket.create_connection((host, port), CONNECT_S).close()
 
 
 def _patiently(download: Callable[[], Value]) -> Value:
@@ -295,6 +334,13 @@ def _why_not_fetched(error: Exception, what: str) -> str:
         return "the repository has no such revision; name a branch, tag or commit of it"
     if isinstance(error, errors.HFValidationError):
         return f"this is no name of a repository; check it ({_first_line(error)})"
+    if isinstance(error, _NoConnectionError):
+        if what.startswith("hf://"):
+            return _no_connection(error)
+        return (
+            f"no connection to {urlsplit(what).netloc} ({_first_line(_root(error))}); check the "
+            "network and the proxy (HTTPS_PROXY), and try again"
+        )
     if _is_local(error):
         return _why_not_written(error)
     if constants.HF_HUB_OFFLINE or _caused_by(error, errors.OfflineModeIsEnabled):

@@ -65,6 +65,10 @@ class ExportError(MusicnnZooError):
     """A model that cannot be converted to another format."""
 
 
+class MissingPackageError(MusicnnZooError, ImportError):
+    """A package that is needed and not installed; the message has the command that brings it."""
+
+
 class TrainingError(MusicnnZooError):
     """Training that cannot go on."""
 

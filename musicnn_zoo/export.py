@@ -1,7 +1,8 @@
 """Export a model to a file that other runtimes run: waveform in, tags out.
 
 Every export is read again by the runtime that it is for, and compared with the model on the
-signals of :mod:`musicnn_zoo.exporters.probes`, before it takes its place.
+signals of :mod:`musicnn_zoo.exporters.probes`, before it takes its place. A copy of a bundled
+graph, which was compared with its model when it was made, is compared with that graph.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.errors import (
     ArgumentError,
     ExportError,
@@ -27,6 +29,8 @@ from musicnn_zoo.errors import (
 from musicnn_zoo.exporters import keras_file, litert, onnx_file, saved_model
 from musicnn_zoo.exporters.probes import probes
 from musicnn_zoo.exporters.quiet import quiet
+from musicnn_zoo.pretrained import Pretrained, find_pretrained
+from musicnn_zoo.weights import bundled
 from musicnn_zoo.writers import check_parent
 
 if TYPE_CHECKING:
@@ -76,7 +80,7 @@ class Export:
     precision : {"float32", "float16", "int8"}
         Of the weights.
     difference : float
-        Largest absolute difference of a score from the Keras model's on the test signals; of
+        Largest absolute difference of a score from that of ``reference`` on the test signals; of
         logits beyond ±1, relative to the largest.
     signals : int
         How many test signals there are.
@@ -84,6 +88,8 @@ class Export:
         Of how many of them the same three tags have the highest scores.
     size : int
         In bytes, of a folder with all that is in it.
+    reference : str
+        What it was compared with: ``"the Keras model"``, or for a copy ``"the bundled graph"``.
     """
 
     path: Path
@@ -93,6 +99,7 @@ class Export:
     signals: int
     same_top_tags: int
     size: int
+    reference: str = "the Keras model"
 
     @property
     def top_tags_unchanged(self) -> bool:
@@ -102,9 +109,19 @@ class Export:
     def __str__(self) -> str:
         return (
             f"{self.path}: {self.format}, {self.precision}, {self.size / 1e6:.1f} MB; differs from "
-            f"the Keras model by at most {self.difference:.1e}, with the same top {_TOP} tags on "
+            f"{self.reference} by at most {self.difference:.1e}, with the same top {_TOP} tags on "
             f"{self.same_top_tags} of {self.signals} test signals"
         )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is exported: how it is written, and what it computes."""
+
+    spec: ModelSpec
+    reference: str
+    write: Callable[[Path], None]
+    scores: Scores
 
 
 def export_model(
@@ -134,7 +151,9 @@ def export_model(
             (batch, tags). ``assets.extra`` holds ``metadata.json`` and ``tags.txt``.
         ``onnx``
             ``waveform`` (batch, samples) → ``output`` (batch, tags) and the model's endpoints;
-            tags, sample rate and configuration in the metadata. Needs ``musicnn-zoo[onnx]``.
+            tags, sample rate, configuration and licence in the metadata. A bundled model, by its
+            name, is a copy of its bundled graph, for which neither Keras nor a converter is
+            needed; others need ``musicnn-zoo[onnx]``.
         ``litert``
             Signature ``serving_default``: ``waveform`` (1, samples of one patch) → ``tags``
             (1, tags). A zip archive at its end holds ``metadata.json`` and ``labels.txt``.
@@ -163,7 +182,7 @@ def export_model(
         differ by more than 1e-4, with float16 2e-2. With int8 there is no limit.
     OutputError
         If the output cannot be written, for instance on a full disk.
-    WeightsError, DownloadError
+    WeightsError, DownloadError, MissingPackageError
         If the model is not loaded yet and cannot be.
 
     Examples
@@ -178,22 +197,20 @@ def export_model(
     chosen = _format_of(path, format)
     _check_precision(chosen, precision)
     _check_output(path, chosen, overwrite=overwrite)
-    if isinstance(model, str | os.PathLike):
-        from musicnn_zoo.zoo import load_model
-
-        model = load_model(model)
     exporter = _EXPORTERS[chosen]
+    source = _find(model, chosen, precision)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             unfinished = Path(folder, f"model{_ENDINGS.get(chosen, '')}")
             with quiet():
-                _write(exporter, model, unfinished, chosen, precision)
-                expected, received = _compare(exporter, model, unfinished, chosen)
-            difference = _difference(expected, received, logits=model.zoo_config.activation is None)
+                _write(source, unfinished, chosen)
+                expected, received = _compare(exporter, source, unfinished, chosen)
+            logits = source.spec.config.activation is None
+            difference = _difference(expected, received, logits=logits)
             if not (math.isfinite(difference) and difference <= TOLERANCES[precision]):
                 raise ExportError(
-                    f"{model.name} in {chosen} ({precision}) differs from the Keras model by "
-                    f"{difference:.1e}, more than {TOLERANCES[precision]}"
+                    f"{source.spec.name} in {chosen} ({precision}) differs from "
+                    f"{source.reference} by {difference:.1e}, more than {TOLERANCES[precision]}"
                 )
             size = _size(unfinished)
             _put(unfinished, path, Path(folder, "replaced"))
@@ -207,7 +224,38 @@ def export_model(
         signals=len(expected),
         same_top_tags=_same_top_tags(expected, received),
         size=size,
+        reference=source.reference,
     )
+
+
+def _find(
+    model: str | os.PathLike[str] | TaggingModel, chosen: ExportFormat, precision: str
+) -> _Source:
+    if not isinstance(model, str | os.PathLike):
+        return _from_model(model, chosen, precision)
+    pretrained = find_pretrained(model)
+    if chosen == "onnx" and pretrained.graph is not None:
+        return _from_graph(pretrained, bundled(pretrained.graph))
+    return _from_model(pretrained.load(), chosen, precision)
+
+
+def _from_model(model: TaggingModel, chosen: ExportFormat, precision: str) -> _Source:
+    import keras
+
+    def scores(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(keras.ops.convert_to_numpy(model(waveforms, training=False)))
+
+    def write(path: Path) -> None:
+        _EXPORTERS[chosen].write(model, path, precision)
+
+    return _Source(model.spec, "the Keras model", write, scores)
+
+
+def _from_graph(pretrained: Pretrained, graph: Path) -> _Source:
+    def write(path: Path) -> None:
+        onnx_file.copy(graph, pretrained.spec, pretrained.provenance, path)
+
+    return _Source(pretrained.spec, "the bundled graph", write, onnx_file.read(graph))
 
 
 def _format_of(path: Path, given: ExportFormat | None) -> ExportFormat:
@@ -251,28 +299,24 @@ def _check_output(path: Path, chosen: ExportFormat, *, overwrite: bool) -> None:
         raise ArgumentError(f"output {str(path)!r} holds other things than a SavedModel")
 
 
-def _write(
-    exporter: Exporter, model: TaggingModel, path: Path, chosen: ExportFormat, precision: str
-) -> None:
+def _write(source: _Source, path: Path, chosen: ExportFormat) -> None:
     try:
-        exporter.write(model, path, precision)
+        source.write(path)
     except (MusicnnZooError, OSError):
         raise
     except Exception as error:  # converters' errors have no common base
         raise ExportError(
-            f"{model.name} cannot be exported to {chosen} ({_first_line(error)})"
+            f"{source.spec.name} cannot be exported to {chosen} ({_first_line(error)})"
         ) from error
 
 
 def _compare(
-    exporter: Exporter, model: TaggingModel, path: Path, chosen: ExportFormat
+    exporter: Exporter, source: _Source, path: Path, chosen: ExportFormat
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scores of the test signals (signals, tags), of the model and of what was written."""
-    import keras
-
-    signals = probes(model.zoo_config)
+    """Scores of the test signals (signals, tags), of the source and of what was written."""
+    signals = probes(source.spec.config)
     batches = np.array_split(signals, math.ceil(len(signals) / _BATCH))
-    expected = [keras.ops.convert_to_numpy(model(batch, training=False)) for batch in batches]
+    expected = [source.scores(batch) for batch in batches]
     try:
         scores = exporter.read(path)
         received = [scores(batch) for batch in batches]
@@ -280,7 +324,8 @@ def _compare(
         raise
     except Exception as error:  # runtimes' errors have no common base
         raise ExportError(
-            f"{model.name} was exported to {chosen}, but does not run there ({_first_line(error)})"
+            f"{source.spec.name} was exported to {chosen}, but does not run there "
+            f"({_first_line(error)})"
         ) from error
     return np.concatenate(expected), np.concatenate(received)
 

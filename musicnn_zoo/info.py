@@ -151,10 +151,10 @@ def model_info(model: str | os.PathLike[str]) -> ModelInfo:
 
 
 def _of_place(model: str | os.PathLike[str]) -> ModelInfo:
-    from musicnn_zoo.receptive_field import receptive_field
-
     pretrained = find_pretrained(model)
     built = pretrained.load()
+    from musicnn_zoo.receptive_field import receptive_field
+
     config = pretrained.spec.config
     architecture = Architecture(
         name=pretrained.spec.name,

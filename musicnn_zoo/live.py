@@ -97,4 +97,5 @@ class TaggramStream:
             model=self._spec.name,
             clip=Clip(None, duration_s, patches.repeated, patches.dropped_s),
             thresholds=self._spec.thresholds,
+            spectrogram=self._spec.spectrogram,
         )

@@ -3,17 +3,20 @@
 Keras converts a model to ONNX with tf2onnx, which does not get past Kapre's complex numbers;
 so the model is first remade (see :mod:`musicnn_zoo.variants`) with the portable log-mel, and
 with maxima over the bands before what they commute with, which is cheaper. The
-graph is compared with the model before it is used, and kept by the digest of the weights. Those
-of the bundled models are bundled too.
+graph is compared with the model before it is used, and kept by the digest of the weights, with
+its own SHA-256 beside it, which is compared at every use. Those of the bundled models are bundled
+too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.cache import cache_folder
+from musicnn_zoo.cache import alone, cache_folder, own_folder
+from musicnn_zoo.downloads import sha256_of
 from musicnn_zoo.engines.onnx_engine import open_session
-from musicnn_zoo.errors import ExportError, MusicnnZooError
+from musicnn_zoo.errors import ExportError, MusicnnZooError, WeightsError
 from musicnn_zoo.patches import patch_grid
 from musicnn_zoo.pretrained import Pretrained
 from musicnn_zoo.weights import bundled
@@ -39,6 +43,10 @@ FORMAT = 2
 """Raised when graphs made before must not be used any more."""
 TOLERANCE = 1e-4
 _KEPT = 16
+_FOLDER = "onnx"
+_DIGEST = ".sha256"
+_LOCK = ".lock"
+_NOTE = re.compile(r"([0-9a-f]{64})\s")
 
 
 def find_graph(pretrained: Pretrained, load: Callable[[], TaggingModel]) -> Path:
@@ -59,7 +67,23 @@ def find_graph(pretrained: Pretrained, load: Callable[[], TaggingModel]) -> Path
     """
     if pretrained.graph is not None:
         return bundled(pretrained.graph)
-    return _cached(f"{pretrained.spec.name}-{pretrained.digest()[:24]}", load)
+    return _cached(_name_of(pretrained), load)
+
+
+def has_graph(pretrained: Pretrained) -> bool:
+    """Whether :func:`find_graph` needs no model.
+
+    Raises
+    ------
+    DownloadError, WeightsError
+        If nothing is known of the weights and they cannot be had.
+    """
+    if pretrained.graph is not None:
+        return True
+    try:
+        return _kept(_file_name(_name_of(pretrained))) is not None
+    except OSError:
+        return False
 
 
 def graph_of(model: TaggingModel, digest: str) -> Path:
@@ -173,32 +197,95 @@ def convert(model: TaggingModel, path: Path) -> float:
     return difference
 
 
-def _cached(name: str, load: Callable[[], TaggingModel]) -> Path:
+def _name_of(pretrained: Pretrained) -> str:
+    return f"{pretrained.spec.name}-{pretrained.digest()[:24]}"
+
+
+def _file_name(name: str) -> str:
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-    path = cache_folder() / "onnx" / f"{safe}-{FORMAT}.onnx"
+    return f"{safe}-{FORMAT}.onnx"
+
+
+def _cached(name: str, load: Callable[[], TaggingModel]) -> Path:
+    file = _file_name(name)
     try:
-        if path.is_file():
-            try:
-                open_session(path)
-            except MusicnnZooError as error:
-                _log.warning("%s; making it again", error)
-            else:
-                with contextlib.suppress(OSError):
-                    os.utime(path)
-                return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _forget_oldest(path.parent)
-        difference = convert(load(), path)
+        found = _kept(file)
+        if found is None:
+            with alone(_FOLDER, file + _LOCK):
+                # Another process may have made it meanwhile.
+                found = _kept(file, complain=True) or _make(file, load)
     except OSError as error:
-        raise ExportError(f"{path}: cannot keep the ONNX graph there ({error.strerror})") from error
+        raise ExportError(
+            f"{cache_folder() / _FOLDER / file}: cannot keep the ONNX graph there "
+            f"({error.strerror}); set MUSICNN_ZOO_CACHE to a folder of your own"
+        ) from error
+    return found
+
+
+def _kept(file: str, *, complain: bool = False) -> Path | None:
+    """Return a kept graph if it is there and as it was made."""
+    path = own_folder(_FOLDER) / file
+    if not path.is_file():
+        return None
+    try:
+        _check_kept(path)
+    except MusicnnZooError as error:
+        if complain:
+            _log.warning("%s; making it again", error)
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return path
+
+
+def _check_kept(path: Path) -> None:
+    try:
+        noted = _NOTE.match(_beside(path, _DIGEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, UnicodeError):
+        noted = None
+    if noted is None:
+        raise WeightsError(f"{path}: the SHA-256 of the graph is not beside it")
+    received = sha256_of(path)
+    if received != noted[1]:
+        raise WeightsError(
+            f"{path}: the graph was changed or damaged; its SHA-256 must be {noted[1]}, "
+            f"received {received}"
+        )
+    open_session(path)
+
+
+def _make(file: str, load: Callable[[], TaggingModel]) -> Path:
+    """Make a graph, then write its SHA-256; without that it does not count."""
+    folder = own_folder(_FOLDER, make=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    path = folder / file
+    _forget_oldest(folder)
+    model = load()
+    note = _beside(path, _DIGEST)
+    note.unlink(missing_ok=True)
+    difference = convert(model, path)
+    with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+        new_note = Path(unfinished, note.name)
+        new_note.write_bytes(f"{sha256_of(path)}  {path.name}\n".encode())
+        new_note.replace(note)
     _log.info("made %s, which differs from the Keras model by %.1e", path, difference)
     return path
 
 
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
 def _forget_oldest(folder: Path) -> None:
-    graphs = sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime)
+    ages = {}
+    for path in folder.glob("*.onnx"):
+        with contextlib.suppress(FileNotFoundError):  # another process forgets it, too
+            ages[path] = path.stat().st_mtime
+    graphs = sorted(ages, key=lambda path: ages[path])
     for path in graphs[: max(0, len(graphs) - _KEPT + 1)]:
-        path.unlink(missing_ok=True)
+        for each in (path, _beside(path, _DIGEST), _beside(path, _LOCK)):
+            each.unlink(missing_ok=True)
 
 
 def _noise(model: TaggingModel) -> NDArray[np.float32]:

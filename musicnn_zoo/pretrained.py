@@ -13,10 +13,11 @@ from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.errors import ArgumentError, WeightsError
 from musicnn_zoo.folders import read_folder
 from musicnn_zoo.hub import HUB_SCHEME, download_folder
+from musicnn_zoo.installation import require_keras
 from musicnn_zoo.presets import PRESETS, Preset, get_preset
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.sources import BundledFile, SourceKind
-from musicnn_zoo.weights import bundled_folder, load_preset, preset_digest
+from musicnn_zoo.weights import bundled_folder, fetch_preset, load_preset, preset_digest
 
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
@@ -40,6 +41,9 @@ class Pretrained:
         Puts the weights into a model of this spec.
     graph : BundledFile or None
         The same as an ONNX graph.
+    fetch : callable
+        Downloads what ``put`` needs, unless it is there; without Keras, which takes seconds to
+        import.
     """
 
     origin: str
@@ -48,9 +52,20 @@ class Pretrained:
     digest: Callable[[], str]
     put: Callable[[TaggingModel], None]
     graph: BundledFile | None = None
+    fetch: Callable[[], None] = lambda: None
 
     def load(self) -> TaggingModel:
-        """Build the model with its weights."""
+        """Build the model with its weights.
+
+        Raises
+        ------
+        MissingPackageError
+            If Keras is not installed.
+        DownloadError, WeightsError
+            If the weights cannot be had or do not fit.
+        """
+        require_keras(f"{self.origin} as a Keras model")
+        self.fetch()
         from musicnn_zoo.models import build_model
 
         spec = self.spec
@@ -123,4 +138,5 @@ def _of_preset(preset: Preset, source: SourceKind | None) -> Pretrained:
         digest=lambda: preset_digest(preset, source),
         put=lambda model: load_preset(model, preset, source),
         graph=preset.graph if chosen is preset.source() else None,
+        fetch=lambda: fetch_preset(preset, source),
     )

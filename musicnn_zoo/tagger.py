@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from musicnn_zoo.audio import AudioSource, AudioStream
 from musicnn_zoo.blocks import block_spec
 from musicnn_zoo.config import ModelSpec
-from musicnn_zoo.engines.engine import Engine, EngineName, Precision, choose_engine
+from musicnn_zoo.engines.engine import ENGINES, Engine, EngineName, Precision, choose_engine
 from musicnn_zoo.errors import ArgumentError, ExportError, UnknownNameError
 from musicnn_zoo.live import TaggramStream
 from musicnn_zoo.patches import PatchGrid, Tail, patch_grid
@@ -136,6 +136,7 @@ class Tagger:
         self._onnx_engine: Engine | None = None
         self._onnx_digest: str | None = None
         self._automatic = engine == "auto"
+        self._fetch(engine)
         chosen = choose_engine(engine, device=device, precision=precision)
         self._prefers_onnx = chosen == "onnxruntime"
         self._engine()
@@ -389,6 +390,15 @@ class Tagger:
         """
         grid = self._grid(patch_s, hop_s)
         return TaggramStream(self.spec, self._engine(), grid, sample_rate=sample_rate, tail=tail)
+
+    def _fetch(self, engine: str) -> None:
+        """Download weights that will be needed, before an engine is imported for them."""
+        if self._pretrained is None or engine not in ENGINES:
+            return
+        from musicnn_zoo.onnx_graph import has_graph
+
+        if engine not in ("auto", "onnxruntime") or not has_graph(self._pretrained):
+            self._pretrained.fetch()
 
     def _grid(self, patch_s: float | None, hop_s: float | None) -> PatchGrid:
         return patch_grid(self.spec.config, patch_s=patch_s, hop_s=hop_s)

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.config import LogMelInput, ModelSpec
+from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.patches import PatchGrid
 from musicnn_zoo.results import Clip, Embedding, Events, Features, Result, Taggram, Tags
@@ -64,7 +64,7 @@ def taggram_task(spec: ModelSpec, grid: PatchGrid) -> Task[Taggram]:
             model=spec.name,
             clip=clip,
             thresholds=spec.thresholds,
-            spectrogram=_spectrogram(spec),
+            spectrogram=spec.spectrogram,
         )
 
     return Task(("output",), finish)
@@ -86,7 +86,7 @@ def frames_task(spec: ModelSpec, grid: PatchGrid) -> Task[Taggram]:
             model=spec.name,
             clip=clip,
             thresholds=spec.thresholds,
-            spectrogram=_spectrogram(spec),
+            spectrogram=spec.spectrogram,
         )
 
     return Task(("output",), finish)
@@ -178,7 +178,3 @@ def features_task(model: str, grid: PatchGrid, layers: tuple[str, ...]) -> Task[
         )
 
     return Task(layers, finish)
-
-
-def _spectrogram(spec: ModelSpec) -> LogMelInput | None:
-    return spec.config.input if isinstance(spec.config.input, LogMelInput) else None

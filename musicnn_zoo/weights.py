@@ -13,14 +13,15 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicnn_zoo.cache import cache_folder
+from musicnn_zoo.cache import alone, cache_folder, own_folder
 from musicnn_zoo.checkpoints import Arrays, read_checkpoint
-from musicnn_zoo.downloads import fetch, sha256_of
+from musicnn_zoo.downloads import fetch, recorded_digest, sha256_of
 from musicnn_zoo.errors import WeightsError
 from musicnn_zoo.plain_text import printable
 from musicnn_zoo.presets import Preset
@@ -35,6 +36,7 @@ _log = logging.getLogger(__name__)
 CONVERSION = 1
 """Raised when weights converted before must not be used any more."""
 KERAS_SUFFIX = ".weights.h5"
+_FOLDER = "weights"
 
 
 def bundled_folder() -> Path:
@@ -69,6 +71,23 @@ def bundled(file: BundledFile) -> Path:
             f"received {received}; install the package again"
         )
     return path
+
+
+def fetch_preset(preset: Preset, source: SourceKind | None = None) -> None:
+    """Download what :func:`load_preset` needs, unless it is there; without Keras.
+
+    Raises
+    ------
+    ArgumentError
+        If the preset has no such source.
+    DownloadError
+        If a file cannot be downloaded.
+    WeightsError
+        If it is not the one it should be.
+    """
+    file = preset.source(source)
+    if not isinstance(file, BundledFile) and _Kept(preset, file).find() is None:
+        fetch(file)
 
 
 def load_preset(model: keras.Model, preset: Preset, source: SourceKind | None = None) -> None:
@@ -115,7 +134,7 @@ def preset_digest(preset: Preset, source: SourceKind | None = None) -> str:
     file = preset.source(source)
     if isinstance(file, BundledFile):
         return file.sha256
-    return file.sha256 or sha256_of(fetch(file))
+    return file.sha256 or recorded_digest(file) or sha256_of(fetch(file))
 
 
 def load_into(model: keras.Model, path: Path) -> None:
@@ -213,43 +232,56 @@ class _Kept:
             "config": preset.config.to_dict(),
         }
         key = hashlib.sha256(json.dumps(self._origin).encode()).hexdigest()[:16]
-        self._path = cache_folder() / "weights" / f"{preset.name}-{key}{KERAS_SUFFIX}"
-        self._note = self._path.with_suffix(".json")
+        self._name = f"{preset.name}-{key}"
 
     def find(self) -> Path | None:
         try:
-            note = json.loads(self._note.read_text(encoding="utf-8"))
-            if sha256_of(self._path) == note["sha256"]:
-                return self._path
+            path, note = self._places()
+        except OSError:
+            return None
+        agree = self._agree(path, note)
+        if agree is False:
+            with self._alone():  # they may just be written
+                agree = self._agree(path, note)
+                if agree is False:
+                    _log.warning("%s is damaged; converting the weights again", path)
+                    with contextlib.suppress(OSError):
+                        note.unlink()
+        return path if agree else None
+
+    def _places(self, *, make: bool = False) -> tuple[Path, Path]:
+        folder = own_folder(_FOLDER, make=make)
+        return folder / f"{self._name}{KERAS_SUFFIX}", folder / f"{self._name}.weights.json"
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return alone(_FOLDER, f"{self._name}.weights.lock")
+
+    @staticmethod
+    def _agree(path: Path, note: Path) -> bool | None:
+        try:
+            noted = json.loads(note.read_text(encoding="utf-8"))["sha256"]
+            return bool(sha256_of(path) == noted)
         except (OSError, ValueError, LookupError, TypeError):
             return None
-        _log.warning("%s is damaged; converting the weights again", self._path)
-        return None
 
     def keep(self, model: keras.Model, checkpoint: Path) -> None:
         """Write the weights, then the note; without the note they do not count."""
-        from filelock import FileLock
-
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with (
-                FileLock(self._path.with_suffix(".lock")),
-                tempfile.TemporaryDirectory(dir=self._path.parent) as folder,
-            ):
-                weights, note = Path(folder, self._path.name), Path(folder, self._note.name)
+            path, note = self._places(make=True)
+            with self._alone(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                weights, new_note = Path(folder, path.name), Path(folder, note.name)
                 model.save_weights(weights)
                 content = {
                     **self._origin,
                     "checkpoint_sha256": sha256_of(checkpoint),
                     "sha256": sha256_of(weights),
                 }
-                note.write_text(json.dumps(content, indent=2), encoding="utf-8")
-                with contextlib.suppress(FileNotFoundError):
-                    self._note.unlink()
-                weights.replace(self._path)
-                note.replace(self._note)
+                new_note.write_text(json.dumps(content, indent=2), encoding="utf-8")
+                note.unlink(missing_ok=True)
+                weights.replace(path)
+                new_note.replace(note)
         except OSError as error:
             _log.warning(
                 "%s: converted weights cannot be kept there (%s); they will be converted again "
-                "each time", self._path.parent, error.strerror,
+                "each time", cache_folder() / _FOLDER, error.strerror,
             )  # fmt: skip

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from musicnn_zoo.downloads import sha256_of
 from musicnn_zoo.errors import ArgumentError, WeightsError
-from musicnn_zoo.models import TaggingModel, build_model
 from musicnn_zoo.presets import Preset, get_preset
 from musicnn_zoo.pretrained import find_pretrained
 from musicnn_zoo.sources import SourceKind
 from musicnn_zoo.weights import load_into
+
+if TYPE_CHECKING:
+    from musicnn_zoo.models import TaggingModel
 
 
 def load_model(
@@ -83,6 +86,8 @@ def load_model(
 def _with_weights(preset: Preset, path: Path) -> TaggingModel:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file of weights")
+    from musicnn_zoo.models import build_model
+
     ours = {file.sha256 for file in preset.sources}
     provenance = find_pretrained(preset.name).provenance if sha256_of(path) in ours else None
     model = build_model(preset.config, tags=preset.tags, name=preset.name, provenance=provenance)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -86,11 +87,14 @@ def assert_whole(root):
         elif kind == "digests":
             if path.suffix != ".lock":
                 assert len(json.loads(path.read_text())["sha256"]) == 64
+        elif path.suffix == ".onnx":
+            digest = path.with_name(f"{path.name}.sha256").read_text().split()[0]
+            assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
         elif path.name.endswith(".weights.h5"):
             note = json.loads(path.with_suffix(".json").read_text())
             assert note["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
         else:
-            assert path.suffix in (".json", ".lock"), path
+            assert path.suffix in (".json", ".lock", ".sha256"), path
 
 
 def complaint(kind, call, *words):
@@ -284,7 +288,7 @@ def test_what_does_not_pass_is_one_line_with_advice(hub, kind, fault, monkeypatc
     strike(hub, fault)
     error, advice = DownloadError, ADVICE.get(fault, DEFAULT_ADVICE)
     if kind == "web" and fault == "no network":
-        advice = DEFAULT_ADVICE
+        advice = "check the network and the proxy (HTTPS_PROXY), and try again"
     if advice.startswith("check the network") and not LATE:
         advice = "check the network"
     if fault == "changed" or (kind == "web" and fault in ("truncated", "a portal, GET")):
@@ -405,6 +409,51 @@ def test_how_long_is_waited(hub, monkeypatch, tmp_path):
         assert slept == [1.0, 3.0], "what does not pass is not waited for"
         use(hub, monkeypatch, tmp_path)
         slept.clear()
+
+
+@both
+def test_a_server_that_cannot_be_reached_is_not_waited_for(hub, make, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    waited = use(hub, monkeypatch, tmp_path)
+    slept = []
+    monkeypatch.setattr(downloads, "time", SimpleNamespace(sleep=slept.append))
+    file = make(hub)
+    hub.down()
+    host = hub.endpoint.removeprefix("http://")
+    message = complaint(DownloadError, lambda: fetch(file), "no connection to ", host, "refused")
+    assert message.startswith(f"{file.address}: ")
+    assert (waited, slept) == ([], [1.0])
+
+
+def test_the_session_of_huggingface_hub_may_know_another_way(hub, monkeypatch):
+    def request(method, url, **options):
+        hub.up()
+        monkeypatch.setattr("huggingface_hub.get_session", session)
+
+    session = huggingface_hub.get_session
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: SimpleNamespace(request=request))
+    file = hub_file(hub)
+    hub.down()
+    assert fetch(file).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "all_proxy"])
+def test_behind_a_proxy_the_proxy_is_what_must_be_reached(hub, name, monkeypatch):
+    for other in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(other, raising=False)
+    address = "http://nowhere.invalid/file"
+    for proxy in (hub.endpoint, hub.endpoint.removeprefix("http://")):
+        monkeypatch.setenv(name, proxy)
+        downloads._connect(address)
+    monkeypatch.setenv(name, "http://[::")
+    downloads._connect(address)
+    monkeypatch.setenv(name, hub.endpoint)
+    hub.down()
+    with pytest.raises(ConnectionRefusedError):
+        downloads._connect(address)
+    monkeypatch.setenv("no_proxy", "nowhere.invalid")
+    with pytest.raises(socket.gaierror):
+        downloads._connect(address)
 
 
 # What was downloaded before

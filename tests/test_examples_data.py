@@ -16,6 +16,7 @@ import joblib
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
 
 from musicnn_zoo.datasets import from_folder, from_table
 
@@ -194,7 +195,7 @@ def test_the_table_of_methods_is_put_together_of_several_runs(table: Path, tmp_p
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    output = tmp_path / "transfer.json"
+    output = tmp_path / "new" / "transfer.json"
     command = ("-m", "benchmarks.transfer", one_label, "--output", output, "--method")
     run(*command, "MFCC + SVM")
     said = run(*command, "chance")
@@ -204,6 +205,19 @@ def test_the_table_of_methods_is_put_together_of_several_runs(table: Path, tmp_p
     machine = results["rows"]["MFCC + SVM"]
     assert machine["test"]["accuracy"] > results["rows"]["chance"]["test"]["accuracy"]
     assert machine["settings"].keys() == {"C", "gamma"}
+
+
+def test_what_the_peers_need_is_written_into_a_folder_that_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = importlib.import_module("benchmarks.export")
+    monkeypatch.setattr(export, "load_model", lambda name: name.encode())
+    for writer in ("write_frozen_graph", "write_weights"):
+        monkeypatch.setattr(export, writer, lambda model, path: path.write_bytes(model))
+    (tmp_path / "file").touch()
+    for place, code in (("new/deep", 0), ("new/deep", 0), ("file", 2)):
+        assert CliRunner().invoke(export.main, [str(tmp_path / place)]).exit_code == code
+    assert sorted(contents(tmp_path / "new" / "deep")) == ["essentia.pb", "torch.npz"]
 
 
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")

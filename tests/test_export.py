@@ -14,9 +14,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import onnx
 import pytest
 import tensorflow as tf
-from conftest import CLIPS
+from conftest import BUNDLED, CLIPS, ROOT
 from tensorflow.lite.tools import flatbuffer_utils
 from test_onnx_graph import randomize, tiny
 
@@ -40,6 +41,7 @@ from musicnn_zoo.exporters.probes import probes
 from musicnn_zoo.exporters.quiet import quiet
 from musicnn_zoo.models import TaggingModel, adapt
 from musicnn_zoo.patches import PatchStream, patch_grid
+from musicnn_zoo.pretrained import Pretrained
 
 needs_litert = pytest.mark.skipif(
     importlib.util.find_spec("ai_edge_litert") is None, reason="musicnn-zoo[litert] is missing"
@@ -195,6 +197,61 @@ def test_an_onnx_graph_has_its_metadata(pretrained, exported):
     assert tuple(json.loads(entries["tags"])) == model.tags
     assert entries["sample_rate"] == "16000"
     assert json.loads(entries["config"]) == model.zoo_config.to_dict()
+    provenance = json.loads(entries["provenance"])
+    assert provenance == model.provenance.to_dict()
+    assert "Permission to use, copy, modify" in provenance["notice"]
+
+
+def test_the_onnx_of_a_bundled_model_is_that_of_its_graph(pretrained, exported, tmp_path):
+    model, clips = pretrained
+    converted = exported("model.onnx", "float32").path
+    copied = export_model(model.name, tmp_path / "copied.onnx")
+    assert (copied.difference, copied.top_tags_unchanged) == (0, True)
+    assert copied.size == copied.path.stat().st_size
+    assert "differs from the bundled graph by at most 0.0e+00" in str(copied)
+    onnx.checker.check_model(onnx.load(copied.path), full_check=True)
+    ours, theirs = (open_session(path) for path in (copied.path, converted))
+    assert ours.get_modelmeta().custom_metadata_map == theirs.get_modelmeta().custom_metadata_map
+    names = [output.name for output in theirs.get_outputs()]
+    assert [output.name for output in ours.get_outputs()] == names
+    waveforms = {"waveform": clips[0][0]}
+    both = (session.run(names, waveforms) for session in (ours, theirs))
+    for mine, expected in zip(*both, strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+LIGHT = """
+import sys
+missing = ("tensorflow", "keras", "jax", "torch", "kapre", "librosa", "onnx", "tf2onnx")
+sys.modules.update(dict.fromkeys(missing))
+from click.testing import CliRunner
+from musicnn_zoo.cli import cli
+for command in sys.argv[1].split(";"):
+    done = CliRunner().invoke(cli, command.split())
+    print(done.exit_code, done.output.strip(), done.exception)
+"""
+
+
+def test_a_light_installation_exports_the_bundled_graphs_and_says_what_else_needs(tmp_path):
+    commands = [f"export {model} -o {model}.onnx" for model in BUNDLED]
+    refused = ["export MTT_vgg -o a.keras", "export MTT_vgg -o a", "info MTT_fcn --plot a.png",
+               "export MTT_fcn -o a.onnx"]  # fmt: skip
+    script = ";".join([*commands, *refused, "info MTT_vgg", "models"])
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, script], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    for line, model in zip(lines, BUNDLED, strict=False):
+        assert line.startswith(f"0 {model}.onnx: onnx, float32, ")
+    for line in lines[len(BUNDLED) :][: len(refused)]:
+        assert line.startswith("1 Error: MT")
+        assert "needs Keras, which is not installed: pip install tensorflow" in line
+    assert names_in(tmp_path) == sorted(f"{model}.onnx" for model in BUNDLED)
+    for model in BUNDLED:
+        metadata = open_session(tmp_path / f"{model}.onnx").get_modelmeta().custom_metadata_map
+        assert (metadata["model"], metadata["precision"]) == (model, "float32")
 
 
 def test_a_keras_file_is_the_model(pretrained, exported):
@@ -326,7 +383,8 @@ def no_work(monkeypatch):
     """Any work on a model fails the test."""
     for module in (keras_file, onnx_file, litert, saved_model):
         monkeypatch.setattr(module, "write", lambda *_: pytest.fail("work was done"))
-    monkeypatch.setattr("musicnn_zoo.zoo.load_model", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(onnx_file, "copy", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(Pretrained, "load", lambda *_: pytest.fail("a model was loaded"))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
@@ -49,7 +50,7 @@ from musicnn_zoo.architectures import ARCHITECTURES
 from musicnn_zoo.cli import cli
 from musicnn_zoo.downloads import sha256_of
 from musicnn_zoo.presets import PRESETS, Preset
-from musicnn_zoo.pretrained import find_pretrained
+from musicnn_zoo.pretrained import Pretrained, find_pretrained
 from musicnn_zoo.sources import HubFile, WebFile
 from musicnn_zoo.tags import VOCABULARIES
 
@@ -628,6 +629,60 @@ def test_what_was_converted_is_kept(hub, listed, pinned, tmp_path, caplog):
     hub.down()
     assert_same(load_model("small"), expected)
     assert json.loads(note.read_text())["sha256"] == sha256_of(kept)
+
+
+def test_a_preset_whose_graph_is_kept_needs_no_network(hub, listed, monkeypatch, tmp_path, clip):
+    listed(on_the_hub(hub, save(arrays(listed(None))), pinned=False))
+    expected = Tagger("small", engine="onnxruntime").tag(clip)
+    digest = find_pretrained("small").digest()
+    shutil.rmtree(tmp_path / "hf")
+    shutil.rmtree(tmp_path / "zoo" / "weights")
+    hub.requests.clear()
+    use(hub, monkeypatch, tmp_path, offline=True)
+    monkeypatch.setattr(Pretrained, "load", lambda self: pytest.fail("loaded"))
+    assert find_pretrained("small").digest() == digest
+    assert dict(Tagger("small", engine="onnxruntime").tag(clip)) == dict(expected)
+    assert hub.requests == []
+
+
+UNREACHABLE = """
+import sys
+import musicnn_zoo
+from musicnn_zoo import downloads
+downloads.PAUSES_S = (0, 0)
+def loads(model, **options): return lambda: musicnn_zoo.Tagger(model, **options)
+for name in ("MTT_fcn", "MSD_musicnn_big"):
+    for load in (
+        loads(name), loads(name, engine="onnxruntime"), loads(name, engine="tensorflow"),
+        lambda: musicnn_zoo.load_model(name),
+        lambda: musicnn_zoo.export_model(name, "model.onnx"),
+        lambda: musicnn_zoo.learned_filters(name),
+    ):
+        try:
+            load()
+        except musicnn_zoo.DownloadError as error:
+            print(error)
+print([name for name in ("keras", "tensorflow", "kapre", "librosa") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_that_a_preset_cannot_be_had_is_said_before_keras_is_imported(hub, offline, tmp_path):
+    hub.down()
+    environment = {
+        **os.environ, **hub_environment(hub, tmp_path / "hf", offline=offline),
+        "https_proxy": hub.endpoint, "MUSICNN_ZOO_CACHE": str(tmp_path / "zoo"),
+        "PYTHONPATH": str(Path(musicnn_zoo.__file__).parent.parent),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", UNREACHABLE], env=environment, cwd=tmp_path, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    *lines, imported = done.stdout.splitlines()
+    assert (len(lines), imported) == (12, "[]")
+    for line in lines:
+        assert ("HF_HUB_OFFLINE is set" if offline else "no connection to ") in line
 
 
 def test_a_preset_from_the_web(hub, listed, tmp_path):

@@ -9,6 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo import ArgumentError, AudioError, Tagger
+from musicnn_zoo.architectures import ARCHITECTURES
+from musicnn_zoo.config import ModelSpec
+from musicnn_zoo.live import TaggramStream
+from musicnn_zoo.patches import patch_grid
 
 RATE = 16000
 FIRST_PATCH, HOP = 48128 - 256, 61 * 256
@@ -217,6 +221,26 @@ def test_a_rate_that_is_none_is_refused(tagger, rate):
 def test_wrong_options_are_refused_when_the_stream_is_made(tagger, options):
     with pytest.raises(ArgumentError, match=next(iter(options))):
         tagger.stream(sample_rate=RATE, **options)
+
+
+class Loud:
+    """An engine that gives every tag the highest score."""
+
+    def run(self, windows, layers):
+        return {"output": np.ones((len(windows), 1), np.float32)}
+
+
+@pytest.mark.parametrize("name", ["musicnn", "short_chunk", "samplecnn"])
+def test_rows_and_events_know_what_the_model_looks_at(name):
+    config = ARCHITECTURES[name].config
+    grid, rate = patch_grid(config), config.input.sample_rate
+    spec = ModelSpec("own", config, ("loud",))
+    stream = TaggramStream(spec, Loud(), grid, sample_rate=rate, tail="drop")
+    expected = config.input if config.input.kind == "logmel" else None
+    signal = np.zeros(2 * grid.patch_samples, np.float32)
+    for rows in (stream.feed(signal), stream.finish()):
+        assert rows.spectrogram == rows.events().spectrogram == expected
+    assert (expected is None) == (name == "samplecnn")
 
 
 def test_streams_of_one_tagger_do_not_mix(tagger, seven_seconds):

@@ -2,10 +2,14 @@
 
 import dataclasses
 import errno
+import hashlib
 import json
 import logging
 import os
+import stat
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +25,7 @@ from test_blocks import MIDENDS, SMALL_BACKENDS, SMALL_FRONTENDS
 
 from musicnn_zoo import ExportError, Tagger, build_model, list_models, load_model, onnx_graph
 from musicnn_zoo.audio import load_audio
-from musicnn_zoo.cache import cache_folder
+from musicnn_zoo.cache import alone, cache_folder
 from musicnn_zoo.config import LogMelInput, ModelConfig
 from musicnn_zoo.engines.onnx_engine import open_session
 from musicnn_zoo.models import TaggingModel, adapt
@@ -367,20 +371,136 @@ def test_a_graph_is_made_once_and_used_again(cache, conversions):
     assert graph_of(tiny(), digest) == path
     assert conversions == [path]
     assert path.read_bytes() == content
-    assert names_in(cache) == [path.name]
+    assert set(names_in(cache)) == {path.name, f"{path.name}.sha256", f"{path.name}.lock"}
+    noted = (cache / f"{path.name}.sha256").read_text()
+    assert noted == f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"
 
 
-def test_a_damaged_graph_is_made_again(cache, conversions, caplog):
-    model = tiny()
-    path = graph_of(model, weights_digest(model))
+def cut(path, other):
     path.write_bytes(path.read_bytes()[:1000])
-    assert graph_of(model, weights_digest(model)) == path
-    assert len(conversions) == 2
-    waveforms = noise_for(model)
-    assert_agree(run_graph(path, waveforms), run_model(model, waveforms))
+
+
+def replaced(path, other):
+    path.write_bytes(other)
+
+
+def replaced_by_a_link(path, other):
+    path.unlink()
+    place = path.parents[1] / "elsewhere.onnx"
+    place.write_bytes(other)
+    path.symlink_to(place)
+
+
+def replaced_with_a_damaged_note(path, other):
+    path.write_bytes(other)
+    path.with_name(f"{path.name}.sha256").write_bytes(b"\xff" * 64)
+
+
+def left_without_its_note(path, other):
+    """As by a crash between the two files, or by a version that kept no SHA-256."""
+    path.write_bytes(other)
+    path.with_name(f"{path.name}.sha256").unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [cut, replaced, replaced_by_a_link, replaced_with_a_damaged_note, left_without_its_note],
+)
+def test_a_graph_that_was_changed_is_made_again(kept, monkeypatch, caplog, change):
+    path, content, other = kept
+    change(path, other)
+    monkeypatch.setattr(onnx_graph, "convert", lambda model, path: path.write_bytes(content))
+    assert onnx_graph._cached("tiny", lambda: None) == path
+    assert path.read_bytes() == content
     (warning,) = warnings_in(caplog)
     assert str(path) in warning
     assert warning.endswith("making it again")
+    monkeypatch.setattr(onnx_graph, "convert", lambda *_: pytest.fail("made again"))
+    assert onnx_graph._cached("tiny", lambda: None) == path
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory):
+    """Graphs of two models of the same shape."""
+    folder = tmp_path_factory.mktemp("graphs")
+    for seed in (0, 1):
+        convert(tiny(seed=seed), folder / f"{seed}.onnx")
+    return [(folder / f"{seed}.onnx").read_bytes() for seed in (0, 1)]
+
+
+@pytest.fixture
+def kept(graphs, cache, monkeypatch):
+    """A graph in the cache, its content, and that of another."""
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_graph, "convert", lambda model, path: path.write_bytes(graphs[0]))
+        return onnx_graph._cached("tiny", lambda: None), *graphs
+
+
+def test_the_cache_is_for_this_user_alone(kept, cache):
+    for folder in (cache, cache.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    cache.chmod(0o777)
+    assert onnx_graph._cached("tiny", lambda: pytest.fail("made again")) == kept[0]
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+
+
+def test_a_folder_of_another_user_is_refused(kept, cache, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: cache.stat().st_uid + 1)
+    monkeypatch.setattr("musicnn_zoo.cache._ROOT", -1)
+    with pytest.raises(ExportError, match=r"belongs to another user.*set MUSICNN_ZOO_CACHE"):
+        onnx_graph._cached("tiny", lambda: pytest.fail("made again"))
+    monkeypatch.delattr(os, "getuid")
+    assert onnx_graph._cached("tiny", lambda: pytest.fail("made again")) == kept[0]
+
+
+def test_a_folder_of_roots_is_taken_unless_others_write_to_it(kept, cache, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: cache.stat().st_uid + 1)
+    monkeypatch.setattr("musicnn_zoo.cache._ROOT", cache.stat().st_uid)
+    cache.chmod(0o755)
+    assert onnx_graph._cached("tiny", lambda: pytest.fail("made again")) == kept[0]
+    cache.chmod(0o777)
+    with pytest.raises(ExportError, match="other users can write to it"):
+        onnx_graph._cached("tiny", lambda: pytest.fail("made again"))
+
+
+def test_a_link_to_a_folder_of_ones_own_is_followed(kept, cache):
+    cache.rename(cache.parent / "elsewhere")
+    cache.symlink_to("elsewhere")
+    assert onnx_graph._cached("tiny", lambda: pytest.fail("made again")) == kept[0]
+
+
+def test_who_reads_while_another_writes_waits_for_it(kept, cache, monkeypatch, caplog):
+    path, _, other = kept
+    note = path.with_name(f"{path.name}.sha256")
+    half_written = threading.Event()
+
+    def write():
+        with alone("onnx", f"{path.name}.lock"):
+            path.write_bytes(other)
+            half_written.set()
+            time.sleep(0.3)
+            note.write_text(f"{hashlib.sha256(other).hexdigest()}  {path.name}\n")
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        half_written.wait()
+        assert onnx_graph._cached("tiny", lambda: pytest.fail("made again")) == path
+        writing.result()
+    assert path.read_bytes() == other
+    assert warnings_in(caplog) == []
+
+
+def test_a_cache_that_may_only_be_read_is_read(kept, cache, monkeypatch):
+    def refused(*args, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for module, name in ((os, "utime"), (Path, "chmod"), (Path, "unlink")):
+        monkeypatch.setattr(module, name, refused)
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    assert onnx_graph._cached("tiny", lambda: pytest.fail("made again")) == kept[0]
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ExportError, match=r"cannot keep the ONNX graph there \(Permission denied"):
+        onnx_graph._cached("other", lambda: pytest.fail("was loaded to no avail"))
 
 
 def test_other_weights_tags_and_configurations_have_other_graphs():
@@ -412,7 +532,7 @@ def test_graphs_of_old_and_new_weights_are_both_kept(cache, conversions, clip):
     assert max(abs(halved[tag] - before[tag]) for tag in before) > 1e-3
     model.set_weights(old)
     assert dict(tagger.tag(clip)) == pytest.approx(before, abs=1e-6)
-    assert len(conversions) == len(names_in(cache)) == 2
+    assert len(conversions) == len(list(cache.glob("*.onnx"))) == 2
 
 
 def test_no_more_than_16_graphs_are_kept_and_the_newest_of_them(cache):
@@ -421,11 +541,13 @@ def test_no_more_than_16_graphs_are_kept_and_the_newest_of_them(cache):
         old = cache / f"old{age}.onnx"
         old.write_bytes(b"")
         os.utime(old, (1e9 - age, 1e9 - age))
+        (cache / f"{old.name}.sha256").touch()
     (cache / "notes.txt").touch()
     model = tiny()
     path = graph_of(model, weights_digest(model))
-    kept = {f"old{age}.onnx" for age in range(15)}
-    assert set(names_in(cache)) == kept | {path.name, "notes.txt"}
+    kept = {path.name, *(f"old{age}.onnx" for age in range(15))}
+    notes = {f"{name}.sha256" for name in kept}
+    assert set(names_in(cache)) == kept | notes | {f"{path.name}.lock", "notes.txt"}
 
 
 def test_a_graph_that_is_used_counts_as_new(cache):

@@ -108,7 +108,8 @@ def export(
 
     MODEL is one of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder. The
     spectrogram is inside the exported graph, tags and sample rate are in the metadata. What was
-    written is run and compared with the Keras model before it takes its place.
+    written is run and compared with the Keras model before it takes its place. The .onnx of a
+    bundled model is a copy of the graph that is bundled, which takes neither Keras nor a converter.
     """
     done = export_model(model, output, format=form, precision=precision, overwrite=overwrite)
     click.echo(printable(str(done)))

@@ -184,6 +184,10 @@ def finetune(
     model as any other. A run that was ended goes on where it was when it is started again with
     the same options.
     """
+    from musicnn_zoo.pretrained import find_pretrained
+
+    pretrained = find_pretrained(model)
+    pretrained.fetch()
     head, rest = FINETUNE.phases
     phases = [replace(head, epochs=head_epochs, learning_rate=head_learning_rate)]
     if trainable != "head":
@@ -203,9 +207,7 @@ def finetune(
 
     def make(dataset: Dataset, activation: Activation) -> TaggingModel:
         from musicnn_zoo.finetuning import finetune_model
-        from musicnn_zoo.pretrained import find_pretrained
 
-        pretrained = find_pretrained(model)
         return finetune_model(
             pretrained.load(),
             tags=dataset.tags,

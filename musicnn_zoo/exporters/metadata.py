@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import musicnn_zoo
+from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.patches import patch_grid
+from musicnn_zoo.provenance import Provenance
 
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
 
 
-def metadata_json(model: TaggingModel, precision: str) -> str:
-    """Return what there is to know of an exported model, as JSON.
+def metadata(spec: ModelSpec, provenance: Provenance, precision: str) -> dict[str, Any]:
+    """Return what there is to know of an exported model, ready for JSON.
 
     ``model``, its name; ``tags`` in the order of the outputs; ``sample_rate`` in Hz;
     ``patch_samples``, the length that the model was trained on; ``precision``; ``config``, see
@@ -22,19 +24,25 @@ def metadata_json(model: TaggingModel, precision: str) -> str:
     :class:`musicnn_zoo.tag_thresholds.TagThresholds`; ``musicnn_zoo``, the version that exported
     it.
     """
-    config = model.zoo_config
+    config = spec.config
     entries = {
-        "model": model.name,
-        "tags": model.tags,
+        "model": spec.name,
+        "tags": spec.tags,
         "sample_rate": config.input.sample_rate,
         "patch_samples": patch_grid(config).patch_samples,
         "precision": precision,
         "config": config.to_dict(),
-        "provenance": model.provenance.to_dict(),
+        "provenance": provenance.to_dict(),
         "musicnn_zoo": musicnn_zoo.__version__,
     }
-    if model.thresholds is not None:
-        entries["thresholds"] = model.thresholds.to_dict(model.tags)
+    if spec.thresholds is not None:
+        entries["thresholds"] = spec.thresholds.to_dict(spec.tags)
+    return entries
+
+
+def metadata_json(model: TaggingModel, precision: str) -> str:
+    """Return :func:`metadata` of a model as JSON."""
+    entries = metadata(model.spec, model.provenance, precision)
     return json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
 
 
