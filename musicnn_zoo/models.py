@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,11 +29,14 @@ from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.tag_thresholds import TagThresholds
 
 DEFAULT_TAGS = 50
+PACKAGE = "musicnn_zoo"
+"""Under which Keras knows our classes."""
+_ORIGINAL = "musicnn_zoo_original"
 
 BlockLike = str | Block | Mapping[str, Any]
 
 
-@keras.saving.register_keras_serializable(package="musicnn_zoo")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class TaggingModel(keras.Model):
     """A functional Keras model that knows its configuration and its tags.
 
@@ -44,20 +48,26 @@ class TaggingModel(keras.Model):
 
     Nothing else distinguishes it from ``keras.Model(inputs, outputs)``; it is made by
     :func:`build_model`, and revived by ``keras.saving.load_model`` once
-    ``musicnn_zoo.models`` is imported.
+    ``musicnn_zoo.models`` is imported. ``keras.models.clone_model`` gives another with the same
+    configuration and tags; it has provenance and thresholds too if it has the same weights.
     """
 
     def __init__(
         self,
         *args: Any,
-        zoo_config: ModelConfig | dict[str, Any],
-        tags: Sequence[str],
+        zoo_config: ModelConfig | dict[str, Any] | None = None,
+        tags: Sequence[str] | None = None,
         provenance: Provenance | dict[str, Any] | None = None,
         thresholds: TagThresholds | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         # Keras saves a subclass as a graph only if its constructor is spelled like its own.
         super().__init__(*args, **kwargs)
+        if zoo_config is None or tags is None:
+            original = _original_of(self)
+            zoo_config, tags = original.zoo_config, original.tags
+            if {id(weight) for weight in self.weights} == {id(w) for w in original.weights}:
+                provenance, thresholds = original.provenance, original.thresholds
         if isinstance(zoo_config, dict):
             zoo_config = ModelConfig.from_dict(zoo_config)
         if isinstance(provenance, dict):
@@ -79,6 +89,14 @@ class TaggingModel(keras.Model):
         """Layers whose activations people ask for, in order of depth."""
         return self.zoo_config.endpoints
 
+    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
+        """Mark the outputs, which are all that ``keras.models.clone_model`` hands to a copy."""
+        outputs = super()._run_through_graph(*args, **kwargs)
+        for tensor in keras.tree.flatten(outputs):
+            if isinstance(tensor, keras.KerasTensor):
+                setattr(tensor, _ORIGINAL, weakref.ref(self))
+        return outputs
+
     def get_config(self) -> dict[str, Any]:
         """Return the graph, the configuration, the tags, the provenance and the thresholds."""
         return {
@@ -96,8 +114,38 @@ class TaggingModel(keras.Model):
         """Revive a model; imports the layers of its blocks first."""
         for role, chosen in ModelConfig.from_dict(config["zoo_config"]).blocks():
             block_function(chosen.kind, role)
-        revived: TaggingModel = super().from_config(config, custom_objects=custom_objects)
+        # Keras's HDF5 files name classes without their package.
+        with keras.saving.custom_object_scope(_own_classes()):
+            revived: TaggingModel = super().from_config(config, custom_objects=custom_objects)
         return revived
+
+
+keras.saving.get_custom_objects()[TaggingModel.__name__] = TaggingModel
+
+
+def _own_classes() -> dict[str, Any]:
+    known = keras.saving.get_custom_objects()
+    return {
+        name.removeprefix(f"{PACKAGE}>"): found
+        for name, found in known.items()
+        if name.startswith(f"{PACKAGE}>")
+    }
+
+
+def _original_of(clone: TaggingModel) -> TaggingModel:
+    """Return the model that ``keras.models.clone_model`` makes a copy of."""
+    original: TaggingModel | None = getattr(clone.outputs[0], _ORIGINAL, lambda: None)()
+    if original is None:
+        raise ArgumentError(
+            "a TaggingModel needs zoo_config and tags; musicnn_zoo.build_model makes one"
+        )
+    if clone.output_shape != original.output_shape:
+        raise ArgumentError(
+            f"a copy of {original.name} must give scores of the shape {original.output_shape}; "
+            f"this one gives {clone.output_shape}: to change the layers after them, copy "
+            "keras.Model(model.input, model.output)"
+        )
+    return original
 
 
 def build_model(
@@ -212,7 +260,7 @@ def resolve_config(
 def build_features(config: ModelConfig) -> tuple[Any, Any]:
     """Build all before the back-end; return the input and the feature map as Keras tensors."""
     samples = patch_grid(config).patch_samples if config.fixed_length else None
-    waveform = keras.Input((samples,), name="waveform")
+    waveform = keras.Input((samples,), dtype="float32", name="waveform")
     x = _represent(waveform, config.input)
     for role, chosen in config.blocks()[:-1]:
         x = _apply(chosen, role, x)

@@ -75,7 +75,9 @@ def temporal_pooling(
     if mode != "mean":
         pools.append(TemporalMaximum(name="max_pool")(x))
     if mode != "max":
-        pools.append(layers.GlobalAveragePooling1D(name="mean_pool")(x))
+        pools.append(
+            layers.GlobalAveragePooling1D(data_format="channels_last", name="mean_pool")(x)
+        )
     if len(pools) == 1:
         (x,) = pools
     elif interleaved:
@@ -84,7 +86,7 @@ def temporal_pooling(
             for name, pool in zip(("max", "mean"), pools, strict=True)
         ]
         x = layers.Concatenate(name="backend_interleave")(columns)
-        x = layers.Flatten(name="backend_flat")(x)
+        x = layers.Flatten(data_format="channels_last", name="backend_flat")(x)
     else:
         x = layers.Concatenate(name="backend_concat")(pools)
     return head(
