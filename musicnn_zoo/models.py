@@ -6,7 +6,8 @@ import inspect
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from numbers import Integral
+from typing import Any, get_type_hints
 
 import keras
 from keras import layers
@@ -14,6 +15,7 @@ from keras import layers
 from musicnn_zoo.architectures import get_architecture
 from musicnn_zoo.blocks import Role, block_function, block_spec
 from musicnn_zoo.config import (
+    MOST_TAGS,
     Block,
     Input,
     LogMelInput,
@@ -21,10 +23,14 @@ from musicnn_zoo.config import (
     ModelSpec,
     WaveformInput,
     block,
+    checked_tags,
+    whole,
 )
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
 from musicnn_zoo.logmel import LogMel
+from musicnn_zoo.option_types import is_of_type, type_name
 from musicnn_zoo.patches import patch_grid
+from musicnn_zoo.plain_text import shown
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.tag_thresholds import TagThresholds
 
@@ -51,6 +57,11 @@ class TaggingModel(keras.Model):
     ``musicnn_zoo.models`` is imported. ``keras.models.clone_model`` gives another with the same
     configuration and tags; it has provenance and thresholds too if it has the same weights.
     """
+
+    zoo_config: ModelConfig
+    tags: tuple[str, ...]
+    provenance: Provenance
+    thresholds: TagThresholds | None
 
     def __init__(
         self,
@@ -207,9 +218,9 @@ def build_model(
     >>> build_model("musicnn", backend="attention", tags=["calm", "wild"]).tags
     ('calm', 'wild')
     """
-    names = tuple(f"tag_{i}" for i in range(tags)) if isinstance(tags, int) else tuple(tags)
-    if not names or len(set(names)) != len(names):
-        raise ArgumentError(f"tags must be one or more different names; received {tags!r}")
+    if isinstance(tags, Integral):
+        tags = [f"tag_{i}" for i in range(whole("tags", tags, least=0, most=MOST_TAGS))]
+    names = checked_tags(tags)
     resolved = resolve_config(
         config, input=input, frontend=frontend, midend=midend, backend=backend, patch=patch
     )
@@ -309,6 +320,13 @@ def _apply(chosen: Block, role: Role, x: Any, **context: Any) -> Any:
     for option in options:
         if option not in known:
             raise UnknownNameError(f"option of {role} {chosen.kind!r}", option, known)
+    types = get_type_hints(function)
+    for option, value in options.items():
+        if not is_of_type(value, types[option]):
+            raise ArgumentError(
+                f"{role} {chosen.kind!r} cannot be built: {option} must be "
+                f"{type_name(types[option])}; received {shown(value)}"
+            )
     given = tuple(x.shape)
     try:
         if block_spec(chosen.kind, role).takes == "sequence" and len(x.shape) == 4:

@@ -15,6 +15,7 @@ from keras import layers, ops
 
 from musicnn_zoo.backends.head import head
 from musicnn_zoo.backends.over_time import OverTime
+from musicnn_zoo.convolution import Order
 from musicnn_zoo.errors import ArgumentError
 
 Mode = Literal["both", "max", "mean"]
@@ -44,7 +45,7 @@ def temporal_pooling(
     input_bn: bool = True,
     dropout: float = 0.5,
     input_dropout: float | None = None,
-    order: str = "relu_bn",
+    order: Order = "relu_bn",
     bn_epsilon: float = 1e-3,
 ) -> Any:
     """Pool over time, then one dense layer, then the tags.
