@@ -448,10 +448,11 @@ def _set_whole(config: object, name: str, **bounds: int) -> None:
 
 def _number(name: str, value: object) -> int | float:
     """Return a finite number from 0 on as JSON has it."""
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= sys.float_info.max:  # type: ignore[operator]
-        raise ArgumentError(f"{name} must be a number from 0 on; received {shown(value)}")
-    return int(value) if isinstance(value, Integral) else float(value)  # type: ignore[arg-type]
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = int(value) if isinstance(value, Integral) else float(value)
+        if 0 <= number <= sys.float_info.max:
+            return number
+    raise ArgumentError(f"{name} must be a number from 0 on; received {shown(value)}")
 
 
 _REMEDY = {

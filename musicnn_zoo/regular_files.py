@@ -46,6 +46,7 @@ def read_regular(path: Path, *, largest: int, origin: str) -> bytes:
     WeightsError
         If the file cannot be read, is no regular file, or is larger.
     """
+    check_regular(path, largest=largest, origin=origin)
     try:
         descriptor = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
         with open(descriptor, "rb") as file:  # noqa: PTH123

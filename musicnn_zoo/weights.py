@@ -245,7 +245,8 @@ def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path)
 
     check_headers(model, headers_of(arrays), origin=origin)
     named = dict(_named(model))
-    values = {name: np.asarray(arrays[name]).astype(_dtype(w)) for name, w in named.items()}
+    with np.errstate(over="ignore"):  # which gives infinity, and that is refused
+        values = {name: np.asarray(arrays[name]).astype(_cast(w)) for name, w in named.items()}
     _check_values(values, origin)
     for name, weight in named.items():
         weight.assign(values[name])
@@ -298,6 +299,11 @@ def _check_values(arrays: Mapping[str, NDArray[Any]], origin: str | Path) -> Non
 
 def _dtype(weight: Any) -> str:
     return str(weight.dtype)
+
+
+def _cast(weight: Any) -> str:
+    """Type of NumPy that holds what a variable can."""
+    return "float32" if _dtype(weight) == "bfloat16" else _dtype(weight)
 
 
 def _is_whole(dtype: str) -> bool:
