@@ -172,6 +172,7 @@ class LogMel(keras.layers.Layer):
             data_format="channels_last",
             dtype="float32",
         )
+        filterbank.filterbank = ops.cast(filterbank.filterbank, "float32")  # it is in floatx
 
         def mel(waveform: Any) -> Any:
             channel = ops.expand_dims(waveform, -1)
