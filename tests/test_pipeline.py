@@ -29,8 +29,9 @@ class Means:
 
     name = "means"
 
-    def __init__(self, appetite=4):
+    def __init__(self, appetite=4, calls=1):
         self.appetite = appetite
+        self.calls = calls
         self.batches = []
 
     def missing(self, layers):

@@ -15,6 +15,7 @@ import click
 
 from musicnn_zoo import __version__
 from musicnn_zoo.cli import analysis, catalogue, evaluate, learning, listen
+from musicnn_zoo.cores import keep_libraries_to_usable_cores
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def main() -> None:
         _silence_native_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    keep_libraries_to_usable_cores()
     cli()
 
 

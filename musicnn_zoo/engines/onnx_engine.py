@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.engines.engine import usable_cores
+from musicnn_zoo.cores import usable_cores
 from musicnn_zoo.errors import UnknownNameError, WeightsError
 
 if TYPE_CHECKING:
     import onnxruntime
 
-_CALLS_AHEAD = 8
+_TURNS_A_CALL = 8
+_ENOUGH = 64
 
 
 class OnnxEngine:
@@ -44,7 +45,12 @@ class OnnxEngine:
         self._session = open_session(graph)
         self._batch_size = batch_size or 1
         self._pools: dict[int, ThreadPoolExecutor] = {}
-        self.appetite = self._batch_size * usable_cores() * _CALLS_AHEAD
+        cores = usable_cores()
+        turns = cores * _TURNS_A_CALL
+        # Few cores wait little for the last of a call; many get a second call meanwhile, since
+        # calls of so many turns would hold much audio.
+        self.calls = 1 if turns <= _ENOUGH else 2
+        self.appetite = self._batch_size * min(turns, max(_ENOUGH, cores))
         self.outputs = tuple(output.name for output in self._session.get_outputs())
 
     def missing(self, layers: tuple[str, ...]) -> tuple[str, ...]:
