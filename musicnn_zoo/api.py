@@ -328,7 +328,7 @@ def tag_files(
     patch_s, hop_s, tail, engine, device
         See :class:`Tagger`.
     jobs : int, optional
-        Threads that read files; by default as many as there are cores.
+        Threads that read files; by default one a core up to 8, then one for three cores.
     progress : bool
         Show a progress bar on standard error.
 

@@ -20,7 +20,7 @@ from musicnn_zoo.results import Clip, FileResult, Result
 from musicnn_zoo.tasks import Activations, Task
 
 _CALLS_QUEUED = 4
-_MANY_READERS = 16
+_MANY_READERS = 8
 _FILES_AHEAD = 256
 _PATIENCE_S = 5.0
 
@@ -50,7 +50,7 @@ def process(
     grid : PatchGrid
     tail : {"drop", "pad"}
     jobs : int, optional
-        Threads that read files; by default one a core up to 16 cores, then one for three.
+        Threads that read files; by default one a core up to 8, then one for three cores.
 
     Yields
     ------
@@ -73,8 +73,7 @@ def process(
 def reading_threads() -> int:
     """Return how many threads read files by default.
 
-    Decoding and resampling take about a third of the time. On few cores it does no harm if all
-    of them read; each holds some seven megabytes.
+    Decoding and resampling take about a third of the time, and each thread holds some 15 MB.
     """
     cores = usable_cores()
     return min(cores, max(_MANY_READERS, cores // 3))

@@ -204,8 +204,9 @@ def _decode_all(
 ) -> Iterator[_Decoded]:
     from tqdm import tqdm
 
-    with ThreadPoolExecutor(jobs or usable_cores()) as pool:
-        step = 4 * (jobs or usable_cores())  # no more than these wait in memory
+    jobs = jobs or usable_cores()
+    with ThreadPoolExecutor(jobs) as pool:
+        step = 4 * jobs  # no more than these wait in memory
         with tqdm(total=len(dataset), unit="file", desc="audio", disable=not progress) as bar:
             for start in range(0, len(dataset), step):
                 paths = dataset.paths[start : start + step]
