@@ -19,6 +19,7 @@ from musicnn_zoo.audio import find_audio
 from musicnn_zoo.engines.engine import EngineName
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.evaluation_files import check_ending
+from musicnn_zoo.library_caches import provide_library_caches
 from musicnn_zoo.patches import Tail
 from musicnn_zoo.plain_text import count, printable
 from musicnn_zoo.presets import DEFAULT_MODEL
@@ -346,6 +347,7 @@ def _by_pca(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[fl
 
 
 def _by_umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    provide_library_caches()
     from umap import UMAP
 
     neighbours = min(15, len(vectors) - 1)

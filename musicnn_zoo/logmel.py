@@ -12,6 +12,7 @@ from keras import ops
 
 from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.library_caches import provide_library_caches
 
 IMPLEMENTATIONS = ("kapre", "portable")
 DECIBEL_FLOOR = 1e-10
@@ -132,6 +133,7 @@ class LogMel(keras.layers.Layer):
         return waveform if spare == 0 else waveform[:, before : before - spare]
 
     def _kapre_mel(self, n_fft: int) -> Callable[[Any], Any]:
+        provide_library_caches()
         import kapre
 
         spectrogram = self.spectrogram
@@ -165,6 +167,7 @@ class LogMel(keras.layers.Layer):
         return mel
 
     def _portable_mel(self, n_fft: int) -> Callable[[Any], Any]:
+        provide_library_caches()
         from librosa.filters import mel as mel_filters
 
         spectrogram = self.spectrogram

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.audio import AudioStream
 from musicnn_zoo.config import LogMelInput
+from musicnn_zoo.library_caches import provide_library_caches
 from musicnn_zoo.patches import PatchGrid, PatchStream
 
 
@@ -60,6 +61,7 @@ def logmel_columns(
 
 def band_of(frequencies: NDArray[np.float64], spectrogram: LogMelInput) -> NDArray[np.float64]:
     """Where frequencies in Hz lie among the bands: 0 is the centre of the lowest."""
+    provide_library_caches()
     from librosa import mel_frequencies
 
     edges = mel_frequencies(

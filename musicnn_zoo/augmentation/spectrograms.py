@@ -12,9 +12,11 @@ from musicnn_zoo.augmentation.checks import check_count, check_number
 from musicnn_zoo.augmentation.randomness import ReplicaSeedGenerator
 from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.library_caches import provide_library_caches
 from musicnn_zoo.logmel import DECIBEL_FLOOR
 
 if keras.backend.backend() == "tensorflow":
+    provide_library_caches()
     from kapre import SpecAugment as KapreSpecAugment
 else:
     KapreSpecAugment = keras.layers.Layer
