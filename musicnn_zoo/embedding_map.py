@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.api import ModelLike, shared_tagger
 from musicnn_zoo.audio import find_audio
 from musicnn_zoo.engines.engine import EngineName
 from musicnn_zoo.errors import ArgumentError, OutputError
@@ -25,6 +24,7 @@ from musicnn_zoo.plain_text import count, printable
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.results import FileResult
 from musicnn_zoo.results.forms import plain_floats, require_pandas
+from musicnn_zoo.shared_taggers import ModelLike, shared_tagger
 from musicnn_zoo.tagger import Paths
 from musicnn_zoo.tasks import EmbeddedTags
 from musicnn_zoo.writers import csv_lines, safe_cell, safe_tag

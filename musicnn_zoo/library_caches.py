@@ -29,10 +29,9 @@ def provide_library_caches() -> None:
         folder = _temporary_folder()
         if folder is not None:
             os.environ[_NUMBA] = str(folder / "numba")
-            if "numba" in sys.modules:  # it has read the environment already
-                import numba
-
-                numba.config.CACHE_DIR = os.environ[_NUMBA]
+            settings = getattr(sys.modules.get("numba"), "config", None)
+            if settings is not None:  # it has read the environment already
+                settings.CACHE_DIR = os.environ[_NUMBA]
     if not os.environ.get(_MATPLOTLIB) and not _is_writable(_matplotlib_folder()):
         folder = _temporary_folder()
         if folder is not None:

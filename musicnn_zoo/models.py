@@ -22,6 +22,7 @@ from musicnn_zoo.config import (
     block,
 )
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.forks import refuse_forked_tensorflow
 from musicnn_zoo.logmel import LogMel
 from musicnn_zoo.patches import patch_grid
 from musicnn_zoo.provenance import Provenance
@@ -211,6 +212,7 @@ def resolve_config(
 
 def build_features(config: ModelConfig) -> tuple[Any, Any]:
     """Build all before the back-end; return the input and the feature map as Keras tensors."""
+    refuse_forked_tensorflow()
     samples = patch_grid(config).patch_samples if config.fixed_length else None
     waveform = keras.Input((samples,), name="waveform")
     x = _represent(waveform, config.input)
