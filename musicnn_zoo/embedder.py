@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from musicnn_zoo.api import shared_tagger
 from musicnn_zoo.audio import AudioStream
 from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.engines.engine import EngineName
@@ -30,6 +29,7 @@ from musicnn_zoo.plain_text import printable
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.pretrained import Pretrained, find_pretrained
 from musicnn_zoo.results import Embedding, FileResult
+from musicnn_zoo.shared_taggers import shared_tagger
 from musicnn_zoo.tasks import embedding_task
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from musicnn_zoo.api import ModelLike, shared_tagger
 from musicnn_zoo.bootstrap import Bootstrap
 from musicnn_zoo.datasets.dataset import Dataset, split_name
 from musicnn_zoo.datasets.report import DatasetError, DatasetWarning, Report
@@ -37,6 +36,7 @@ from musicnn_zoo.patches import PatchGrid, Tail, patch_grid
 from musicnn_zoo.path_text import path_to_text
 from musicnn_zoo.plain_text import count, printable, statements
 from musicnn_zoo.results import FileResult, Taggram
+from musicnn_zoo.shared_taggers import ModelLike, shared_tagger
 from musicnn_zoo.tag_matching import TagMatch, WhichTags, match_tags
 from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated, TagThresholds, own_thresholds
 from musicnn_zoo.tagger import Tagger

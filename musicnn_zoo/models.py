@@ -27,6 +27,7 @@ from musicnn_zoo.config import (
     whole,
 )
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.forks import refuse_forked_tensorflow
 from musicnn_zoo.logmel import LogMel
 from musicnn_zoo.option_types import is_of_type, type_name
 from musicnn_zoo.patches import patch_grid
@@ -270,6 +271,7 @@ def resolve_config(
 
 def build_features(config: ModelConfig) -> tuple[Any, Any]:
     """Build all before the back-end; return the input and the feature map as Keras tensors."""
+    refuse_forked_tensorflow()
     samples = patch_grid(config).patch_samples if config.fixed_length else None
     waveform = keras.Input((samples,), dtype="float32", name="waveform")
     x = _represent(waveform, config.input)

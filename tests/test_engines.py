@@ -24,6 +24,7 @@ from musicnn_zoo import (
 )
 from musicnn_zoo.audio import load_audio
 from musicnn_zoo.engines import engine as engines
+from musicnn_zoo.engines import onnx_engine
 from musicnn_zoo.engines.engine import choose_engine
 from musicnn_zoo.engines.keras_engine import KerasEngine
 from musicnn_zoo.engines.onnx_engine import OnnxEngine
@@ -210,6 +211,15 @@ def test_the_batch_size_makes_no_difference(graph, model, windows, expected, bat
     ):
         assert engine.appetite >= batch_size
         assert_same(engine.run(windows, LAYERS), expected)
+
+
+@pytest.mark.parametrize(
+    ("cores", "appetite", "calls"), [(1, 8, 1), (2, 16, 1), (8, 64, 1), (16, 64, 2), (128, 128, 2)]
+)
+def test_many_cores_do_not_hold_much_audio(graph, monkeypatch, cores, appetite, calls):
+    monkeypatch.setattr(onnx_engine, "usable_cores", lambda: cores)
+    engine = OnnxEngine(graph)
+    assert (engine.appetite, engine.calls) == (appetite, calls)
 
 
 def test_patches_may_be_a_view_that_is_read_only_and_overlaps(onnx, in_keras, windows):

@@ -16,6 +16,8 @@ import click
 
 from musicnn_zoo import __version__
 from musicnn_zoo.cli import analysis, catalogue, evaluate, learning, listen
+from musicnn_zoo.cores import keep_libraries_to_usable_cores
+from musicnn_zoo.library_caches import provide_library_caches
 
 
 def main() -> None:
@@ -24,6 +26,8 @@ def main() -> None:
         _silence_native_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    keep_libraries_to_usable_cores()
+    provide_library_caches()
     cli()
 
 

@@ -25,8 +25,9 @@ def from_folder(
 
     Files count at any depth below their class. What :func:`musicnn_zoo.audio_files.find_audio`
     leaves out does not count. Classes are sorted; names that differ in case or in hyphens and
-    spaces are one class. If the subfolders are called after splits (``train``, ``val``, ``test``) and hold
-    folders only, the classes are the folders in them, and the splits are kept.
+    spaces are one class. If the subfolders are called after splits (``train``, ``val``,
+    ``test``) and hold folders only, the classes are the folders in them, and the splits are
+    kept.
 
     Parameters
     ----------
