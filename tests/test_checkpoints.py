@@ -22,6 +22,7 @@ class Payload:
         return (Path.touch, (self.marker,))
 
 
+@pytest.mark.platform
 def test_safetensors_are_read_by_name(tmp_path: Path) -> None:
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float32)}
     save_file(arrays, tmp_path / "x.safetensors")

@@ -113,6 +113,7 @@ def modules_after(*arguments):
 # Tags
 
 
+@pytest.mark.platform
 def test_tags_are_printed_as_the_library_prints_them(techno, tagger):
     assert output_of("tag", techno) == f"{tagger.tag(techno)}\n"
 
@@ -157,6 +158,7 @@ def test_json_lines_are_the_items_of_json(techno, strings):
     assert all(len(json.loads(line)["tags"]) == 5 for line in lines)
 
 
+@pytest.mark.platform
 def test_csv_has_a_row_a_tag(techno, strings, tagger):
     rows = list(csv.DictReader(io.StringIO(output_of("tag", techno, strings, "-f", "csv"))))
     expected = [
@@ -212,6 +214,7 @@ def test_a_taggram_is_printed_as_the_library_prints_it(techno, tagger):
     assert output_of("taggram", techno) == f"{tagger.taggram(techno)}\n"
 
 
+@pytest.mark.platform
 def test_a_taggram_in_json_and_csv_holds_all_scores(techno, tagger):
     expected = tagger.taggram(techno, hop_s=1)
     (as_json,) = json.loads(output_of("taggram", techno, "--hop", 1, "-f", "json"))
@@ -261,6 +264,7 @@ def test_events_in_other_formats(techno, strings, tagger, tmp_path, form):
 # Map
 
 
+@pytest.mark.platform
 def test_a_map_is_printed_drawn_and_written(techno, strings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path, name in [(techno, "a/1.wav"), (strings, "a/2.wav"), (techno, "b/3.wav")]:
@@ -339,6 +343,7 @@ def test_a_picture_of_no_tags_is_refused(techno, tmp_path):
     assert "there are no tags to draw; choose a lower threshold" in result.stderr
 
 
+@pytest.mark.platform
 def test_info_draws_the_filters_of_a_model(tmp_path):
     picture = tmp_path / "filters.svg"
     assert output_of("info", "MTT_vgg", "--plot", picture) == output_of("info", "MTT_vgg")
@@ -350,6 +355,7 @@ def test_info_draws_the_filters_of_a_model(tmp_path):
 # Embed
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize("pooling", ["mean", "max", "none"])
 def test_embeddings_are_those_of_the_library(techno, strings, tmp_path, tagger, pooling):
     output = tmp_path / "out.npz"
@@ -434,6 +440,7 @@ def test_info_tells_all_about_a_model():
 # Wrong command lines
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [
@@ -634,6 +641,7 @@ def test_an_unexpected_error_is_one_line_and_does_not_stop_the_others(techno, st
 # The installed script
 
 
+@pytest.mark.platform
 def test_a_real_run_prints_its_result_and_nothing_else(tagger):
     result = script("tag", TECHNO)
     assert (result.returncode, result.stderr) == (0, "")

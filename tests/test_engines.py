@@ -183,6 +183,7 @@ def test_a_model_object_goes_through_keras_unless_onnx_runtime_is_named(no_gpu, 
     assert Tagger(model).engine == KERAS
 
 
+@pytest.mark.platform
 def test_both_engines_give_what_the_bare_model_gives(onnx, in_keras, windows, expected):
     assert_same(onnx.run(windows, LAYERS), expected)
     assert_same(in_keras.run(windows, LAYERS), expected)
@@ -232,6 +233,7 @@ def test_patches_may_be_a_view_that_is_read_only_and_overlaps(onnx, in_keras, wi
         np.testing.assert_allclose(rows, copied, rtol=0, atol=1e-6)
 
 
+@pytest.mark.platform
 def test_several_threads_at_once_get_their_own_rows(onnx, in_keras, windows, expected):
     jobs = [(engine, number) for engine in (onnx, in_keras) for number in range(7)] * 2
     with ThreadPoolExecutor(6) as pool:

@@ -58,6 +58,7 @@ MODELS = {
 }
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize("name", MODELS)
 def test_a_folder_gives_back_the_model(name: str, tmp_path: Path) -> None:
     model = small(name, **MODELS[name])

@@ -114,6 +114,7 @@ def paths(server):
 # What is loaded
 
 
+@pytest.mark.platform
 def test_a_branch_a_tag_and_a_commit(hub, files, model):
     first = hub.add_repo(REPO, files)
     hub.add_tag(REPO, "v1")
@@ -784,6 +785,7 @@ def logged_in(hub, monkeypatch, tmp_path):
     use(hub, monkeypatch, tmp_path, token=hub.token)
 
 
+@pytest.mark.platform
 @pytest.mark.usefixtures("logged_in")
 def test_what_is_uploaded_loads_back(hub, monkeypatch):
     model = small()

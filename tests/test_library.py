@@ -219,6 +219,7 @@ def rows_of(output):
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("command", ["tag", "taggram", "events"])
+@pytest.mark.platform
 def test_a_second_run_adds_only_what_is_new(tmp_path, command, ending):
     clips = make_clips(tmp_path / "clips", [3, 4, 1])
     output = tmp_path / f"out.{ending}"

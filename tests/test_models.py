@@ -70,6 +70,7 @@ def test_no_lambda_layers() -> None:
         ]
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize("samples", [512, 16000, PATCH, 160000])
 def test_musicnn_takes_any_length_from_one_frame_on(samples: int) -> None:
     scores = np.asarray(build_model(MUSICNN)(np.zeros((2, samples), np.float32)))
@@ -84,6 +85,7 @@ def test_vgg_takes_one_length_only() -> None:
         model(np.zeros((1, PATCH + 256), np.float32))
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize("name", ["MTT_musicnn", "MSD_vgg"])
 def test_saves_and_loads_as_a_keras_file(name: str, tmp_path: Path) -> None:
     model = load_model(name)

@@ -292,6 +292,7 @@ def test_overwriting_deletes_nothing_that_is_no_parquet_file(parquet_out):
 # --- what is written
 
 
+@pytest.mark.platform
 def test_results_are_there_and_known(out):
     fill(out, ["a", "b"])
     fill(out, ["c"])
@@ -399,6 +400,7 @@ def test_a_file_without_tags_counts_as_done(tmp_path, name):
         assert set(one.known) == {"b"}
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize(
     "reader", [pandas.read_parquet, lambda path: pq.read_table(path).to_pandas()]
 )
@@ -445,6 +447,7 @@ def test_a_result_for_every_patch_is_a_row_for_every_patch(tmp_path):
     assert np.array_equal(np.stack(table["embedding"]), values)
 
 
+@pytest.mark.platform
 @settings(max_examples=30)
 @given(st.lists(st.floats(width=32, allow_subnormal=True), min_size=1), st.booleans())
 def test_parquet_gives_back_every_bit(tmp_path_factory, numbers, killed):
@@ -655,6 +658,7 @@ def test_taggrams_are_the_rows_that_the_writer_makes(tmp_path):
 # --- names, and outputs of earlier releases
 
 
+@pytest.mark.platform
 @on_posix
 def test_a_name_is_the_same_valid_text_in_all_formats(tmp_path):
     for ending, read in READERS.items():
