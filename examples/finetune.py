@@ -68,6 +68,7 @@ def main() -> None:
             steps_per_epoch=-(-len(train) // options.batch_size),
             validation_data=evaluation_batches(validation, grid),
             epochs=epochs,
+            shuffle=False,  # they are shuffled
             callbacks=[
                 keras.callbacks.EarlyStopping(patience=10, restore_best_weights=True),
                 keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=5),

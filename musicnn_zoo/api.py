@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
 
 from musicnn_zoo.audio import AudioSource
 from musicnn_zoo.engines.engine import EngineName
-from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.folders import folder_stamp
 from musicnn_zoo.patches import Tail
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.results import Embedding, Events, Features, FileResult, Taggram, Tags
+from musicnn_zoo.shared_taggers import ModelLike, shared_tagger
 from musicnn_zoo.sound_events import DEFAULT_THRESHOLD
 from musicnn_zoo.tag_thresholds import Calibrated
-from musicnn_zoo.tagger import Paths, Tagger
+from musicnn_zoo.tagger import Paths
 from musicnn_zoo.tasks import Pooling
-
-if TYPE_CHECKING:
-    from musicnn_zoo.models import TaggingModel
-
-ModelLike: TypeAlias = "str | os.PathLike[str] | TaggingModel | Tagger"
-
-_loading = threading.Lock()
-
-
-@lru_cache(maxsize=4)
-def _cached_tagger(
-    model: str, stamp: tuple[int, ...], engine: EngineName, device: str | None
-) -> Tagger:
-    del stamp
-    return Tagger(model, engine=engine, device=device)
-
-
-def shared_tagger(model: ModelLike, engine: EngineName, device: str | None) -> Tagger:
-    """Return a Tagger that is kept between calls, for a model however it is named."""
-    if isinstance(model, str | os.PathLike):
-        place = os.fspath(model)
-        with _loading:
-            return _cached_tagger(place, folder_stamp(place), engine, device)
-    if isinstance(model, Tagger):
-        if device is not None or engine != "auto":
-            raise ArgumentError(
-                "engine and device are chosen when a Tagger is made: pass them to it"
-            )
-        return model
-    return Tagger(model, engine=engine, device=device)
 
 
 def tag(
@@ -75,7 +40,8 @@ def tag(
     model : str, path, TaggingModel or Tagger
         Name of a pretrained model, ``hf://user/repository`` or a folder (see
         :func:`musicnn_zoo.load_model`), a model of one's own, or a loaded :class:`Tagger`. A
-        model given by name or place is loaded once and kept.
+        model given by name or place is loaded once and kept, a model of one's own is made ready
+        once.
     sample_rate : int, optional
         Of an array, in Hz.
     top_k : int, optional
@@ -322,13 +288,13 @@ def tag_files(
     ----------
     paths : iterable of path
         May be a generator; for the files of a directory see
-        :func:`musicnn_zoo.audio.find_audio`.
+        :func:`musicnn_zoo.audio_files.find_audio`.
     model, top_k, threshold
         As in :func:`tag`.
     patch_s, hop_s, tail, engine, device
         See :class:`Tagger`.
     jobs : int, optional
-        Threads that read files; by default as many as there are cores.
+        Threads that read files; by default one a core up to 8, then one for three cores.
     progress : bool
         Show a progress bar on standard error.
 
@@ -346,7 +312,7 @@ def tag_files(
     Examples
     --------
     >>> import musicnn_zoo
-    >>> from musicnn_zoo.audio import find_audio
+    >>> from musicnn_zoo.audio_files import find_audio
     >>> for result in musicnn_zoo.tag_files(find_audio("examples/audio")):
     ...     print(result.source, result.value.names[0] if result.value else result.error)
     examples/audio/bach_chorale_strings.ogg classical

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from musicnn_zoo.path_text import path_to_text
 from musicnn_zoo.results import Embedding
 
 
@@ -40,7 +41,7 @@ class EmbeddingArchive:
     def _save(self) -> None:
         rows = [np.atleast_2d(one.values) for one in self._embeddings]
         sources = [
-            one.clip.source or ""
+            path_to_text(one.clip.source or "")
             for one, part in zip(self._embeddings, rows, strict=True)
             for _ in part
         ]

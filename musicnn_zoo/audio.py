@@ -10,26 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from musicnn_zoo.audio_files import AUDIO_SUFFIXES as AUDIO_SUFFIXES
+from musicnn_zoo.audio_files import find_audio as find_audio
 from musicnn_zoo.decoding import BLOCK_S, decode
 from musicnn_zoo.errors import ArgumentError, AudioError
 
 AudioSource: TypeAlias = str | os.PathLike[str] | BinaryIO | NDArray[Any]
 """What public functions take as audio: a path, a binary file object, or an array."""
-
-AUDIO_SUFFIXES = frozenset(
-    {
-        ".aac", ".aif", ".aiff", ".alac", ".ape", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka",
-        ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpc", ".oga", ".ogg", ".opus", ".wav", ".wave",
-        ".webm", ".wma", ".wv",
-    }
-)  # fmt: skip
-"""File name endings that a search of a directory takes for audio."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,18 +208,6 @@ def check_rate(sample_rate: float) -> None:
         raise ArgumentError(
             f"sample_rate must be a positive whole number of Hz; received {sample_rate}"
         )
-
-
-def find_audio(directory: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield all audio files below a directory, sorted, by the endings of their names.
-
-    Hidden files and folders are left out.
-    """
-    for folder, subfolders, names in os.walk(directory):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
-                yield Path(folder, name)
 
 
 def _name(audio: AudioSource) -> str:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from musicnn_zoo.errors import UnknownNameError
+from musicnn_zoo.plain_text import shortened
 
 Role = Literal["frontend", "midend", "backend"]
 Shape = Literal["waveform", "map", "sequence", "tags"]
@@ -160,7 +161,7 @@ def block_spec(name: str, role: Role) -> BlockSpec:
     """
     spec = BLOCKS.get(name)
     if spec is None or spec.role != role:
-        raise UnknownNameError(role, name, block_names(role))
+        raise UnknownNameError(role, shortened(name, 80), block_names(role))
     return spec
 
 

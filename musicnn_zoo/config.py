@@ -7,18 +7,27 @@ A preset, a saved model and a user's own variant are all a :class:`ModelConfig`;
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from math import inf
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 from musicnn_zoo.blocks import Role, block_spec
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.plain_text import shortened, shown
 from musicnn_zoo.tag_thresholds import TagThresholds
 
-SHORTEST_WINDOW = 16
-"""In samples; a spectrum of fewer has too few bins to speak of."""
+SHORTEST_WINDOW, LONGEST_WINDOW = 16, 2**14
+"""In samples. A spectrum of fewer has too few bins to speak of; the longest is 0.34 s at 48 kHz."""
+MOST_WINDOWS = 16
+HIGHEST_RATE = 1_000_000
+"""In Hz; of all audio that there is, no PCM comes near."""
+LONGEST_PATCH = 2**28
+"""In samples: more than an hour at 48 kHz, 1 GiB."""
+MOST_TAGS = 100_000
+"""Several times what the largest vocabularies of music hold."""
+
 
 Compression = Literal["log10", "decibel"]
 MelScale = Literal["slaney", "htk"]
@@ -53,7 +62,9 @@ class Block:
     def from_dict(cls, values: Mapping[str, Any]) -> Block:
         """Inverse of :meth:`to_dict`."""
         if not isinstance(values, Mapping) or not isinstance(values.get("kind"), str):
-            raise ArgumentError(f"a block needs a 'kind' that is a string; received {values!r}")
+            raise ArgumentError(
+                f"a block needs a 'kind' that is a string; received {shown(values)}"
+            )
         return block(**values)
 
 
@@ -96,7 +107,7 @@ class WaveformInput:
     sample_rate: int = 16000
 
     def __post_init__(self) -> None:
-        _check_whole("sample_rate", self.sample_rate)
+        _set_whole(self, "sample_rate", most=HIGHEST_RATE)
 
     @property
     def geometry(self) -> Geometry:
@@ -115,9 +126,10 @@ class LogMelInput:
     sample_rate : int
         In Hz.
     n_fft, hop : int
-        Length and step of the periodic Hann window, in samples.
+        Length and step of the periodic Hann window, in samples. A step longer than the window
+        leaves samples out.
     n_mels : int
-        Number of mel bands.
+        Number of mel bands. Those that are narrower than a bin of the spectrum may stay empty.
     f_min, f_max : float
         Edges of the lowest and the highest band, in Hz.
     mel_scale : {"slaney", "htk"}
@@ -158,16 +170,22 @@ class LogMelInput:
     bn_epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shorter_windows", tuple(self.shorter_windows))
-        for name in ("sample_rate", "hop", "n_mels"):
-            _check_whole(name, getattr(self, name))
-        for window in (self.n_fft, *self.shorter_windows):
-            _check_whole("a window", window, least=SHORTEST_WINDOW)
-        for name, least in (("f_min", 0.0), ("f_max", 0.0), ("bn_epsilon", 0.0)):
-            value = getattr(self, name)
-            number = isinstance(value, Real) and not isinstance(value, bool)
-            if not number or not least <= float(value) < inf:
-                raise ArgumentError(f"{name} must be a number from 0 on; received {value!r}")
+        _set_whole(self, "sample_rate", most=HIGHEST_RATE)
+        _set_whole(self, "n_fft", least=SHORTEST_WINDOW, most=LONGEST_WINDOW)
+        _set_whole(self, "hop", most=LONGEST_PATCH)
+        _set_whole(self, "n_mels", most=LONGEST_WINDOW)
+        for name in ("f_min", "f_max", "bn_epsilon"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if isinstance(self.shorter_windows, str) or len(self.shorter_windows) > MOST_WINDOWS:
+            raise ArgumentError(
+                f"shorter_windows must be at most {MOST_WINDOWS} lengths; "
+                f"received {shown(self.shorter_windows)}"
+            )
+        windows = tuple(
+            whole("shorter_windows", window, least=SHORTEST_WINDOW, most=LONGEST_WINDOW)
+            for window in self.shorter_windows
+        )
+        object.__setattr__(self, "shorter_windows", windows)
         for name, known in (
             ("mel_scale", ("slaney", "htk")),
             ("mel_norm", ("slaney", None)),
@@ -178,7 +196,7 @@ class LogMelInput:
             if getattr(self, name) not in known:
                 raise ArgumentError(
                     f"{name} must be one of {', '.join(map(str, known))}; "
-                    f"received {getattr(self, name)!r}"
+                    f"received {shown(getattr(self, name))}"
                 )
         if any(window > self.n_fft for window in self.shorter_windows):
             raise ArgumentError(
@@ -189,6 +207,10 @@ class LogMelInput:
             raise ArgumentError(
                 f"f_max must be at most half the sample rate, {self.sample_rate / 2} Hz; "
                 f"received {self.f_max}"
+            )
+        if self.f_min >= self.f_max:
+            raise ArgumentError(
+                f"f_min must be below f_max={self.f_max}; received f_min={self.f_min}"
             )
 
     @property
@@ -215,13 +237,13 @@ INPUTS: dict[str, type[WaveformInput] | type[LogMelInput]] = {
 
 def _input_from_dict(values: Mapping[str, Any]) -> Input:
     if not isinstance(values, Mapping):
-        raise ArgumentError(f"an input must be an object with a 'kind'; received {values!r}")
+        raise ArgumentError(f"an input must be an object with a 'kind'; received {shown(values)}")
     options = {name: value for name, value in values.items() if name != "kind"}
     kind = values.get("kind")
     if kind is None:
         raise ArgumentError(f"an input needs a 'kind': one of {', '.join(INPUTS)}")
     if kind not in INPUTS:
-        raise UnknownNameError("input", str(kind), INPUTS)
+        raise UnknownNameError("input", shortened(str(kind), 80), INPUTS)
     _refuse_unknown(options, INPUTS[kind])
     return INPUTS[kind](**options)
 
@@ -246,7 +268,7 @@ class ModelConfig:
     UnknownNameError
         If there is no such block.
     ArgumentError
-        If two blocks do not fit together; the message says why.
+        If two blocks do not fit together, or a value cannot be; the message says why.
     """
 
     input: Input
@@ -259,10 +281,16 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.activation not in ("sigmoid", "softmax", None):
             raise ArgumentError(
-                f"activation must be sigmoid, softmax or None; received {self.activation!r}"
+                f"activation must be sigmoid, softmax or None; received {shown(self.activation)}"
             )
-        if self.patch < 1:
-            raise ArgumentError(f"patch must be at least 1; received {self.patch}")
+        _set_whole(self, "patch", most=LONGEST_PATCH)
+        geometry = self.input.geometry
+        samples = (self.patch - 1) * geometry.frame_hop + geometry.window
+        if samples > LONGEST_PATCH:
+            raise ArgumentError(
+                f"patch must be at most {LONGEST_PATCH} samples long; received {self.patch} "
+                f"frames, which are {samples} samples"
+            )
         chain = [(chosen.kind, block_spec(chosen.kind, role)) for role, chosen in self.blocks()]
         given, giver = ("waveform" if self.input.kind == "waveform" else "map"), "the input"
         for name, spec in chain:
@@ -317,7 +345,9 @@ class ModelConfig:
             If a key or a block is unknown, or one that is needed is missing.
         """
         if not isinstance(values, Mapping):
-            raise ArgumentError(f"a model configuration must be an object; received {values!r}")
+            raise ArgumentError(
+                f"a model configuration must be an object; received {shown(values)}"
+            )
         _refuse_unknown(values, cls)
         given = dict(values)
         if "input" in given:
@@ -381,9 +411,53 @@ class ModelSpec:
         return self.config.input if isinstance(self.config.input, LogMelInput) else None
 
 
-def _check_whole(name: str, value: object, *, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ArgumentError(f"{name} must be a whole number from {least} on; received {value!r}")
+def whole(name: str, value: object, *, least: int = 1, most: int) -> int:
+    """Return a whole number as an ``int``.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none, or out of bounds; ``True`` and 2.0 are none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ArgumentError(f"{name} must be a whole number; received {shown(value)}")
+    number = int(value)
+    if not least <= number <= most:
+        limit = f"at least {least}" if number < least else f"at most {most}"
+        raise ArgumentError(f"{name} must be {limit}; received {shown(value)}")
+    return number
+
+
+def checked_tags(tags: Any) -> tuple[str, ...]:
+    """Return the tags of a model.
+
+    Raises
+    ------
+    ArgumentError
+        If they are no sequence of different strings, or there is none, or too many.
+    """
+    if isinstance(tags, str) or not isinstance(tags, Sequence):
+        raise ArgumentError(f"tags must be a list of different names; received {shown(tags)}")
+    if len(tags) > MOST_TAGS:
+        raise ArgumentError(f"tags must be at most {MOST_TAGS:,}; received {len(tags):,}")
+    if not all(isinstance(tag, str) and tag for tag in tags) or not 0 < len(set(tags)) == len(tags):
+        raise ArgumentError(
+            f"tags must be one or more different names, which are strings; received {shown(tags)}"
+        )
+    return tuple(tags)
+
+
+def _set_whole(config: object, name: str, **bounds: int) -> None:
+    object.__setattr__(config, name, whole(name, getattr(config, name), **bounds))
+
+
+def _number(name: str, value: object) -> int | float:
+    """Return a finite number from 0 on as JSON has it."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = int(value) if isinstance(value, Integral) else float(value)
+        if 0 <= number <= sys.float_info.max:
+            return number
+    raise ArgumentError(f"{name} must be a number from 0 on; received {shown(value)}")
 
 
 _REMEDY = {
@@ -396,7 +470,7 @@ def _refuse_unknown(values: Mapping[str, Any], of: type) -> None:
     known = {field.name for field in fields(of)}
     for name in values:
         if name not in known:
-            raise UnknownNameError(f"{of.__name__} entry", name, known)
+            raise UnknownNameError(f"{of.__name__} entry", shortened(name, 80), known)
 
 
 def _freeze(value: Any) -> Option:
@@ -406,9 +480,11 @@ def _freeze(value: Any) -> Option:
         return value
     if isinstance(value, Integral):
         return int(value)
+    if isinstance(value, Real):
+        return float(value)
     raise ArgumentError(
         f"a block option must be a string, number, boolean, None or a list of those; "
-        f"received {value!r} of type {type(value).__name__}"
+        f"received {shown(value)} of type {type(value).__name__}"
     )
 
 

@@ -57,6 +57,7 @@ def convolution(
         kernel,
         strides=strides,
         padding=padding,
+        data_format="channels_last",
         activation=activation if first else None,
         name=output if output and order == "relu" else name,
     )(x)

@@ -52,7 +52,11 @@ class _NoConnectionError(Exception):
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def fetch(file: RemoteFile) -> Path:

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from musicnn_zoo.api import shared_tagger
 from musicnn_zoo.audio import AudioStream
 from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.engines.engine import EngineName
@@ -30,6 +29,7 @@ from musicnn_zoo.plain_text import printable
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.pretrained import Pretrained, find_pretrained
 from musicnn_zoo.results import Embedding, FileResult
+from musicnn_zoo.shared_taggers import shared_tagger
 from musicnn_zoo.tasks import embedding_task
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         }
         output = cache / _store_name(settings)
         # The same file has the same name in the store, wherever the process stands.
-        places = {path: os.path.abspath(path) for path in paths}  # noqa: PTH100
+        places = {path: os.path.realpath(path) for path in paths}
         errors: dict[str, Row] = {}
 
         def failed(place: str, error: Exception) -> str:
@@ -442,11 +442,12 @@ def _read_rows(output: Path, wanted: set[str]) -> dict[str, Row]:
     """Return what a store that is not being written holds of some files."""
     import pyarrow as pa
 
-    from musicnn_zoo.stores.parquet import _STAMP, _read
+    from musicnn_zoo.stores.parquet import read_shard
 
     rows: dict[str, Row] = {}
     for shard in sorted(output.glob("*.parquet")):
-        table, paths = _read(shard, [*_STAMP, "embedding"])
+        table, files = read_shard(shard, ["embedding"])
+        paths = [stamp.path for stamp, count in files for _ in range(count)]
         chosen = [position for position, path in enumerate(paths) if path in wanted]
         if chosen:
             vectors = table["embedding"].take(pa.array(chosen)).combine_chunks()

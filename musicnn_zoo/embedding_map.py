@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.api import ModelLike, shared_tagger
-from musicnn_zoo.audio import find_audio
+from musicnn_zoo.audio_files import find_audio
 from musicnn_zoo.engines.engine import EngineName
-from musicnn_zoo.errors import ArgumentError, OutputError
+from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
 from musicnn_zoo.evaluation_files import check_ending
+from musicnn_zoo.library_caches import provide_library_caches
 from musicnn_zoo.patches import Tail
+from musicnn_zoo.path_text import path_to_text
 from musicnn_zoo.plain_text import count, printable
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.results import FileResult
 from musicnn_zoo.results.forms import plain_floats, require_pandas
+from musicnn_zoo.shared_taggers import ModelLike, shared_tagger
 from musicnn_zoo.tagger import Paths
 from musicnn_zoo.tasks import EmbeddedTags
-from musicnn_zoo.writers import csv_lines, safe_cell, safe_tag
+from musicnn_zoo.writers import csv_lines, path_cell, safe_tag
 
 if TYPE_CHECKING:
     import pandas
@@ -101,12 +103,18 @@ class EmbeddingMap:
             "explained_variance": self.explained_variance and list(self.explained_variance),
             "colour_by": self.colour_by,
             "files": [
-                {"source": source, "folder": folder, "tag": tag, "x": x, "y": y}
+                {
+                    "source": path_to_text(source),
+                    "folder": path_to_text(folder),
+                    "tag": tag,
+                    "x": x,
+                    "y": y,
+                }
                 for source, folder, tag, (x, y) in zip(
                     self.sources, self.folders, self.tags, plain_floats(self.points), strict=True
                 )
             ],
-            "errors": self.errors,
+            "errors": {path_to_text(path): path_to_text(why) for path, why in self.errors.items()},
         }
 
     def to_json(self) -> str:
@@ -214,13 +222,19 @@ def map_embeddings(
     ((3, 2), ('classical', 'harpsichord', 'techno'))
     """
     check_map(method, colour_by)
-    files = find_audio(paths) if isinstance(paths, str | os.PathLike) else paths
+    unread: list[FileResult[EmbeddedTags]] = []
+
+    def note(path: Path, reason: str) -> None:
+        unread.append(FileResult(os.fspath(path), None, AudioError(f"{path}: {reason}")))
+
+    if isinstance(paths, str | os.PathLike):
+        paths = list(find_audio(paths, on_problem=note))
     tagger = shared_tagger(model, engine, device)
     results = tagger.embedded_tags_files(
-        list(files), layer=layer, patch_s=patch_s, hop_s=hop_s, tail=tail, jobs=jobs,
+        paths, layer=layer, patch_s=patch_s, hop_s=hop_s, tail=tail, jobs=jobs,
         progress=progress,
     )  # fmt: skip
-    return make_map(results, method=method, colour_by=colour_by, seed=seed)
+    return make_map([*results, *unread], method=method, colour_by=colour_by, seed=seed)
 
 
 def make_map(
@@ -298,13 +312,13 @@ def save_map(found: EmbeddingMap, path: str | os.PathLike[str]) -> None:
             [
                 ("source", "x", "y", "folder", "tag"),
                 *(
-                    (safe_cell(source), f"{x:.6g}", f"{y:.6g}", safe_tag(folder), safe_tag(tag))
+                    (path_cell(source), f"{x:.6g}", f"{y:.6g}", safe_tag(folder), safe_tag(tag))
                     for source, (x, y), folder, tag in rows
                 ),
             ]
         )
     try:
-        place.write_bytes(text.encode("utf-8", "surrogateescape"))
+        place.write_bytes(text.encode())
     except OSError as error:
         raise OutputError(f"{place}: cannot be written ({error.strerror or error})") from error
 
@@ -346,6 +360,7 @@ def _by_pca(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[fl
 
 
 def _by_umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    provide_library_caches()
     from umap import UMAP
 
     neighbours = min(15, len(vectors) - 1)

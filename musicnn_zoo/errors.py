@@ -78,4 +78,4 @@ class OutputError(MusicnnZooError):
 
 
 class DeviceError(ArgumentError):
-    """A device that was asked for and is not there."""
+    """A device that is not there, or cannot compute in this process."""

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from musicnn_zoo.api import ModelLike, shared_tagger
 from musicnn_zoo.bootstrap import Bootstrap
 from musicnn_zoo.datasets.dataset import Dataset, split_name
 from musicnn_zoo.datasets.report import DatasetError, DatasetWarning, Report
@@ -34,8 +33,10 @@ from musicnn_zoo.metrics import (
     untagged_statement,
 )
 from musicnn_zoo.patches import PatchGrid, Tail, patch_grid
+from musicnn_zoo.path_text import path_to_text
 from musicnn_zoo.plain_text import count, printable, statements
 from musicnn_zoo.results import FileResult, Taggram
+from musicnn_zoo.shared_taggers import ModelLike, shared_tagger
 from musicnn_zoo.tag_matching import TagMatch, WhichTags, match_tags
 from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated, TagThresholds, own_thresholds
 from musicnn_zoo.tagger import Tagger
@@ -116,7 +117,7 @@ class ModelEvaluation:
             "kind": "tags" if isinstance(self.figures, Evaluation) else "classes",
             "figures": self.figures.to_dict(),
             "left_out": self.report.to_dict(),
-            "errors": dict(self.errors),
+            "errors": {path_to_text(path): path_to_text(why) for path, why in self.errors.items()},
         }
 
     def to_json(self) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.evaluation import ModelEvaluation
-from musicnn_zoo.writers import check_writable, csv_lines, safe_cell, safe_tag
+from musicnn_zoo.path_text import path_to_text
+from musicnn_zoo.writers import check_writable, csv_lines, path_cell, safe_tag
 
 REPORT_ENDINGS = (".json", ".csv", ".txt")
 SCORE_ENDINGS = (".csv", ".npz")
@@ -45,7 +46,7 @@ def save_evaluation(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -
     else:
         text = f"{evaluation}\n"
     with _whole(place) as file:
-        file.write(text.encode("utf-8", "surrogateescape"))
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def save_scores(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -> None:
@@ -72,10 +73,10 @@ def save_scores(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -> No
         with _whole(place) as file:
             file.write(csv_lines([SCORE_COLUMNS]).encode())
             for rows in _score_rows(evaluation):
-                file.write(csv_lines(rows).encode("utf-8", "surrogateescape"))
+                file.write(csv_lines(rows).encode())
         return
     arrays = {
-        "paths": np.array(evaluation.paths),
+        "paths": np.array([path_to_text(path) for path in evaluation.paths]),
         "tags": np.array(evaluation.tags),
         "labels": evaluation.labels,
         "scores": evaluation.scores,
@@ -103,7 +104,7 @@ def _score_rows(evaluation: ModelEvaluation) -> Iterator[list[Iterable[object]]]
         evaluation.paths, evaluation.labels, evaluation.scores, strict=True
     ):
         yield [
-            (safe_cell(path), safe_tag(tag), int(label), f"{score:.9g}")
+            (path_cell(path), safe_tag(tag), int(label), f"{score:.9g}")
             for tag, label, score in zip(evaluation.tags, labels, scores, strict=True)
         ]
 

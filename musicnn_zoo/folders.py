@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -29,10 +30,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicnn_zoo.config import ModelConfig, ModelSpec
+from musicnn_zoo.checkpoints import LARGEST_CHECKPOINT, read_safetensors, safetensors_headers
+from musicnn_zoo.config import ModelConfig, ModelSpec, checked_tags
+from musicnn_zoo.downloads import sha256_of
 from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
+from musicnn_zoo.plain_text import shown
 from musicnn_zoo.provenance import Provenance
+from musicnn_zoo.regular_files import check_regular, parse_json, read_regular
 from musicnn_zoo.tag_thresholds import TagThresholds
+from musicnn_zoo.weights_room import Room
 
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
@@ -44,6 +50,17 @@ CONFIG, TAGS, WEIGHTS = "config.json", "tags.json", "model.safetensors"
 CARD, NOTICE = "README.md", "LICENSE"
 THRESHOLDS = "thresholds.json"
 NEEDED = (CONFIG, TAGS, WEIGHTS)
+OPTIONAL = (THRESHOLDS, NOTICE)
+"""What a model need not have, and must not have from another that was there before."""
+LARGEST = {
+    CONFIG: 2**20,  # a hundred times that of any model here, with room for a long notice
+    TAGS: 2**24,  # the most tags of over a hundred letters each
+    THRESHOLDS: 2**24,
+    WEIGHTS: LARGEST_CHECKPOINT,
+}
+"""Bytes of the files, beyond which they are neither read nor written."""
+
+_SPARE_NUMBERS, _SPARE_WEIGHTS = 2**24, 100
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,95}")
 _ENTRIES = {"format", "library_name", "name", "model", "provenance", "sample_rate"}
@@ -72,8 +89,16 @@ class ModelFolder:
         digest = hashlib.sha256()
         for name in (*NEEDED, THRESHOLDS):
             if name in NEEDED or (self.path / name).exists():
-                digest.update(hashlib.sha256((self.path / name).read_bytes()).digest())
+                path = self.path / name
+                check_regular(path, largest=LARGEST[name], origin=f"{self.origin}/{name}")
+                digest.update(bytes.fromhex(sha256_of(path)))
         return digest.hexdigest()
+
+    def room(self) -> Room:
+        """How much the weights hold, with some to spare: what does not fit is told by name."""
+        headers = safetensors_headers(self.path / WEIGHTS)
+        numbers = sum(math.prod(header.shape) for header in headers.values())
+        return Room(2 * numbers + _SPARE_NUMBERS, 2 * len(headers) + _SPARE_WEIGHTS)
 
     def put(self, model: TaggingModel) -> None:
         """Set the weights of a model of this spec.
@@ -83,10 +108,11 @@ class ModelFolder:
         WeightsError
             If the file is damaged or does not fit.
         """
-        from musicnn_zoo.checkpoints import read_safetensors
-        from musicnn_zoo.weights import assign
+        from musicnn_zoo.weights import assign, check_headers
 
-        assign(model, read_safetensors(self.path / WEIGHTS), origin=f"{self.origin}/{WEIGHTS}")
+        path, origin = self.path / WEIGHTS, f"{self.origin}/{WEIGHTS}"
+        check_headers(model, safetensors_headers(path), origin=origin)
+        assign(model, read_safetensors(path), origin=origin)
 
 
 def read_folder(path: Path, *, origin: str) -> ModelFolder:
@@ -106,11 +132,12 @@ def read_folder(path: Path, *, origin: str) -> ModelFolder:
     if not path.is_dir():
         raise WeightsError(f"{origin}: there is no such folder")
     for name in NEEDED:
-        if not (path / name).is_file():
+        if not (path / name).exists():
             raise WeightsError(
                 f"{origin}: the folder lacks {name}; a model is a folder with {', '.join(NEEDED)}, "
                 "as save_pretrained writes it"
             )
+        check_regular(path / name, largest=LARGEST[name], origin=f"{origin}/{name}")
     config = _read_json(path, CONFIG, origin)
     try:
         if not isinstance(config, Mapping):
@@ -119,14 +146,21 @@ def read_folder(path: Path, *, origin: str) -> ModelFolder:
         spec = ModelSpec(
             _checked_name(config.get("name")),
             ModelConfig.from_dict(config.get("model", {})),
-            _checked_tags(_read_json(path, TAGS, origin)),
+            _tags_of(_read_json(path, TAGS, origin)),
         )
         provenance = Provenance.from_dict(config.get("provenance", {}))
     except WeightsError:
         raise
-    except (ArgumentError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (
+        ArgumentError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise WeightsError(f"{origin}/{CONFIG}: refused: {error}") from error
-    if (path / THRESHOLDS).exists():
+    if os.path.lexists(path / THRESHOLDS):
         spec = replace(spec, thresholds=_read_thresholds(path, spec.tags, origin))
     return ModelFolder(path, origin, spec, provenance)
 
@@ -158,7 +192,8 @@ def save_pretrained(
     ----------
     model : TaggingModel
     folder : str or path
-        Made if it is not there; files of an earlier call in it are replaced.
+        Made if it is not there. Files of an earlier call in it are replaced, or removed if this
+        model has none of the kind; others stay.
     provenance : Provenance, optional
         What the model card says of training data, metrics, licence and citation; by default
         what the model knows of itself.
@@ -175,7 +210,8 @@ def save_pretrained(
     Raises
     ------
     ArgumentError
-        If the name of the model is not made of letters, digits, ``_``, ``.`` and ``-``.
+        If the name of the model is not made of letters, digits, ``_``, ``.`` and ``-``, or it is
+        larger than what is loaded again.
     OutputError
         If the folder cannot be written.
 
@@ -212,11 +248,16 @@ def save_pretrained(
         texts[NOTICE] = provenance.notice
     if spec.thresholds is not None:
         texts[THRESHOLDS] = _thresholds_json(spec.thresholds, spec.tags)
+    _check_sizes(
+        {name: len(text.encode()) for name, text in texts.items()}
+        | {WEIGHTS: sum(array.nbytes for array in arrays.values())}
+    )
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if spec.thresholds is None:
-            (path / THRESHOLDS).unlink(missing_ok=True)
+        for name in OPTIONAL:
+            if name not in texts:
+                (path / name).unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(dir=path) as unfinished:
             for name, text in texts.items():
                 Path(unfinished, name).write_text(text, encoding="utf-8")
@@ -288,44 +329,47 @@ def _save_arrays(arrays: Mapping[str, Any], path: Path) -> None:
     path.write_bytes(save({name: np.asarray(value, order="C") for name, value in arrays.items()}))
 
 
+def _check_sizes(sizes: Mapping[str, int]) -> None:
+    for name, size in sizes.items():
+        if size > LARGEST.get(name, size):
+            raise ArgumentError(
+                f"{name} would have {size:,} bytes; at most {LARGEST[name]:,} are loaded again"
+            )
+
+
+def _read(folder: Path, name: str, origin: str) -> bytes:
+    return read_regular(folder / name, largest=LARGEST[name], origin=f"{origin}/{name}")
+
+
 def _read_json(folder: Path, name: str, origin: str) -> Any:
-    try:
-        return json.loads((folder / name).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WeightsError(f"{origin}/{name}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{origin}/{name}: this is not JSON ({error})") from error
+    return parse_json(_read(folder, name, origin), origin=f"{origin}/{name}")
 
 
 def _check_entries(config: Mapping[str, Any]) -> None:
     made_by = config.get("format")
-    if not isinstance(made_by, int) or made_by < 1:
-        raise ArgumentError(f"'format' must be a number from 1 on; received {made_by!r}")
+    if isinstance(made_by, bool) or not isinstance(made_by, int) or made_by < 1:
+        raise ArgumentError(f"'format' must be a number from 1 on; received {shown(made_by)}")
     if made_by > FORMAT:
         raise ArgumentError(
-            f"it has format {made_by}, this version reads up to {FORMAT}: "
+            f"it has format {shown(made_by)}, this version reads up to {FORMAT}: "
             "pip install --upgrade musicnn-zoo"
         )
     unknown = sorted(set(config) - _ENTRIES)
     if unknown:
-        raise ArgumentError(f"it has an unknown entry {unknown[0]!r}")
+        raise ArgumentError(f"it has an unknown entry {shown(unknown[0])}")
 
 
 def _checked_name(name: Any) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ArgumentError(
             "the name of a model must be letters, digits, '_', '.' and '-', 96 at most, and begin "
-            f"with a letter or digit; received {name!r}"
+            f"with a letter or digit; received {shown(name)}"
         )
     return name
 
 
-def _checked_tags(tags: Any) -> tuple[str, ...]:
-    if (
-        not isinstance(tags, list)
-        or not tags
-        or not all(isinstance(tag, str) and tag for tag in tags)
-        or len(set(tags)) != len(tags)
-    ):
-        raise ArgumentError(f"{TAGS} must be a list of one or more different strings")
-    return tuple(tags)
+def _tags_of(tags: Any) -> tuple[str, ...]:
+    try:
+        return checked_tags(tags)
+    except ArgumentError as error:
+        raise ArgumentError(f"{TAGS}: {error}") from error

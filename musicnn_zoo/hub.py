@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from musicnn_zoo.downloads import LIBRARY, explained, fetch, hub_commit
 from musicnn_zoo.errors import ArgumentError, DownloadError, UploadError
-from musicnn_zoo.folders import CONFIG, NEEDED, THRESHOLDS, save_pretrained
+from musicnn_zoo.folders import CONFIG, NEEDED, OPTIONAL, THRESHOLDS, save_pretrained
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.sources import HubFile
 
@@ -154,6 +154,6 @@ def push_to_hub(
             api.create_repo(repo, private=private, exist_ok=True)
             commit = api.upload_folder(
                 repo_id=repo, folder_path=folder, revision=revision, commit_message=message,
-                delete_patterns=THRESHOLDS,
+                delete_patterns=list(OPTIONAL),
             )  # fmt: skip
     return f"{HUB_SCHEME}{repo}@{commit.oid}"

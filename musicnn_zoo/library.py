@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from musicnn_zoo.errors import AudioError
-from musicnn_zoo.results import Embedding, FileResult, Tags
+from musicnn_zoo.results import FileResult
 from musicnn_zoo.stores import Stamp, Store, take_stamp, unchanged
 
 Analyse = Callable[[list[str]], Iterator[FileResult[Any]]]
@@ -20,8 +21,9 @@ class Summary:
 
     Parameters
     ----------
-    done, skipped, failed : int
-        Files whose results were written, were there already, or could not be had.
+    done, skipped, failed, moved : int
+        Files whose results were written, were there already, could not be had, or were there as
+        those of the same content at another place.
     audio_s : float
         Length of the files that were done.
     elapsed_s : float
@@ -33,9 +35,11 @@ class Summary:
     failed: int = 0
     audio_s: float = 0.0
     elapsed_s: float = 0.0
+    moved: int = 0
 
     def __str__(self) -> str:
-        text = f"{self.done} done, {self.skipped} unchanged, {self.failed} failed"
+        moved = f"{self.moved} moved, " if self.moved else ""
+        text = f"{self.done} done, {self.skipped} unchanged, {moved}{self.failed} failed"
         if self.done:
             speed = self.audio_s / max(self.elapsed_s, 1e-9)
             text += f"; {self.audio_s / 3600:.2f} hours of audio at {speed:.0f} × real time"
@@ -52,14 +56,20 @@ def run_library(
 ) -> Summary:
     """Add the results of all files to a store that does not have them yet.
 
-    A file counts as unchanged, and is skipped, if its size and its time of change are those that
-    it had when it was done. One that has changed is done again and its old rows dropped. Files
-    that failed are tried again by the next run.
+    A file is known by its absolute path without links, however it is named. It counts as unchanged,
+    and is skipped, if its size and its time of change are those that it had when it was done. One
+    that has changed is done again and its old rows dropped. Files that failed are tried again by
+    the next run.
+
+    With ``content_hash`` a file is known by its content, too: the rows of a file that is no longer
+    where it was become those of a new file with its content. If it is still there, the new file
+    is a copy, which gets rows of its own.
 
     Parameters
     ----------
     paths : iterable of str
-        Each is done once.
+        Each file is done once, under the first of its names, which stands in the output as its
+        source.
     analyse : callable
         From the files to do to their results in the same order, such as
         :meth:`musicnn_zoo.Tagger.tag_files`. Not called if there is nothing to do.
@@ -86,30 +96,53 @@ def run_library(
         summary.failed += 1
         store.record_failures([(path, failed(path, error))])
 
-    todo: dict[str, Stamp] = {}
-    changed = []
-    for path in dict.fromkeys(paths):
-        known = store.known.get(path)
+    stamps: dict[str, Stamp] = {}
+    for source in dict.fromkeys(paths):
         try:
-            stamp = take_stamp(path, content_hash=content_hash)
+            stamp = take_stamp(source, content_hash=content_hash)
         except AudioError as error:
-            note_failure(path, error)
+            note_failure(source, error)
             continue
-        if known is not None and unchanged(known, stamp):
-            summary.skipped += 1
-            continue
-        if known is not None:
-            changed.append(path)
-        todo[path] = stamp
-    store.discard(changed)
+        stamps.setdefault(stamp.path, stamp)
+    todo = {
+        path: stamp
+        for path, stamp in stamps.items()
+        if path not in store.known or not unchanged(store.known[path], stamp)
+    }
+    summary.skipped = len(stamps) - len(todo)
+    moves = _find_moves(store.known, todo) if content_hash else {}
+    store.discard((todo.keys() & store.known.keys()) - moves.keys())
+    store.move(moves)
+    for stamp in moves.values():
+        del todo[stamp.path]
+    summary.moved = len(moves)
     if todo:
-        for path, result in zip(todo, analyse(list(todo)), strict=True):
+        sources = [stamp.source for stamp in todo.values()]
+        for stamp, result in zip(todo.values(), analyse(sources), strict=True):
             if result.error is not None:
-                note_failure(path, result.error)
+                note_failure(stamp.source, result.error)
                 continue
-            value: Tags | Embedding = result.unwrap()
-            store.add(todo[path], value)
+            value = result.unwrap()
+            store.add(stamp, value)
             summary.done += 1
             summary.audio_s += value.clip.duration_s
     summary.elapsed_s = time.monotonic() - begun
     return summary
+
+
+def _find_moves(known: Mapping[str, Stamp], todo: Mapping[str, Stamp]) -> dict[str, Stamp]:
+    """Return, by known paths, the files that have their content and to which their rows go.
+
+    Rows are free if their file is gone, or another file has taken its place.
+    """
+    old_paths: dict[tuple[int, str | None], list[str]] = {}
+    for path, stamp in known.items():
+        if stamp.sha256 is not None:
+            old_paths.setdefault((stamp.size, stamp.sha256), []).append(path)
+    moves: dict[str, Stamp] = {}
+    for stamp in todo.values():
+        for path in old_paths.get((stamp.size, stamp.sha256), ()):
+            if path not in moves and (path in todo or not os.path.lexists(path)):
+                moves[path] = stamp
+                break
+    return moves

@@ -14,6 +14,7 @@ from keras import ops
 
 from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.library_caches import provide_library_caches
 from musicnn_zoo.mel import compress, hann, mel_filters
 
 IMPLEMENTATIONS = ("kapre", "portable", "convolution")
@@ -147,6 +148,7 @@ class LogMel(keras.layers.Layer):
         return waveform if spare == 0 else waveform[:, before : before - spare]
 
     def _kapre_mel(self, n_fft: int) -> Callable[[Any], Any]:
+        provide_library_caches()
         import kapre
 
         spectrogram = self.spectrogram
@@ -172,6 +174,7 @@ class LogMel(keras.layers.Layer):
             data_format="channels_last",
             dtype="float32",
         )
+        filterbank.filterbank = ops.cast(filterbank.filterbank, "float32")  # it is in floatx
 
         def mel(waveform: Any) -> Any:
             channel = ops.expand_dims(waveform, -1)

@@ -81,7 +81,7 @@ def residual(x: Any, *, filters: int = 512, width: int = 7, pool: int = 2) -> An
     x = convolution(x, filters, width, name="midend_conv1", padding="valid", output="cnn1")
     y = _jointly_normalized(x, filters, width, "midend_conv2")
     x = layers.Add(name="cnn2")([y, x])
-    x = layers.MaxPooling1D(pool, name="midend_pool")(x)
+    x = layers.MaxPooling1D(pool, data_format="channels_last", name="midend_pool")(x)
     y = _jointly_normalized(x, filters, width, "midend_conv3")
     return layers.Add(name="cnn3")([y, x])
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from numbers import Integral
+from typing import Any, get_type_hints
 
 import keras
 from keras import layers
@@ -13,6 +15,7 @@ from keras import layers
 from musicnn_zoo.architectures import get_architecture
 from musicnn_zoo.blocks import Role, block_function, block_spec
 from musicnn_zoo.config import (
+    MOST_TAGS,
     Block,
     Input,
     LogMelInput,
@@ -20,19 +23,27 @@ from musicnn_zoo.config import (
     ModelSpec,
     WaveformInput,
     block,
+    checked_tags,
+    whole,
 )
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.forks import refuse_forked_tensorflow
 from musicnn_zoo.logmel import LogMel
+from musicnn_zoo.option_types import is_of_type, type_name
 from musicnn_zoo.patches import patch_grid
+from musicnn_zoo.plain_text import shown
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.tag_thresholds import TagThresholds
 
 DEFAULT_TAGS = 50
+PACKAGE = "musicnn_zoo"
+"""Under which Keras knows our classes."""
+_ORIGINAL = "musicnn_zoo_original"
 
 BlockLike = str | Block | Mapping[str, Any]
 
 
-@keras.saving.register_keras_serializable(package="musicnn_zoo")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class TaggingModel(keras.Model):
     """A functional Keras model that knows its configuration and its tags.
 
@@ -44,20 +55,31 @@ class TaggingModel(keras.Model):
 
     Nothing else distinguishes it from ``keras.Model(inputs, outputs)``; it is made by
     :func:`build_model`, and revived by ``keras.saving.load_model`` once
-    ``musicnn_zoo.models`` is imported.
+    ``musicnn_zoo.models`` is imported. ``keras.models.clone_model`` gives another with the same
+    configuration and tags; it has provenance and thresholds too if it has the same weights.
     """
+
+    zoo_config: ModelConfig
+    tags: tuple[str, ...]
+    provenance: Provenance
+    thresholds: TagThresholds | None
 
     def __init__(
         self,
         *args: Any,
-        zoo_config: ModelConfig | dict[str, Any],
-        tags: Sequence[str],
+        zoo_config: ModelConfig | dict[str, Any] | None = None,
+        tags: Sequence[str] | None = None,
         provenance: Provenance | dict[str, Any] | None = None,
         thresholds: TagThresholds | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         # Keras saves a subclass as a graph only if its constructor is spelled like its own.
         super().__init__(*args, **kwargs)
+        if zoo_config is None or tags is None:
+            original = _original_of(self)
+            zoo_config, tags = original.zoo_config, original.tags
+            if {id(weight) for weight in self.weights} == {id(w) for w in original.weights}:
+                provenance, thresholds = original.provenance, original.thresholds
         if isinstance(zoo_config, dict):
             zoo_config = ModelConfig.from_dict(zoo_config)
         if isinstance(provenance, dict):
@@ -79,6 +101,14 @@ class TaggingModel(keras.Model):
         """Layers whose activations people ask for, in order of depth."""
         return self.zoo_config.endpoints
 
+    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
+        """Mark the outputs, which are all that ``keras.models.clone_model`` hands to a copy."""
+        outputs = super()._run_through_graph(*args, **kwargs)
+        for tensor in keras.tree.flatten(outputs):
+            if isinstance(tensor, keras.KerasTensor):
+                setattr(tensor, _ORIGINAL, weakref.ref(self))
+        return outputs
+
     def get_config(self) -> dict[str, Any]:
         """Return the graph, the configuration, the tags, the provenance and the thresholds."""
         return {
@@ -96,8 +126,38 @@ class TaggingModel(keras.Model):
         """Revive a model; imports the layers of its blocks first."""
         for role, chosen in ModelConfig.from_dict(config["zoo_config"]).blocks():
             block_function(chosen.kind, role)
-        revived: TaggingModel = super().from_config(config, custom_objects=custom_objects)
+        # Keras's HDF5 files name classes without their package.
+        with keras.saving.custom_object_scope(_own_classes()):
+            revived: TaggingModel = super().from_config(config, custom_objects=custom_objects)
         return revived
+
+
+keras.saving.get_custom_objects()[TaggingModel.__name__] = TaggingModel
+
+
+def _own_classes() -> dict[str, Any]:
+    known = keras.saving.get_custom_objects()
+    return {
+        name.removeprefix(f"{PACKAGE}>"): found
+        for name, found in known.items()
+        if name.startswith(f"{PACKAGE}>")
+    }
+
+
+def _original_of(clone: TaggingModel) -> TaggingModel:
+    """Return the model that ``keras.models.clone_model`` makes a copy of."""
+    original: TaggingModel | None = getattr(clone.outputs[0], _ORIGINAL, lambda: None)()
+    if original is None:
+        raise ArgumentError(
+            "a TaggingModel needs zoo_config and tags; musicnn_zoo.build_model makes one"
+        )
+    if clone.output_shape != original.output_shape:
+        raise ArgumentError(
+            f"a copy of {original.name} must give scores of the shape {original.output_shape}; "
+            f"this one gives {clone.output_shape}: to change the layers after them, copy "
+            "keras.Model(model.input, model.output)"
+        )
+    return original
 
 
 def build_model(
@@ -159,9 +219,9 @@ def build_model(
     >>> build_model("musicnn", backend="attention", tags=["calm", "wild"]).tags
     ('calm', 'wild')
     """
-    names = tuple(f"tag_{i}" for i in range(tags)) if isinstance(tags, int) else tuple(tags)
-    if not names or len(set(names)) != len(names):
-        raise ArgumentError(f"tags must be one or more different names; received {tags!r}")
+    if isinstance(tags, Integral):
+        tags = [f"tag_{i}" for i in range(whole("tags", tags, least=0, most=MOST_TAGS))]
+    names = checked_tags(tags)
     resolved = resolve_config(
         config, input=input, frontend=frontend, midend=midend, backend=backend, patch=patch
     )
@@ -211,8 +271,9 @@ def resolve_config(
 
 def build_features(config: ModelConfig) -> tuple[Any, Any]:
     """Build all before the back-end; return the input and the feature map as Keras tensors."""
+    refuse_forked_tensorflow()
     samples = patch_grid(config).patch_samples if config.fixed_length else None
-    waveform = keras.Input((samples,), name="waveform")
+    waveform = keras.Input((samples,), dtype="float32", name="waveform")
     x = _represent(waveform, config.input)
     for role, chosen in config.blocks()[:-1]:
         x = _apply(chosen, role, x)
@@ -261,6 +322,13 @@ def _apply(chosen: Block, role: Role, x: Any, **context: Any) -> Any:
     for option in options:
         if option not in known:
             raise UnknownNameError(f"option of {role} {chosen.kind!r}", option, known)
+    types = get_type_hints(function)
+    for option, value in options.items():
+        if not is_of_type(value, types[option]):
+            raise ArgumentError(
+                f"{role} {chosen.kind!r} cannot be built: {option} must be "
+                f"{type_name(types[option])}; received {shown(value)}"
+            )
     given = tuple(x.shape)
     try:
         if block_spec(chosen.kind, role).takes == "sequence" and len(x.shape) == 4:

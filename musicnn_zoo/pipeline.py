@@ -6,19 +6,21 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.audio import AudioStream
-from musicnn_zoo.engines.engine import Engine, usable_cores
+from musicnn_zoo.cores import usable_cores
+from musicnn_zoo.engines.engine import Engine
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.patches import PatchGrid, PatchStream, Tail
 from musicnn_zoo.results import Clip, FileResult, Result
 from musicnn_zoo.tasks import Activations, Task
 
 _CALLS_QUEUED = 4
+_MANY_READERS = 8
 _FILES_AHEAD = 256
 _PATIENCE_S = 5.0
 
@@ -34,9 +36,10 @@ def process(
 ) -> Iterator[FileResult[Result]]:
     """Run a task on many files.
 
-    Threads decode, resample and cut files ahead, and another one computes their patches, which
-    share batches whatever file they come from. Neither waits for the other as long as there is
-    work, and no more than a few batches of audio are held at a time, however long the files are.
+    Threads decode, resample and cut files ahead, and others have the engine compute their patches,
+    which share batches whatever file they come from. Neither waits for the other as long as there
+    is work, and no more than a few batches of audio are held at a time, however long the files
+    are.
 
     Parameters
     ----------
@@ -47,7 +50,7 @@ def process(
     grid : PatchGrid
     tail : {"drop", "pad"}
     jobs : int, optional
-        Threads that read files; by default as many as there are cores.
+        Threads that read files; by default one a core up to 8, then one for three cores.
 
     Yields
     ------
@@ -64,7 +67,16 @@ def process(
     """
     if jobs is not None and jobs < 1:
         raise ArgumentError(f"jobs must be at least 1; received {jobs}")
-    return _Pipeline(streams, task, engine, grid, tail, jobs or usable_cores()).results()
+    return _Pipeline(streams, task, engine, grid, tail, jobs or reading_threads()).results()
+
+
+def reading_threads() -> int:
+    """Return how many threads read files by default.
+
+    Decoding and resampling take about a third of the time, and each thread holds some 15 MB.
+    """
+    cores = usable_cores()
+    return min(cores, max(_MANY_READERS, cores // 3))
 
 
 @dataclass(eq=False)
@@ -73,7 +85,7 @@ class _File:
 
     stream: AudioStream
     patches: PatchStream
-    computed: list[Activations] = field(default_factory=list)
+    computed: list[Activations | None] = field(default_factory=list)
     outstanding: int = 0
     read: bool = False
     error: Exception | None = None
@@ -81,6 +93,14 @@ class _File:
     @property
     def finished(self) -> bool:
         return self.error is not None or (self.read and self.outstanding == 0)
+
+
+class _Part(NamedTuple):
+    """Patches of a file that are computed in one call, and the how manieth these are."""
+
+    file: _File
+    number: int
+    windows: NDArray[np.float32]
 
 
 class _Stop(Exception):  # noqa: N818
@@ -117,7 +137,10 @@ class _Pipeline(Generic[Result]):
     def results(self) -> Iterator[FileResult[Result]]:
         threads = [
             threading.Thread(target=self._guarded, args=(work,), daemon=True)
-            for work in (*[self._read_files] * self._jobs, self._compute)
+            for work in (
+                *[self._read_files] * self._jobs,
+                *[self._compute] * self._engine.calls,
+            )
         ]
         try:
             for thread in threads:
@@ -148,7 +171,7 @@ class _Pipeline(Generic[Result]):
         if file.error is not None:
             return FileResult(source, None, file.error)
         activations = {
-            layer: np.concatenate([part[layer] for part in file.computed])
+            layer: np.concatenate([part[layer] for part in file.computed if part is not None])
             for layer in self._task.layers
         }
         patches = file.patches
@@ -214,21 +237,21 @@ class _Pipeline(Generic[Result]):
                     return
                 batch = self._take()
                 self._changed.notify_all()
-            windows = np.concatenate([windows for _, windows in batch])
+            windows = np.concatenate([part.windows for part in batch])
             activations = self._engine.run(windows, self._task.layers)
             start = 0
-            for file, part in batch:
-                rows = slice(start, start + len(part))
-                start += len(part)
-                file.computed.append(
-                    self._task.reduce({layer: a[rows] for layer, a in activations.items()})
+            for part in batch:
+                rows = slice(start, start + len(part.windows))
+                start += len(part.windows)
+                part.file.computed[part.number] = self._task.reduce(
+                    {layer: a[rows] for layer, a in activations.items()}
                 )
             with self._changed:
-                for file, part in batch:
-                    file.outstanding -= len(part)
+                for part in batch:
+                    part.file.outstanding -= len(part.windows)
                 self._changed.notify_all()
 
-    def _take(self) -> list[tuple[_File, NDArray[np.float32]]]:
+    def _take(self) -> list[_Part]:
         """Take patches for one call of the engine from the front of the queue."""
         batch = []
         room = self._engine.appetite
@@ -237,7 +260,8 @@ class _Pipeline(Generic[Result]):
             if len(windows) > room:
                 self._queue.appendleft((file, windows[room:]))
                 windows = windows[:room]
-            batch.append((file, windows))
+            batch.append(_Part(file, len(file.computed), windows))
+            file.computed.append(None)
             room -= len(windows)
             self._queued -= len(windows)
         return batch

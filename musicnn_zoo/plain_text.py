@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 NAME_WIDTH = 16
 """Columns that a name may take at least."""
 _WIDTH = 80
+_LONGEST_SHOWN = 200
 
 
 def printable(text: str) -> str:
@@ -61,3 +62,12 @@ def shortened(name: str, width: int) -> str:
 def count(number: int, what: str) -> str:
     """Write a number with its noun: ``1 track``, ``5,329 tracks``."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def shown(value: object) -> str:
+    """Write a value for a message, in short."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list in itself
+        text = f"a {type(value).__name__}"
+    return shortened(text, _LONGEST_SHOWN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from musicnn_zoo.presets import PRESETS, Preset, get_preset
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.sources import BundledFile, SourceKind
 from musicnn_zoo.weights import bundled_folder, fetch_preset, load_preset, preset_digest
+from musicnn_zoo.weights_room import Room, room_for
 
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
@@ -44,6 +46,8 @@ class Pretrained:
     fetch : callable
         Downloads what ``put`` needs, unless it is there; without Keras, which takes seconds to
         import.
+    room : callable, optional
+        Gives what the model may hold, of one that a stranger may have configured.
     """
 
     origin: str
@@ -53,6 +57,7 @@ class Pretrained:
     put: Callable[[TaggingModel], None]
     graph: BundledFile | None = None
     fetch: Callable[[], None] = lambda: None
+    room: Callable[[], Room] | None = None
 
     def load(self) -> TaggingModel:
         """Build the model with its weights.
@@ -69,11 +74,13 @@ class Pretrained:
         from musicnn_zoo.models import build_model
 
         spec = self.spec
+        guard = contextlib.nullcontext() if self.room is None else room_for(self.room())
         try:
-            model = build_model(
-                spec.config, tags=spec.tags, name=spec.name, provenance=self.provenance,
-                thresholds=spec.thresholds,
-            )  # fmt: skip
+            with guard:
+                model = build_model(
+                    spec.config, tags=spec.tags, name=spec.name, provenance=self.provenance,
+                    thresholds=spec.thresholds,
+                )  # fmt: skip
         except ArgumentError as error:
             raise WeightsError(f"{self.origin}: refused: {error}") from error
         self.put(model)
@@ -112,7 +119,10 @@ def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> P
     else:
         folder, origin = Path(model), os.fspath(model)
     contents = read_folder(folder, origin=origin)
-    return Pretrained(origin, contents.spec, contents.provenance, contents.digest, contents.put)
+    return Pretrained(
+        origin, contents.spec, contents.provenance, contents.digest, contents.put,
+        room=contents.room,
+    )  # fmt: skip
 
 
 def looks_like_place(model: str) -> bool:

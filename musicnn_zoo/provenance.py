@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Real
 from typing import Any
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.plain_text import shortened, shown
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,19 @@ class Provenance:
     citation: str = ""
     notice: str = ""
 
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name != "metrics" and not isinstance(value, str):
+                raise ArgumentError(
+                    f"provenance {entry.name!r} must be a string; received {shown(value)}"
+                )
+        metrics = self.metrics
+        if not isinstance(metrics, Mapping) or not all(map(_is_figure, metrics.values())):
+            raise ArgumentError(f"provenance 'metrics' must be numbers; received {shown(metrics)}")
+        figures = {str(name): float(figure) for name, figure in metrics.items()}
+        object.__setattr__(self, "metrics", figures)
+
     def to_dict(self) -> dict[str, Any]:
         """Return strings and numbers, ready for JSON."""
         return {**asdict(self), "metrics": dict(self.metrics)}
@@ -51,16 +66,18 @@ class Provenance:
             If an entry is unknown or not of its type.
         """
         if not isinstance(values, Mapping):
-            raise ArgumentError(f"a provenance must be an object; received {values!r}")
+            raise ArgumentError(f"a provenance must be an object; received {shown(values)}")
         known = [entry.name for entry in fields(cls)]
-        for name, value in values.items():
+        for name in values:
             if name not in known:
-                raise UnknownNameError("provenance entry", name, known)
-            if name != "metrics" and not isinstance(value, str):
-                raise ArgumentError(f"provenance {name!r} must be a string; received {value!r}")
-        metrics = values.get("metrics", {})
-        if not isinstance(metrics, Mapping) or not all(
-            isinstance(figure, int | float) and math.isfinite(figure) for figure in metrics.values()
-        ):
-            raise ArgumentError(f"provenance 'metrics' must be numbers; received {metrics!r}")
+                raise UnknownNameError("provenance entry", shortened(name, 80), known)
         return cls(**values)
+
+
+def _is_figure(value: object) -> bool:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False

@@ -74,7 +74,8 @@ class TagThresholds:
         if not isinstance(by_tag, Mapping):
             raise ArgumentError(f"'thresholds' must be an object; received {by_tag!r}"[:200])
         lacking = [tag for tag in tags if tag not in by_tag]
-        unknown = [tag for tag in by_tag if tag not in tags]
+        known = set(tags)
+        unknown = [tag for tag in by_tag if tag not in known]
         if lacking or unknown:
             what = f"lacks {lacking[0]!r}" if lacking else f"has {unknown[0]!r}, which is no tag"
             raise ArgumentError(f"'thresholds' must name the tags of the model; it {what}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +12,7 @@ from musicnn_zoo.blocks import block_spec
 from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.engines.engine import ENGINES, Engine, EngineName, Precision, choose_engine
 from musicnn_zoo.errors import ArgumentError, ExportError, UnknownNameError
+from musicnn_zoo.forks import ForkedLock
 from musicnn_zoo.live import TaggramStream
 from musicnn_zoo.patches import PatchGrid, Tail, patch_grid
 from musicnn_zoo.pipeline import process
@@ -128,7 +128,7 @@ class Tagger:
         self._several = device is not None and "," in device
         self._precision = precision
         self._batch_size = batch_size
-        self._lock = threading.RLock()
+        self._lock = ForkedLock()
         self._keras_engine: Engine | None = None
         self._keras_digest: str | None = None
         self._frame_engine: Engine | None = None

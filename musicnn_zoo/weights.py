@@ -11,20 +11,30 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from musicnn_zoo.cache import alone, cache_folder, own_folder
-from musicnn_zoo.checkpoints import Arrays, read_checkpoint
+from musicnn_zoo.checkpoints import (
+    LARGEST_CHECKPOINT,
+    ArrayHeader,
+    Arrays,
+    headers_of,
+    read_checkpoint,
+)
 from musicnn_zoo.downloads import fetch, recorded_digest, sha256_of
 from musicnn_zoo.errors import WeightsError
-from musicnn_zoo.plain_text import printable
+from musicnn_zoo.plain_text import printable, shortened, shown
 from musicnn_zoo.presets import Preset
+from musicnn_zoo.regular_files import check_regular
 from musicnn_zoo.sources import BundledFile, RemoteFile, SourceKind
 from musicnn_zoo.torch_names import from_torch
 
@@ -37,6 +47,8 @@ CONVERSION = 1
 """Raised when weights converted before must not be used any more."""
 KERAS_SUFFIX = ".weights.h5"
 _FOLDER = "weights"
+_SPARE = 4
+"""An optimizer that was saved along has up to two or three numbers for each weight."""
 
 
 def bundled_folder() -> Path:
@@ -157,20 +169,72 @@ def load_into(model: keras.Model, path: Path) -> None:
         _load_keras_weights(model, path)
         return
     shapes = {name: tuple(weight.shape) for name, weight in _named(model)}
-    assign(model, from_torch(read_checkpoint(path), shapes), origin=path)
+    state = read_checkpoint(path)
+    try:
+        arrays = from_torch(state, shapes)
+    except (LookupError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: the arrays have the names of a known family and not its shapes "
+            f"({shown(error)})"
+        ) from error
+    assign(model, arrays, origin=path)
 
 
 def _load_keras_weights(model: keras.Model, path: Path) -> None:
     from musicnn_zoo.normalization import finish_normalization
 
+    check_regular(path, largest=LARGEST_CHECKPOINT, origin=str(path))
     before = model.get_weights()
     try:
+        _check_hdf5(model, path)
         model.load_weights(path)
+        _check_values(arrays_of(model), path)
     except Exception as error:
         model.set_weights(before)
         finish_normalization(model)
-        summary = str(error).strip().splitlines()[0]
+        if isinstance(error, WeightsError):
+            raise
+        summary = shortened(str(error).strip().splitlines()[0], 300)
         raise WeightsError(f"{path}: does not fit the model {model.name}: {summary}") from error
+
+
+def _check_hdf5(model: keras.Model, path: Path) -> None:
+    """See what a file of HDF5 holds before Keras reads it.
+
+    It may name other files, claim any size, and hold any type.
+    """
+    import h5py  # type: ignore[import-untyped]
+
+    found: Counter[tuple[tuple[int, ...], bool]] = Counter()
+
+    def look(group: h5py.Group) -> None:
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise WeightsError(f"{path}: {printable(name)} is a link, which is not followed")
+            entry = group[name]
+            if isinstance(entry, h5py.Group):
+                look(entry)
+            elif not isinstance(entry, h5py.Dataset) or entry.external or entry.is_virtual:
+                raise WeightsError(f"{path}: {printable(entry.name)} is not in the file itself")
+            else:
+                found[tuple(entry.shape or ()), entry.dtype.kind == "f"] += 1
+
+    with h5py.File(path, "r") as file:
+        look(file)
+    wanted = Counter((tuple(w.shape), not _is_whole(_dtype(w))) for w in model.weights)
+    lacking = [shape for shape, is_float in wanted - found if is_float]
+    if lacking:
+        raise WeightsError(
+            f"{path}: does not fit the model {model.name}: it lacks floating-point weights of the "
+            f"shape {lacking[0]}"
+        )
+    claimed = sum(math.prod(shape) * count for (shape, _), count in found.items())
+    held = sum(math.prod(variable.shape) for variable in model.variables)
+    if claimed > _SPARE * held:
+        raise WeightsError(
+            f"{path}: does not fit the model {model.name}: it claims {claimed:,} numbers, and the "
+            f"model has {held:,}"
+        )
 
 
 def arrays_of(model: keras.Model) -> Arrays:
@@ -193,29 +257,82 @@ def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path)
     Raises
     ------
     WeightsError
-        If an array is missing, has no place, or has another shape.
+        If an array is missing, has no place, or has another shape; if it does not hold
+        floating-point numbers where the model does, or one that is not finite.
     """
     from musicnn_zoo.normalization import finish_normalization
 
+    check_headers(model, headers_of(arrays), origin=origin)
+    named = dict(_named(model))
+    with np.errstate(over="ignore"):  # which gives infinity, and that is refused
+        values = {name: np.asarray(arrays[name]).astype(_cast(w)) for name, w in named.items()}
+    _check_values(values, origin)
+    for name, weight in named.items():
+        weight.assign(values[name])
+    finish_normalization(model)
+
+
+def check_headers(
+    model: keras.Model, headers: Mapping[str, ArrayHeader], *, origin: str | Path
+) -> None:
+    """See that arrays fit a model, by what a file says of them before it is read.
+
+    Raises
+    ------
+    WeightsError
+        If an array is missing, has no place, or has another shape or kind of numbers.
+    """
     named = dict(_named(model))
     problems = [
-        *(f"{name} is missing" for name in named if name not in arrays),
-        *(f"{name} has no place in the model" for name in arrays if name not in named),
+        *(f"{name} is missing" for name in named if name not in headers),
+        *(f"{name} has no place in the model" for name in headers if name not in named),
         *(
-            f"{name} must have the shape {tuple(weight.shape)}, received {arrays[name].shape}"
+            f"{name} must have the shape {tuple(weight.shape)}, received {headers[name].shape}"
             for name, weight in named.items()
-            if name in arrays and tuple(arrays[name].shape) != tuple(weight.shape)
+            if name in headers and headers[name].shape != tuple(weight.shape)
+        ),
+        *(
+            f"{name} must hold {'whole' if _is_whole(_dtype(weight)) else 'floating-point'} "
+            f"numbers, received {headers[name].dtype}"
+            for name, weight in named.items()
+            if name in headers and not _is_alike(headers[name].dtype, _dtype(weight))
         ),
     ]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise WeightsError(
             f"{origin}: the weights do not fit the model {model.name}: "
-            f"{printable(problems[0])}{more}"
+            f"{shortened(printable(problems[0]), 300)}{more}"
         )
-    for name, weight in named.items():
-        weight.assign(arrays[name])
-    finish_normalization(model)
+
+
+def _check_values(arrays: Mapping[str, NDArray[Any]], origin: str | Path) -> None:
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise WeightsError(
+                f"{origin}: the weights must be finite numbers; {name} has NaN or infinite ones"
+            )
+        if name.endswith("variance") and (values < 0).any():
+            raise WeightsError(f"{origin}: {name} must not be negative; it has {values.min()}")
+
+
+def _dtype(weight: Any) -> str:
+    return str(weight.dtype)
+
+
+def _cast(weight: Any) -> str:
+    """Type of NumPy that holds what a variable can."""
+    return "float32" if _dtype(weight) == "bfloat16" else _dtype(weight)
+
+
+def _is_whole(dtype: str) -> bool:
+    return dtype.startswith(("int", "uint"))
+
+
+def _is_alike(received: str, wanted: str) -> bool:
+    if _is_whole(wanted):
+        return _is_whole(received)
+    return received in ("float16", "float32", "float64")
 
 
 def _named(model: keras.Model) -> Iterator[tuple[str, Any]]:

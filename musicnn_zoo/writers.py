@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Literal, TextIO, get_args
 
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.path_text import path_to_text
+from musicnn_zoo.plain_text import printable
 from musicnn_zoo.results import Events, Taggram, Tags
 
 Format = Literal["text", "json", "jsonl", "csv"]
@@ -25,6 +27,9 @@ LIBRARY_SUFFIXES = (".parquet", ".jsonl", ".csv")
 TAG_COLUMNS = ("source", "rank", "tag", "score")
 EVENT_COLUMNS = ("source", "tag", "start_s", "end_s", "score")
 
+_SUFFIXES: dict[str, Format] = {
+    ".txt": "text", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".text": "text", "": "text",
+}  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the start of a formula."""
 
@@ -39,19 +44,19 @@ class Writer:
     output : Path or None
         File to write; None for standard output.
     form : {"text", "json", "jsonl", "csv"} or None
-        By default what the ending of ``output`` says, else text.
+        By default what the ending of ``output`` says; text if it has none.
 
     Raises
     ------
     ArgumentError
-        If ``output`` cannot be written.
+        If ``output`` cannot be written, or ends in what is no format.
     """
 
     def __init__(self, output: Path | None, form: Format | None = None) -> None:
+        self._output = output
+        self._form = _form_of(output, form)
         if output is not None:
             check_writable(output)
-        self._output = output
-        self._form = form or _form_of(output)
         self._file: TextIO | None = None
         self._count = 0
 
@@ -80,28 +85,9 @@ class Writer:
         elif self._form == "jsonl":
             self._emit(json.dumps(result.to_dict()) + "\n")
         else:
-            self._write_rows(result)
+            rows = result_rows(result.clip.source or "", result)
+            self._emit(csv_lines([result_columns(result), *rows] if self._count == 0 else rows))
         self._count += 1
-
-    def _write_rows(self, result: Tags | Taggram | Events) -> None:
-        source = result.clip.source or ""
-        head: tuple[str, ...]
-        rows: list[Iterable[object]]
-        if isinstance(result, Tags):
-            head, rows = TAG_COLUMNS, tag_rows(source, result)
-        elif isinstance(result, Events):
-            head = EVENT_COLUMNS
-            rows = [
-                (safe_cell(source), safe_tag(tag), f"{start:.3f}", f"{end:.3f}", f"{score:.6f}")
-                for tag, start, end, score in result
-            ]
-        else:
-            head = taggram_head(result)
-            rows = [
-                (safe_cell(source), f"{time:.3f}", *(f"{score:.6f}" for score in row))
-                for time, row in zip(result.times, result.scores, strict=True)
-            ]
-        self._emit(csv_lines([head, *rows] if self._count == 0 else rows))
 
     def _open(self) -> TextIO:
         if self._file is None:
@@ -111,7 +97,7 @@ class Writer:
                     self._file.reconfigure(errors="backslashreplace")
             else:
                 self._file = self._output.open(
-                    "w", encoding="utf-8", errors="surrogateescape", newline=""
+                    "w", encoding="utf-8", errors="backslashreplace", newline=""
                 )
         return self._file
 
@@ -121,17 +107,40 @@ class Writer:
         file.flush()
 
 
-def tag_rows(source: str, tags: Tags) -> list[Iterable[object]]:
-    """Return the rows of a CSV, one a tag, under ``TAG_COLUMNS``."""
+def result_columns(result: Tags | Taggram | Events) -> tuple[str, ...]:
+    """Return the heading of a CSV of such results."""
+    if isinstance(result, Taggram):
+        return taggram_columns(result.tags)
+    return TAG_COLUMNS if isinstance(result, Tags) else EVENT_COLUMNS
+
+
+def result_rows(source: str, result: Tags | Taggram | Events) -> list[Iterable[object]]:
+    """Return the rows of a CSV: one a tag, a patch or an event, under ``result_columns``."""
+    cell = path_cell(source)
+    if isinstance(result, Tags):
+        return [
+            (cell, rank, safe_tag(tag), f"{score:.6f}")
+            for rank, (tag, score) in enumerate(result, start=1)
+        ]
+    if isinstance(result, Events):
+        return [
+            (cell, safe_tag(tag), f"{start:.3f}", f"{end:.3f}", f"{score:.6f}")
+            for tag, start, end, score in result
+        ]
     return [
-        (safe_cell(source), rank, safe_tag(tag), f"{score:.6f}")
-        for rank, (tag, score) in enumerate(tags, start=1)
+        (cell, f"{time:.3f}", *(f"{score:.6f}" for score in row))
+        for time, row in zip(result.times, result.scores, strict=True)
     ]
 
 
-def taggram_head(taggram: Taggram) -> tuple[str, ...]:
-    """Return the names of the columns of a CSV with a row for each row of a taggram."""
-    return ("source", "time_s", *map(safe_tag, taggram.tags))
+def taggram_columns(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns of a table of taggrams: no two have the same name."""
+    columns = dict.fromkeys(("source", "time_s"))
+    for column in map(safe_tag, tags):
+        while column in columns:
+            column += " (tag)"
+        columns[column] = None
+    return tuple(columns)
 
 
 def csv_lines(rows: Iterable[Iterable[object]]) -> str:
@@ -150,8 +159,17 @@ def safe_cell(text: str) -> str:
     return f"./{text}" if text.startswith(_FORMULA) else text
 
 
+def path_cell(path: str) -> str:
+    """Write a path as a cell; :func:`musicnn_zoo.path_text.path_from_text` goes back."""
+    return safe_cell(path_to_text(path))
+
+
 def safe_tag(tag: str) -> str:
-    """Keep a spreadsheet from taking a tag for a formula, by the apostrophe that it hides."""
+    """Escape control characters of a tag; an apostrophe, which a spreadsheet hides, stops formulas.
+
+    A spreadsheet takes ``=1+1`` for a formula, but not ``'=1+1``.
+    """
+    tag = printable(tag)
     return f"'{tag}" if tag.startswith(_FORMULA) else tag
 
 
@@ -180,6 +198,20 @@ def check_writable(output: Path) -> None:
         ) from error
 
 
-def _form_of(output: Path | None) -> Format:
-    suffix = output.suffix[1:].lower() if output is not None else ""
-    return next((form for form in FORMATS if form == suffix), "text")
+def _form_of(output: Path | None, form: Format | None) -> Format:
+    if output is None:
+        return form or "text"
+    suffix = output.suffix.lower()
+    if suffix == ".parquet":
+        raise ArgumentError(
+            f"output {str(output)!r}: Parquet is not one of the formats {', '.join(FORMATS)}; "
+            "the commands tag, taggram, events and embed write it without --format"
+        )
+    if form is not None:
+        return form
+    if suffix not in _SUFFIXES:
+        raise ArgumentError(
+            f"output {str(output)!r} must end in .txt, .json, .jsonl, .csv or .parquet; received "
+            f"{suffix!r} (--format chooses a format for any other ending)"
+        )
+    return _SUFFIXES[suffix]

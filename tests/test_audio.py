@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from musicnn_zoo.audio import AUDIO_SUFFIXES, AudioStream, Resampler, find_audio, load_audio
 from musicnn_zoo.errors import ArgumentError, AudioError
 
+pytestmark = pytest.mark.platform
+
 RATES = [8000, 16000, 22050, 44100, 48000, 96000]
 SUBTYPES = [
     ("wav", "PCM_U8"),

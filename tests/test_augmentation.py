@@ -93,6 +93,7 @@ def test_seeds(name: str) -> None:
     assert not np.array_equal(*unseeded)
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_survives_its_configuration(name: str) -> None:
     layer, x = LAYERS[name](seed=5), example_input(name)
@@ -250,6 +251,7 @@ def test_masks_are_whole_bands_and_frames(
             assert lines.sum() <= min(n_masks * widest, length)
 
 
+@pytest.mark.platform
 def test_masks_are_drawn_as_kapre_draws_them() -> None:
     kapre = pytest.importorskip("kapre")
     x = np.ones((2000, 8, 6, 1), np.float32)

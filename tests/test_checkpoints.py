@@ -1,5 +1,7 @@
 import pickle
+import struct
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from musicnn_zoo import WeightsError, load_model
-from musicnn_zoo.checkpoints import read_checkpoint
+from musicnn_zoo.checkpoints import ArrayHeader, read_checkpoint, safetensors_headers
 
 
 class Payload:
@@ -20,6 +22,7 @@ class Payload:
         return (Path.touch, (self.marker,))
 
 
+@pytest.mark.platform
 def test_safetensors_are_read_by_name(tmp_path: Path) -> None:
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float32)}
     save_file(arrays, tmp_path / "x.safetensors")
@@ -111,3 +114,51 @@ def test_another_ending_is_refused(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({}))
     with pytest.raises(WeightsError, match=r"must end in one of \.safetensors, \.pt, \.pth"):
         load_model("MTT_musicnn", weights=path)
+
+
+def test_a_header_is_read_without_its_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"a": np.zeros((2, 3), np.float16), "b": np.zeros(1, bool)}, path)
+    assert safetensors_headers(path) == {
+        "a": ArrayHeader((2, 3), "float16"), "b": ArrayHeader((1,), "bool"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pt"])
+def test_a_checkpoint_of_more_than_its_cap_is_not_read(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x{ending}"
+    with path.open("wb") as file:
+        file.truncate(2**31 + 1)
+    with pytest.raises(WeightsError, match=r"2,147,483,649 bytes; at most 2,147,483,648 are read"):
+        read_checkpoint(path)
+
+
+def test_an_archive_that_swells_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data", b"x")
+    content = path.read_bytes()
+    at = content.index(b"PK\x01\x02") + 24
+    path.write_bytes(content[:at] + struct.pack("<I", 2**32 - 2) + content[at + 4 :])
+    with pytest.raises(WeightsError, match=r"refused; it has 4,294,967,294 bytes unpacked"):
+        read_checkpoint(path)
+
+
+@pytest.mark.torch
+def test_tensors_that_claim_more_than_they_hold_are_refused(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"a": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match=r"the tensors claim 1,000,000,000,000 numbers"):
+        read_checkpoint(tmp_path / "x.pt")
+    torch.save({"a": torch.eye(2).to_sparse()}, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match="a must be an ordinary array"):
+        read_checkpoint(tmp_path / "x.pt")
+
+
+def test_names_of_a_family_without_its_shapes_are_refused(tmp_path: Path) -> None:
+    layers = [f"layer{number}.{part}.weight" for number in range(1, 5) for part in ("conv", "bn")]
+    names = ["spec_bn.weight", "dense.weight", "layer5.weight_ih_l0", *layers]
+    save_file({name: np.zeros(2, np.float32) for name in names}, tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match="names of a known family and not its shapes"):
+        load_model("MTT_musicnn", weights=tmp_path / "x.safetensors")

@@ -1,14 +1,26 @@
 import json
+from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, replace
+from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from musicnn_zoo.blocks import BLOCKS, block_spec
-from musicnn_zoo.config import Block, LogMelInput, ModelConfig, WaveformInput, block
+from musicnn_zoo.config import (
+    Block,
+    LogMelInput,
+    ModelConfig,
+    WaveformInput,
+    block,
+    checked_tags,
+)
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.option_types import is_of_type
 from musicnn_zoo.presets import PRESETS
+from musicnn_zoo.provenance import Provenance
 
 MUSICNN = PRESETS["MTT_musicnn"].config
 VGG = PRESETS["MTT_vgg"].config
@@ -137,6 +149,21 @@ def test_an_input_without_kind_is_told_what_it_lacks():
         ("normalization", "layernorm"),
         ("f_max", 8001),
         ("shorter_windows", (256, 1024)),
+        ("shorter_windows", [16] * 17),
+        ("shorter_windows", "256"),
+        ("f_max", -1),
+        ("f_max", float("nan")),
+        ("f_max", True),
+        ("f_max", 10**400),
+        ("bn_epsilon", float("inf")),
+        ("n_fft", True),
+        ("n_fft", 512.0),
+        ("n_fft", 2**24),
+        pytest.param("n_fft", 10**5000, id="digits"),
+        ("hop", 2**40),
+        ("sample_rate", 10**9),
+        ("n_mels", 10**6),
+        ("f_min", 8000),
     ],
 )
 def test_an_input_that_cannot_be_is_refused(option, value):
@@ -144,10 +171,76 @@ def test_an_input_that_cannot_be_is_refused(option, value):
         LogMelInput(**{option: value})
 
 
-@pytest.mark.parametrize(("option", "value"), [("patch", 0), ("activation", "relu")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("patch", 0), ("patch", 187.5), ("patch", True), ("patch", "187"), ("patch", 2**28 + 1),
+        ("activation", "relu"),
+    ],
+)  # fmt: skip
 def test_a_model_that_cannot_be_is_refused(option, value):
     with pytest.raises(ArgumentError, match=f"{option} must be .*; received '?{value}"):
         replace(MUSICNN, **{option: value})
+
+
+def test_the_edges_of_the_bands_are_in_order():
+    with pytest.raises(ArgumentError, match=r"f_min must be below f_max=1; received f_min=7999"):
+        LogMelInput(f_min=7999, f_max=1)
+
+
+def test_a_patch_of_too_many_samples_is_refused():
+    with pytest.raises(ArgumentError, match=r"patch must be at most .* samples long"):
+        replace(MUSICNN, patch=2**27)
+
+
+def test_numbers_of_numpy_become_those_of_json():
+    signal = LogMelInput(
+        n_fft=np.int64(1024), shorter_windows=np.array([512]), f_max=np.float32(7000)
+    )
+    given = replace(
+        MUSICNN, input=signal, patch=np.int32(99), frontend=block("vgg", dropout=np.float32(0.5))
+    )
+    plain = replace(
+        MUSICNN, input=LogMelInput(n_fft=1024, shorter_windows=(512,), f_max=7000.0), patch=99,
+        frontend=block("vgg", dropout=0.5),
+    )  # fmt: skip
+    assert given == plain
+    assert given.to_json() == plain.to_json()
+    assert Provenance(metrics={"roc_auc": np.float32(0.5)}).to_dict()["metrics"] == {"roc_auc": 0.5}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [{"license": 3}, {"metrics": {"roc_auc": True}}, {"metrics": {"roc_auc": float("nan")}},
+     {"metrics": {"roc_auc": "high"}}, {"metrics": [90.0]}],
+    ids=str,
+)  # fmt: skip
+def test_a_provenance_of_the_wrong_type_is_refused(entries):
+    with pytest.raises(ArgumentError, match=r"provenance .* must be"):
+        Provenance(**entries)
+
+
+@pytest.mark.parametrize("tags", ["calm", [], [""], ["a", 1], ["a", "a"], 3.5, range(10**5 + 1)])
+def test_tags_that_cannot_be_are_refused(tags):
+    with pytest.raises(ArgumentError, match="tags must be"):
+        checked_tags(tags)
+
+
+@pytest.mark.parametrize(
+    ("value", "declared", "fits"),
+    [
+        (3, int, True), (True, int, False), (3.0, int, False), (2**24 + 1, int, False),
+        (3, float, True), (0.5, float, True), (True, float, False), (float("nan"), float, False),
+        (float("inf"), float, False), (10**400, float, False),
+        (True, bool, True), (1, bool, False), ("a", str, True), (None, str, False),
+        (None, int | None, True), ("a", Literal["a", "b"], True), (1, Literal[True], False),
+        ((1, 2), tuple[int, int], True), ((1,), tuple[int, int], False),
+        ((), Sequence[int], True), (3, Sequence[int], False), (("3",), Sequence[int], False),
+        (((1, 2),), Sequence[tuple[int, int]], True),
+    ],
+)  # fmt: skip
+def test_a_value_is_of_a_declared_type_or_not(value, declared, fits):
+    assert is_of_type(value, declared) is fits
 
 
 @pytest.mark.parametrize(

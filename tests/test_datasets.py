@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -381,6 +382,17 @@ def test_a_folder_that_cannot_be_opened_is_listed(
         dataset = from_folder(tmp_path)
     assert dataset.report["unread_folders"] == (str(tmp_path / "a" / "locked"),)
     assert len(dataset) == 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes in folders on Windows")
+def test_a_folder_of_classes_is_searched_as_a_library_is(tmp_path: Path) -> None:
+    touch(*(tmp_path / kind / f"{n}.wav" for kind in ("a", "b") for n in range(2)))
+    touch(*(tmp_path / name / "x.wav" for name in ("@eaDir", "a/@eaDir", "#recycle")))
+    os.mkfifo(tmp_path / "a" / "pipe.wav")
+    with pytest.warns(DatasetWarning, match="1 pipe, device or broken link left out"):
+        dataset = from_folder(tmp_path)
+    assert dataset.report["not_regular"] == (str(tmp_path / "a" / "pipe.wav"),)
+    assert (len(dataset), dataset.tags) == (4, ("a", "b"))
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,7 @@ both = pytest.mark.parametrize("make", [hub_file, web_file])
 # What works
 
 
+@pytest.mark.platform
 @each_kind
 def test_a_file_is_downloaded_once(hub, make):
     file = make(hub)
@@ -307,6 +308,7 @@ def test_what_does_not_pass_is_one_line_with_advice(hub, kind, fault, monkeypatc
     assert unfinished(tmp_path) == []
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -344,6 +346,7 @@ def test_an_answer_of_404_that_is_not_the_hubs(hub):
     complaint(DownloadError, lambda: fetch(file), file.address, "no such file", "check")
 
 
+@pytest.mark.platform
 def test_a_gated_repository(hub, monkeypatch, tmp_path):
     commit = hub.add_repo("tester/gated", {"w.safetensors": CONTENT}, gated=True)
     file = HubFile("tester/gated", commit, "w.safetensors")
@@ -373,6 +376,7 @@ def test_a_wrong_token(hub, monkeypatch, tmp_path):
     complaint(DownloadError, lambda: fetch(file), file.address, "(401)", "set HF_TOKEN")
 
 
+@pytest.mark.platform
 @each_kind
 def test_offline_before_the_first_download(hub, make, monkeypatch, tmp_path):
     use(hub, monkeypatch, tmp_path, offline=True)
@@ -381,6 +385,7 @@ def test_offline_before_the_first_download(hub, make, monkeypatch, tmp_path):
     assert hub.requests == []
 
 
+@pytest.mark.platform
 @both
 def test_offline_after_it(hub, make, monkeypatch, tmp_path):
     file = make(hub)

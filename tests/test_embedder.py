@@ -107,6 +107,7 @@ FORMS = {
 }
 
 
+@pytest.mark.platform
 def test_rows_are_the_embeddings_of_the_files(tagger):
     rows = Embedder(MODEL).fit_transform(EXAMPLES)
     assert rows.dtype == np.float32
@@ -176,6 +177,7 @@ def test_a_file_that_comes_twice_is_computed_once(computed, clips):
     np.testing.assert_array_equal(rows[0], rows[2])
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize(
     "check",
     [

@@ -46,6 +46,7 @@ def results_of(count, dimensions=20, folders=4, seed=0):
         yield result_of(source, vector, f"tag {index % 3}")
 
 
+@pytest.mark.platform
 def test_the_points_are_principal_components() -> None:
     results = list(results_of(30))
     found = make_map(results)

@@ -24,6 +24,7 @@ from musicnn_zoo import (
 )
 from musicnn_zoo.audio import load_audio
 from musicnn_zoo.engines import engine as engines
+from musicnn_zoo.engines import onnx_engine
 from musicnn_zoo.engines.engine import choose_engine
 from musicnn_zoo.engines.keras_engine import KerasEngine
 from musicnn_zoo.engines.onnx_engine import OnnxEngine
@@ -182,6 +183,7 @@ def test_a_model_object_goes_through_keras_unless_onnx_runtime_is_named(no_gpu, 
     assert Tagger(model).engine == KERAS
 
 
+@pytest.mark.platform
 def test_both_engines_give_what_the_bare_model_gives(onnx, in_keras, windows, expected):
     assert_same(onnx.run(windows, LAYERS), expected)
     assert_same(in_keras.run(windows, LAYERS), expected)
@@ -212,6 +214,15 @@ def test_the_batch_size_makes_no_difference(graph, model, windows, expected, bat
         assert_same(engine.run(windows, LAYERS), expected)
 
 
+@pytest.mark.parametrize(
+    ("cores", "appetite", "calls"), [(1, 8, 1), (2, 16, 1), (8, 64, 1), (16, 64, 2), (128, 128, 2)]
+)
+def test_many_cores_do_not_hold_much_audio(graph, monkeypatch, cores, appetite, calls):
+    monkeypatch.setattr(onnx_engine, "usable_cores", lambda: cores)
+    engine = OnnxEngine(graph)
+    assert (engine.appetite, engine.calls) == (appetite, calls)
+
+
 def test_patches_may_be_a_view_that_is_read_only_and_overlaps(onnx, in_keras, windows):
     signal = np.concatenate(list(windows[:2]))
     view = np.lib.stride_tricks.sliding_window_view(signal, 48128)[::16000]
@@ -222,6 +233,7 @@ def test_patches_may_be_a_view_that_is_read_only_and_overlaps(onnx, in_keras, wi
         np.testing.assert_allclose(rows, copied, rtol=0, atol=1e-6)
 
 
+@pytest.mark.platform
 def test_several_threads_at_once_get_their_own_rows(onnx, in_keras, windows, expected):
     jobs = [(engine, number) for engine in (onnx, in_keras) for number in range(7)] * 2
     with ThreadPoolExecutor(6) as pool:

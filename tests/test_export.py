@@ -118,6 +118,7 @@ def litert_entries(path):
         return {name: archive.read(name).decode() for name in archive.namelist()}
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize(("name", "precision"), KINDS)
 def test_an_export_agrees_with_the_model_on_real_clips(pretrained, exported, name, precision):
     export = exported(name, precision)

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from musicnn_zoo import (
     model_info,
     save_pretrained,
 )
+from musicnn_zoo.folders import read_folder
 from musicnn_zoo.models import adapt
+from musicnn_zoo.tag_thresholds import TagThresholds
 
 CLIP = CLIPS / "techno_loop.ogg"
 PROVENANCE = Provenance(
@@ -55,6 +58,7 @@ MODELS = {
 }
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize("name", MODELS)
 def test_a_folder_gives_back_the_model(name: str, tmp_path: Path) -> None:
     model = small(name, **MODELS[name])
@@ -216,3 +220,68 @@ def test_a_model_whose_name_is_no_file_name_is_refused_before_it_is_written(tmp_
     with pytest.raises(ArgumentError, match="the name of a model"):
         save_pretrained(small("a b"), tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_files_that_the_new_model_lacks_go_and_others_stay(tmp_path: Path) -> None:
+    thresholds = TagThresholds((0.5,) * 3, "guessed")
+    old = small(provenance=Provenance(notice="of the old one"), thresholds=thresholds)
+    save_pretrained(old, tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "training").mkdir()
+    assert {"LICENSE", "thresholds.json"} <= {path.name for path in tmp_path.iterdir()}
+    save_pretrained(small(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "README.md", "config.json", "model.safetensors", "notes.txt", "tags.json", "training",
+    ]  # fmt: skip
+    assert load_model(tmp_path).provenance.notice == ""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_pretrained(small(), tmp_path_factory.mktemp("saved"))
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tags.json", "model.safetensors", "thresholds.json"]
+)
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "large", "dangling link"])
+def test_what_is_no_regular_file_of_bounded_size_is_refused(
+    name: str, kind: str, saved: Path, tmp_path: Path
+) -> None:
+    for path in saved.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    assert read_folder(tmp_path, origin="x").spec.name == "small", "links are usual on the Hub"
+    place = tmp_path / name
+    place.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "device":
+        place.symlink_to("/dev/zero")
+    elif kind == "large":
+        with place.open("wb") as file:
+            file.truncate(6 * 2**30)
+    else:
+        place.symlink_to("gone")
+    said = {
+        "pipe": "it is a pipe", "folder": "it is a folder", "device": "it is a device",
+        "large": "6,442,450,944 bytes; at most", "dangling link": "No such file|lacks",
+    }[kind]  # fmt: skip
+    with pytest.raises(WeightsError, match=rf"x.*{re.escape(name)}.*({said})|lacks {name}"):
+        read_folder(tmp_path, origin="x")
+
+
+def test_more_than_is_loaded_again_is_not_saved(tmp_path: Path) -> None:
+    provenance = Provenance(notice="x" * 2**20)
+    with pytest.raises(ArgumentError, match=r"config\.json would have .* bytes; at most 1,048,576"):
+        save_pretrained(small(), tmp_path / "x", provenance=provenance)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_large_model_of_ones_own_is_built_and_loaded_again(tmp_path: Path) -> None:
+    """What its file holds is room enough, and a model without a file needs none."""
+    model = small(frontend=block("vgg", filters=700))
+    assert model.count_params() > 2**24
+    loaded = load_model(save_pretrained(model, tmp_path))
+    assert loaded.count_params() == model.count_params()

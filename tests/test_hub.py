@@ -114,6 +114,7 @@ def paths(server):
 # What is loaded
 
 
+@pytest.mark.platform
 def test_a_branch_a_tag_and_a_commit(hub, files, model):
     first = hub.add_repo(REPO, files)
     hub.add_tag(REPO, "v1")
@@ -433,7 +434,24 @@ def with_entry(files, *keys, value):
         (("provenance", "evil"), "", "unknown provenance entry 'evil'"),
         (("provenance", "license"), {"a": 1}, "must be a string"),
         (("provenance", "metrics"), {"roc_auc": "high"}, "must be numbers"),
-        (("provenance", "metrics"), {"roc_auc": float("nan")}, "must be numbers"),
+        (("provenance", "metrics"), {"roc_auc": True}, "must be numbers"),
+        (("provenance", "metrics"), {"roc_auc": 10**400}, "must be numbers"),
+        (("model", "patch"), 187.5, "patch must be a whole number"),
+        (("model", "patch"), True, "patch must be a whole number"),
+        (("model", "patch"), 10**400, "patch must be at most"),
+        (("model", "patch"), 2**27, "samples long"),
+        (("model", "input", "n_fft"), 2**24, "n_fft must be at most"),
+        (("model", "input", "sample_rate"), 10**400, "sample_rate must be at most"),
+        (("model", "input", "bn_epsilon"), 10**400, "bn_epsilon must be"),
+        (("model", "input", "shorter_windows"), [16] * 1000, "shorter_windows must be at most"),
+        (("model", "frontend", "filters"), [200_000], "more weights than there are"),
+        (("model", "frontend", "filters"), [10**30], "filters must be a list of a whole number"),
+        (("model", "frontend", "filters"), [True], "filters must be a list of a whole number"),
+        (("model", "frontend", "pools"), [[2, 2.0]], "pools must be"),
+        (("model", "frontend", "order"), "backwards", "order must be one of relu_bn"),
+        (("model", "backend", "units"), 2**24, "more weights than there are"),
+        (("model", "backend"), {"kind": "recurrent", "cell_units": 1, "depth": 10**6},
+         "more weights than there are"),
     ],
 )  # fmt: skip
 def test_a_configuration_that_is_refused(stranger, files, keys, value, words):
@@ -450,8 +468,9 @@ def test_a_configuration_that_is_refused(stranger, files, keys, value, words):
         b'{"format": 1, "name": "small", "model": ' + b'{"input": ' * 10**5 + b"}" * 10**5 + b"}",
         b"[" * 10**5,
         b'{"format": ' + b"9" * 5000 + b"}",
+        b'{"format": NaN}', b'{"format": 1e999}', b'{"format": 1, "format": 1}', b" " * (2**20 + 1),
     ],
-    ids=range(14),
+    ids=range(18),
 )  # fmt: skip
 def test_a_configuration_that_is_none(stranger, files, content):
     refusal(stranger, files, config=content)
@@ -469,9 +488,10 @@ def test_a_configuration_that_is_nested(stranger, files, keys, depth):
     [
         b"", b"null", b"3", b'"abc"', b"{}", b'{"a": 0, "b": 1, "c": 2}', b"[]", b"[[]]",
         b"[1, 2, 3]", b'["a", "b", 3]', b'["a", "b", ""]', b'["a", "b", "a"]', b'["a", "b", null]',
+        b'["a", NaN]', json.dumps([str(number) for number in range(10**5 + 1)]).encode(),
         b'[["a"], "b", "c"]', b'["a", "b", "c"', b"\xff\xfe", b"[" * 10**5,
     ],
-    ids=range(17),
+    ids=range(19),
 )  # fmt: skip
 def test_tags_that_are_no_list_of_different_strings(stranger, files, content):
     assert "tags.json" in refusal(stranger, files, tags=content)
@@ -508,6 +528,11 @@ def test_weights_that_do_not_fit(stranger, files, putting):
         (lacking, "logits/kernel is missing"),
         ({**arrays, "evil/kernel": np.zeros(1)}, "evil/kernel has no place"),
         ({}, "is missing"),
+        ({**arrays, "logits/bias": np.zeros(3, np.int32)}, "must hold floating-point numbers"),
+        ({**arrays, "logits/bias": np.zeros(3, bool)}, "received bool"),
+        ({**arrays, "logits/bias": np.array([0, np.nan, 0], np.float32)}, "logits/bias has NaN or"),
+        ({**arrays, "logits/bias": np.array([0, 1e300, 0])}, "logits/bias has NaN or infinite"),
+        ({**arrays, "input_bn/moving_variance": -np.ones(1, np.float32)}, "must not be negative"),
     ):
         assert words in refusal(stranger, files, putting, weights=save(changed))
 
@@ -760,6 +785,7 @@ def logged_in(hub, monkeypatch, tmp_path):
     use(hub, monkeypatch, tmp_path, token=hub.token)
 
 
+@pytest.mark.platform
 @pytest.mark.usefixtures("logged_in")
 def test_what_is_uploaded_loads_back(hub, monkeypatch):
     model = small()
@@ -783,6 +809,18 @@ def test_what_is_uploaded_loads_back(hub, monkeypatch):
     np.testing.assert_array_equal(scores(load_model(second)), scores(model))
     np.testing.assert_array_equal(scores(load_model(first)), before)
     assert sum("/commit/" in request.path for request in hub.requests) == 2
+
+
+@pytest.mark.usefixtures("logged_in")
+def test_what_the_new_model_lacks_goes_and_what_is_not_ours_stays(hub, files):
+    model = small()
+    hub.add_repo(NEW, {**files, "LICENSE": b"of the old one", "thresholds.json": b"{}", "x": b"x"})
+    push_to_hub(model, NEW)
+    assert set(hub.files(NEW)) - {".gitattributes"} == {*FILES, "README.md", "x"}
+    assert sum("/commit/" in request.path for request in hub.requests) == 1
+    model.provenance = Provenance(notice="of the new one")
+    push_to_hub(model, NEW)
+    assert hub.files(NEW)["LICENSE"] == b"of the new one"
 
 
 def test_an_upload_that_is_private_and_to_a_branch(hub, model, monkeypatch, tmp_path):

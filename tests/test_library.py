@@ -21,6 +21,7 @@ from musicnn_zoo.library import run_library
 from musicnn_zoo.results import Clip, FileResult, Tags, TagScore
 from musicnn_zoo.stores import open_store
 
+on_posix = pytest.mark.skipif(sys.platform == "win32", reason="not on Windows")
 SCRIPT = shutil.which("musicnn-zoo", path=Path(sys.executable).parent)
 
 
@@ -139,6 +140,70 @@ def test_a_file_of_the_same_time_and_size_is_noticed_by_its_content(library):
     assert library("ab", content_hash=True)[1:] == (["a"], {"a": ["punk"], "b": ["jazz"]})
 
 
+@on_posix
+def test_a_file_has_one_row_however_it_is_named(library, tmp_path):
+    Path("M").mkdir()
+    Path("M/a").write_text("rock")
+    Path("link").symlink_to("M")
+    names = ["M/a", str(tmp_path / "M" / "a"), "M/../M/a", "link/a"]
+    assert library(names)[1:] == (["M/a"], {"M/a": ["rock"]})
+    summary, asked, rows = library(names[::-1])
+    assert (asked, rows, summary.skipped) == ([], {"M/a": ["rock"]}, 1)
+    os.chdir("M")
+    with open_store(Path("../out.jsonl"), {"kind": "tags"}) as store:
+        assert run_library(["a"], Analyst(), store).skipped == 1
+    os.chdir(tmp_path)
+    Path("M/a").write_text("blues")
+    assert library(names[1:])[2] == {names[1]: ["blues"]}
+
+
+def test_a_moved_file_takes_its_row_along_if_contents_are_compared(library):
+    library("abd", content_hash=True)
+    Path("a").rename("e")
+    assert library("bde")[1] == ["e"]
+    Path("b").rename("f")
+    summary, asked, rows = library("def", content_hash=True)
+    assert asked == []
+    assert rows == {"e": ["rock"], "d": ["folk"], "f": ["jazz"]}
+    assert str(summary) == "0 done, 1 unchanged, 2 moved, 0 failed"
+    assert library("def")[1] == []
+
+
+def test_a_copy_has_a_row_of_its_own(library):
+    library("ab", content_hash=True)
+    shutil.copy("a", "e")
+    _, asked, rows = library("be", content_hash=True)
+    assert (asked, rows) == (["e"], {"a": ["rock"], "b": ["jazz"], "e": ["rock"]})
+
+
+def test_files_that_change_places_change_rows(library):
+    library("abd", content_hash=True)
+    Path("a").rename("x")
+    Path("b").rename("a")
+    Path("x").rename("b")
+    summary, asked, rows = library("abd", content_hash=True)
+    assert (asked, summary.moved) == ([], 2)
+    assert rows == {"a": ["jazz"], "b": ["rock"], "d": ["folk"]}
+
+
+def test_a_file_that_takes_the_place_of_another_takes_its_row_along(library):
+    library("abd", content_hash=True)
+    Path("a").rename("b")
+    Path("a").write_text("new")
+    summary, asked, rows = library("abd", content_hash=True)
+    assert (asked, summary.moved) == (["a"], 1)
+    assert rows == {"a": ["new"], "b": ["rock"], "d": ["folk"]}
+
+
+@on_posix
+def test_a_pipe_is_a_failure_and_not_waited_for(library):
+    os.mkfifo("p")
+    for options in ({}, {"content_hash": True}):
+        summary, asked, _ = library("ap", **options)
+        assert "p" not in asked
+        assert summary.failed == 1
+
+
 # The command
 
 
@@ -153,20 +218,28 @@ def rows_of(output):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_a_second_run_of_tag_adds_only_what_is_new(tmp_path, ending):
+@pytest.mark.parametrize("command", ["tag", "taggram", "events"])
+@pytest.mark.platform
+def test_a_second_run_adds_only_what_is_new(tmp_path, command, ending):
     clips = make_clips(tmp_path / "clips", [3, 4, 1])
     output = tmp_path / f"out.{ending}"
-    first = run("tag", *clips[:2], "-o", output)
+    options = ["-t", 0.1] if command == "events" else []
+    first = run(command, *options, *clips[:2], "-o", output)
     assert first.exit_code == 0
     assert ": 2 done, 0 unchanged, 0 failed; 0.00 hours of audio at " in first.stderr
     before = rows_of(output)
-    second = run("tag", tmp_path / "clips", "-o", output)
+    second = run(command, *options, tmp_path / "clips", "-o", output)
     assert ": 1 done, 2 unchanged, 0 failed" in second.stderr
     after = rows_of(output)
     assert after[: len(before)] == before
     fresh = tmp_path / f"fresh.{ending}"
-    run("tag", tmp_path / "clips", "-o", fresh)
+    run(command, *options, tmp_path / "clips", "-o", fresh)
     assert rows_of(fresh) == after
+    refused = run(command, *options, clips[0], "-o", output, "--hop", 1)
+    assert (refused.exit_code, rows_of(output)) == (2, after)
+    assert "hop_s null (now 1.0)" in refused.stderr
+    anew = run(command, *options, clips[0], "-o", output, "--hop", 1, "--overwrite", "--hash")
+    assert ": 1 done, 0 unchanged" in anew.stderr
 
 
 def test_embeddings_in_parquet_are_those_of_the_archive(tmp_path):
@@ -210,6 +283,54 @@ def test_what_failed_is_listed_shortly_on_the_screen_and_wholly_in_a_file(tmp_pa
     with Path(f"{output}.run/failures.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 30
     assert {row.split(b",")[0] for row in rows_of(output)[1:]} == {clips[0].encode()}
+
+
+@on_posix
+def test_what_a_search_cannot_use_is_listed_with_the_failures(tmp_path, monkeypatch):
+    (clip,) = make_clips(tmp_path / "clips", [1])
+    (tmp_path / "clips" / "locked").mkdir()
+    os.mkfifo(tmp_path / "clips" / "x.mp3")
+    real = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    output = tmp_path / "out.csv"
+    result = run("tag", tmp_path / "clips", tmp_path / "clips" / "x.mp3", "-o", output)
+    assert result.exit_code == 1
+    with Path(f"{output}.run/failures.csv").open() as file:
+        failures = {Path(row["path"]).name: row["reason"] for row in csv.DictReader(file)}
+    assert failures.keys() == {"locked", "x.mp3"}
+    assert failures["locked"].endswith("locked: cannot be listed (Permission denied)")
+    assert failures["x.mp3"].endswith("x.mp3: is a pipe, not a file")
+    assert {row.split(b",")[0] for row in rows_of(output)[1:]} == {clip.encode()}
+
+
+@on_posix
+def test_ctrl_c_ends_a_run_with_what_is_done_and_the_code_of_shells(tmp_path):
+    make_clips(tmp_path / "clips", [1] * 5)
+    code = (
+        "import sys, signal, os\n"
+        "from musicnn_zoo.cli import main\n"
+        "from musicnn_zoo.stores.text import TextStore\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "append = TextStore._append\n"
+        "def then_interrupt(store, *arguments):\n"
+        "    append(store, *arguments)\n"
+        "    if len(store.known) == 2:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "TextStore._append = then_interrupt\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code, "taggram", "clips", "-o", "out.jsonl"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (130, "\nstopped by Ctrl+C\n")
+    assert len(rows_of(tmp_path / "out.jsonl")) == 3
+    os.chdir(tmp_path)
+    assert ": 2 done, 3 unchanged, 0 failed" in run("taggram", "clips", "-o", "out.jsonl").stderr
 
 
 def test_a_second_run_at_the_same_time_is_refused(tmp_path):

@@ -106,6 +106,7 @@ KINDS = {
 }
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize("name", KINDS)
 def test_what_browsers_play_is_embedded_as_it_is(name: str, tmp_path: Path) -> None:
     codec, kind = KINDS[name]
@@ -125,6 +126,7 @@ def test_what_browsers_play_is_embedded_as_it_is(name: str, tmp_path: Path) -> N
     assert np.corrcoef(heard[:shortest], original[:shortest])[0, 1] > 0.99
 
 
+@pytest.mark.platform
 def test_a_large_lossless_file_becomes_small(tmp_path: Path) -> None:
     path = tmp_path / "large.wav"
     soundfile.write(path, chirps(40).T, 44_100)
@@ -146,6 +148,7 @@ def test_an_array_is_embedded(tmp_path: Path) -> None:
     np.testing.assert_allclose(heard, signal.T, atol=1e-4)
 
 
+@pytest.mark.platform
 def test_titles_are_those_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.flac"
     with soundfile.SoundFile(path, "w", 16_000, 1) as file:
@@ -171,6 +174,7 @@ def test_damaged_recordings_are_converted_as_far_as_they_go(tmp_path: Path) -> N
 # Pages
 
 
+@pytest.mark.platform
 def test_a_page_holds_the_taggram_to_the_last_bit(page: ListeningPage) -> None:
     data = data_of(page.html())
     (taggram,), (written,) = page.taggrams, data["taggrams"]

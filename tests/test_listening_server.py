@@ -91,6 +91,7 @@ def test_a_page_refers_to_the_sound(server) -> None:
     assert len(content) < 100_000
 
 
+@pytest.mark.platform
 def test_the_sound_comes_whole_and_in_parts(server) -> None:
     whole = TECHNO.read_bytes()
     answer, content = ask(server, "/audio/0")

@@ -35,6 +35,7 @@ class Forward(io.RawIOBase):
         return self._file.readinto(memoryview(buffer)[:777])
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize("codec", ["pcm_s16le", "flac", "mp3", "aac"])
 def test_a_pipe_gives_what_the_file_does(codec: str, tmp_path) -> None:
     ending = {"pcm_s16le": "wav", "aac": "aac"}.get(codec, codec)
@@ -59,6 +60,7 @@ def test_an_ogg_comes_through() -> None:
     assert rate == 44_100
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize("samples", RAW_SAMPLES)
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_raw_samples_of_every_kind(samples: str, channels: int) -> None:

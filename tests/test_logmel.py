@@ -11,6 +11,8 @@ from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.logmel import IMPLEMENTATIONS, LogMel
 from musicnn_zoo.mel import log_mel, mel_filters, mel_frequencies
 
+pytestmark = pytest.mark.platform
+
 RATE = 16000
 KAPRE = importlib.util.find_spec("kapre") is not None
 HERE = [name for name in IMPLEMENTATIONS if KAPRE or name != "kapre"]

@@ -57,6 +57,7 @@ def holds(interval, figure):
 # Figures
 
 
+@pytest.mark.platform
 @given(tables())
 @settings(max_examples=20)
 def test_figures_are_those_of_scikit_learn(table):
@@ -540,6 +541,7 @@ def test_an_evaluation_fits_eighty_columns_and_its_names_stay_distinct():
 # Classes
 
 
+@pytest.mark.platform
 @given(st.data(), st.integers(2, 30), st.integers(2, len(NAMES)))
 @settings(max_examples=30)
 def test_figures_of_classes_are_those_of_scikit_learn(data, n_tracks, n_classes):

@@ -1,5 +1,8 @@
+import copy
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -8,6 +11,8 @@ import pytest
 
 from musicnn_zoo import (
     ArgumentError,
+    LogMelInput,
+    Provenance,
     UnknownNameError,
     build_model,
     load_model,
@@ -15,7 +20,8 @@ from musicnn_zoo import (
 )
 from musicnn_zoo.architectures import ARCHITECTURES
 from musicnn_zoo.config import ModelConfig, block
-from musicnn_zoo.models import TaggingModel
+from musicnn_zoo.models import TaggingModel, adapt
+from musicnn_zoo.tag_thresholds import TagThresholds
 
 PATCH = 48128
 MUSICNN = ARCHITECTURES["musicnn"].config
@@ -64,6 +70,7 @@ def test_no_lambda_layers() -> None:
         ]
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize("samples", [512, 16000, PATCH, 160000])
 def test_musicnn_takes_any_length_from_one_frame_on(samples: int) -> None:
     scores = np.asarray(build_model(MUSICNN)(np.zeros((2, samples), np.float32)))
@@ -78,6 +85,7 @@ def test_vgg_takes_one_length_only() -> None:
         model(np.zeros((1, PATCH + 256), np.float32))
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize("name", ["MTT_musicnn", "MSD_vgg"])
 def test_saves_and_loads_as_a_keras_file(name: str, tmp_path: Path) -> None:
     model = load_model(name)
@@ -159,3 +167,138 @@ def test_a_saved_model_is_revived_in_a_fresh_process(tmp_path: Path) -> None:
     )
     assert done.stdout == "('tag_0', 'tag_1')\n", done.stderr[-500:]
     np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), model(noise), atol=1e-6)
+
+
+# Keras's own ways
+
+
+@pytest.fixture(scope="module")
+def small() -> TaggingModel:
+    model = build_model(
+        frontend=block("vgg", filters=2),
+        backend=block("attention", units=4),
+        input=LogMelInput(normalization="standardize"),
+        tags=["calm", "wild"],
+        name="small",
+        provenance=Provenance(trained_on="ten songs", notice="Copyright"),
+        thresholds=TagThresholds((0.25, 0.5), "guessed"),
+    )
+    adapt(model, noise)
+    return model
+
+
+def by_hdf5(model: TaggingModel, folder: Path) -> TaggingModel:
+    model.save(folder / "model.h5")
+    revived: TaggingModel = keras.models.load_model(folder / "model.h5")
+    return revived
+
+
+COPIES: dict[str, Callable[[TaggingModel, Path], TaggingModel]] = {
+    "deepcopy": lambda model, _: copy.deepcopy(model),
+    "pickle": lambda model, _: pickle.loads(pickle.dumps(model)),
+    "HDF5": by_hdf5,
+    "clone of the layers themselves": lambda model, _: keras.models.clone_model(
+        model, clone_function=lambda layer: layer
+    ),
+}
+FRESH: dict[str, Callable[[TaggingModel], TaggingModel]] = {
+    "clone_model": keras.models.clone_model,
+    "clone of a clone": lambda model: keras.models.clone_model(keras.models.clone_model(model)),
+    "clone_function": lambda model: keras.models.clone_model(
+        model, clone_function=lambda layer: type(layer).from_config(layer.get_config())
+    ),
+    "call_function": lambda model: keras.models.clone_model(
+        model, call_function=lambda layer, *args, **kwargs: layer(*args, **kwargs)
+    ),
+    "input_tensors": lambda model: keras.models.clone_model(
+        model, input_tensors=keras.Input((PATCH,))
+    ),
+    "from_config": lambda model: TaggingModel.from_config(model.get_config()),
+    "JSON": lambda model: keras.models.model_from_json(model.to_json()),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copy_computes_and_says_the_same(way: str, small: TaggingModel, tmp_path: Path) -> None:
+    copied = COPIES[way](small, tmp_path)
+    assert isinstance(copied, TaggingModel)
+    assert (copied.spec, copied.provenance) == (small.spec, small.provenance)
+    np.testing.assert_array_equal(copied(noise), small(noise))
+
+
+@pytest.mark.parametrize("way", FRESH)
+def test_a_model_with_fresh_weights_has_the_tags_and_the_configuration(
+    way: str, small: TaggingModel
+) -> None:
+    fresh = FRESH[way](small)
+    assert isinstance(fresh, TaggingModel)
+    assert (fresh.name, fresh.tags, fresh.zoo_config) == ("small", small.tags, small.zoo_config)
+    kernels = [model.get_layer("logits").kernel for model in (fresh, small)]
+    assert not np.array_equal(*kernels)
+    if way in ("from_config", "JSON"):
+        assert fresh.spec == small.spec
+    else:
+        assert (fresh.provenance, fresh.thresholds) == (Provenance(), None), "of other weights"
+    fresh.set_weights(small.get_weights())
+    assert fresh.count_params() == small.count_params()
+
+
+def test_what_is_no_copy_is_told_what_it_lacks(small: TaggingModel) -> None:
+    with pytest.raises(ArgumentError, match="build_model makes one"):
+        TaggingModel(small.input, small.get_layer("penultimate").output)
+    with pytest.raises(ArgumentError, match=r"scores of the shape \(None, 2\).*gives \(None, 1\)"):
+        keras.models.clone_model(
+            small,
+            call_function=lambda layer, *args, **kwargs: (
+                layer(*args, **kwargs)[:, :1] if layer.name == "tags" else layer(*args, **kwargs)
+            ),
+        )
+
+
+def test_parts_of_a_model_are_keras_models(small: TaggingModel) -> None:
+    part = keras.Model(small.input, small.get_layer("penultimate").output)
+    assert not isinstance(part, TaggingModel)
+    assert part(noise).shape == (2, 4)
+    lines: list[str] = []
+    small.summary(print_fn=lines.append)
+    assert "logmel" in "".join(lines)
+
+
+@pytest.fixture(params=[("set_image_data_format", "channels_first"), ("set_floatx", "float64")])
+def setting(request: pytest.FixtureRequest) -> Iterator[str]:
+    name, value = request.param
+    before = getattr(keras.config, name.removeprefix("set_"))()
+    getattr(keras.config, name)(value)
+    yield value
+    getattr(keras.config, name)(before)
+
+
+FRONTENDS = {
+    "vgg": "vgg",
+    "sample_level": block("sample_level", variant="rese", filters=(2,) * 8),
+    "frame_level_multiscale": "frame_level_multiscale",
+    "short_chunk": block("short_chunk", filters=(2, 3), residual=True),
+    "horizontal": "horizontal",
+    "temporal mean": block("timbral_temporal", temporal_input="mean"),
+}
+BACKENDS = ("mlp", "attention", "self_attention")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"frontend": frontend} for frontend in FRONTENDS.values()]
+    + [{"config": "musicnn", "backend": backend} for backend in BACKENDS],
+    ids=str,
+)
+def test_keras_settings_change_nothing(parts: dict, setting: str) -> None:
+    """The layout of images and the precision that Keras has for models that do not say."""
+    model = build_model(**parts, tags=2)
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    expected = build_model(**parts, tags=2)
+    expected.set_weights(model.get_weights())
+    waveforms = noise if model.input_shape[1] is None else np.resize(
+        noise, (2, model.input_shape[1])
+    )  # fmt: skip
+    np.testing.assert_allclose(model(waveforms), expected(waveforms), atol=1e-4)

@@ -210,6 +210,7 @@ def test_a_graph_takes_any_number_of_patches(both):
         np.testing.assert_allclose(scores, expected[:count], rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.platform
 def test_a_model_of_ones_own_becomes_an_equal_graph_of_any_length(tmp_path):
     model = tiny()
     path = tmp_path / "made" / "tiny.onnx"

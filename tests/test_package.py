@@ -6,6 +6,8 @@ import pytest
 
 import musicnn_zoo
 
+pytestmark = pytest.mark.platform
+
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicnn_zoo import ArgumentError, AudioError
+from musicnn_zoo import ArgumentError, AudioError, pipeline
 from musicnn_zoo.audio import AudioStream
 from musicnn_zoo.patches import PatchGrid
 from musicnn_zoo.pipeline import process
@@ -29,8 +29,9 @@ class Means:
 
     name = "means"
 
-    def __init__(self, appetite=4):
+    def __init__(self, appetite=4, calls=1):
         self.appetite = appetite
+        self.calls = calls
         self.batches = []
 
     def missing(self, layers):
@@ -163,11 +164,30 @@ def test_results_are_those_of_single_files_in_order(jobs, appetite):
     st.lists(st.one_of(st.integers(1, 2000), st.integers(9_800, 21_000)), max_size=8),
     st.integers(1, 5),
     st.integers(1, 40),
+    st.integers(1, 3),
 )
-def test_neither_jobs_nor_batches_change_a_result(lengths, jobs, appetite):
+def test_neither_jobs_nor_batches_change_a_result(lengths, jobs, appetite, calls):
     signals = [signal(length, seed) for seed, length in enumerate(lengths)]
-    results = values(run(map(stream, signals), Means(appetite), jobs=jobs))
+    results = values(run(map(stream, signals), Means(appetite, calls), jobs=jobs))
     assert_all_equal(results, [by_hand(one) for one in signals])
+
+
+def test_calls_that_end_in_another_order_leave_the_rows_in_theirs():
+    class Overtaking(Means):
+        def run(self, windows, layers):
+            rows = super().run(windows, layers)
+            time.sleep(0.02 * (len(self.batches) % 2))
+            return rows
+
+    signals = [signal(9000, seed) for seed in range(3)]
+    results = values(run(map(stream, signals), Overtaking(5, calls=2), jobs=1))
+    assert_all_equal(results, [by_hand(one) for one in signals])
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (8, 8), (16, 8), (64, 21)])
+def test_many_cores_do_not_need_as_many_readers(monkeypatch, cores, threads):
+    monkeypatch.setattr(pipeline, "usable_cores", lambda: cores)
+    assert pipeline.reading_threads() == threads
 
 
 def test_a_file_that_is_ready_late_still_comes_first():

@@ -30,6 +30,7 @@ def shape_of(collection):
     return tuple(np.round(path.vertices, 3).ravel())
 
 
+@pytest.mark.platform
 def test_every_file_is_a_point_of_its_group() -> None:
     groups = ["b", "a", "b", "c", "b", "a"]
     found = map_of(groups)

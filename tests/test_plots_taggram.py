@@ -29,6 +29,7 @@ def cells(figure):
     return np.asarray(mesh.get_array()), corners[0, :, 0], mesh
 
 
+@pytest.mark.platform
 def test_the_strongest_tags_are_drawn_in_order_strongest_at_the_top() -> None:
     scores = [[0.1, 0.9, 0.3, 0.0], [0.2, 0.7, 0.5, 0.0]]
     figure = check_readable(taggram_of(scores).plot(top_k=3))

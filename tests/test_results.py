@@ -159,12 +159,14 @@ def test_the_dict_of_an_embedding_says_what_it_is():
     assert (as_dict["patch_s"], as_dict["hop_s"], as_dict["times"]) == (3, 1.5, [0, 1.5])
 
 
+@pytest.mark.platform
 def test_tags_become_a_series():
     series = tags_of(rock=0.5, pop=0.25).to_pandas()
     assert series.name == "song.mp3"
     assert series.to_dict() == {"rock": 0.5, "pop": 0.25}
 
 
+@pytest.mark.platform
 def test_a_taggram_becomes_a_frame():
     taggram = taggram_of([[0.1, 0.2], [0.3, 0.4]])
     frame = taggram.to_pandas()
@@ -180,6 +182,7 @@ def test_a_pooled_embedding_becomes_a_row_of_its_source():
     np.testing.assert_array_equal(frame.to_numpy(), [[1, 2, 3]])
 
 
+@pytest.mark.platform
 def test_an_embedding_of_patches_becomes_a_row_a_patch():
     frame = embedding_of([[1, 2], [3, 4]], pooling=None).to_pandas()
     assert list(frame.index) == [0, 1.5]

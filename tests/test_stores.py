@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
-from musicnn_zoo.results import Clip, Embedding, Tags, TagScore
+from musicnn_zoo.results import Clip, Embedding, Events, Taggram, Tags, TagScore
+from musicnn_zoo.sound_events import Event
 from musicnn_zoo.stores import Stamp, open_store, parquet, store, take_stamp, unchanged
 from musicnn_zoo.stores.durable import GrowingFile, read_lines
 from musicnn_zoo.writers import Writer
@@ -65,7 +67,7 @@ def fill(path, names, version=1, **more):
 
 
 def rows_of(path):
-    return list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8", "surrogateescape"))))
+    return list(csv.reader(io.StringIO(path.read_bytes().decode())))
 
 
 def contents(path):
@@ -290,6 +292,7 @@ def test_overwriting_deletes_nothing_that_is_no_parquet_file(parquet_out):
 # --- what is written
 
 
+@pytest.mark.platform
 def test_results_are_there_and_known(out):
     fill(out, ["a", "b"])
     fill(out, ["c"])
@@ -397,6 +400,7 @@ def test_a_file_without_tags_counts_as_done(tmp_path, name):
         assert set(one.known) == {"b"}
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize(
     "reader", [pandas.read_parquet, lambda path: pq.read_table(path).to_pandas()]
 )
@@ -443,6 +447,7 @@ def test_a_result_for_every_patch_is_a_row_for_every_patch(tmp_path):
     assert np.array_equal(np.stack(table["embedding"]), values)
 
 
+@pytest.mark.platform
 @settings(max_examples=30)
 @given(st.lists(st.floats(width=32, allow_subnormal=True), min_size=1), st.booleans())
 def test_parquet_gives_back_every_bit(tmp_path_factory, numbers, killed):
@@ -475,7 +480,7 @@ def test_names_that_are_not_utf8_are_escaped_in_parquet_and_known(parquet_out, m
     with opened(parquet_out) as one:
         add(one, parquet_out, names)
     assert list(pandas.read_parquet(parquet_out)["source"]) == [
-        "a", r"caf\udce9.mp3", r"caf\udce9.mp3", "新世界.mp3", r"\udcff",
+        "a", r"caf\udce9.mp3", r"caf\u005cudce9.mp3", "新世界.mp3", r"\udcff",
     ]  # fmt: skip
     with opened(parquet_out) as one:
         assert list(one.known) == names
@@ -550,6 +555,176 @@ def test_failures_are_safe_to_look_at(tmp_path):
         ["./=1+1.mp3", r"\x1b[2J\n"],
         [r"caf\udce9.mp3", "./@x"],
     ]
+
+
+# --- files that were moved
+
+
+def test_rows_go_to_files_that_were_moved(out, monkeypatch):
+    monkeypatch.setattr(parquet, "SHARD_FILES", 3)
+    with opened(out) as one:
+        add(one, out, "abcdefgh")
+        add(one, out, "x", 2)
+        moved = Stamp("there", 10, 1, "ff", path="/there")
+        one.move({"b": moved, "h": stamp_of("a"), "a": stamp_of("h")})
+        one.move({})
+        assert one.known["/there"] == moved
+        with pytest.raises(ArgumentError, match="zz: is not in the output"):
+            one.move({"zz": stamp_of("y")})
+        with pytest.raises(ArgumentError, match="d: is in the output already"):
+            one.move({"c": stamp_of("d")})
+    assert contents(out) == dict.fromkeys(["there", *"acdefgh"], 1) | {"x": 2}
+    with opened(out) as one:
+        assert one.known["/there"] == moved
+        one.discard(["/there"])
+    assert "there" not in contents(out)
+
+
+@pytest.mark.parametrize("error", [None, OSError(errno.ENOSPC, "full")], ids=["kill", "full"])
+def test_a_fault_at_any_step_of_a_move_leaves_no_file_twice(out, monkeypatch, error):
+    monkeypatch.setattr(parquet, "SHARD_FILES", 3)
+    fill(out, "abcdefg")
+
+    def move():
+        with opened(out) as one:
+            one.move({"a": stamp_of("g"), "g": stamp_of("a"), "d": stamp_of("x")})
+
+    for _ in each_fault(out, monkeypatch, move, error):
+        known = reopened(out)
+        assert set("bcef") <= known.keys() <= set("abcdefgx")
+        assert ("d" in known) != ("x" in known)
+    assert known.keys() == set("abcefgx")
+
+
+# --- scores over time and events
+
+
+def over_time(kind, name, rows):
+    clip = Clip(name, 3.0)
+    if kind == "events":
+        found = tuple(Event("rock", float(at), at + 0.5, 0.25) for at in range(rows))
+        return Events(found, "M", clip)
+    scores = np.tile(np.array([0.25, 0.75], np.float32), (rows, 1))
+    return Taggram(scores, ("rock", "size"), np.arange(rows) * 1.5, 3, 1.5, "M", clip)
+
+
+READERS = {
+    ".csv": pandas.read_csv,
+    ".jsonl": lambda path: pandas.read_json(path, lines=True),
+    ".parquet": pandas.read_parquet,
+}
+
+
+@on_posix
+@pytest.mark.parametrize("ending", READERS)
+@pytest.mark.parametrize("kind", ["taggrams", "events"])
+def test_rows_over_time_go_on_and_move_and_are_dropped(tmp_path, kind, ending):
+    path = tmp_path / f"{kind}{ending}"
+    settings = {"tags": ("rock", "size")}
+    for names in ("ab", "cd"):
+        with opened(path, **settings) as one:
+            assert len(one.known) == (0 if names == "ab" else 2)
+            for name in names:
+                one.add(stamp_of(name), over_time(kind, name, 0 if name == "b" else 2))
+    with opened(path, **settings) as one:
+        assert list(one.known) == list("abcd")
+        one.discard("c")
+        one.move({"a": stamp_of(LATIN1)})
+    with opened(path, **settings) as one:
+        assert list(one.known) == [LATIN1, "b", "d"]
+    table = READERS[ending](path)
+    if ending == ".jsonl":
+        assert list(table["source"]) == [r"caf\udce9.mp3", "b", "d"]
+        return
+    assert list(table["source"]) == [r"caf\udce9.mp3"] * 2 + ["d"] * 2
+    if kind == "events":
+        assert list(table.columns) == ["source", "tag", "start_s", "end_s", "score"]
+        assert list(table["start_s"]) == [0, 1, 0, 1]
+    else:
+        assert list(table.columns) == ["source", "time_s", "rock", "size"]
+        assert list(table["time_s"]) == [0, 1.5] * 2
+        assert list(table["size"]) == [0.75] * 4
+
+
+def test_taggrams_are_the_rows_that_the_writer_makes(tmp_path):
+    path = tmp_path / "taggrams.csv"
+    with opened(path, tags=("rock", "size")) as one, Writer(tmp_path / "other.csv") as writer:
+        for name in "ab":
+            one.add(stamp_of(name), over_time("taggrams", name, 2))
+            writer.write(over_time("taggrams", name, 2))
+    assert path.read_bytes() == (tmp_path / "other.csv").read_bytes()
+
+
+# --- names, and outputs of earlier releases
+
+
+@pytest.mark.platform
+@on_posix
+def test_a_name_is_the_same_valid_text_in_all_formats(tmp_path):
+    for ending, read in READERS.items():
+        path = tmp_path / f"tags{ending}"
+        fill(path, ["a", LATIN1])
+        assert list(dict.fromkeys(read(path)["source"])) == ["a", r"caf\udce9.mp3"]
+        with opened(path) as one:
+            assert list(one.known) == ["a", LATIN1]
+
+
+@on_posix
+@pytest.mark.parametrize("name", ["tags.csv", "tags.jsonl"])
+def test_an_output_of_an_earlier_release_goes_on_with_names_that_are_text(tmp_path, name):
+    """Its names were bytes in CSV and surrogates in JSON, its journal had no paths."""
+    path = tmp_path / name
+    fill(path, ["a", LATIN1, "b"])
+    journal = run_folder(path) / "journal.jsonl"
+    old, entries, end = b"", [], 0
+    content = path.read_bytes()
+    for entry in map(json.loads, journal.read_bytes().splitlines()):
+        lines = content[end : entry["end"]]
+        end = entry["end"]
+        raw = b"caf\xe9" if path.suffix == ".csv" else rb"caf\udce9"
+        old += lines.replace(rb"caf\\udce9", raw).replace(rb"caf\udce9", raw)
+        entries.append(entry | {"end": len(old), "crc32": zlib.crc32(lines)})
+        del entries[-1]["path"]
+    start = 0
+    for entry in entries:
+        head = len("source,rank,tag,score\n") if path.suffix == ".csv" and start == 0 else 0
+        entry["crc32"] = zlib.crc32(old[start + head : entry["end"]])
+        start = entry["end"]
+    path.write_bytes(old)
+    journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    with opened(path) as one:
+        assert [stamp.source for stamp in one.known.values()] == ["a", LATIN1, "b"]
+        assert list(one.known) == [os.path.realpath(each) for each in ("a", LATIN1, "b")]
+    assert list(contents(path)) == ["a", r"caf\udce9.mp3", "b"]
+
+
+def test_a_shard_of_an_earlier_release_goes_on(parquet_out):
+    fill(parquet_out, ["a", "b", "c"])
+    (shard,) = parquet_out.iterdir()
+    table = pq.read_table(shard)
+    metadata = {"musicnn_zoo_paths": json.dumps({"1": LATIN1})}
+    pq.write_table(table.replace_schema_metadata(metadata), shard)
+    with opened(parquet_out) as one:
+        assert [stamp.source for stamp in one.known.values()] == ["a", LATIN1, "c"]
+        one.discard([os.path.realpath("a")])
+    assert set(contents(parquet_out)) == {r"caf\udce9.mp3", "c"}
+
+
+def test_rows_that_an_earlier_release_wrote_twice_become_one(out):
+    fill(out, ["a", "./a"])
+    for log in (out, run_folder(out)):
+        for file in [log] if log.is_file() else log.glob("*j*nl"):
+            if file.name.startswith("journal"):
+                lines = [json.loads(line) for line in file.read_text().splitlines()]
+                for line in lines:
+                    del line["path"]
+                file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if out.suffix == ".parquet":
+        (shard,) = out.iterdir()
+        pq.write_table(pq.read_table(shard).replace_schema_metadata(None), shard)
+    with opened(out) as one:
+        assert list(one.known) == [os.path.realpath("a")]
+    assert contents(out) == {"a": 1}
 
 
 # --- one run at a time
@@ -1024,6 +1199,7 @@ def test_after_a_failure_nothing_more_is_written(out, monkeypatch):
         st.one_of(
             st.tuples(st.just("add"), st.sampled_from("abcdefgh")),
             st.tuples(st.just("discard"), st.sets(st.sampled_from("abcdefgh"))),
+            st.tuples(st.just("move"), st.permutations("abcdefgh")),
             st.tuples(st.sampled_from(["leave", "kill", "tear"]), st.integers(1, 40)),
         ),
         max_size=40,
@@ -1045,6 +1221,10 @@ def test_a_store_is_a_mapping_that_survives(tmp_path_factory, name, steps):
             elif step == "discard":
                 one.discard(what)
                 expected = {file: v for file, v in expected.items() if file not in what}
+            elif step == "move":
+                moves = dict(zip("abcdefgh", what, strict=True))
+                one.move({old: stamp_of(moves[old], expected[old]) for old in expected})
+                expected = {moves[old]: v for old, v in expected.items()}
             else:
                 if step == "leave":
                     one.__exit__(None, None, None)

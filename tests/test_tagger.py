@@ -64,6 +64,7 @@ def assert_same_tags(first, second, tolerance=1e-5):
         assert score == pytest.approx(scores[tag], abs=tolerance)
 
 
+@pytest.mark.platform
 @pytest.mark.parametrize(
     ("clip", "expected"),
     [

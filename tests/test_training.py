@@ -1,4 +1,5 @@
 import csv
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -130,6 +131,7 @@ def finished(classes, tmp_path_factory):
     return train_model(small(classes.tags), classes, output, recipe=QUICK)
 
 
+@pytest.mark.platform
 def test_it_learns_and_leaves_a_model(classes, tmp_path) -> None:
     recipe = replace(QUICK, phases=(Phase(epochs=25, learning_rate=1e-2),))
     training = train_model(small(classes.tags), classes, tmp_path / "out", recipe=recipe)
@@ -143,7 +145,8 @@ def test_it_learns_and_leaves_a_model(classes, tmp_path) -> None:
         "epoch", "trainable", "learning_rate", "accuracy", "loss", "val_accuracy", "val_loss",
     }  # fmt: skip
     assert [float(row["val_loss"]) for row in rows_of(tmp_path / "out")] == losses
-    assert list((tmp_path / "out" / "training" / "tensorboard").glob("*/events*"))
+    logs = list((tmp_path / "out" / "training" / "tensorboard").glob("*/events*"))
+    assert bool(logs) == (importlib.util.find_spec("tensorboard") is not None)
     assert "trained for 25 epochs on 12 clips with 3 tags" in str(training)
 
 

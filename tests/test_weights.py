@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -6,7 +7,8 @@ import numpy as np
 import pytest
 from conftest import BUNDLED, ROOT
 
-from musicnn_zoo import WeightsError, build_model, load_model, weights
+from musicnn_zoo import LogMelInput, WeightsError, block, build_model, load_model, weights
+from musicnn_zoo.models import TaggingModel
 from musicnn_zoo.presets import PRESETS
 
 
@@ -77,3 +79,51 @@ def test_a_checkout_finds_them_in_weights() -> None:
     assert sorted(path.name for path in (ROOT / "weights").glob("*.h5")) == sorted(
         f"{name}.weights.h5" for name in BUNDLED
     )
+
+
+@pytest.fixture(scope="module")
+def tiny() -> TaggingModel:
+    return build_model(
+        frontend=block("vgg", filters=2), input=LogMelInput(normalization="standardize"), tags=2
+    )
+
+
+def put_at(name: str, value: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file[name] = value
+
+    return change
+
+
+BIAS = "layers/dense_1/vars/1"
+HDF5 = {
+    "NaN": (put_at(BIAS, np.array([0, np.nan], np.float32)), "logits/bias has NaN"),
+    "whole numbers": (put_at(BIAS, np.zeros(2, np.int32)), r"floating-point weights of .* \(2,\)"),
+    "booleans": (put_at(BIAS, np.zeros(2, bool)), r"floating-point weights of .* \(2,\)"),
+    "a link": (put_at(BIAS, h5py.ExternalLink("/etc/passwd", "/x")), "1 is a link"),
+    "a loop": (put_at("layers/loop", h5py.SoftLink("/layers")), "is a link"),
+    "an array of no size on disk": (
+        lambda file: file.create_dataset("more", (10**6, 10**6), "f4", chunks=(8, 8)),
+        "claims 1,000,000,",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", HDF5)
+def test_a_keras_file_that_is_refused_leaves_the_model_as_it_was(
+    fault: str, tiny: TaggingModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.weights.h5"
+    tiny.save_weights(path)
+    weights.load_into(tiny, path)
+    before = tiny.get_weights()
+    change, said = HDF5[fault]
+    with h5py.File(path, "r+") as file:
+        if fault == "a loop":
+            file["layers/loop"] = 0
+        change(file)
+    with pytest.raises(WeightsError, match=rf"x\.weights\.h5: .*{said}"):
+        weights.load_into(tiny, path)
+    for weight, expected in zip(tiny.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, expected)

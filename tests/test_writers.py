@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.path_text import path_from_text, path_to_text
 from musicnn_zoo.plain_text import printable
 from musicnn_zoo.results import Clip, Events, Taggram, Tags, TagScore
 from musicnn_zoo.sound_events import Event
@@ -145,12 +146,24 @@ def test_without_results_nothing_is_printed(capsys, form):
         ("a.txt", "text"),
         ("a.text", "text"),
         ("json", "text"),
-        ("a.csv.bak", "text"),
     ],
 )
 def test_the_ending_of_the_name_chooses_the_format(tmp_path, name, form):
     expected = write(tmp_path / "expected", form, tags_of())
     assert write(tmp_path / name, None, tags_of()) == expected
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.m3u", "a.csv.bak", "a.parquet"])
+def test_an_ending_that_is_no_format_is_refused_and_nothing_written(tmp_path, name):
+    with pytest.raises(ArgumentError, match=r"\.jsonl, \.csv or \.parquet|tag, taggram, events"):
+        Writer(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ending_of_any_kind_goes_with_a_format_but_parquet(tmp_path):
+    assert rows_of(write(tmp_path / "a.bak", "csv", tags_of()))[0][0] == "source"
+    with pytest.raises(ArgumentError, match="Parquet is not one of the formats text, json"):
+        Writer(tmp_path / "a.parquet", "csv")
 
 
 def test_a_format_that_is_given_goes_before_the_ending(tmp_path):
@@ -223,11 +236,32 @@ def test_a_name_of_any_bytes_can_be_written(out, form):
     text = write(out, form, tags_of(LATIN1))
     if form == "text":
         assert r"caf\udce9.mp3" in text
-    elif form == "csv":
-        assert os.fsencode(rows_of(text)[1][0]) == b"caf\xe9.mp3"
+        return
+    if form == "csv":
+        source = rows_of(text)[1][0]
     else:
         source = json.loads(text.splitlines()[-1 if form == "jsonl" else 1])["source"]
-        assert os.fsencode(source) == b"caf\xe9.mp3"
+    assert source == r"caf\udce9.mp3"
+    assert os.fsencode(path_from_text(source)) == b"caf\xe9.mp3"
+
+
+NAMES = st.text(
+    st.one_of(st.characters(exclude_characters="\0"), st.sampled_from("\\u005cdce9\udce9\ud800"))
+)
+
+
+@given(NAMES, NAMES)
+def test_the_text_of_a_path_is_utf8_and_of_no_other_path(name, other):
+    text = path_to_text(name)
+    assert path_from_text(text.encode().decode()) == name
+    assert (path_to_text(other) == text) is (other == name)
+
+
+def test_only_what_is_no_text_or_looks_like_its_escape_is_escaped():
+    for name in ("Dvořák – 新世界.mp3", r"C:\users\a.mp3", r"\\nas\udder.mp3"):
+        assert path_to_text(name) == name
+    assert path_to_text(r"caf\udce9.mp3") == r"caf\u005cudce9.mp3"
+    assert path_to_text(r"\u005c") == r"\u005cu005c"
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -254,13 +288,34 @@ def test_csv_gives_a_spreadsheet_no_formula(out, start):
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_csv_takes_no_formula_from_a_tag_either(out, start):
     tag = f"{start}1+1"
+    # A tab and a carriage return are escaped, and then begin no formula.
+    cell = f"'{tag}" if start.isprintable() else printable(tag)
     clip = Clip("a.mp3", 12.0)
     scores = np.ones((1, 1), np.float32)
     tags = rows_of(write(out, "csv", Tags((TagScore(tag, 0.5),), "M", clip)))
     taggram = rows_of(write(out, "csv", Taggram(scores, (tag,), np.zeros(1), 3, 3, "M", clip)))
     events = rows_of(write(out, "csv", events_of("a.mp3", tag)))
-    assert [tags[1][2], taggram[0][2], events[1][1]] == [f"'{tag}"] * 3
+    assert [tags[1][2], taggram[0][2], events[1][1]] == [cell] * 3
     assert json.loads(write(out, "json", events_of("a.mp3", tag)))[0]["events"][0]["tag"] == tag
+
+
+def test_csv_takes_no_command_of_a_terminal_from_a_tag(out):
+    tag = "\x1b[2Jred\nblue"
+    scores = np.ones((1, 1), np.float32)
+    taggram = Taggram(scores, (tag,), np.zeros(1), 3, 3, "M", Clip("a.mp3", 12.0))
+    for result in (tags_of("a.mp3", **{tag: 0.5}), events_of("a.mp3", tag), taggram):
+        text = write(out, "csv", result)
+        assert r"\x1b[2Jred\nblue" in text
+        assert "\x1b" not in text
+
+
+def test_no_two_columns_of_a_taggram_have_one_name(out):
+    scores = np.ones((1, 3), np.float32)
+    tags = ("time_s", "rock", "rock")
+    taggram = Taggram(scores, tags, np.zeros(1), 3, 3, "M", Clip("a.mp3", 12.0))
+    assert rows_of(write(out, "csv", taggram))[0] == [
+        "source", "time_s", "time_s (tag)", "rock", "rock (tag)",
+    ]  # fmt: skip
 
 
 @settings(deadline=None)
@@ -268,8 +323,9 @@ def test_csv_takes_no_formula_from_a_tag_either(out, start):
 def test_csv_and_json_give_back_every_name(tmp_path_factory, name):
     path = tmp_path_factory.mktemp("names") / "out"
     written = rows_of(write(path, "csv", tags_of(name)))[1][0]
-    assert written in (name, f"./{name}")
-    assert json.loads(write(path, "json", tags_of(name)))[0]["source"] == name
+    assert path_from_text(written) in (name, f"./{name}")
+    source = json.loads(write(path, "json", tags_of(name)))[0]["source"]
+    assert path_from_text(source) == name
 
 
 @given(st.text())

@@ -66,5 +66,5 @@ def fully_convolutional(
             "the pools of fully_convolutional must leave 1 × 1 of frames × bands; "
             f"{pools!r} leave {x.shape[1]} × {x.shape[2]}"
         )
-    x = layers.Flatten(name="backend_flat")(x)
+    x = layers.Flatten(data_format="channels_last", name="backend_flat")(x)
     return head(x, n_tags=n_tags, activation=activation, units=None, dropout=dropout)

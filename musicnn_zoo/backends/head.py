@@ -6,6 +6,8 @@ from typing import Any
 
 from keras import layers
 
+from musicnn_zoo.convolution import Order
+
 
 def head(
     x: Any,
@@ -16,7 +18,7 @@ def head(
     input_bn: bool = True,
     dropout: float = 0.5,
     input_dropout: float | None = None,
-    order: str = "relu_bn",
+    order: Order = "relu_bn",
     bn_epsilon: float = 1e-3,
 ) -> Any:
     """Put a dense layer and the output layer on a vector, or on every frame of a sequence.
@@ -62,7 +64,7 @@ def head(
     return layers.Activation(activation, dtype="float32", name="tags")(x)
 
 
-def _dense(x: Any, units: int, order: str, bn_epsilon: float) -> Any:
+def _dense(x: Any, units: int, order: Order, bn_epsilon: float) -> Any:
     if order == "relu":
         return layers.Dense(units, activation="relu", name="penultimate")(x)
     if order == "relu_bn":

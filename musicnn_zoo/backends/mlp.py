@@ -41,7 +41,7 @@ def mlp(
     tensor, shape (batch, n_tags)
         Endpoint ``penultimate``: (batch, units), or the flattened map.
     """
-    x = layers.Flatten(name="backend_flat")(x)
+    x = layers.Flatten(data_format="channels_last", name="backend_flat")(x)
     return head(
         x, n_tags=n_tags, activation=activation,
         units=units, input_bn=False, dropout=dropout, order="relu",

@@ -15,6 +15,7 @@ from keras import layers, ops
 
 from musicnn_zoo.backends.head import head
 from musicnn_zoo.backends.over_time import OverTime
+from musicnn_zoo.convolution import Order
 from musicnn_zoo.errors import ArgumentError
 
 Mode = Literal["both", "max", "mean"]
@@ -44,7 +45,7 @@ def temporal_pooling(
     input_bn: bool = True,
     dropout: float = 0.5,
     input_dropout: float | None = None,
-    order: str = "relu_bn",
+    order: Order = "relu_bn",
     bn_epsilon: float = 1e-3,
 ) -> Any:
     """Pool over time, then one dense layer, then the tags.
@@ -75,7 +76,9 @@ def temporal_pooling(
     if mode != "mean":
         pools.append(TemporalMaximum(name="max_pool")(x))
     if mode != "max":
-        pools.append(layers.GlobalAveragePooling1D(name="mean_pool")(x))
+        pools.append(
+            layers.GlobalAveragePooling1D(data_format="channels_last", name="mean_pool")(x)
+        )
     if len(pools) == 1:
         (x,) = pools
     elif interleaved:
@@ -84,7 +87,7 @@ def temporal_pooling(
             for name, pool in zip(("max", "mean"), pools, strict=True)
         ]
         x = layers.Concatenate(name="backend_interleave")(columns)
-        x = layers.Flatten(name="backend_flat")(x)
+        x = layers.Flatten(data_format="channels_last", name="backend_flat")(x)
     else:
         x = layers.Concatenate(name="backend_concat")(pools)
     return head(

@@ -1,7 +1,7 @@
 """The command ``musicnn-zoo``.
 
 Exit codes: 0 when all went well, 1 when audio could not be used, 2 when the command line
-was wrong.
+was wrong, 130 after Ctrl+C.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from musicnn_zoo import __version__
 from musicnn_zoo.cli import analysis, catalogue, evaluate, learning, listen
+from musicnn_zoo.cores import keep_libraries_to_usable_cores
+from musicnn_zoo.library_caches import provide_library_caches
 
 
 def main() -> None:
@@ -23,6 +26,8 @@ def main() -> None:
         _silence_native_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    keep_libraries_to_usable_cores()
+    provide_library_caches()
     cli()
 
 
@@ -43,15 +48,27 @@ def _silence_native_libraries() -> None:
     sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """A group that Ctrl+C ends with one line and the exit code that shells know."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nstopped by Ctrl+C", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="musicnn-zoo %(version)s")
 def cli() -> None:
     """Tag and embed music with pretrained Keras models.
 
     FILES are audio files, or directories, which mean all audio files below them.
 
-    An --output that ends in .parquet, .jsonl or .csv is written file by file: a run that was
-    ended goes on when it is started again, and leaves out files that have not changed.
+    With tag, taggram, events and embed, an --output that ends in .parquet, .jsonl or .csv is
+    written file by file: a run that was ended goes on when it is started again, and leaves out
+    files that have not changed.
     """
 
 

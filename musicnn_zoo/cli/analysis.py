@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from musicnn_zoo.cli.file_run import FileRun, Results
+from musicnn_zoo.cli.file_run import Analyse, FileRun, Results
 from musicnn_zoo.cli.options import analysis_options, library_options, writer_options
 from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import Events, FileResult, Taggram, Tags
+from musicnn_zoo.results import FileResult
 from musicnn_zoo.results.tags import check_ranking
 from musicnn_zoo.sound_events import DEFAULT_THRESHOLD, check_event_rule
 from musicnn_zoo.tag_thresholds import CALIBRATED, Calibrated
@@ -73,31 +73,23 @@ def tag(
             paths, **ranking, **cutting, jobs=jobs, progress=progress  # type: ignore[arg-type]
         )  # fmt: skip
 
-    if output is not None and _goes_on(output) and form in (None, output.suffix[1:].lower()):
-        if plot is not None:
-            raise ArgumentError(
-                f"--plot does not go with output {str(output)!r}, which may hold the file already; "
-                "write .json or .txt, or draw in a run of its own"
-            )
-        settings = {"kind": "tags", **ranking, **cutting}
-        run.to_store(analyse, output, settings, overwrite=overwrite, content_hash=content_hash)
-        return
-    _refuse_library_options(output, overwrite, content_hash)
-    with run, Writer(output, form) as writer:
-        for value in run.values(analyse):
-            writer.write(value)
-            _draw(value, plot)
+    settings = {"kind": "tags", **ranking, **cutting}
+    _write(run, analyse, settings, form=form, output=output, overwrite=overwrite,
+           content_hash=content_hash, plot=plot)  # fmt: skip
 
 
 @click.command()
 @analysis_options
 @writer_options
+@library_options
 @plot_option
 @reports_errors
 def taggram(
     files: tuple[Path, ...],
     form: Format | None,
     output: Path | None,
+    overwrite: bool,
+    content_hash: bool,
     plot: Path | None,
     hop_s: float | None,
     patch_s: float | None,
@@ -110,16 +102,15 @@ def taggram(
     As text the three strongest tags of each patch, otherwise the scores of all tags.
     """
     _check_plot(plot, files)
+    run = FileRun(files, **loading)
+    cutting = {"hop_s": hop_s, "patch_s": patch_s, "tail": tail}
 
     def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
-        return tagger.taggram_files(
-            paths, hop_s=hop_s, patch_s=patch_s, tail=tail, jobs=jobs, progress=progress
-        )
+        return tagger.taggram_files(paths, **cutting, jobs=jobs, progress=progress)
 
-    with FileRun(files, **loading) as run, Writer(output, form) as writer:
-        for value in run.values(analyse):
-            writer.write(value)
-            _draw(value, plot)
+    settings = {"kind": "taggrams", "tags": run.tags, **cutting}
+    _write(run, analyse, settings, form=form, output=output, overwrite=overwrite,
+           content_hash=content_hash, plot=plot)  # fmt: skip
 
 
 @click.command()
@@ -131,6 +122,7 @@ def taggram(
 @click.option("--min-length", "min_length_s", type=float, default=0.0, show_default=True,
               metavar="SECONDS", help="Of the shortest event.")  # fmt: skip
 @writer_options
+@library_options
 @plot_option
 @reports_errors
 def events(
@@ -140,6 +132,8 @@ def events(
     min_length_s: float,
     form: Format | None,
     output: Path | None,
+    overwrite: bool,
+    content_hash: bool,
     plot: Path | None,
     hop_s: float | None,
     patch_s: float | None,
@@ -155,16 +149,18 @@ def events(
     check_event_rule(threshold, release, min_length_s)
     _check_plot(plot, files)
 
+    run = FileRun(files, **loading)
+    cutting = {"hop_s": hop_s, "patch_s": patch_s, "tail": tail}
+    rule = {"threshold": threshold, "release": release, "min_length_s": min_length_s}
+
     def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
         return tagger.events_files(
-            paths, threshold=threshold, release=release, min_length_s=min_length_s,
-            hop_s=hop_s, patch_s=patch_s, tail=tail, jobs=jobs, progress=progress,
+            paths, **rule, **cutting, jobs=jobs, progress=progress  # type: ignore[arg-type]
         )  # fmt: skip
 
-    with FileRun(files, **loading) as run, Writer(output, form) as writer:
-        for value in run.values(analyse):
-            writer.write(value)
-            _draw(value, plot)
+    settings = {"kind": "events", **rule, **cutting}
+    _write(run, analyse, settings, form=form, output=output, overwrite=overwrite,
+           content_hash=content_hash, plot=plot)  # fmt: skip
 
 
 @click.command()
@@ -288,6 +284,34 @@ def map_files(
             found.plot(plot)
 
 
+def _write(
+    run: FileRun,
+    analyse: Analyse,
+    settings: dict[str, Any],
+    *,
+    form: Format | None,
+    output: Path | None,
+    overwrite: bool,
+    content_hash: bool,
+    plot: Path | None,
+) -> None:
+    """Write results to an output that a later run goes on with, or one after the other."""
+    if output is not None and _goes_on(output) and form in (None, output.suffix[1:].lower()):
+        if plot is not None:
+            raise ArgumentError(
+                f"--plot does not go with output {str(output)!r}, which may hold the file already; "
+                "write .json or .txt, or draw in a run of its own"
+            )
+        run.to_store(analyse, output, settings, overwrite=overwrite, content_hash=content_hash)
+        return
+    _refuse_library_options(output, overwrite, content_hash)
+    with run, Writer(output, form) as writer:
+        for value in run.values(analyse):
+            writer.write(value)
+            if plot is not None:
+                value.plot(plot)
+
+
 def _check_plot(plot: Path | None, files: tuple[Path, ...]) -> None:
     """Refuse a picture that could not be drawn, before any work."""
     if plot is None:
@@ -301,11 +325,6 @@ def _check_plot(plot: Path | None, files: tuple[Path, ...]) -> None:
             f"--plot draws the result for one file; received the directory {str(files[0])!r}"
         )
     check_picture(plot)
-
-
-def _draw(value: Tags | Taggram | Events, plot: Path | None) -> None:
-    if plot is not None:
-        value.plot(plot)
 
 
 def _goes_on(output: Path) -> bool:

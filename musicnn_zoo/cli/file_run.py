@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import traceback as tracebacks
 from collections.abc import Callable, Iterator
@@ -78,22 +79,26 @@ class AudioFiles:
         return message
 
     def _expand(self, files: tuple[Path, ...]) -> Iterator[str]:
-        from musicnn_zoo.audio import find_audio
+        from musicnn_zoo.audio_files import find_audio, irregularity
 
         for path in files:
             try:
-                exists, is_folder = path.exists(), path.is_dir()
+                mode = path.stat().st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                self._miss(path, "there is no such file or directory")
+                continue
             except OSError as error:
                 self._miss(path, f"cannot be read ({error.strerror})")
                 continue
-            if is_folder:
-                found = [os.fspath(audio) for audio in find_audio(path)]
+            if stat.S_ISDIR(mode):
+                failed = len(self._failed)
+                found = [os.fspath(each) for each in find_audio(path, on_problem=self._miss)]
                 self.folders.update(dict.fromkeys(found, path))
-                if not found:
+                if not found and len(self._failed) == failed:
                     self._miss(path, "the directory holds no audio files")
                 yield from found
-            elif not exists:
-                self._miss(path, "there is no such file or directory")
+            elif (irregular := irregularity(mode)) and not _is_handed_over(path, mode):
+                self._miss(path, irregular)
             else:
                 yield os.fspath(path)
 
@@ -114,10 +119,16 @@ class FileRun(AudioFiles):
 
     Loads the model when the first file needs it, shows a progress bar, and goes on after a file
     that cannot be used.
+
+    Attributes
+    ----------
+    tags : tuple of str
+        Those of the model.
     """
 
     def __init__(self, files: tuple[Path, ...], model: str, **options: Any) -> None:
         self._model = find_pretrained(model)
+        self.tags = self._model.spec.tags
         self._options = options
         super().__init__(files)
 
@@ -170,3 +181,9 @@ class FileRun(AudioFiles):
 
         progress = len(paths) > 1 and sys.stderr.isatty()
         yield from analyse(Tagger(self._model, **self._options), paths, progress)
+
+
+def _is_handed_over(path: Path, mode: int) -> bool:
+    """Whether a path is a pipe that a shell has opened for this process: ``<(command)``, ``|``."""
+    place = os.fspath(path)
+    return stat.S_ISFIFO(mode) and place.startswith(("/dev/fd/", "/dev/stdin", "/proc/self/fd/"))

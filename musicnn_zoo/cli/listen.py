@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from musicnn_zoo.decoding import Decoded
     from musicnn_zoo.tagger import Tagger
 
+_FILE_ENDING = re.compile(r"\.(?=.*[a-z])[a-z0-9]{1,7}", re.IGNORECASE)
+"""What looks like the ending of a file; a folder may be called ``Vol. 2`` or ``pages-1.0``."""
 _LARGE_BYTES = 100 * 2**20
 
 
@@ -184,6 +187,11 @@ def _places(files: AudioFiles, output: Path) -> dict[str, Path]:
                 f"output {str(output)!r} is one page; name a folder for those of several files"
             )
         return dict.fromkeys(files.paths, output)
+    if _FILE_ENDING.fullmatch(output.suffix) and not output.is_dir():
+        raise ArgumentError(
+            f"output {str(output)!r} must end in .html, or be a folder; received {output.suffix!r} "
+            "(a folder of that name must be there already)"
+        )
     within = {
         path: Path(os.path.relpath(path, files.folders[path]))
         if path in files.folders

@@ -84,7 +84,7 @@ analysis_options = option_group(
 library_options = option_group(
     click.option("--overwrite", is_flag=True, help="Start the output anew."),
     click.option("--hash", "content_hash", is_flag=True,
-                 help="Tell unchanged files by their content, not by their time."),
+                 help="Tell unchanged and moved files by their content, not by their time."),
 )  # fmt: skip
 """Options of outputs that a later run goes on with."""
 
@@ -92,6 +92,7 @@ writer_options = option_group(
     click.option("-f", "--format", "form", type=click.Choice(FORMATS),
                  help="[default: by the ending of --output, else text]"),
     click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
-                 help="Write there instead of to standard output."),
+                 help="Write there instead of to standard output: .txt, .json, .jsonl, .csv or "
+                 ".parquet."),
 )  # fmt: skip
 """Options of commands whose results go to a file or to standard output."""

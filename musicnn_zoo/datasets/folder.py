@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from musicnn_zoo.audio import AUDIO_SUFFIXES
+from musicnn_zoo.audio_files import has_audio_name, is_left_out, walk_audio
 from musicnn_zoo.datasets.dataset import Dataset, split_name
 from musicnn_zoo.datasets.report import DatasetError, Findings, announce
 from musicnn_zoo.datasets.spelling import clean, spellings
@@ -23,10 +23,11 @@ def from_folder(
 ) -> Dataset:
     """Read a folder of classes: ``folder/CLASS/…/file.wav``.
 
-    Files count at any depth below their class. Hidden files and folders do not count. Classes
-    are sorted; names that differ in case or in hyphens and spaces are one class. If the
-    subfolders are called after splits (``train``, ``val``, ``test``) and hold folders only,
-    the classes are the folders in them, and the splits are kept.
+    Files count at any depth below their class. What :func:`musicnn_zoo.audio_files.find_audio`
+    leaves out does not count. Classes are sorted; names that differ in case or in hyphens and
+    spaces are one class. If the subfolders are called after splits (``train``, ``val``,
+    ``test``) and hold folders only, the classes are the folders in them, and the splits are
+    kept.
 
     Parameters
     ----------
@@ -86,9 +87,9 @@ def _classes(
     root: Path, split: str | None, group_by: GroupBy | None, found: Findings
 ) -> Iterator[Track]:
     for entry in sorted(root.iterdir()):
-        if entry.is_dir() or entry.name.startswith("."):
+        if entry.is_dir() or is_left_out(entry.name):
             continue
-        found.add("unclassed_files" if _is_audio(entry.name) else "not_audio", str(entry))
+        found.add("unclassed_files" if has_audio_name(entry) else "not_audio", str(entry))
     for folder in _subfolders(root):
         files = list(_audio_below(folder, found))
         if not files:
@@ -106,35 +107,26 @@ def _splits(root: Path) -> dict[Path, str | None]:
     parts = {part: split_name(part.name) for part in _subfolders(root)}
     names = [split for split in parts.values() if split]
     layered = len(names) == len(parts) == len(set(names)) and all(
-        _subfolders(part) and not any(_is_audio(entry.name) for entry in part.iterdir())
-        for part in parts
+        _subfolders(part) and not any(map(has_audio_name, part.iterdir())) for part in parts
     )
     return parts if layered else {root: None}
 
 
 def _subfolders(folder: Path) -> list[Path]:
     return sorted(
-        entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+        entry for entry in folder.iterdir() if entry.is_dir() and not is_left_out(entry.name)
     )
 
 
 def _audio_below(folder: Path, found: Findings) -> Iterator[Path]:
-    def unread(error: OSError) -> None:
-        found.add("unread_folders", str(error.filename or folder))
-
-    for place, subfolders, names in os.walk(folder, onerror=unread):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        links = [Path(place, name) for name in subfolders if Path(place, name).is_symlink()]
-        found.add("unread_folders", *map(str, links))
-        for file_name in sorted(names):
-            if file_name.startswith("."):
-                continue
-            path = Path(place, file_name)
-            if _is_audio(file_name):
-                yield path
-            else:
-                found.add("not_audio", str(path))
-
-
-def _is_audio(file_name: str) -> bool:
-    return Path(file_name).suffix.lower() in AUDIO_SUFFIXES and not file_name.startswith(".")
+    findings = {
+        "not_audio": "not_audio",
+        "not_regular": "not_regular",
+        "linked_folder": "unread_folders",
+        "unread_folder": "unread_folders",
+    }
+    for path, kind, _ in walk_audio(folder):
+        if kind == "audio":
+            yield path
+        else:
+            found.add(findings[kind], str(path))

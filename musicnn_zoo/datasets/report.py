@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.path_text import path_to_text
 from musicnn_zoo.plain_text import printable
 
 EXAMPLES = 3
@@ -51,6 +52,9 @@ KINDS: dict[str, Kind] = {
     "not_audio": Kind(
         "file that is no audio by its name left out",
         "files that are no audio by their names left out",
+    ),
+    "not_regular": Kind(
+        "pipe, device or broken link left out", "pipes, devices or broken links left out"
     ),
     "unclassed_files": Kind(
         "audio file outside the class folders left out",
@@ -185,7 +189,7 @@ class Report:
 
     def to_dict(self) -> dict[str, list[str]]:
         """Return all items by kind, ready for JSON."""
-        return {kind: list(items) for kind, items in self.found.items()}
+        return {kind: [path_to_text(item) for item in items] for kind, items in self.found.items()}
 
     def __str__(self) -> str:
         if not self.found:

@@ -31,10 +31,13 @@ class Engine(Protocol):
         One of :data:`ENGINES` without ``"auto"``.
     appetite : int
         How many patches a call should bring to keep it busy.
+    calls : int
+        How many calls at a time keep it busy.
     """
 
     name: str
     appetite: int
+    calls: int
 
     def missing(self, layers: tuple[str, ...]) -> tuple[str, ...]:
         """Those of ``layers`` that it cannot give."""
@@ -151,11 +154,3 @@ def _may_have_gpu() -> bool:
     devices = Path("/dev")
     names = ("nvidia[0-9]*", "kfd", "dxg")  # NVIDIA, AMD, and both in Windows's Linux
     return any(True for name in names for _ in devices.glob(name))
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import DeviceError, UnknownNameError
+from musicnn_zoo.forks import ForkedLock, refuse_forked_tensorflow
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +94,12 @@ class KerasEngine:
         See :func:`device_scope`; several separated by commas share the patches.
     batch_size : int, optional
         Patches that a device computes at once; by default 8 on a CPU, 64 on a GPU.
+
+    Raises
+    ------
+    DeviceError
+        If a device is not there, or TensorFlow began to run before this process was forked;
+        the latter :meth:`run` raises, too.
     """
 
     def __init__(
@@ -104,6 +110,7 @@ class KerasEngine:
         batch_size: int | None = None,
     ) -> None:
         self.name: str = keras.backend.backend()
+        refuse_forked_tensorflow()
         devices = split_devices(device)
         on_gpu = _on_gpu(devices[0])
         self._batch_size = batch_size or (_BATCH_ON_GPU if on_gpu else _BATCH_ON_CPU)
@@ -114,6 +121,7 @@ class KerasEngine:
             with device_scope(one):
                 self._replicas.append(_Replica(make_model(), one))
         self._pool = ThreadPoolExecutor(len(devices), thread_name_prefix="musicnn-zoo-keras")
+        self.calls = 1
         self.appetite = self._batch_size * len(devices) * (_CALLS_AHEAD if len(devices) > 1 else 1)
 
     def missing(self, layers: tuple[str, ...]) -> tuple[str, ...]:
@@ -125,6 +133,7 @@ class KerasEngine:
         self, windows: NDArray[np.float32], layers: tuple[str, ...]
     ) -> dict[str, NDArray[np.float32]]:
         """Return the activations of ``layers``; see :class:`~musicnn_zoo.engines.engine.Engine`."""
+        refuse_forked_tensorflow()
         step = self._batch_size
         parts = [windows[start : start + step] for start in range(0, len(windows), step)]
         replicas = self._replicas
@@ -161,7 +170,7 @@ class _Replica:
         self._model = model
         self._device = device
         self._forwards: dict[tuple[str, ...], Forward] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkedLock()
         self.layers = tuple(layer.name for layer in model.layers)
 
     def forward(self, layers: tuple[str, ...]) -> Forward:
@@ -186,7 +195,7 @@ class _Replica:
                     return dict(concrete(tf.constant(windows)))
 
             return forward
-        lock = threading.Lock()
+        lock = ForkedLock()
 
         def forward_in_turn(windows: NDArray[np.float32]) -> dict[str, Any]:
             with lock:

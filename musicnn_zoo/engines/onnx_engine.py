@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.engines.engine import usable_cores
+from musicnn_zoo.cores import usable_cores
 from musicnn_zoo.errors import UnknownNameError, WeightsError
 
 if TYPE_CHECKING:
     import onnxruntime
 
-_CALLS_AHEAD = 8
+_TURNS_A_CALL = 8
+_ENOUGH = 64
 
 
 class OnnxEngine:
@@ -41,11 +42,16 @@ class OnnxEngine:
     name = "onnxruntime"
 
     def __init__(self, graph: Path, *, batch_size: int | None = None) -> None:
-        self._session = open_session(graph)
+        self._graph = graph
+        self._by_process = {os.getpid(): _Runner(graph)}
         self._batch_size = batch_size or 1
-        self._pools: dict[int, ThreadPoolExecutor] = {}
-        self.appetite = self._batch_size * usable_cores() * _CALLS_AHEAD
-        self.outputs = tuple(output.name for output in self._session.get_outputs())
+        cores = usable_cores()
+        turns = cores * _TURNS_A_CALL
+        # Few cores wait little for the last of a call; many get a second call meanwhile, since
+        # calls of so many turns would hold much audio.
+        self.calls = 1 if turns <= _ENOUGH else 2
+        self.appetite = self._batch_size * min(turns, max(_ENOUGH, cores))
+        self.outputs = tuple(output.name for output in self._runner().session.get_outputs())
 
     def missing(self, layers: tuple[str, ...]) -> tuple[str, ...]:
         """Those of ``layers`` that the graph does not give out."""
@@ -60,24 +66,33 @@ class OnnxEngine:
         step = self._batch_size
         parts = [windows[start : start + step] for start in range(0, len(windows), step)]
 
+        runner = self._runner()
+
         def compute(part: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-            activations: list[NDArray[np.float32]] = self._session.run(
+            activations: list[NDArray[np.float32]] = runner.session.run(
                 list(layers), {"waveform": np.ascontiguousarray(part)}
             )
             return activations
 
-        computed = list(self._pool().map(compute, parts))
+        computed = list(runner.pool.map(compute, parts))
         return {
             layer: np.concatenate([part[i] for part in computed]) for i, layer in enumerate(layers)
         }
 
-    def _pool(self) -> ThreadPoolExecutor:
-        """Threads of this process; a forked one inherits the engine, but no thread."""
+    def _runner(self) -> _Runner:
+        """Session and threads of this process; those of another one do not outlive a fork."""
         process = os.getpid()
-        if process not in self._pools:
-            made = ThreadPoolExecutor(usable_cores(), thread_name_prefix="musicnn-zoo-onnx")
-            self._pools.setdefault(process, made)
-        return self._pools[process]
+        if process not in self._by_process:
+            self._by_process.setdefault(process, _Runner(self._graph))
+        return self._by_process[process]
+
+
+class _Runner:
+    """A session, and threads to run it."""
+
+    def __init__(self, graph: Path) -> None:
+        self.session = open_session(graph)
+        self.pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="musicnn-zoo-onnx")
 
 
 def open_session(graph: Path) -> onnxruntime.InferenceSession:

@@ -91,7 +91,9 @@ def frame_level_multiscale(
         name = f"frontend_bank_{length}"
         y = convolution(x, count, length, name=name, strides=stride)
         if stride < slowest:
-            y = layers.MaxPooling1D(slowest // stride, padding="same", name=f"{name}_pool")(y)
+            y = layers.MaxPooling1D(
+                slowest // stride, padding="same", data_format="channels_last", name=f"{name}_pool"
+            )(y)
         banks.append(y)
     x = layers.Concatenate(name="frontend_banks")(banks)
     return temporal_stack(x, filters=stack, width=stack_width, pool=stack_pool)

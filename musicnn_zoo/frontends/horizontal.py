@@ -49,5 +49,7 @@ def horizontal(
         x = convolution(
             x, count, kernel, name=name, order="relu", activation=activation, padding="valid"
         )
-        x = layers.MaxPooling2D((1, pool_bands), name=f"frontend_pool{number}")(x)
+        x = layers.MaxPooling2D(
+            (1, pool_bands), data_format="channels_last", name=f"frontend_pool{number}"
+        )(x)
     return x

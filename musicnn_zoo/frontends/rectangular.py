@@ -44,7 +44,9 @@ def vgg(x: Any, *, filters: int = 128, dropout: float = 0.25) -> Any:
         if number > 1:
             x = layers.Dropout(dropout, name=f"frontend_dropout{number - 1}")(x)
         x = convolution(x, filters, (3, 3), name=f"frontend_conv{number}")
-        x = layers.MaxPooling2D(size, strides=strides, name=f"pool{number}")(x)
+        x = layers.MaxPooling2D(
+            size, strides=strides, data_format="channels_last", name=f"pool{number}"
+        )(x)
     return x
 
 
@@ -91,7 +93,7 @@ def rectangular_stack(
     for number, (count, pool) in enumerate(zip(filters, pools, strict=True), start=first):
         name = f"{prefix}_conv{number}"
         x = convolution(x, count, (3, 3), name=name, order=order, bn_epsilon=bn_epsilon)
-        x = layers.MaxPooling2D(pool, name=f"{prefix}_pool{number}")(x)
+        x = layers.MaxPooling2D(pool, data_format="channels_last", name=f"{prefix}_pool{number}")(x)
     return x
 
 
@@ -141,5 +143,7 @@ def short_chunk(
 
 
 def _linear(x: Any, filters: int, name: str, *, strides: int, bn_epsilon: float) -> Any:
-    x = layers.Conv2D(filters, 3, strides=strides, padding="same", name=name)(x)
+    x = layers.Conv2D(
+        filters, 3, strides=strides, padding="same", data_format="channels_last", name=name
+    )(x)
     return layers.BatchNormalization(epsilon=bn_epsilon, name=f"{name}_bn")(x)

@@ -82,10 +82,14 @@ def sample_level(
                 y = _squeeze_and_excite(y, se_ratio, name)
             x = layers.Add(name=f"{name}_add")([y, _shortcut(x, count, name)])
             x = layers.ReLU(name=f"{name}_out")(x)
-            x = layers.MaxPooling1D(width, name=f"frontend_pool{number}")(x)
+            x = layers.MaxPooling1D(
+                width, data_format="channels_last", name=f"frontend_pool{number}"
+            )(x)
         else:
             x = convolution(x, count, width, name=name, order=order, padding=padding)
-            x = layers.MaxPooling1D(width, name=f"frontend_pool{number}")(x)
+            x = layers.MaxPooling1D(
+                width, data_format="channels_last", name=f"frontend_pool{number}"
+            )(x)
             if variant == "se":
                 x = _squeeze_and_excite(x, se_ratio, name)
     if pointwise is not None:
@@ -98,20 +102,25 @@ def _two_convolutions(x: Any, filters: int, width: int, name: str, *, padding: s
         raise ArgumentError("a residual module needs padding='same', or its two ways differ")
     x = convolution(x, filters, width, name=f"{name}a", order="bn_relu")
     x = layers.Dropout(0.2, name=f"{name}_dropout")(x)
-    x = layers.Conv1D(filters, width, padding="same", name=f"{name}b")(x)
+    convolve = layers.Conv1D(
+        filters, width, padding="same", data_format="channels_last", name=f"{name}b"
+    )
+    x = convolve(x)
     return layers.BatchNormalization(name=f"{name}b_bn")(x)
 
 
 def _shortcut(x: Any, filters: int, name: str) -> Any:
     if x.shape[-1] == filters:
         return x
-    x = layers.Conv1D(filters, 1, name=f"{name}_shortcut")(x)
+    x = layers.Conv1D(filters, 1, data_format="channels_last", name=f"{name}_shortcut")(x)
     return layers.BatchNormalization(name=f"{name}_shortcut_bn")(x)
 
 
 def _squeeze_and_excite(x: Any, ratio: float, name: str) -> Any:
     channels = x.shape[-1]
-    y = layers.GlobalAveragePooling1D(keepdims=True, name=f"{name}_squeeze")(x)
+    y = layers.GlobalAveragePooling1D(
+        keepdims=True, data_format="channels_last", name=f"{name}_squeeze"
+    )(x)
     y = layers.Dense(int(ratio * channels), activation="relu", name=f"{name}_se1")(y)
     y = layers.Dense(channels, activation="sigmoid", name=f"{name}_se2")(y)
     return layers.Multiply(name=f"{name}_excite")([x, y])

@@ -34,5 +34,5 @@ def temporal_stack(x: Any, *, filters: Sequence[int], width: int, pool: int) -> 
     for number, count in enumerate(filters, start=1):
         name = f"frontend_conv{number}"
         x = convolution(x, count, width, name=name, order="relu", padding="valid")
-        x = layers.MaxPooling1D(pool, name=f"frontend_pool{number}")(x)
+        x = layers.MaxPooling1D(pool, data_format="channels_last", name=f"frontend_pool{number}")(x)
     return x

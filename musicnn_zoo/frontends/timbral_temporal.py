@@ -72,7 +72,9 @@ def timbral_temporal(
     columns = []
     bands = x.shape[2]
     if temporal_input == "mean":
-        x = layers.AveragePooling2D((1, bands), name="frontend_temporal_mean")(x)
+        x = layers.AveragePooling2D(
+            (1, bands), data_format="channels_last", name="frontend_temporal_mean"
+        )(x)
     for length, filters in temporal:
         name = f"frontend_temporal_{length}"
         y = convolution(x, filters, (length, 1), name=name, **making)
@@ -137,11 +139,13 @@ def _pad_time(x: Any, width: int) -> Any:
     before = (width - 1) // 2
     after = width - 1 - before
     return layers.ZeroPadding2D(
-        ((before, after), (0, 0)), name=f"frontend_timbral_padding_{width}"
+        ((before, after), (0, 0)),
+        data_format="channels_last",
+        name=f"frontend_timbral_padding_{width}",
     )(x)
 
 
 def _max_over_bands(x: Any, name: str) -> Any:
     filters = x.shape[3]
-    x = layers.MaxPooling2D((1, x.shape[2]), name=f"{name}_max")(x)
+    x = layers.MaxPooling2D((1, x.shape[2]), data_format="channels_last", name=f"{name}_max")(x)
     return layers.Reshape((-1, filters), name=f"{name}_flat")(x)

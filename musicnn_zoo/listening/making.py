@@ -17,7 +17,7 @@ from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.results import FileResult, Taggram
 
 if TYPE_CHECKING:
-    from musicnn_zoo.api import ModelLike
+    from musicnn_zoo.shared_taggers import ModelLike
     from musicnn_zoo.tagger import Tagger
 
 DEFAULT_HOP_S = 1.0
@@ -69,7 +69,7 @@ def listening_page(
     ... )
     >>> page.save("techno.html")  # doctest: +SKIP
     """
-    from musicnn_zoo.api import shared_tagger
+    from musicnn_zoo.shared_taggers import shared_tagger
 
     if hasattr(audio, "read"):
         audio = _kept(audio)

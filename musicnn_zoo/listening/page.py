@@ -21,10 +21,11 @@ from musicnn_zoo import __version__
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.listening.envelope import Envelope
 from musicnn_zoo.listening.recording import Recording
+from musicnn_zoo.path_text import path_to_text
 from musicnn_zoo.plain_text import printable
 from musicnn_zoo.results import Taggram
 from musicnn_zoo.stores.durable import replacing
-from musicnn_zoo.writers import check_writable, csv_lines, safe_cell, taggram_head
+from musicnn_zoo.writers import check_writable, csv_lines, path_cell, taggram_columns
 
 _MARK = b'name="generator" content="musicnn-zoo listening page'
 _HEAD_BYTES = 1000
@@ -189,7 +190,7 @@ def _taggram_data(taggram: Taggram, name: str) -> dict[str, Any]:
     return {
         "facts": {
             **taggram.clip.to_dict(),
-            "source": name,
+            "source": path_to_text(name),
             "model": taggram.model,
             "patch_s": taggram.patch_s,
             "hop_s": taggram.hop_s,
@@ -198,8 +199,8 @@ def _taggram_data(taggram: Taggram, name: str) -> dict[str, Any]:
         "tags": list(taggram.tags),
         "scores": _base64(taggram.scores.astype("<f4")),
         "csv": {
-            "head": csv_lines([taggram_head(taggram)]),
-            "source": csv_lines([[safe_cell(name)]]).removesuffix("\n"),
+            "head": csv_lines([taggram_columns(taggram.tags)]),
+            "source": csv_lines([[path_cell(name)]]).removesuffix("\n"),
         },
     }
 

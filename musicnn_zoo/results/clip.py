@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from musicnn_zoo.path_text import path_to_text
 from musicnn_zoo.plain_text import printable
 
 
@@ -30,9 +31,9 @@ class Clip:
     dropped_s: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields, ready for JSON."""
+        """Return the fields, ready for JSON; see :mod:`musicnn_zoo.path_text` on ``source``."""
         return {
-            "source": self.source,
+            "source": None if self.source is None else path_to_text(self.source),
             "duration_s": round(self.duration_s, 3),
             "repeated": self.repeated,
             "dropped_s": round(self.dropped_s, 3),

@@ -1,44 +1,42 @@
-r"""Results as a folder of Parquet files, which readers take as one table.
+"""Results as a folder of Parquet files, which readers take as one table.
 
 Results wait in ``pending.jsonl`` in the run folder until there are enough for a file of their
 own, a shard. A shard appears whole; a result that is in a shard and still waits is of the
 shard.
 
-Parquet texts are UTF-8, and file names need not be: one that is not is written with escapes
-(``caf\udce9.mp3``) in the column ``source``, and as it is in the metadata of its shard.
+The metadata of a shard say of which files its rows are, in their order: what stands there is
+exact, and a file without rows stands there too.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from musicnn_zoo.errors import ArgumentError, OutputError
-from musicnn_zoo.results import Embedding, Tags
 from musicnn_zoo.stores.durable import GrowingFile, json_line, read_lines, replacing, sync_folder
 from musicnn_zoo.stores.stamp import Stamp
-from musicnn_zoo.stores.store import Store
+from musicnn_zoo.stores.store import Result, Store
+from musicnn_zoo.stores.tables import Entry, count_rows, make_entry, make_table, with_stamps
 
 SHARD_FILES = 256
 """So many files make a shard, or ``SHARD_BYTES`` of what waits."""
 SHARD_BYTES = 64 << 20
 
-_STAMP = [field.name for field in fields(Stamp)]
-_COMMON = {
-    "source": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64(), "sha256": pa.string(),
-    "duration_s": pa.float64(), "repeated": pa.bool_(), "dropped_s": pa.float64(),
-}  # fmt: skip
-_TAGS = {"tags": pa.list_(pa.string()), "scores": pa.list_(pa.float32())}
-_EMBEDDINGS = {"time_s": pa.float64(), "embedding": pa.list_(pa.float32())}
+_SETTINGS = "musicnn_zoo"
+_FILES = "musicnn_zoo_files"
+
+Files: TypeAlias = list[tuple[Stamp, int]]
+"""The files of a shard, each with its number of rows."""
 
 
 class ParquetStore(Store):
@@ -57,7 +55,7 @@ class ParquetStore(Store):
         self._pending_path, self._next_pending, self._next_shard = (
             self._folder.path / name for name in self._files
         )
-        self._pending: dict[str, dict[str, Any]] = {}
+        self._pending: dict[str, Entry] = {}
         self._shard_of: dict[str, Path] = {}
         self._number = 0
 
@@ -86,25 +84,31 @@ class ParquetStore(Store):
 
     def _recover(self) -> dict[str, Stamp]:
         self._next_shard.unlink(missing_ok=True)
-        known = {}
+        known: dict[str, Stamp] = {}
         for shard in self._contents():
             if shard.suffix == ".parquet":
-                for stamp in _read_stamps(shard):
-                    known[stamp.source] = stamp
-                    self._shard_of[stamp.source] = shard
+                files = _read_files(shard)
+                paths = [stamp.path for stamp, _ in files]
+                if len(known.keys() | set(paths)) < len(known) + len(paths):
+                    # After a kill between two shards of a move, and in old outputs.
+                    self._change_shard(shard, {}, taken=known)
+                    files = _read_files(shard) if shard.exists() else []
+                for stamp, _ in files:
+                    known[stamp.path] = stamp
+                    self._shard_of[stamp.path] = shard
                 if number := re.fullmatch(r"part-(\d+)\.parquet", shard.name):
                     self._number = max(self._number, int(number[1]) + 1)
         for (stamp, entry), _ in read_lines(self._pending_path, _parse):
-            if stamp.source not in self._shard_of:
-                self._pending[stamp.source] = entry
-                known[stamp.source] = stamp
+            if stamp.path not in self._shard_of:
+                self._pending[stamp.path] = entry
+                known[stamp.path] = stamp
         self._write_pending()
         return known
 
-    def _append(self, stamp: Stamp, result: Tags | Embedding) -> None:
-        entry = _make_entry(stamp, result)
+    def _append(self, stamp: Stamp, result: Result) -> None:
+        entry = make_entry(stamp, result)
         self._log.append(json_line(entry))
-        self._pending[stamp.source] = entry
+        self._pending[stamp.path] = entry
         if len(self._pending) >= SHARD_FILES or self._log.end >= SHARD_BYTES:
             self._complete()
 
@@ -112,27 +116,53 @@ class ParquetStore(Store):
         if not self._pending:
             return
         shard = self._output / f"part-{self._number:05}.parquet"
-        table, paths = self._make_table(self._pending.values())
-        self._write_shard(shard, table, paths)
+        entries = list(self._pending.values())
+        kind = self._settings["kind"]
+        files = [(Stamp.of(entry), count_rows(kind, entry)) for entry in entries]
+        self._write_shard(shard, make_table(self._settings, entries), files)
         self._shard_of.update(dict.fromkeys(self._pending, shard))
         self._pending = {}
         self._number += 1
         self._write_pending()
 
-    def _drop(self, paths: Collection[str]) -> None:
-        for shard in sorted({self._shard_of[path] for path in paths if path in self._shard_of}):
-            table, names = _read(shard)
-            kept = [name not in paths for name in names]
-            if any(kept):
-                names = [name for name in names if name not in paths]
-                self._write_shard(shard, table.filter(pa.array(kept)), names)
-            else:
-                shard.unlink()
+    def _rewrite(self, changes: Mapping[str, Stamp | None]) -> None:
+        shards = {path: self._shard_of[path] for path in changes if path in self._shard_of}
+        for shard in sorted(set(shards.values())):
+            self._change_shard(shard, changes)
         sync_folder(self._output)
-        for path in paths:
-            self._shard_of.pop(path, None)
-            self._pending.pop(path, None)
+        for path in shards:
+            del self._shard_of[path]
+        for path, shard in shards.items():
+            if stamp := changes[path]:
+                self._shard_of[stamp.path] = shard
+        pending: dict[str, Entry] = {}
+        for path, entry in self._pending.items():
+            stamp = changes.get(path, Stamp.of(entry))
+            if stamp is not None:
+                pending[stamp.path] = {**entry, **asdict(stamp)}
+        self._pending = pending
         self._write_pending()
+
+    def _change_shard(
+        self, shard: Path, changes: Mapping[str, Stamp | None], taken: Collection[str] = ()
+    ) -> None:
+        """Rewrite a shard without what changes to nothing, or would be of a taken path."""
+        table, files = read_shard(shard)
+        written = set(taken)
+        kept: Files = []
+        mask: list[bool] = []
+        for old, rows in files:
+            stamp = changes.get(old.path, old)
+            is_kept = stamp is not None and stamp.path not in written
+            mask += [is_kept] * rows
+            if stamp is not None and is_kept:
+                kept.append((stamp, rows))
+                written.add(stamp.path)
+        if not kept:
+            shard.unlink()
+            return
+        table = table.filter(pa.array(mask, pa.bool_()))
+        self._write_shard(shard, with_stamps(table, kept), kept)
 
     def _write_pending(self) -> None:
         self._close()
@@ -140,76 +170,66 @@ class ParquetStore(Store):
             file.writelines(map(json_line, self._pending.values()))
         self._log = self._grow(self._pending_path)
 
-    def _write_shard(self, shard: Path, table: pa.Table, paths: list[str]) -> None:
-        exact = {i: path for i, path in enumerate(paths) if _utf8(path) != path}
-        metadata = {"musicnn_zoo": self._settings, "musicnn_zoo_paths": exact}
+    def _write_shard(self, shard: Path, table: pa.Table, files: Files) -> None:
+        metadata = {
+            _SETTINGS: self._settings,
+            _FILES: [{**asdict(stamp), "rows": rows} for stamp, rows in files],
+        }
         table = table.replace_schema_metadata(
             {name: json.dumps(value) for name, value in metadata.items()}
         )
         with replacing(shard, self._next_shard) as file:
             pq.write_table(table, file)
 
-    def _make_table(self, entries: Iterable[dict[str, Any]]) -> tuple[pa.Table, list[str]]:
-        """Return the rows of waiting results, and the path of each."""
-        rows = []
-        for entry in entries:
-            floats = np.frombuffer(base64.b64decode(entry["floats"]), "<f4")
-            vectors = floats.reshape(len(entry["times"]), -1)
-            rows += [(entry, time, row) for time, row in zip(entry["times"], vectors, strict=True)]
-        columns: dict[str, Any] = {name: [row[0][name] for row in rows] for name in _COMMON}
-        paths = columns["source"]
-        columns["source"] = [_utf8(path) for path in paths]
-        ends = np.cumsum([0, *(len(row[2]) for row in rows)], dtype=np.int32)
-        lists = pa.ListArray.from_arrays(ends, np.concatenate([row[2] for row in rows]))
-        if self._settings["kind"] == "tags":
-            columns |= {"tags": [row[0]["tags"] for row in rows], "scores": lists}
-            schema = _COMMON | _TAGS
-        else:
-            columns |= {"time_s": [row[1] for row in rows], "embedding": lists}
-            schema = _COMMON | _EMBEDDINGS
-        return pa.table(columns, schema=pa.schema(schema)), paths
 
-
-def _make_entry(stamp: Stamp, result: Tags | Embedding) -> dict[str, Any]:
-    """Return a result as it waits; its floats as bytes, bit for bit."""
-    clip = result.clip.to_dict()
-    del clip["source"]
-    entry = {**asdict(stamp), **clip, "times": [0.0]}
-    if isinstance(result, Tags):
-        entry["tags"] = list(result.names)
-        floats = np.array([score for _, score in result])
-    else:
-        floats = result.values
-        if result.pooling is None:
-            entry["times"] = result.times.tolist()
-    entry["floats"] = base64.b64encode(floats.astype("<f4").tobytes()).decode("ascii")
-    return entry
-
-
-def _parse(entry: dict[str, Any]) -> tuple[Stamp, dict[str, Any]]:
+def _parse(entry: Entry) -> tuple[Stamp, Entry]:
     return Stamp.of(entry), entry
 
 
-def _utf8(path: str) -> str:
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+def read_shard(shard: Path, columns: list[str] | None = None) -> tuple[pa.Table, Files]:
+    """Return the columns of a shard, by default all, and the files of its rows.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be read.
+    """
+    with _opened(shard) as file:
+        return file.read(columns, use_threads=False), _files_of(file)
 
 
-def _read(shard: Path, columns: list[str] | None = None) -> tuple[pa.Table, list[str]]:
-    """Return a shard and the path of each row."""
+def _read_files(shard: Path) -> Files:
+    with _opened(shard) as file:
+        return _files_of(file)
+
+
+@contextmanager
+def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(shard) as file:
-            table = file.read(columns, use_threads=False)
-        exact = json.loads((table.schema.metadata or {}).get(b"musicnn_zoo_paths", "{}"))
-        stored = table.select(_STAMP)["source"].to_pylist()
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            yield file
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise OutputError(
             f"{shard}: cannot be read ({error}); move it away and run the same command again, "
             "which does its files anew"
         ) from error
-    return table, [exact.get(str(i), path) for i, path in enumerate(stored)]
 
 
-def _read_stamps(shard: Path) -> Iterable[Stamp]:
-    table, paths = _read(shard, _STAMP)
-    columns = (table[name].to_pylist() for name in _STAMP[1:])
-    return map(Stamp, paths, *columns)
+def _files_of(file: pq.ParquetFile) -> Files:
+    metadata = file.schema_arrow.metadata or {}
+    written = metadata.get(_FILES.encode())
+    if written is None:
+        return _files_of_old(file, json.loads(metadata.get(b"musicnn_zoo_paths", "{}")))
+    files = [(Stamp.of(one), int(one["rows"])) for one in json.loads(written)]
+    if sum(rows for _, rows in files) != file.metadata.num_rows:
+        raise ValueError("it was changed by something else")
+    return files
+
+
+def _files_of_old(file: pq.ParquetFile, exact: Mapping[str, str]) -> Files:
+    """Return the files of a shard of an earlier release, whose columns say them."""
+    columns = [column.name for column in fields(Stamp) if column.name != "path"]
+    rows = file.read(columns, use_threads=False).to_pylist()
+    for at, path in exact.items():
+        rows[int(at)]["source"] = path
+    return [(Stamp.of(file), len(list(group))) for file, group in groupby(rows)]

@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.path_text import path_to_text
 from musicnn_zoo.plain_text import printable
 from musicnn_zoo.stores.durable import GrowingFile, replacing, sync_folder
 from musicnn_zoo.writers import csv_lines, safe_cell
@@ -88,7 +89,10 @@ class RunFolder:
     def record_failures(self, failures: Sequence[tuple[str, str]]) -> None:
         """Add files and why they failed, each on one line that is safe to look at."""
         assert self._failures is not None
-        rows = [[safe_cell(printable(cell)) for cell in failure] for failure in failures]
+        rows = [
+            [safe_cell(printable(path_to_text(path))), safe_cell(printable(reason))]
+            for path, reason in failures
+        ]
         self._failures.append(csv_lines(rows).encode())
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from musicnn_zoo.audio_files import irregularity
 from musicnn_zoo.errors import AudioError
 
 _BLOCK = 1 << 20
@@ -27,17 +29,29 @@ class Stamp:
         Time of the last change.
     sha256 : str or None
         Of the content, if it was asked for.
+    path : str, optional
+        Absolute, without links: what tells the file from others. By default ``source``.
     """
 
     source: str
     size: int
     mtime_ns: int
     sha256: str | None = None
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            object.__setattr__(self, "path", self.source)
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Stamp:
-        """Return the stamp that stands in a record among other fields."""
-        return cls(fields["source"], fields["size"], fields["mtime_ns"], fields["sha256"])
+        """Return the stamp that stands in a record among other fields.
+
+        Records of earlier releases do not say the path; it is that of the source from here.
+        """
+        source: str = fields["source"]
+        path = fields.get("path") or os.path.realpath(source)
+        return cls(source, fields["size"], fields["mtime_ns"], fields["sha256"], path)
 
 
 def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:
@@ -46,16 +60,19 @@ def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:
     Raises
     ------
     AudioError
-        If there is no such file or it cannot be read.
+        If there is no such file, it cannot be read, or it is a pipe, a socket or a device.
     """
     try:
         status = Path(path).stat()
+        irregular = irregularity(status.st_mode)
+        if irregular is not None:
+            raise AudioError(f"{path}: {irregular}")
         digest = _hash(path) if content_hash else None
     except (FileNotFoundError, NotADirectoryError) as error:
         raise AudioError(f"{path}: there is no such file") from error
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return Stamp(path, status.st_size, status.st_mtime_ns, digest)
+    return Stamp(path, status.st_size, status.st_mtime_ns, digest, os.path.realpath(path))
 
 
 def unchanged(old: Stamp, new: Stamp) -> bool:

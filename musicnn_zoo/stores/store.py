@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from musicnn_zoo.errors import ArgumentError, OutputError
-from musicnn_zoo.results import Embedding, Tags
+from musicnn_zoo.results import Embedding, Events, Taggram, Tags
 from musicnn_zoo.stores.durable import GrowingFile, sync_folder
 from musicnn_zoo.stores.run_folder import REMEDY, RunFolder
 from musicnn_zoo.stores.stamp import Stamp
@@ -22,6 +22,12 @@ SYNC_FILES = 64
 """After so many files at the latest, or ``SYNC_S`` seconds, results are safe from power loss."""
 SYNC_S = 2.0
 _LAYOUT = 1
+
+Result: TypeAlias = Tags | Taggram | Events | Embedding
+KINDS: dict[str, type] = {
+    "tags": Tags, "taggrams": Taggram, "events": Events, "embeddings": Embedding,
+}  # fmt: skip
+"""What an output may hold, by the ``kind`` in its settings."""
 
 
 class Store(ABC):
@@ -45,8 +51,10 @@ class Store(ABC):
         self._output = output.resolve() if output.is_symlink() else output
         self._folder = RunFolder(self._output)
         self._settings = json.loads(json.dumps({**settings, "layout": _LAYOUT}))
-        if self._settings.get("kind") not in ("tags", "embeddings"):
-            raise ArgumentError("settings need a kind, 'tags' or 'embeddings'")
+        if self._settings.get("kind") not in KINDS:
+            raise ArgumentError(f"settings need a kind, one of {', '.join(KINDS)}")
+        if self._settings["kind"] == "taggrams" and "tags" not in self._settings:
+            raise ArgumentError("settings of taggrams need the tags")
         self._overwrite = overwrite
         self._known: dict[str, Stamp] = {}
         self._opened: list[GrowingFile] = []
@@ -56,7 +64,7 @@ class Store(ABC):
 
     @property
     def known(self) -> Mapping[str, Stamp]:
-        """The files whose results are in the output, as they were then."""
+        """The files whose results are in the output, as they were then, by their paths."""
         return self._known
 
     @property
@@ -115,7 +123,7 @@ class Store(ABC):
         finally:
             self._folder.unlock()
 
-    def add(self, stamp: Stamp, result: Tags | Embedding) -> None:
+    def add(self, stamp: Stamp, result: Result) -> None:
         """Add the result of one file; when this returns, the death of the process loses it not.
 
         Raises
@@ -125,13 +133,13 @@ class Store(ABC):
         OutputError
             If it cannot be written.
         """
-        if stamp.source in self._known:
+        if stamp.path in self._known:
             raise ArgumentError(f"{stamp.source}: is in the output already")
-        if isinstance(result, Tags) != (self._settings["kind"] == "tags"):
+        if not isinstance(result, KINDS[self._settings["kind"]]):
             raise ArgumentError(f"this output holds {self._settings['kind']} only")
         with self._reporting():
             self._append(stamp, result)
-            self._known[stamp.source] = stamp
+            self._known[stamp.path] = stamp
             self._unsynced += 1
             if self._unsynced >= SYNC_FILES or time.monotonic() - self._synced_at >= SYNC_S:
                 self._sync()
@@ -145,12 +153,34 @@ class Store(ABC):
         OutputError
             If the output cannot be written.
         """
-        found = self._known.keys() & set(paths)
-        if found:
-            with self._reporting():
-                self._drop(found)
-                for path in found:
-                    del self._known[path]
+        self._change(dict.fromkeys(self._known.keys() & set(paths)))
+
+    def move(self, moves: Mapping[str, Stamp]) -> None:
+        """Let the rows of known paths be those of other files: of files that were moved.
+
+        Raises
+        ------
+        ArgumentError
+            If a path is not known, or rows would be of a file that has some.
+        OutputError
+            If the output cannot be written.
+        """
+        if unknown := moves.keys() - self._known.keys():
+            raise ArgumentError(f"{min(unknown)}: is not in the output")
+        taken = self._known.keys() - moves.keys()
+        for stamp in moves.values():
+            if stamp.path in taken:
+                raise ArgumentError(f"{stamp.source}: is in the output already")
+            taken.add(stamp.path)
+        self._change(moves)
+
+    def _change(self, changes: Mapping[str, Stamp | None]) -> None:
+        if not changes:
+            return
+        with self._reporting():
+            self._rewrite(changes)
+            kept = (changes.get(path, stamp) for path, stamp in self._known.items())
+            self._known = {stamp.path: stamp for stamp in kept if stamp is not None}
 
     def record_failures(self, failures: Sequence[tuple[str, str]]) -> None:
         """Note files that could not be done, each with the reason, in ``failures.csv``.
@@ -203,7 +233,8 @@ class Store(ABC):
         """Repair what a crash left, open the files, and say what they hold."""
 
     @abstractmethod
-    def _append(self, stamp: Stamp, result: Tags | Embedding) -> None: ...
+    def _append(self, stamp: Stamp, result: Result) -> None: ...
 
     @abstractmethod
-    def _drop(self, paths: Collection[str]) -> None: ...
+    def _rewrite(self, changes: Mapping[str, Stamp | None]) -> None:
+        """Give the rows of some paths to other files, and drop those that come to no file."""

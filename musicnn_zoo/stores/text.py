@@ -7,16 +7,19 @@ file, and are cut off when the store is opened.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import Embedding, Tags
+from musicnn_zoo.path_text import path_to_text
+from musicnn_zoo.results import Embedding
 from musicnn_zoo.stores.durable import (
     GrowingFile,
     flush_to_disk,
@@ -27,8 +30,15 @@ from musicnn_zoo.stores.durable import (
 )
 from musicnn_zoo.stores.run_folder import REMEDY
 from musicnn_zoo.stores.stamp import Stamp
-from musicnn_zoo.stores.store import SYNC_FILES, Store
-from musicnn_zoo.writers import TAG_COLUMNS, csv_lines, tag_rows
+from musicnn_zoo.stores.store import SYNC_FILES, Result, Store
+from musicnn_zoo.writers import (
+    EVENT_COLUMNS,
+    TAG_COLUMNS,
+    csv_lines,
+    path_cell,
+    result_rows,
+    taggram_columns,
+)
 
 _BLOCK = 1 << 20
 
@@ -39,17 +49,21 @@ class _Entry(NamedTuple):
     stamp: Stamp
     end: int
     crc32: int
+    is_old: bool = False
+    """Written before names had their form of today, see :mod:`musicnn_zoo.path_text`."""
 
     def line(self) -> bytes:
         return json_line({**asdict(self.stamp), "end": self.end, "crc32": self.crc32})
 
 
 def _parse(fields: dict[str, Any]) -> _Entry:
-    return _Entry(Stamp.of(fields), int(fields["end"]), int(fields["crc32"]))
+    stamp = Stamp.of(fields)
+    is_old = "path" not in fields and path_to_text(stamp.source) != stamp.source
+    return _Entry(stamp, int(fields["end"]), int(fields["crc32"]), is_old)
 
 
 class TextStore(Store):
-    """Results as JSON lines or, tags only, as CSV; see :class:`Store`."""
+    """Results as JSON lines or, all but embeddings, as CSV; see :class:`Store`."""
 
     _files = "journal.jsonl", "journal.next", "journal.commit", "output.next"
     _lines: GrowingFile
@@ -60,11 +74,16 @@ class TextStore(Store):
         if self._output.exists() and not self._output.is_file():
             raise ArgumentError(f"output {str(output)!r} is not a file; name a file")
         self._is_csv = output.suffix.lower() == ".csv"
-        if self._is_csv and self._settings["kind"] != "tags":
+        kind = self._settings["kind"]
+        if self._is_csv and kind == "embeddings":
             raise ArgumentError(
                 f"output {str(output)!r}: embeddings are not written as CSV; use .parquet or .jsonl"
             )
-        self._head = csv_lines([TAG_COLUMNS]).encode() if self._is_csv else b""
+        self._head = b""
+        if self._is_csv:
+            columns = {"tags": TAG_COLUMNS, "events": EVENT_COLUMNS}.get(kind)
+            columns = columns or taggram_columns(self._settings["tags"])
+            self._head = csv_lines([columns]).encode()
         self._journal_path, self._next_journal, self._commit, self._next_output = (
             self._folder.path / name for name in self._files
         )
@@ -79,6 +98,16 @@ class TextStore(Store):
         self._output.touch()
 
     def _recover(self) -> dict[str, Stamp]:
+        entries = self._repair()
+        old = {entry.stamp.path: entry.stamp for entry in entries if entry.is_old}
+        known: dict[str, Stamp] = {}
+        for entry in entries:
+            known.setdefault(entry.stamp.path, entry.stamp)
+        if old or len(known) < len(entries):
+            self._rewrite(old)
+        return known
+
+    def _repair(self) -> list[_Entry]:
         if self._commit.exists():
             if self._next_output.exists():
                 self._next_output.replace(self._output)
@@ -100,7 +129,7 @@ class TextStore(Store):
         if not entries:
             self._lines.append(self._head)
         self._sync()
-        return {entry.stamp.source: entry.stamp for entry in entries}
+        return entries
 
     def _count_whole(self, entries: list[_Entry]) -> int:
         """Count the first entries whose lines are as they were written.
@@ -125,7 +154,7 @@ class TextStore(Store):
                     return i
         return count
 
-    def _append(self, stamp: Stamp, result: Tags | Embedding) -> None:
+    def _append(self, stamp: Stamp, result: Result) -> None:
         lines = self._format(stamp, result)
         start = self._lines.end
         self._lines.append(lines)
@@ -135,16 +164,22 @@ class TextStore(Store):
             self._lines.cut(start)
             raise
 
-    def _format(self, stamp: Stamp, result: Tags | Embedding) -> bytes:
-        if self._is_csv and isinstance(result, Tags):
-            text = csv_lines(tag_rows(stamp.source, result))
-        else:
-            known = {name: value for name, value in asdict(stamp).items() if value is not None}
-            text = json.dumps({**known, **result.to_dict(), "source": stamp.source}) + "\n"
-        return text.encode("utf-8", "surrogateescape")
+    def _format(self, stamp: Stamp, result: Result) -> bytes:
+        if self._is_csv and not isinstance(result, Embedding):
+            return csv_lines(result_rows(stamp.source, result)).encode()
+        return _json_result(stamp, result.to_dict())
 
-    def _drop(self, paths: Collection[str]) -> None:
+    def _for_other_file(self, lines: bytes, stamp: Stamp) -> bytes:
+        """Return the lines of a result as those of another file."""
+        if not self._is_csv:
+            return _json_result(stamp, json.loads(lines))
+        # Earlier releases wrote names that are not UTF-8 as they are.
+        rows = csv.reader(io.StringIO(lines.decode("utf-8", "surrogateescape"), newline=""))
+        return csv_lines([path_cell(stamp.source), *cells] for _, *cells in rows).encode()
+
+    def _rewrite(self, changes: Mapping[str, Stamp | None]) -> None:
         entries = [entry for entry, _ in read_lines(self._journal_path, _parse)]
+        written: set[str] = set()
         try:
             with (
                 self._output.open("rb") as old,
@@ -156,17 +191,34 @@ class TextStore(Store):
                 _copy(old, new, end)
                 for entry in entries:
                     start, end = end, entry.end
-                    if entry.stamp.source not in paths:
-                        old.seek(start)
+                    stamp = changes.get(entry.stamp.path, entry.stamp)
+                    if stamp is None or stamp.path in written:
+                        continue
+                    written.add(stamp.path)
+                    old.seek(start)
+                    crc32 = entry.crc32
+                    if entry.stamp.path in changes:
+                        lines = self._for_other_file(old.read(end - start), stamp)
+                        new.write(lines)
+                        crc32 = zlib.crc32(lines)
+                    else:
                         _copy(old, new, end - start)
-                        journal.write(entry._replace(end=new.tell()).line())
+                    journal.write(_Entry(stamp, new.tell(), crc32).line())
                 flush_to_disk(new)
         except BaseException:
             if not self._commit.exists():
                 self._next_output.unlink(missing_ok=True)
             raise
         self._close()
-        self._recover()
+        self._repair()
+
+
+def _json_result(stamp: Stamp, fields: dict[str, Any]) -> bytes:
+    stated = {**asdict(stamp), "source": path_to_text(stamp.source)}
+    del stated["path"]
+    stated = {name: value for name, value in stated.items() if value is not None}
+    rest = {name: value for name, value in fields.items() if name not in asdict(stamp)}
+    return json_line({**stated, **rest})
 
 
 def _copy(old: BinaryIO, new: BinaryIO, count: int) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.audio import check_rate, load_audio
+from musicnn_zoo.cores import usable_cores
 from musicnn_zoo.datasets.dataset import Dataset
 from musicnn_zoo.datasets.report import DatasetError, DatasetWarning
-from musicnn_zoo.engines.engine import usable_cores
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError, OutputError
 from musicnn_zoo.plain_text import printable
 from musicnn_zoo.stores.durable import replacing
@@ -204,8 +204,9 @@ def _decode_all(
 ) -> Iterator[_Decoded]:
     from tqdm import tqdm
 
-    with ThreadPoolExecutor(jobs or usable_cores()) as pool:
-        step = 4 * (jobs or usable_cores())  # no more than these wait in memory
+    jobs = jobs or usable_cores()
+    with ThreadPoolExecutor(jobs) as pool:
+        step = 4 * jobs  # no more than these wait in memory
         with tqdm(total=len(dataset), unit="file", desc="audio", disable=not progress) as bar:
             for start in range(0, len(dataset), step):
                 paths = dataset.paths[start : start + step]

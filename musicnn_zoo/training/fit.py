@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,6 +46,8 @@ from musicnn_zoo.training.recipes import FROM_SCRATCH, Phase, Recipe
 from musicnn_zoo.training.run_folder import Progress, RunFolder
 from musicnn_zoo.variants import SCORE_LAYERS
 from musicnn_zoo.weights import arrays_of
+
+_log = logging.getLogger(__name__)
 
 _ADAPTING_STEPS = 16
 
@@ -123,7 +127,7 @@ def train_model(
         the model's tags. With ``softmax``, one tag a track.
     output : path
         Folder for the model, which :func:`musicnn_zoo.load_model` takes, and, in ``training``
-        inside it, for settings, checkpoint, ``log.csv`` and TensorBoard's logs.
+        inside it, for settings, checkpoint, ``log.csv`` and, if TensorBoard is installed, its logs.
     recipe : Recipe
         By default that of musicnn, see :data:`~musicnn_zoo.training.recipes.FROM_SCRATCH`.
     augmentation : Augmentation
@@ -300,7 +304,8 @@ class _Run:
                     epochs=last,
                     steps_per_epoch=self.steps,
                     validation_data=validation,
-                    callbacks=[*self.callbacks, self._tensorboard(), _Keeper(self, phase)],
+                    shuffle=False,  # they are shuffled
+                    callbacks=[*self.callbacks, *self._tensorboard(), _Keeper(self, phase)],
                     verbose=1 if self.verbose else 0,
                 )
             except Exception as error:
@@ -398,8 +403,12 @@ class _Run:
             test_set="",
         )
 
-    def _tensorboard(self) -> keras.callbacks.Callback:
-        return keras.callbacks.TensorBoard(str(self.folder.tensorboard), write_graph=False)
+    def _tensorboard(self) -> list[keras.callbacks.Callback]:
+        """Return what writes for TensorBoard; TensorFlow from 2.21 on does not bring it."""
+        if importlib.util.find_spec("tensorboard") is None:
+            _log.info("TensorBoard is not installed: there will be no logs for it")
+            return []
+        return [keras.callbacks.TensorBoard(str(self.folder.tensorboard), write_graph=False)]
 
     def _scope(self) -> contextlib.AbstractContextManager[Any]:
         if self.strategy is not None:
