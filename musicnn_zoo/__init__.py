@@ -187,7 +187,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    try:
+        module = importlib.import_module(f"{__name__}.{_HOME[name]}")
+    except ModuleNotFoundError as error:
+        from musicnn_zoo.installation import explained
+
+        raise explained(error, f"{__name__}.{name}") from error
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -346,17 +346,18 @@ def check_map(method: str, colour_by: str) -> str:
 
 
 def _by_pca(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[float, float]]:
-    from sklearn.decomposition import PCA
-
+    """Project on the first two principal components, their signs as in scikit-learn."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     if not centred.any():
         return np.zeros((len(vectors), 2), np.float32), (0.0, 0.0)
     if centred.shape[1] == 1:
         centred = np.pad(centred, ((0, 0), (0, 1)))
-    pca = PCA(n_components=2, svd_solver="full")
-    points: NDArray[np.float32] = pca.fit_transform(centred).astype(np.float32)
-    first, second = map(float, pca.explained_variance_ratio_)
-    return points, (first, second)
+    _, deviations, axes = np.linalg.svd(centred, full_matrices=False)
+    axes = axes[:2]
+    largest = np.abs(axes).argmax(axis=1, keepdims=True)
+    points = centred @ (axes * np.sign(np.take_along_axis(axes, largest, axis=1))).T
+    first, second = map(float, deviations[:2] ** 2 / np.sum(deviations**2))
+    return points.astype(np.float32), (first, second)
 
 
 def _by_umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ from musicnn_zoo.datasets.report import DatasetError, DatasetWarning, Report
 from musicnn_zoo.engines.engine import EngineName
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.evaluation_results import ClassEvaluation, Evaluation
+from musicnn_zoo.installation import require_sklearn
 from musicnn_zoo.metrics import (
     UNTAGGED,
     Untagged,
@@ -216,6 +217,8 @@ def evaluate_model(
         If an argument cannot be used, the tags differ, or no tag tells tracks apart.
     DatasetError
         If no file can be used.
+    MissingPackageError
+        If scikit-learn is not installed.
 
     Warns
     -----
@@ -233,6 +236,7 @@ def evaluate_model(
     >>> found.figures.roc_auc
     1.0
     """
+    require_sklearn("an evaluation")
     part, whence = _part_of(dataset, split)
     tagger = shared_tagger(model, engine, device)
     match = match_tags(tagger.tags, part, which=tags)

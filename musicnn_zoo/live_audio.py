@@ -110,7 +110,7 @@ def microphone_audio(device: str | int | None = None) -> Iterator[Decoded]:
         import sounddevice
     except (ImportError, OSError) as error:
         raise ArgumentError(
-            'a microphone needs sounddevice: pip install "musicnn-zoo[microphone]", and on Linux '
+            "a microphone needs sounddevice: pip install sounddevice, and on Linux "
             f"PortAudio (libportaudio2) ({error})"
         ) from error
     blocks: queue.Queue[NDArray[np.float32]] = queue.Queue()

@@ -13,6 +13,7 @@ from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.engines.engine import ENGINES, Engine, EngineName, Precision, choose_engine
 from musicnn_zoo.errors import ArgumentError, ExportError, UnknownNameError
 from musicnn_zoo.forks import ForkedLock
+from musicnn_zoo.installation import has_keras, require_keras
 from musicnn_zoo.live import TaggramStream
 from musicnn_zoo.patches import PatchGrid, Tail, patch_grid
 from musicnn_zoo.pipeline import process
@@ -79,6 +80,8 @@ class Tagger:
         If there is no such device.
     ArgumentError
         If engine, device and precision do not go together.
+    MissingPackageError
+        If Keras is needed and not installed.
 
     Notes
     -----
@@ -397,7 +400,11 @@ class Tagger:
             return
         from musicnn_zoo.onnx_graph import has_graph
 
-        if engine not in ("auto", "onnxruntime") or not has_graph(self._pretrained):
+        if engine in ("auto", "onnxruntime"):
+            if has_graph(self._pretrained):
+                return
+            require_keras(f"{self._pretrained.origin}, of which no ONNX graph is kept here,")
+        if has_keras():
             self._pretrained.fetch()
 
     def _grid(self, patch_s: float | None, hop_s: float | None) -> PatchGrid:
@@ -460,6 +467,11 @@ class Tagger:
         missing = engine.missing(layers)
         if not missing:
             return engine
+        if self._pretrained is not None:
+            require_keras(
+                f"layer {missing[0]!r}, none of the endpoints of {self.spec.name} "
+                f"({', '.join(self.endpoints)}),"
+            )
         if engine.name == "onnxruntime" and self._automatic:
             in_keras = self._in_keras()
             if not in_keras.missing(layers):
@@ -515,9 +527,10 @@ class Tagger:
         with self._lock:
             digest = self._digest_if_copied()
             if self._frame_engine is None or digest != self._frame_digest:
+                original = self.model
                 from musicnn_zoo.framewise import framewise_model
 
-                model = framewise_model(self.model)
+                model = framewise_model(original)
                 self._frame_engine = self._make_keras_engine(model)
                 self._frame_digest = digest
             return self._frame_engine

@@ -1,7 +1,7 @@
 """The command ``musicnn-zoo``.
 
 Exit codes: 0 when all went well, 1 when audio could not be used, 2 when the command line
-was wrong, 130 after Ctrl+C.
+was wrong or needs what is not installed, 130 after Ctrl+C.
 """
 
 from __future__ import annotations

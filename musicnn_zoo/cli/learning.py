@@ -16,6 +16,7 @@ from musicnn_zoo.cli.data import data_options, read_data, warnings_as_lines
 from musicnn_zoo.cli.reporting import Command, reports_errors
 from musicnn_zoo.engines.engine import PRECISIONS
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.installation import require_keras, require_sklearn
 from musicnn_zoo.plain_text import printable
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.training.recipes import FINETUNE, FROM_SCRATCH, TRAINABLE, Recipe
@@ -123,6 +124,7 @@ def train(
     kept in FOLDER, which is a model as any other. A run that was ended goes on where it was when
     it is started again with the same options.
     """
+    _check_installation()
 
     def make(dataset: Dataset, activation: Activation) -> TaggingModel:
         from musicnn_zoo.models import build_model
@@ -186,6 +188,7 @@ def finetune(
     """
     from musicnn_zoo.pretrained import find_pretrained
 
+    _check_installation()
     pretrained = find_pretrained(model)
     pretrained.fetch()
     head, rest = FINETUNE.phases
@@ -216,6 +219,12 @@ def finetune(
         )
 
     _learn(data, make, recipe, **options)
+
+
+def _check_installation() -> None:
+    """Refuse to begin what would fail at its end, when the model is measured."""
+    require_keras("training")
+    require_sklearn("training")
 
 
 def _learn(

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.errors import ArgumentError, MusicnnZooError
+from musicnn_zoo.errors import ArgumentError, MissingPackageError, MusicnnZooError
+from musicnn_zoo.installation import explained
 from musicnn_zoo.plain_text import printable
 
 Command = Callable[..., None]
@@ -35,8 +36,12 @@ def reports_errors(command: Command) -> Command:
         except Exception as error:
             if traceback:
                 raise
-            if isinstance(error, MusicnnZooError):
-                raise Failure(str(error), 2 if isinstance(error, ArgumentError) else 1) from error
+            told = error
+            if isinstance(error, ModuleNotFoundError):
+                told = explained(error, f"musicnn-zoo {click.get_current_context().info_name}")
+            if isinstance(told, MusicnnZooError):
+                of_arguments = isinstance(told, ArgumentError | MissingPackageError)
+                raise Failure(str(told), 2 if of_arguments else 1) from error
             if isinstance(error, OSError) and isinstance(error, BrokenPipeError):
                 raise
             raise Failure(describe_unexpected(error), 1) from error

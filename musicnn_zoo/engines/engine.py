@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.installation import has_keras, require_keras
 
 EngineName = Literal["auto", "tensorflow", "jax", "torch", "onnxruntime"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -82,6 +83,8 @@ def choose_engine(engine: str, *, device: str | None, precision: str) -> str:
     ArgumentError
         If the engine or the precision is unknown, or they do not go with each other or with
         the device.
+    MissingPackageError
+        If Keras is needed and not installed.
     """
     if engine not in ENGINES:
         raise ArgumentError(f"engine must be one of {', '.join(ENGINES)}; received {engine!r}")
@@ -104,6 +107,14 @@ def choose_engine(engine: str, *, device: str | None, precision: str) -> str:
         return engine
     if engine == "auto" and on_cpu and precision == "float32" and (device or not _sees_gpu()):
         return "onnxruntime"
+    asked_for = {"engine": engine, "device": device, "precision": precision}
+    ordinary = {"engine": "auto", "device": None, "precision": "float32"}
+    require_keras(
+        " ".join(
+            f"{name}={value!r}" for name, value in asked_for.items() if value != ordinary[name]
+        ),
+        backend="tensorflow" if engine == "auto" else engine,
+    )
     backend = _keras_backend()
     if engine not in ("auto", backend):
         raise ArgumentError(
@@ -122,7 +133,7 @@ def _keras_backend() -> str:
 
 def _sees_gpu() -> bool:
     """Whether Keras's backend has a GPU; the backend is only asked if the machine has one."""
-    if not _may_have_gpu():
+    if not _may_have_gpu() or not has_keras():
         return False
     backend = _keras_backend()
     if backend == "tensorflow":

@@ -42,7 +42,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ArgumentError('plots need matplotlib: pip install "musicnn-zoo[plots]"') from error
+        raise ArgumentError("plots need matplotlib: pip install matplotlib") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -51,7 +51,7 @@ def plot_map(found: EmbeddingMap, path: str | os.PathLike[str] | None = None) ->
     Raises
     ------
     ArgumentError
-        If matplotlib is not installed (``pip install "musicnn-zoo[plots]"``), or ``path`` has
+        If matplotlib is not installed (``pip install matplotlib``), or ``path`` has
         another ending.
     OutputError
         If the picture cannot be written.

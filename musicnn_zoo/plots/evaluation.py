@@ -79,7 +79,7 @@ def plot_evaluation(
     Raises
     ------
     ArgumentError
-        If matplotlib is not installed (``pip install "musicnn-zoo[plots]"``), or ``path`` has
+        If matplotlib is not installed (``pip install matplotlib``), or ``path`` has
         another ending.
     OutputError
         If the picture cannot be written.

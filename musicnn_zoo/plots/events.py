@@ -76,7 +76,7 @@ def plot_events(
     ------
     ArgumentError
         If the events are of an array and ``audio`` is not given, if ``audio`` has another length,
-        if matplotlib is not installed (``pip install "musicnn-zoo[plots]"``), or ``path`` has
+        if matplotlib is not installed (``pip install matplotlib``), or ``path`` has
         another ending.
     AudioError
         If the audio cannot be used.

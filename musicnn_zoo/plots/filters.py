@@ -65,7 +65,7 @@ def plot_filters(filters: LearnedFilters, path: str | os.PathLike[str] | None = 
     Raises
     ------
     ArgumentError
-        If matplotlib is not installed (``pip install "musicnn-zoo[plots]"``), or ``path`` has
+        If matplotlib is not installed (``pip install matplotlib``), or ``path`` has
         another ending.
     OutputError
         If the picture cannot be written.

@@ -76,7 +76,7 @@ def plot_taggram(
     ------
     ArgumentError
         If ``top_k`` is less than one, the taggram has no rows, matplotlib is not installed
-        (``pip install "musicnn-zoo[plots]"``), or ``path`` has another ending.
+        (``pip install matplotlib``), or ``path`` has another ending.
     OutputError
         If the picture cannot be written.
     """

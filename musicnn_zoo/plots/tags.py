@@ -46,7 +46,7 @@ def plot_tags(tags: Tags, path: str | os.PathLike[str] | None = None) -> Figure:
     ------
     ArgumentError
         If there are no tags, matplotlib is not installed (``pip install
-        "musicnn-zoo[plots]"``), or ``path`` has another ending.
+        matplotlib``), or ``path`` has another ending.
     OutputError
         If the picture cannot be written.
     """

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from musicnn_zoo.errors import MissingPackageError
+
 
 def plain_floats(values: Any) -> Any:
     """Turn float32 into the shortest Python floats that give the same float32 back."""
@@ -20,7 +22,7 @@ def require_pandas() -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise ImportError("to_pandas needs pandas: pip install pandas") from error
+        raise MissingPackageError("to_pandas needs pandas: pip install pandas") from error
     return pandas
 
 
