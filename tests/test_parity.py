@@ -66,6 +66,7 @@ def dense(x: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.platform
+@pytest.mark.light
 @pytest.mark.parametrize("engine", ["onnxruntime", "tensorflow"])
 @pytest.mark.parametrize("name", MODELS)
 def test_taggrams_of_the_original(name: str, engine: str) -> None:

@@ -13,6 +13,7 @@ from musicnn_zoo.cli.options import cutting_options, engine_options, jobs_option
 from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.datasets.dataset import SPLITS, split_name
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.installation import require_sklearn
 from musicnn_zoo.plain_text import printable
 
 _ALL = "all"
@@ -136,6 +137,7 @@ def evaluate(
         save_scores,
     )
 
+    require_sklearn("an evaluation")
     chosen = None if split == _ALL else split
     if store_thresholds:
         _check_storing(model, chosen, calibrated)
