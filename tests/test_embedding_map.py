@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import CLIPS
+from sklearn.decomposition import PCA
 
 from musicnn_zoo import ArgumentError, Tagger, UnknownNameError, embedding_map, map_embeddings
 from musicnn_zoo.embedding_map import make_map, save_map
@@ -56,6 +57,8 @@ def test_the_points_are_principal_components() -> None:
     expected = left[:, :2] * singular[:2]
     signs = np.sign((found.points * expected).sum(axis=0))
     np.testing.assert_allclose(found.points, expected * signs, atol=1e-4)
+    # Where scikit-learn has them, signs included.
+    np.testing.assert_allclose(found.points, PCA(2).fit_transform(vectors), atol=1e-4)
     parts = singular**2 / (singular**2).sum()
     assert found.explained_variance == pytest.approx(tuple(parts[:2]))
     assert found.method == "pca"

@@ -19,6 +19,7 @@ from conftest import CLIPS, ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from musicnn_zoo.engines.engine import choose_engine
 from musicnn_zoo.presets import PRESETS
 
 pytestmark = [pytest.mark.platform, pytest.mark.light]
@@ -177,6 +178,12 @@ def test_names_that_need_keras_say_so(session: dict[str, Any]) -> None:
     *bases, message = session["loading"]
     assert {"MusicnnZooError", "ImportError"} <= set(bases)
     assert message.endswith("needs Keras, which is not installed: pip install tensorflow")
+
+
+def test_a_gpu_without_keras_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("musicnn_zoo.engines.engine._may_have_gpu", lambda: True)
+    monkeypatch.setattr("musicnn_zoo.engines.engine.has_keras", lambda: False)
+    assert choose_engine("auto", device=None, precision="float32") == "onnxruntime"
 
 
 def test_pages_and_features(session: dict[str, Any]) -> None:
