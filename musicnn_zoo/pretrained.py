@@ -13,6 +13,7 @@ from musicnn_zoo.architectures import ARCHITECTURES
 from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.errors import ArgumentError, WeightsError
 from musicnn_zoo.folders import read_folder
+from musicnn_zoo.forks import refuse_forked_tensorflow
 from musicnn_zoo.hub import HUB_SCHEME, download_folder
 from musicnn_zoo.installation import require_keras
 from musicnn_zoo.presets import PRESETS, Preset, get_preset
@@ -73,6 +74,7 @@ class Pretrained:
         self.fetch()
         from musicnn_zoo.models import build_model
 
+        refuse_forked_tensorflow()
         spec = self.spec
         guard = (
             contextlib.nullcontext()
