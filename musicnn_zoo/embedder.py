@@ -80,7 +80,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         What another model, other weights or other settings gave is kept apart. Processes
         that want the same embeddings at once wait for each other. Arrays are not kept.
     jobs : int, optional
-        Threads that read; by default as many as there are cores.
+        Threads that read; by default one a core up to 8, then one for three cores.
     on_error : {"raise", "nan"}
         What to do about sounds that cannot be used, when the others are done: raise an
         :class:`~musicnn_zoo.errors.AudioError` that names them, or warn and give rows of NaN.

@@ -38,7 +38,7 @@ from musicnn_zoo.plain_text import shown
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.regular_files import check_regular, parse_json, read_regular
 from musicnn_zoo.tag_thresholds import TagThresholds
-from musicnn_zoo.weights_room import Room
+from musicnn_zoo.weight_limit import WeightLimit
 
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
@@ -94,11 +94,11 @@ class ModelFolder:
                 digest.update(bytes.fromhex(sha256_of(path)))
         return digest.hexdigest()
 
-    def room(self) -> Room:
+    def weight_limit(self) -> WeightLimit:
         """How much the weights hold, with some to spare: what does not fit is told by name."""
         headers = safetensors_headers(self.path / WEIGHTS)
         numbers = sum(math.prod(header.shape) for header in headers.values())
-        return Room(2 * numbers + _SPARE_NUMBERS, 2 * len(headers) + _SPARE_WEIGHTS)
+        return WeightLimit(2 * numbers + _SPARE_NUMBERS, 2 * len(headers) + _SPARE_WEIGHTS)
 
     def put(self, model: TaggingModel) -> None:
         """Set the weights of a model of this spec.

@@ -13,13 +13,14 @@ from musicnn_zoo.architectures import ARCHITECTURES
 from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.errors import ArgumentError, WeightsError
 from musicnn_zoo.folders import read_folder
+from musicnn_zoo.forks import refuse_forked_tensorflow
 from musicnn_zoo.hub import HUB_SCHEME, download_folder
 from musicnn_zoo.installation import require_keras
 from musicnn_zoo.presets import PRESETS, Preset, get_preset
 from musicnn_zoo.provenance import Provenance
 from musicnn_zoo.sources import BundledFile, SourceKind
+from musicnn_zoo.weight_limit import WeightLimit, limited_weights
 from musicnn_zoo.weights import bundled_folder, fetch_preset, load_preset, preset_digest
-from musicnn_zoo.weights_room import Room, room_for
 
 if TYPE_CHECKING:
     from musicnn_zoo.models import TaggingModel
@@ -46,7 +47,7 @@ class Pretrained:
     fetch : callable
         Downloads what ``put`` needs, unless it is there; without Keras, which takes seconds to
         import.
-    room : callable, optional
+    weight_limit : callable, optional
         Gives what the model may hold, of one that a stranger may have configured.
     """
 
@@ -57,7 +58,7 @@ class Pretrained:
     put: Callable[[TaggingModel], None]
     graph: BundledFile | None = None
     fetch: Callable[[], None] = lambda: None
-    room: Callable[[], Room] | None = None
+    weight_limit: Callable[[], WeightLimit] | None = None
 
     def load(self) -> TaggingModel:
         """Build the model with its weights.
@@ -73,8 +74,13 @@ class Pretrained:
         self.fetch()
         from musicnn_zoo.models import build_model
 
+        refuse_forked_tensorflow()
         spec = self.spec
-        guard = contextlib.nullcontext() if self.room is None else room_for(self.room())
+        guard = (
+            contextlib.nullcontext()
+            if self.weight_limit is None
+            else limited_weights(self.weight_limit())
+        )
         try:
             with guard:
                 model = build_model(
@@ -121,7 +127,7 @@ def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> P
     contents = read_folder(folder, origin=origin)
     return Pretrained(
         origin, contents.spec, contents.provenance, contents.digest, contents.put,
-        room=contents.room,
+        weight_limit=contents.weight_limit,
     )  # fmt: skip
 
 

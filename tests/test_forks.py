@@ -24,7 +24,7 @@ def forked(work):
     child = os.fork()
     if child == 0:
         import signal
-        signal.alarm(30)
+        signal.alarm(150)
         try:
             said = work()
         except BaseException as error:
@@ -54,12 +54,12 @@ def test_tensorflow_that_ran_before_the_fork_is_refused_and_onnx_runtime_goes_on
 onnx = zoo.Tagger("MTT_vgg", engine="onnxruntime")
 before = onnx.tag(clip)
 keras = zoo.Tagger("MTT_vgg", engine="tensorflow")
-print(forked(lambda: onnx.tag(clip) == before and sorted(map(str, onnx.tag_files([clip])))[:0]))
+print(forked(lambda: dict(onnx.tag(clip)) == dict(before)))
 print(forked(lambda: keras.tag(clip)))
 print(forked(lambda: zoo.Tagger(keras.model)))
 print(forked(lambda: zoo.load_model("MTT_vgg")))
 """)
-    assert tags == "[]"
+    assert tags == "True"
     for line in refused:
         assert line.startswith("DeviceError: TensorFlow had begun to run before this process")
     assert len(refused) == 3
@@ -85,14 +85,6 @@ may_end.set()
 thread.join()
 """)
     assert said == ["10"]
-
-
-def test_tensorflow_may_begin_after_the_fork():
-    said = run("""
-zoo.tag(clip)
-print(forked(lambda: len(zoo.Tagger("MTT_vgg", engine="tensorflow").tag(clip))))
-""")
-    assert said == ["5"]
 
 
 def test_a_lock_that_its_own_thread_holds_stays_held():

@@ -2,12 +2,14 @@
 
 import http.client
 import io
+import os
 import re
 import shutil
 import socket
 import struct
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from helpers_audio import HARPSICHORD, TECHNO, chirps, encode
 
 from musicnn_zoo import ArgumentError, Tagger, listening_page
 from musicnn_zoo.audio import load_audio
+from musicnn_zoo.listening import server as server_module
 from musicnn_zoo.listening.server import PageServer
 
 HOSTILE = "<img src=x onerror=alert(1)>.ogg"
@@ -114,6 +117,9 @@ def test_the_sound_comes_whole_and_in_parts(server) -> None:
         "words=1-2",
         "bytes=0-1,4-5",
         "bytes=-0",
+        f"bytes={'9' * 4400}-",
+        f"bytes=0-{'9' * 4400}",
+        f"bytes=-{'9' * 4400}",
     ):
         answer, content = ask(server, "/audio/0", Range=asked)
         assert (answer.status, content) == (416, b""), asked
@@ -172,6 +178,26 @@ def test_what_it_sends_is_not_framed_or_guessed_at(server) -> None:
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+@pytest.mark.parametrize(("method", "place"), [("GET", "/audio/0"), ("POST", "/"), ("GET", "/x")])
+def test_no_site_may_take_it_in_nor_learn_the_version_of_python(server, method, place) -> None:
+    answer, _ = ask(server, place, method=method)
+    assert answer.headers["Server"] == "musicnn-zoo"
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_parts_of_a_file_that_has_changed_are_not_put_together(tmp_path, tagger) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, np.zeros(100), 16_000)
+    with serving([path], lambda _: None) as server:
+        version = ask(server, "/audio/0")[0].headers["ETag"]
+        wanted = {"Range": "bytes=5-9", "If-Range": version}
+        assert ask(server, "/audio/0", **wanted)[0].status == 206
+        soundfile.write(path, np.ones(200), 16_000)
+        answer, content = ask(server, "/audio/0", **wanted)
+        assert (answer.status, content) == (200, path.read_bytes())
+
+
 def test_pages_are_made_once(tagger) -> None:
     made = []
 
@@ -209,6 +235,124 @@ def test_a_client_that_goes_away_does_no_harm(server, capfd) -> None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert ask(server, "/")[0].status == 200
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_long_page_keeps_no_other_waiting(monkeypatch, tagger) -> None:
+    monkeypatch.setattr(server_module, "_PAGE_PATIENCE_S", 0.2)
+    may_end, made = threading.Event(), []
+
+    def make(path):
+        made.append(path)
+        if path == str(TECHNO):
+            assert may_end.wait(20)
+        return page
+
+    page = listening_page(HARPSICHORD, models=tagger, hop_s=None)
+    with serving([TECHNO, HARPSICHORD], make) as server:
+        for _ in range(2):
+            answer, content = ask(server, "/page/0")
+            assert answer.status == 503
+            assert answer.headers["Retry-After"] == "5"
+            assert b'http-equiv="refresh"' in content
+        assert ask(server, "/")[0].status == 200
+        assert ask(server, "/audio/0")[0].status == 200
+        assert ask(server, "/page/1")[0].status == 200
+        may_end.set()
+        monkeypatch.setattr(server_module, "_PAGE_PATIENCE_S", 20)
+        assert ask(server, "/page/0")[0].status == 200
+    assert made == [str(TECHNO), str(HARPSICHORD)]
+
+
+def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch) -> None:
+    monkeypatch.setattr(server_module._Handler, "timeout", 0.3)
+    with serving([TECHNO], lambda _: None) as server:
+        port = int(server.url.rsplit(":", 1)[1].strip("/"))
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
+            silent.sendall(b"GET / HT")
+            assert silent.recv(100) == b""
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as deaf:
+            asked = f"GET /audio/0 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+            deaf.sendall(asked.encode() * 60)
+            time.sleep(1)
+            got = 0
+            with suppress(ConnectionError):
+                while part := deaf.recv(2**20):
+                    got += len(part)
+            assert 0 < got < 60 * TECHNO.stat().st_size
+
+
+def test_too_many_connections_are_hung_up_on(monkeypatch) -> None:
+    monkeypatch.setattr(server_module, "_CONNECTIONS", 2)
+    with serving([TECHNO], lambda _: None) as server, ExitStack() as opened:
+        port = int(server.url.rsplit(":", 1)[1].strip("/"))
+        for _ in range(2):
+            one = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            one.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+            assert one.recv(100).startswith(b"HTTP/1.1 200")
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            ask(server, "/")
+        one.close()
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                assert ask(server, "/")[0].status == 200
+                break
+            except (http.client.HTTPException, ConnectionError):
+                time.sleep(0.05)
+        else:
+            pytest.fail("no room was made")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without links and FIFOs")
+def test_what_was_swapped_for_something_else_is_not_given(tmp_path, tagger) -> None:
+    secret = tmp_path / "secret.wav"
+    soundfile.write(secret, np.zeros(48_000), 16_000)
+    music = tmp_path / "music"
+    music.mkdir()
+    paths = [music / "a.wav", music / "link.wav", music / "album" / "b.wav", music / "c.wav"]
+    paths[2].parent.mkdir()
+    for path in (paths[0], paths[2], paths[3]):
+        shutil.copy(TECHNO, path)
+    paths[1].symlink_to(secret)  # a link from the beginning is meant
+    with serving(paths, lambda each: listening_page(each, models=tagger)) as server:
+        assert ask(server, "/audio/1")[1] == secret.read_bytes()
+        for number in (0, 2, 3):
+            assert ask(server, f"/audio/{number}")[0].status == 200
+        paths[0].unlink()
+        paths[0].symlink_to(secret)
+        paths[2].parent.rename(tmp_path / "old")
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        shutil.copy(secret, elsewhere / "b.wav")
+        paths[2].parent.symlink_to(elsewhere)
+        paths[3].unlink()
+        os.mkfifo(paths[3])
+        for number in (0, 2, 3):
+            for place in (f"/audio/{number}", f"/page/{number}"):
+                answer, content = ask(server, place)
+                assert answer.status == 422, place
+                assert b"is not the file any more that it was" in content
+
+
+def test_the_last_step_to_a_file_follows_no_link(tmp_path) -> None:
+    (tmp_path / "link").symlink_to(TECHNO)
+    (tmp_path / "folder").symlink_to(TECHNO.parent)
+    for place in (tmp_path / "link", tmp_path / "folder" / TECHNO.name, tmp_path):
+        with pytest.raises(OSError, match=r"symbolic links|any more"):
+            server_module._open_unmoved(place)
+
+
+def test_a_body_is_not_taken_for_a_request(server) -> None:
+    port = int(server.url.rsplit(":", 1)[1].strip("/"))
+    inner = f"GET /audio/0 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+    asked = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {len(inner)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+        raw.sendall((asked + inner).encode())
+        got = b""
+        with suppress(ConnectionError):
+            while part := raw.recv(65536):
+                got += part
+    assert got.count(b"HTTP/1.1 200") == 1
 
 
 def test_a_port_that_is_taken_is_said_to_be(server) -> None:

@@ -72,7 +72,7 @@ speed_options = option_group(
 
 jobs_option = click.option(
     "-j", "--jobs", type=click.IntRange(min=1), metavar="N",
-    help="Threads that read files ahead.  [default: one a core]",
+    help="Threads that read files ahead.  [default: one a core, from 8 cores on fewer]",
 )  # fmt: skip
 """How many files are read at once."""
 

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import errno
 import html
 import logging
 import os
 import re
+import stat
 import string
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from musicnn_zoo.errors import ArgumentError, MusicnnZooError
+from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.listening.page import ListeningPage
 from musicnn_zoo.listening.recording import Recording
+from musicnn_zoo.listening.works import NotYet, Works
 from musicnn_zoo.plain_text import printable
 
 _log = logging.getLogger(__name__)
 
 _HOST = "127.0.0.1"
-_PAGES_KEPT = 8
+_CONNECTIONS = 64
+_SILENCE_S = 60.0
+_PAGE_PATIENCE_S = 10.0
+_SOUND_PATIENCE_S = 300.0
+_AGAIN_S = 5
 _CHUNK = 2**18
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _PLACE = re.compile(r"/(page|audio)/(\d{1,9})")
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
 class PageServer:
@@ -59,8 +72,9 @@ class PageServer:
     ) -> None:
         self._recordings = [Recording(path) for path in paths]
         self._paths = list(paths)
-        self._making = threading.Lock()
-        self._make_page = lru_cache(_PAGES_KEPT)(make_page)
+        self._places = [Path(path).resolve() for path in paths]
+        self._make_page = make_page
+        self._works = Works()
         self._converted = tempfile.TemporaryDirectory(prefix="musicnn-zoo-")
         handler = type("Handler", (_Handler,), {"pages": self})
         try:
@@ -74,6 +88,7 @@ class PageServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._works.stop()
         self._server.server_close()
         self._converted.cleanup()
 
@@ -102,22 +117,56 @@ class PageServer:
         return string.Template(template).substitute(items=items, count=len(self._paths))
 
     def page(self, number: int) -> str:
-        """Return the page of a file as HTML."""
-        with self._making:
-            made = self._make_page(self._paths[number])
+        """Return the page of a file as HTML.
+
+        Raises
+        ------
+        NotYet
+            If it takes longer than a browser should wait.
+        MusicnnZooError
+            If it cannot be made.
+        """
+        path = self._unmoved(number)
+        made = self._works.result(
+            ("page", number), lambda: self._make_page(path), patience_s=_PAGE_PATIENCE_S
+        )
         return made.html(audio_url=f"/audio/{number}")
 
     def sound(self, number: int) -> tuple[Path, str]:
-        """Return a file that browsers play, and its MIME type."""
-        recording = self._recordings[number]
-        if recording.kind is not None:
-            return Path(self._paths[number]), recording.kind
-        converted = Path(self._converted.name) / f"{number}.webm"
-        with self._making:
-            if not converted.exists():
-                media = recording.as_opus()
-                converted.write_bytes(media.content)
+        """Return a file that browsers play, and its MIME type.
+
+        Raises
+        ------
+        NotYet, MusicnnZooError
+            As :meth:`page`.
+        """
+        self._unmoved(number)
+        kind = self._recordings[number].kind
+        if kind is not None:
+            return self._places[number], kind
+        converted = Path(self._converted.name).resolve() / f"{number}.webm"
+
+        def convert() -> Path:
+            unfinished = converted.with_suffix(".unfinished")
+            unfinished.write_bytes(self._recordings[number].as_opus().content)
+            return unfinished.replace(converted)
+
+        if not converted.exists():
+            self._works.result(("audio", number), convert, patience_s=_SOUND_PATIENCE_S)
         return converted, "audio/webm"
+
+    def _unmoved(self, number: int) -> str:
+        """Return the path of a file, if it still is in the place where it was."""
+        path, place = self._paths[number], self._places[number]
+        try:
+            same = Path(path).resolve() == place and not _is_special(place.stat().st_mode)
+        except FileNotFoundError:
+            same = True  # what is not there is said better by what reads it
+        except (OSError, RuntimeError):
+            same = False
+        if not same:
+            raise AudioError(f"{path}: is not the file any more that it was; start the server anew")
+        return path
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -125,6 +174,28 @@ class PageServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._free = threading.BoundedSemaphore(_CONNECTIONS)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; hang up if there are too many."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Make room when the connection ends."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Tell the log, not the terminal, of browsers that hang up and the like."""
@@ -134,12 +205,26 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = _SILENCE_S
     pages: PageServer
+
+    def version_string(self) -> str:
+        """Name the server, and no version of anything."""
+        return "musicnn-zoo"
+
+    def end_headers(self) -> None:
+        """Add what every answer says, errors of the protocol too."""
+        for name, value in _ALWAYS.items():
+            self.send_header(name, value)
+        super().end_headers()
 
     def do_GET(self) -> None:
         """Answer a request."""
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body is not read, nor taken for a request
         # Another site's name that points here must not read the user's files.
-        if self.headers.get("Host") not in self.pages.hosts:
+        named = [host.lower() for host in self.headers.get_all("Host", [])]
+        if len(named) != 1 or named[0] not in self.pages.hosts:
             self._refuse(HTTPStatus.FORBIDDEN, "ask for 127.0.0.1")
             return
         try:
@@ -154,16 +239,27 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 path, kind = self.pages.sound(int(asked[2]))
                 self._stream(path, kind)
+        except NotYet:
+            self._ask_again()
         except MusicnnZooError as error:
             self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, printable(str(error)))
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):
             self.close_connection = True
 
     do_HEAD = do_GET  # noqa: N815
 
-    def _answer(self, text: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+    def _ask_again(self) -> None:
+        """Tell a browser to come back; it does so by itself."""
+        self._answer(
+            f'<!doctype html><meta http-equiv="refresh" content="{_AGAIN_S}"><title>Not yet</title>'
+            "<p>This is being made, and will be here when it is ready.",
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            Retry_After=str(_AGAIN_S),
+        )
+
+    def _answer(self, text: str, status: HTTPStatus = HTTPStatus.OK, **more: str) -> None:
         content = text.encode("utf-8")
-        self._head(status, "text/html; charset=utf-8", len(content))
+        self._head(status, "text/html; charset=utf-8", len(content), **more)
         if self.command == "GET":
             self.wfile.write(content)
 
@@ -175,10 +271,6 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {
             "Content-Type": kind,
             "Content-Length": str(length),
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-cache",
-            "X-Frame-Options": "DENY",
             **{name.replace("_", "-"): value for name, value in more.items()},
         }
         for name, value in headers.items():
@@ -188,13 +280,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _stream(self, path: Path, kind: str) -> None:
         """Send a file or the part of it that is asked for: players seek by that."""
         try:
-            file: BinaryIO = path.open("rb")
+            file = _open_unmoved(path)
         except OSError as error:
             self._refuse(HTTPStatus.NOT_FOUND, f"cannot be read ({error.strerror})")
             return
         with file:
-            size = os.fstat(file.fileno()).st_size
-            part = _part(self.headers.get("Range"), size)
+            status_of_file = os.fstat(file.fileno())
+            size = status_of_file.st_size
+            version = f'"{size:x}-{status_of_file.st_mtime_ns:x}"'
+            asked = self.headers.get("Range")
+            if self.headers.get("If-Range", version) != version:
+                asked = None  # parts of a file that has changed do not fit together
+            part = _part(asked, size)
             if part is None:
                 self._head(
                     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, kind, 0,
@@ -202,9 +299,9 @@ class _Handler(BaseHTTPRequestHandler):
                 )  # fmt: skip
                 return
             first, last = part
-            more = {"Accept_Ranges": "bytes"}
+            more = {"Accept_Ranges": "bytes", "ETag": version}
             status = HTTPStatus.OK
-            if self.headers.get("Range"):
+            if asked is not None:
                 status = HTTPStatus.PARTIAL_CONTENT
                 more["Content_Range"] = f"bytes {first}-{last}/{size}"
             self._head(status, kind, last - first + 1, **more)
@@ -225,6 +322,23 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Tell the log instead of the terminal."""
         _log.debug(format, *args)
+
+
+def _open_unmoved(path: Path) -> BinaryIO:
+    """Open a resolved path, if no part of it has become a link, nor the file something else."""
+    more = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+    number = os.open(path, sum(more, os.O_RDONLY))
+    try:
+        if _is_special(os.fstat(number).st_mode) or path.resolve() != path:
+            raise OSError(errno.ELOOP, "is not the file any more that it was")
+        return os.fdopen(number, "rb")
+    except OSError:
+        os.close(number)
+        raise
+
+
+def _is_special(mode: int) -> bool:
+    return not stat.S_ISREG(mode)
 
 
 def _part(asked: str | None, size: int) -> tuple[int, int] | None:

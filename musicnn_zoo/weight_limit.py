@@ -15,7 +15,7 @@ _one_at_a_time = threading.RLock()
 
 
 @dataclass(frozen=True)
-class Room:
+class WeightLimit:
     """How much a model may hold.
 
     Parameters
@@ -31,7 +31,7 @@ class Room:
 
 
 @contextlib.contextmanager
-def room_for(room: Room) -> Iterator[None]:
+def limited_weights(limit: WeightLimit) -> Iterator[None]:
     """Refuse to make more weights than that, before they are allocated.
 
     It holds for this thread. Keras asks no other place what a layer is about to allocate.
@@ -52,11 +52,11 @@ def room_for(room: Room) -> Iterator[None]:
         if threading.get_ident() == thread:
             numbers += math.prod(shape or ())
             weights += 1
-            if numbers > room.numbers or weights > room.weights:
+            if numbers > limit.numbers or weights > limit.weights:
                 raise ArgumentError(
                     f"the configuration asks for more weights than there are: with the layer "
                     f"{self.name} for {numbers:,} numbers in {weights:,} arrays, and at most "
-                    f"{room.numbers:,} in {room.weights:,} could fit"
+                    f"{limit.numbers:,} in {limit.weights:,} could fit"
                 )
         return add_weight(self, shape, *args, **kwargs)
 
