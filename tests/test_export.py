@@ -247,7 +247,7 @@ def test_a_light_installation_exports_the_bundled_graphs_and_says_what_else_need
     for line, model in zip(lines, BUNDLED, strict=False):
         assert line.startswith(f"0 {model}.onnx: onnx, float32, ")
     for line in lines[len(BUNDLED) :][: len(refused)]:
-        assert line.startswith("1 Error: MT")
+        assert line.startswith("2 Error: MT")
         assert "needs Keras, which is not installed: pip install tensorflow" in line
     assert names_in(tmp_path) == sorted(f"{model}.onnx" for model in BUNDLED)
     for model in BUNDLED:
