@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from musicnn_zoo.installation import has_keras
 from musicnn_zoo.presets import PRESETS
 from musicnn_zoo.weights import bundled
 
@@ -37,6 +38,13 @@ def _missing() -> dict[str, str]:
     elif not (shutil.which("chromium") or shutil.which("chromium-browser")):
         missing["browser"] = "Chromium is not installed"
     return missing
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what imports Keras where there is none, as in a light installation."""
+    if collection_path.suffix != ".py" or has_keras():
+        return None
+    return "pytest.mark.light" not in collection_path.read_text(encoding="utf-8") or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
