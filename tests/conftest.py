@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from musicnn_zoo.installation import has_keras
+from musicnn_zoo.architectures import ARCHITECTURES
 from musicnn_zoo.presets import PRESETS
 from musicnn_zoo.weights import bundled
 
@@ -20,6 +21,18 @@ SHARED = ROOT.parent / "shared"
 
 BUNDLED = [preset.name for preset in PRESETS.values() if preset.source().kind == "bundled"]
 """Models whose weights and graphs are in the package; the others are downloaded."""
+
+
+def _smallest_of_each_pair() -> list[str]:
+    """Architectures that differ in their blocks; the others differ from one of them in size."""
+    by_size = sorted(ARCHITECTURES.values(), key=lambda architecture: architecture.parameters)
+    pairs: dict[tuple[str, str], str] = {}
+    for one in by_size:
+        pairs.setdefault((one.config.frontend.kind, one.config.backend.kind), one.name)
+    return sorted(pairs.values())
+
+
+REPRESENTATIVES = _smallest_of_each_pair()
 
 
 def bundled_graph(name: str) -> Path:

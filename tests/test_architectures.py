@@ -3,6 +3,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from conftest import REPRESENTATIVES
 from synthetic import sounds
 
 from musicnn_zoo import UnknownNameError, build_model, list_models, model_info
@@ -216,7 +217,7 @@ def learn(name: str) -> tuple[float, float, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_learns_to_tell_tones_from_bursts_from_chirps(name: str) -> None:
     first, last, accuracy = learn(name)
     assert last < 0.7 * first

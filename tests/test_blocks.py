@@ -103,16 +103,28 @@ def test_the_samples_below_cover_every_block() -> None:
     assert {one.kind for one in MIDENDS if one} == set(block_names("midend"))
 
 
-@pytest.mark.parametrize(
-    "backend",
-    [
-        name if name == "temporal_pooling" else pytest.param(name, marks=pytest.mark.slow)
-        for name in variable_backends
-    ],
-)
 @pytest.mark.parametrize("frontend", block_names("frontend"))
-def test_every_frontend_with_every_backend(frontend: str, backend: str, tmp_path: Path) -> None:
+def test_every_frontend_learns_and_is_saved(frontend: str, tmp_path: Path) -> None:
+    check(small(frontend, "temporal_pooling"), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", variable_backends)
+@pytest.mark.parametrize("frontend", ["sample_level", "vgg", "timbral_temporal"])
+def test_every_backend_learns_and_is_saved(frontend: str, backend: str, tmp_path: Path) -> None:
+    """On a front-end of each kind of output: of a waveform, of a map, of features over time."""
     check(small(frontend, backend), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frontend", block_names("frontend"))
+def test_every_frontend_with_every_backend(frontend: str) -> None:
+    for backend in variable_backends:
+        model = small(frontend, backend)
+        for samples in LENGTHS:
+            scores = np.asarray(model(np.zeros((2, samples), np.float32), training=False))
+            assert scores.shape == (2, 3)
+            assert np.isfinite(scores).all(), backend
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
-from conftest import BUNDLED, CLIPS, ROOT
+from conftest import BUNDLED, CLIPS, REPRESENTATIVES, ROOT
 from tensorflow.lite.tools import flatbuffer_utils
 from test_onnx_graph import randomize, tiny
 
@@ -76,13 +76,7 @@ def patches_of(path, model):
 
 @pytest.fixture(
     scope="module",
-    params=[
-        "MSD_vgg",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("MTT_musicnn", "MSD_musicnn", "MTT_vgg")
-        ),
-    ],
+    params=["MSD_vgg", pytest.param("MTT_musicnn", marks=pytest.mark.slow)],
 )
 def pretrained(request):
     """A pretrained model, and patches and scores of each example clip."""
@@ -713,7 +707,7 @@ def test_statistics_of_standardized_input_are_exported(tmp_path, precision):
 @pytest.mark.parametrize(
     ("name", "precision"),
     [
-        *((name, "float32") for name in ARCHITECTURES),
+        *((name, "float32") for name in REPRESENTATIVES),
         *((name, "float16") for name in ("short_chunk", "crnn", "musicnn")),
         *((name, "int8") for name in ("short_chunk", "crnn", "musicnn")),
     ],
@@ -726,7 +720,7 @@ def test_every_architecture_becomes_a_litert_file(tmp_path, name, precision):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_every_architecture_becomes_a_savedmodel(tmp_path, name):
     model = build_model(name)
     randomize(model)

@@ -19,11 +19,11 @@ import platformdirs
 import pytest
 import soundfile
 import tensorflow as tf
-from conftest import BUNDLED, CLIPS, ROOT, SHARED, bundled_graph
+from conftest import BUNDLED, CLIPS, REPRESENTATIVES, ROOT, SHARED, bundled_graph
 from helpers_audio import TECHNO, chirps
 from test_blocks import MIDENDS, SMALL_BACKENDS, SMALL_FRONTENDS
 
-from musicnn_zoo import ExportError, Tagger, build_model, list_models, load_model, onnx_graph
+from musicnn_zoo import ExportError, Tagger, build_model, load_model, onnx_graph
 from musicnn_zoo.audio import load_audio
 from musicnn_zoo.cache import alone, cache_folder
 from musicnn_zoo.config import LogMelInput, ModelConfig
@@ -661,7 +661,7 @@ def test_a_pretrained_model_whose_graph_is_not_bundled_is_converted_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_models(pretrained=False))
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_every_architecture_becomes_an_equal_graph(name, tmp_path):
     model = build_model(name, tags=3)
     randomize(model)
