@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from musicnn_zoo.installation import has_keras
 from musicnn_zoo.architectures import ARCHITECTURES
+from musicnn_zoo.installation import has_keras
 from musicnn_zoo.presets import PRESETS
 from musicnn_zoo.weights import bundled
 
