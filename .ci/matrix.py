@@ -1,8 +1,9 @@
 """Install the package under every CPython found, and run the tests marked "platform" there.
 
-    python .ci/matrix.py WORK_FOLDER
+    python .ci/matrix.py WORK_FOLDER [--tested]
 
-Rows: each interpreter with what pip chooses today; the oldest with the lowest versions that
+With --tested, the environment that runs this has passed the whole suite already, and is a row as
+it is. Rows: each interpreter with what pip chooses today; the oldest with the lowest versions that
 pyproject.toml admits; the newest that TensorFlow has a wheel for, with the newest of everything,
 without Kapre, which caps TensorFlow, Keras and librosa; and the newest with the light
 installation of docs/light, which has none of them. Prints one line a row with the versions and
@@ -11,6 +12,7 @@ what the tests said, and exits with 1 if a row failed or fewer than two interpre
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -83,26 +85,30 @@ def has_tensorflow(uv: str, minor: int) -> bool:
     return compiled.returncode == 0
 
 
-def rows(found: dict[int, Path], uv: str, work: Path) -> list[Row]:
-    """Plan the rows."""
+def rows(found: dict[int, Path], uv: str, work: Path, tested: int | None) -> list[Row]:
+    """Plan the rows to run: all but that of the minor version that was tested."""
     full = [minor for minor in found if has_tensorflow(uv, minor)]
     package = f"{ROOT}[test]"
     no_kapre = work / "without-kapre.txt"
     no_kapre.write_text("kapre\n")
     planned = [
-        Row(f"Python 3.{minor}", found[minor], [[package]], ["-m", "platform"]) for minor in full
+        Row(f"Python 3.{minor}", found[minor], [[package]], ["-m", "platform and not slow"])
+        for minor in full
+        if minor != tested
     ]
+    if not full:
+        sys.exit("TensorFlow has a wheel for none of these, or the registry was not reached")
     lowest, newest = min(full), max(full)
     planned.append(
         Row(
             f"Python 3.{lowest}, lowest versions", found[lowest],
-            [["--resolution", "lowest-direct", package]], ["-m", "platform"],
+            [["--resolution", "lowest-direct", package]], ["-m", "platform and not slow"],
         )
     )  # fmt: skip
     planned.append(
         Row(
             f"Python 3.{newest}, newest, no Kapre", found[newest],
-            [["--excludes", str(no_kapre), package]], ["-m", "platform"],
+            [["--excludes", str(no_kapre), package]], ["-m", "platform and not slow"],
         )
     )  # fmt: skip
     planned.append(
@@ -134,7 +140,7 @@ def run(row: Row, uv: str, work: Path) -> None:
     with log.open("w") as output:
         try:
             done = subprocess.run(
-                [python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider",
+                [python.with_name("pytest"), "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider",
                  "--durations", "15", *row.tests],
                 cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, check=False, timeout=LIMIT_S,
             )  # fmt: skip
@@ -163,7 +169,11 @@ def _versions(python: Path) -> dict[str, str]:
 
 def main() -> None:
     """Run all rows, print the table, and exit with 1 if one of them failed."""
-    work = Path(sys.argv[1]).resolve()
+    arguments = argparse.ArgumentParser(description="The matrix of Pythons and versions.")
+    arguments.add_argument("work", type=Path, help="folder for environments and wheels")
+    arguments.add_argument("--tested", action="store_true", help="this Python passed all tests")
+    given = arguments.parse_args()
+    work = given.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("UV_CACHE_DIR", str(work / "wheels"))
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
@@ -172,13 +182,19 @@ def main() -> None:
     found = interpreters()
     if len(found) < 2:
         sys.exit("the matrix needs at least two of these interpreters")
-    planned = rows(found, uv, work)
+    done = []
+    if given.tested:
+        here = Path(sys.executable)
+        row = Row(f"Python 3.{sys.version_info[1]}", here, [], [], _versions(here))
+        row.passed, row.said = True, "the whole suite"
+        done.append(row)
+    planned = rows(found, uv, work, sys.version_info[1] if given.tested else None)
     for row in planned:
         print(f"\n=== {row.name}", flush=True)
         run(row, uv, work)
         print(row.line(), flush=True)
     print("\n=== Matrix")
-    print("\n".join(row.line() for row in planned), flush=True)
+    print("\n".join(row.line() for row in [*done, *planned]), flush=True)
     if not all(row.passed for row in planned):
         sys.exit(1)
 
