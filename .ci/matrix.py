@@ -140,8 +140,8 @@ def run(row: Row, uv: str, work: Path) -> None:
     with log.open("w") as output:
         try:
             done = subprocess.run(
-                [python.with_name("pytest"), "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider",
-                 "--durations", "15", *row.tests],
+                [python.with_name("pytest"), "-n", "2", "--dist", "loadfile",
+                 "-p", "no:cacheprovider", "--durations", "15", *row.tests],
                 cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, check=False, timeout=LIMIT_S,
             )  # fmt: skip
             row.passed = done.returncode == 0
