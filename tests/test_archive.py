@@ -54,7 +54,7 @@ def test_it_is_read_without_pickle(tmp_path):
         archive.add(embedding_of([[1, 2]], os.fsdecode(b"caf\xe9.wav")))
         archive.add(embedding_of([[3, 4]], None))
     with np.load(tmp_path / "all.npz", allow_pickle=False) as saved:
-        assert list(saved["sources"]) == [os.fsdecode(b"caf\xe9.wav"), ""]
+        assert list(saved["sources"]) == ["caf\\udce9.wav", ""]
 
 
 def test_what_was_finished_is_kept_when_the_rest_fails(tmp_path):

@@ -46,9 +46,9 @@ ALBUMS = {
 """Album, genre and tags of the example clips, by which a reader's files are made."""
 OTHER_OPTIONS = {
     "--push", "--logdir", "--topN", "--length", "--overlap", "--save", "--dist", "--check",
-    "--keep-going",
+    "--keep-going", "--cpus",
 }  # fmt: skip
-"""Of weights/publish.py, TensorBoard, the original musicnn, pytest, ruff and Sphinx."""
+"""Of weights/publish.py, TensorBoard, the original musicnn, pytest, ruff, Sphinx and Docker."""
 
 
 def text_of(name: str) -> str:

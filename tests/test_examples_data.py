@@ -210,6 +210,7 @@ def test_the_table_of_methods_is_put_together_of_several_runs(table: Path, tmp_p
 def test_what_the_peers_need_is_written_into_a_folder_that_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.syspath_prepend(ROOT)
     export = importlib.import_module("benchmarks.export")
     monkeypatch.setattr(export, "load_model", lambda name: name.encode())
     for writer in ("write_frozen_graph", "write_weights"):
