@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ _log = logging.getLogger(__name__)
 ENVIRONMENT_VARIABLE = "MUSICNN_ZOO_CACHE"
 
 _OWNER_ONLY = 0o700
-_WRITABLE_BY_OTHERS = 0o022
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _ROOT = 0
 
 
@@ -35,8 +36,8 @@ def cache_folder() -> Path:
 def own_folder(name: str, *, make: bool = False) -> Path:
     """Folder of the cache in which nobody but this user, or root, can change a file.
 
-    If it is this user's and others may write to it, that is ended. On systems without owners of
-    files nothing is checked.
+    It and the cache folder are judged. What is this user's and lets others write is closed to
+    them. On systems without owners of files nothing is checked.
 
     Parameters
     ----------
@@ -47,28 +48,35 @@ def own_folder(name: str, *, make: bool = False) -> Path:
     Raises
     ------
     ForeignFolderError
-        If it is another user's, or root's with others writing to it.
+        If one of them is another user's, or root's with others writing to it. In a cache folder
+        of root's with the sticky bit, as ``/tmp`` has it, others may make folders of their own.
     OSError
         If it cannot be made or looked at.
     """
-    folder = cache_folder() / name
+    parent = cache_folder()
+    folder = parent / name
     if make:
-        folder.parent.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
+        parent.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
         folder.mkdir(mode=_OWNER_ONLY, exist_ok=True)
-    if not hasattr(os, "getuid"):
-        return folder
-    try:
-        link, target = folder.lstat(), folder.stat()
-    except FileNotFoundError:
-        return folder
+    if hasattr(os, "getuid"):
+        with contextlib.suppress(FileNotFoundError):
+            _close_to_others(parent, may_be_sticky=True)
+            _close_to_others(folder, may_be_sticky=False)
+    return folder
+
+
+def _close_to_others(folder: Path, *, may_be_sticky: bool) -> None:
+    link, target = folder.lstat(), folder.stat()
     if not {link.st_uid, target.st_uid} <= {os.getuid(), _ROOT}:
         raise ForeignFolderError(errno.EPERM, "it belongs to another user", str(folder))
-    if target.st_mode & _WRITABLE_BY_OTHERS:
-        if target.st_uid != os.getuid():
-            raise ForeignFolderError(errno.EPERM, "other users can write to it", str(folder))
-        with contextlib.suppress(OSError):  # on a disk without modes
-            folder.chmod(_OWNER_ONLY)
-    return folder
+    if not target.st_mode & _WRITABLE_BY_OTHERS:
+        return
+    if may_be_sticky and target.st_mode & stat.S_ISVTX:
+        return
+    if target.st_uid != os.getuid():
+        raise ForeignFolderError(errno.EPERM, "other users can write to it", str(folder))
+    with contextlib.suppress(OSError):  # on a disk without modes
+        folder.chmod(_OWNER_ONLY)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,6 @@ from musicnn_zoo.audio_files import find_audio
 from musicnn_zoo.engines.engine import EngineName
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
 from musicnn_zoo.evaluation_files import check_ending
-from musicnn_zoo.library_caches import provide_library_caches
 from musicnn_zoo.patches import Tail
 from musicnn_zoo.path_text import path_to_text
 from musicnn_zoo.plain_text import count, printable
@@ -28,6 +27,7 @@ from musicnn_zoo.results.forms import plain_floats, require_pandas
 from musicnn_zoo.shared_taggers import ModelLike, shared_tagger
 from musicnn_zoo.tagger import Paths
 from musicnn_zoo.tasks import EmbeddedTags
+from musicnn_zoo.writable_caches import provide_writable_caches
 from musicnn_zoo.writers import csv_lines, path_cell, safe_tag
 
 if TYPE_CHECKING:
@@ -361,7 +361,7 @@ def _by_pca(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[fl
 
 
 def _by_umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    provide_library_caches()
+    provide_writable_caches()
     from umap import UMAP
 
     neighbours = min(15, len(vectors) - 1)

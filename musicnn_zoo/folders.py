@@ -148,6 +148,11 @@ def read_folder(path: Path, *, origin: str) -> ModelFolder:
             ModelConfig.from_dict(config.get("model", {})),
             _tags_of(_read_json(path, TAGS, origin)),
         )
+        rate = spec.config.input.sample_rate
+        if config.get("sample_rate", rate) != rate:
+            raise ArgumentError(
+                f"sample_rate is {shown(config['sample_rate'])}, and the model's input has {rate}"
+            )
         provenance = Provenance.from_dict(config.get("provenance", {}))
     except WeightsError:
         raise
@@ -255,13 +260,13 @@ def save_pretrained(
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        for name in OPTIONAL:
-            if name not in texts:
-                (path / name).unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(dir=path) as unfinished:
             for name, text in texts.items():
                 Path(unfinished, name).write_text(text, encoding="utf-8")
             _save_arrays(arrays, Path(unfinished, WEIGHTS))
+            for name in OPTIONAL:
+                if name not in texts:
+                    (path / name).unlink(missing_ok=True)
             for name in (*texts, WEIGHTS):
                 Path(unfinished, name).replace(path / name)
     except OSError as error:

@@ -14,8 +14,8 @@ from keras import ops
 
 from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.library_caches import provide_library_caches
 from musicnn_zoo.mel import compress, hann, mel_filters
+from musicnn_zoo.writable_caches import provide_writable_caches
 
 IMPLEMENTATIONS = ("kapre", "portable", "convolution")
 
@@ -148,7 +148,7 @@ class LogMel(keras.layers.Layer):
         return waveform if spare == 0 else waveform[:, before : before - spare]
 
     def _kapre_mel(self, n_fft: int) -> Callable[[Any], Any]:
-        provide_library_caches()
+        provide_writable_caches()
         import kapre
 
         spectrogram = self.spectrogram

@@ -202,6 +202,8 @@ def _form_of(output: Path | None, form: Format | None) -> Format:
     if output is None:
         return form or "text"
     suffix = output.suffix.lower()
+    if output.name.endswith(".") or output.name.lower() in (*_SUFFIXES, ".parquet"):
+        raise ArgumentError(f"output {str(output)!r} has no name before or after its last point")
     if suffix == ".parquet":
         raise ArgumentError(
             f"output {str(output)!r}: Parquet is not one of the formats {', '.join(FORMATS)}; "

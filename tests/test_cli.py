@@ -498,6 +498,21 @@ def test_an_output_that_ends_in_no_format_is_a_usage_error(techno, tmp_path, com
     assert [path.name for path in tmp_path.iterdir()] == ["techno.wav"]
 
 
+@pytest.mark.parametrize("output", [".csv", ".parquet", "out."])
+@pytest.mark.parametrize("command", ["tag", "taggram", "events"])
+def test_an_output_that_is_only_an_ending_or_has_none_is_a_usage_error(
+    techno, tmp_path, command, output
+):
+    result = run(command, techno, "-o", tmp_path / output)
+    assert_usage_error(result, "has no name before or after its last point")
+
+
+def test_a_dash_is_standard_output(techno):
+    assert (
+        run("tag", techno, "-o", "-", "-f", "csv").output == run("tag", techno, "-f", "csv").output
+    )
+
+
 def test_parquet_is_not_written_as_text(techno, tmp_path):
     result = run("taggram", techno, "-o", tmp_path / "out.parquet", "-f", "csv")
     assert_usage_error(result, "Parquet is not one of the formats text, json, jsonl, csv")

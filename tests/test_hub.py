@@ -430,6 +430,7 @@ def with_entry(files, *keys, value):
         (("format",), 0, "must be a number from 1 on"),
         (("format",), "1", "must be a number from 1 on"),
         (("format",), None, "must be a number from 1 on"),
+        (("sample_rate",), 44100, "sample_rate is 44100, and the model's input has 16000"),
         (("provenance",), [], "must be an object"),
         (("provenance", "evil"), "", "unknown provenance entry 'evil'"),
         (("provenance", "license"), {"a": 1}, "must be a string"),

@@ -299,8 +299,10 @@ def test_what_a_search_cannot_use_is_listed_with_the_failures(tmp_path, monkeypa
 
     monkeypatch.setattr("os.scandir", scandir)
     output = tmp_path / "out.csv"
-    result = run("tag", tmp_path / "clips", tmp_path / "clips" / "x.mp3", "-o", output)
+    folders = tmp_path / "clips", tmp_path / "clips" / "locked" / ".."
+    result = run("tag", *folders, tmp_path / "clips" / "x.mp3", "-o", output)
     assert result.exit_code == 1
+    assert ": 1 done, 0 unchanged, 2 failed" in result.stderr
     with Path(f"{output}.run/failures.csv").open() as file:
         failures = {Path(row["path"]).name: row["reason"] for row in csv.DictReader(file)}
     assert failures.keys() == {"locked", "x.mp3"}
@@ -331,6 +333,23 @@ def test_ctrl_c_ends_a_run_with_what_is_done_and_the_code_of_shells(tmp_path):
     assert len(rows_of(tmp_path / "out.jsonl")) == 3
     os.chdir(tmp_path)
     assert ": 2 done, 3 unchanged, 0 failed" in run("taggram", "clips", "-o", "out.jsonl").stderr
+
+
+@on_posix
+def test_ctrl_c_while_the_command_is_imported_is_one_line_too(tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'numpy':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from musicnn_zoo.__main__ import main\n"
+        "main()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (130, "\nstopped by Ctrl+C\n")
 
 
 def test_a_second_run_at_the_same_time_is_refused(tmp_path):

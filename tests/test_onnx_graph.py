@@ -440,9 +440,21 @@ def kept(graphs, cache, monkeypatch):
 def test_the_cache_is_for_this_user_alone(kept, cache):
     for folder in (cache, cache.parent):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    cache.chmod(0o777)
+    for folder in (cache, cache.parent):
+        folder.chmod(0o777)
     assert onnx_graph._cached("tiny", lambda: pytest.fail("made again")) == kept[0]
-    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    for folder in (cache, cache.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_the_folder_above_may_be_everybodys_if_it_is_sticky(kept, cache, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: cache.stat().st_uid + 1)
+    monkeypatch.setattr("musicnn_zoo.cache._ROOT", cache.stat().st_uid)
+    cache.parent.chmod(0o1777)
+    assert onnx_graph._cached("tiny", lambda: pytest.fail("made again")) == kept[0]
+    cache.parent.chmod(0o777)
+    with pytest.raises(ExportError, match="other users can write to it"):
+        onnx_graph._cached("tiny", lambda: pytest.fail("made again"))
 
 
 def test_a_folder_of_another_user_is_refused(kept, cache, monkeypatch):

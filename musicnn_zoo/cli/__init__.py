@@ -17,7 +17,7 @@ import click
 from musicnn_zoo import __version__
 from musicnn_zoo.cli import analysis, catalogue, evaluate, learning, listen
 from musicnn_zoo.cores import keep_libraries_to_usable_cores
-from musicnn_zoo.library_caches import provide_library_caches
+from musicnn_zoo.writable_caches import provide_writable_caches
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     keep_libraries_to_usable_cores()
-    provide_library_caches()
+    provide_writable_caches()
     cli()
 
 

@@ -296,6 +296,8 @@ def _write(
     plot: Path | None,
 ) -> None:
     """Write results to an output that a later run goes on with, or one after the other."""
+    if output == Path("-"):
+        output = None
     if output is not None and _goes_on(output) and form in (None, output.suffix[1:].lower()):
         if plot is not None:
             raise ArgumentError(

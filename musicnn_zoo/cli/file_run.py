@@ -46,6 +46,7 @@ class AudioFiles:
     def __init__(self, files: tuple[Path, ...]) -> None:
         self._failed: list[str] = []
         self._not_found: list[tuple[str, str]] = []
+        self._missed: set[str] = set()
         self.folders: dict[str, Path] = {}
         self.paths = list(self._expand(files))
         self._total = len(self.paths) + len(self._failed)
@@ -103,6 +104,11 @@ class AudioFiles:
                 yield os.fspath(path)
 
     def _miss(self, path: Path, reason: str) -> None:
+        # A link counts where it is, not where it leads to.
+        place = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
+        if place in self._missed:
+            return
+        self._missed.add(place)
         self._failed.append(f"{path}: {reason}")
         self._not_found.append((os.fspath(path), self._failed[-1]))
 

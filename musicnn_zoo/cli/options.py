@@ -92,7 +92,7 @@ writer_options = option_group(
     click.option("-f", "--format", "form", type=click.Choice(FORMATS),
                  help="[default: by the ending of --output, else text]"),
     click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
-                 help="Write there instead of to standard output: .txt, .json, .jsonl, .csv or "
+                 help="Write there instead of to standard output (-): .txt, .json, .jsonl, .csv or "
                  ".parquet."),
 )  # fmt: skip
 """Options of commands whose results go to a file or to standard output."""

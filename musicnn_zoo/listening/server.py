@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
+from musicnn_zoo.listening.background import BackgroundWork, NotYet
 from musicnn_zoo.listening.page import ListeningPage
 from musicnn_zoo.listening.recording import Recording
-from musicnn_zoo.listening.works import NotYet, Works
 from musicnn_zoo.plain_text import printable
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class PageServer:
         self._paths = list(paths)
         self._places = [Path(path).resolve() for path in paths]
         self._make_page = make_page
-        self._works = Works()
+        self._works = BackgroundWork()
         self._converted = tempfile.TemporaryDirectory(prefix="musicnn-zoo-")
         handler = type("Handler", (_Handler,), {"pages": self})
         try:

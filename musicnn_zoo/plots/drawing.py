@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.errors import ArgumentError, OutputError
-from musicnn_zoo.library_caches import provide_library_caches
 from musicnn_zoo.plain_text import printable
 from musicnn_zoo.results import Clip
+from musicnn_zoo.writable_caches import provide_writable_caches
 from musicnn_zoo.writers import check_writable
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def new_figure(width: float, height: float) -> Figure:
     ArgumentError
         If matplotlib is not installed.
     """
-    provide_library_caches()
+    provide_writable_caches()
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

@@ -19,7 +19,7 @@ class NotYet(Exception):  # noqa: N818
     """The work goes on; ask again."""
 
 
-class Works:
+class BackgroundWork:
     """Pieces of work by key; what was made last is kept.
 
     Two are done at once, so that a long one does not keep all others waiting. Their threads do not

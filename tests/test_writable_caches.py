@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import CLIPS, ROOT
 
-from musicnn_zoo import library_caches
+from musicnn_zoo import writable_caches
 
 UNWRITABLE = "/dev/null/home"  # no user can write below what is no folder, root neither
 
@@ -22,15 +22,15 @@ def nowhere(monkeypatch, tmp_path):
     for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR"):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
-    monkeypatch.setattr(library_caches, "_is_writable", lambda _: False)
-    monkeypatch.setattr(library_caches.tempfile, "tempdir", str(tmp_path))
-    library_caches._temporary_folder.cache_clear()
+    monkeypatch.setattr(writable_caches, "_is_writable", lambda _: False)
+    monkeypatch.setattr(writable_caches.tempfile, "tempdir", str(tmp_path))
+    writable_caches._temporary_folder.cache_clear()
     yield tmp_path
-    library_caches._temporary_folder.cache_clear()
+    writable_caches._temporary_folder.cache_clear()
 
 
 def test_what_can_be_written_nowhere_goes_into_a_folder_of_ones_own(nowhere) -> None:
-    library_caches.provide_library_caches()
+    writable_caches.provide_writable_caches()
     (folder,) = nowhere.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert os.environ["NUMBA_CACHE_DIR"] == str(folder / "numba")
@@ -40,30 +40,30 @@ def test_what_can_be_written_nowhere_goes_into_a_folder_of_ones_own(nowhere) -> 
 def test_numba_that_is_imported_already_is_told(nowhere, monkeypatch) -> None:
     numba = SimpleNamespace(config=SimpleNamespace(CACHE_DIR=""))
     monkeypatch.setitem(sys.modules, "numba", numba)
-    library_caches.provide_library_caches()
+    writable_caches.provide_writable_caches()
     assert numba.config.CACHE_DIR == os.environ["NUMBA_CACHE_DIR"] != ""
 
 
 def test_what_the_user_says_is_left(nowhere, monkeypatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", "/mine")
     monkeypatch.setenv("MPLCONFIGDIR", "/mine")
-    library_caches.provide_library_caches()
+    writable_caches.provide_writable_caches()
     assert os.environ["NUMBA_CACHE_DIR"] == os.environ["MPLCONFIGDIR"] == "/mine"
     assert list(nowhere.iterdir()) == []
 
 
 def test_nothing_is_made_where_libraries_can_write(nowhere, monkeypatch) -> None:
-    monkeypatch.setattr(library_caches, "_is_writable", lambda _: True)
-    library_caches.provide_library_caches()
+    monkeypatch.setattr(writable_caches, "_is_writable", lambda _: True)
+    writable_caches.provide_writable_caches()
     assert list(nowhere.iterdir()) == []
     assert "NUMBA_CACHE_DIR" not in os.environ
 
 
 def test_what_is_writable(tmp_path) -> None:
-    assert library_caches._is_writable(tmp_path / "a" / "b")
+    assert writable_caches._is_writable(tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []  # looking makes nothing
-    assert not library_caches._is_writable(Path(UNWRITABLE, "cache"))
-    assert not library_caches._is_writable(None)
+    assert not writable_caches._is_writable(Path(UNWRITABLE, "cache"))
+    assert not writable_caches._is_writable(None)
 
 
 def test_the_command_works_where_nothing_but_temporary_folders_can_be_written(tmp_path) -> None:
@@ -71,9 +71,9 @@ def test_the_command_works_where_nothing_but_temporary_folders_can_be_written(tm
     read_only = """
 import sys
 from pathlib import Path
-from musicnn_zoo import library_caches
-of_its_own = library_caches._is_writable
-library_caches._is_writable = lambda place: "site-packages" not in str(place) and of_its_own(place)
+from musicnn_zoo import writable_caches
+of_its_own = writable_caches._is_writable
+writable_caches._is_writable = lambda place: "site-packages" not in str(place) and of_its_own(place)
 def no_place(locator, *_): raise OSError("read-only")
 from numba.core import caching
 caching.InTreeCacheLocator.ensure_cache_path = no_place

@@ -19,7 +19,7 @@ _NUMBA = "NUMBA_CACHE_DIR"
 _MATPLOTLIB = "MPLCONFIGDIR"
 
 
-def provide_library_caches() -> None:
+def provide_writable_caches() -> None:
     """Give Numba and Matplotlib a temporary folder each, if they have no other.
 
     To be called before librosa, Kapre or Matplotlib is imported. What the environment says already
