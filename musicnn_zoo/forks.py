@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from types import TracebackType
 from weakref import WeakSet
 
 from musicnn_zoo.errors import DeviceError
@@ -28,12 +27,7 @@ class ForkedLock:
     def __enter__(self) -> None:
         self._lock.acquire()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._lock.release()
 
     def forget_other_threads(self) -> None:
