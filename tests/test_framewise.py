@@ -44,7 +44,10 @@ def test_attention_puts_its_head_on_every_frame() -> None:
 
 def test_events_come_from_frames_where_there_are_any(tagger: Tagger) -> None:
     frames = tagger.frames(CLIP)
-    threshold = float(np.quantile(frames.scores, 0.9))
+    # Between two scores: those of two calls may differ in their last bit.
+    highest = np.sort(frames.scores.ravel())[-frames.scores.size // 10 :]
+    widest = np.argmax(np.diff(highest))
+    threshold = float(highest[widest] + highest[widest + 1]) / 2
     events = tagger.events(CLIP, threshold=threshold)
     assert events == frames.events(threshold=threshold)
     assert {event.tag for event in events} <= {"a", "b", "c"}
