@@ -1,0 +1,326 @@
+"""Decode by FFmpeg, packet by packet, through PyAV."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.decoding.decoded import (
+    BLOCK_S,
+    BLOCK_VALUES,
+    HIGHEST_RATE,
+    Block,
+    Decoded,
+    check_header_rate,
+    downmix,
+    is_little,
+)
+from musicnn_zoo.decoding.statements import Statement, read_statement, wav_options
+from musicnn_zoo.errors import AudioError
+
+if TYPE_CHECKING:
+    import av
+
+FORMATS = (
+    "3dostr,aa,aac,aax,ac3,ac4,acm,act,adp,ads,adx,aea,afc,aiff,aix,amr,amrnb,amrwb,apac,apc,ape,"
+    "aptx,aptx_hd,asf,asf_o,ast,au,avi,avr,bfstm,binka,bonk,boa,brstm,caf,codec2,dcstr,dfpwm,dsf,"
+    "dss,dts,dtshd,dv,eac3,epaf,flac,flv,fsb,fwse,g722,gsm,gxf,hca,hcom,iamf,iff,ircam,iss,kvag,"
+    "laf,lc3,live_flv,loas,matroska,mca,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,msf,mtaf,musx,mxf,"
+    "nistsphere,nsp,nut,nuv,ogg,oma,osq,paf,pvf,qcp,qoa,r3d,rka,rm,rso,sbc,sds,sdx,shn,sol,sox,"
+    "spdif,svag,svs,swf,tak,truehd,tta,ty,vag,voc,vpk,vqf,w64,wady,wav,wavarc,webm,wsd,wtv,wv,wve,"
+    "xa,xvag,xwma"
+)
+"""What FFmpeg plays as one recording: no playlists and nothing else that opens other files."""
+
+_TITLES_ARE_LENIENT = 19
+"""PyAV from this version on reads titles that are not UTF-8 without being told how."""
+
+_MOST_PLANES = 7
+"""PyAV reads planar frames of more channels out of bounds."""
+
+_DSD_RATE = 1 << 23
+"""DSD comes as its bits divided by eight: 352,800 Hz for DSD64, 2.8 MHz for DSD512."""
+
+_SCALES: Mapping[str, float] = {"s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63}
+
+_SYNCHRONISED = ("mp1", "mp2", "mp3", "aac")
+"""Codecs whose packets begin with twelve (MPEG: eleven) ones where they come without a container."""
+
+_UNREAD = 1 << 16
+_NOTHING_S = 0.005
+
+
+class Pipe(Protocol):
+    """What FFmpeg reads from, if it is no path."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes; none at the end."""
+
+
+class NotDecodedError(AudioError):
+    """FFmpeg does not take a file; another decoder may."""
+
+
+def open_container(
+    opened: str | BinaryIO | Pipe, options: Mapping[str, str] | None = None, **how: Any
+) -> av.container.InputContainer:
+    """Open a path or a binary file by FFmpeg, as one recording and nothing else.
+
+    Raises
+    ------
+    av.error.FFmpegError
+        If FFmpeg cannot read it.
+    """
+    import av
+
+    if isinstance(opened, str):
+        # Without the prefix FFmpeg takes what stands before a colon for a protocol.
+        opened = f"file:{opened}"
+    elif hasattr(opened, "seek"):
+        opened.seek(0)
+    if int(av.__version__.split(".")[0]) < _TITLES_ARE_LENIENT:
+        how["metadata_errors"] = "replace"
+    container: av.container.InputContainer = av.open(
+        opened, mode="r", container_options={"format_whitelist": FORMATS, **(options or {})}, **how
+    )
+    return container
+
+
+def main_audio_stream(container: av.container.InputContainer) -> av.AudioStream:
+    """Return the audio stream that is marked as default, else the first.
+
+    Raises
+    ------
+    LookupError
+        If there is none.
+    """
+    import av
+
+    streams = container.streams.audio
+    default = av.stream.Disposition.default
+    return next((stream for stream in streams if stream.disposition & default), streams[0])
+
+
+@contextlib.contextmanager
+def decoded_by_ffmpeg(
+    opened: str | BinaryIO,
+    label: str,
+    *,
+    judge_risk: Callable[[av.container.InputContainer, av.AudioStream], None] | None = None,
+) -> Iterator[Decoded]:
+    """Decode a path or a seekable file.
+
+    Parameters
+    ----------
+    opened : str or binary file object
+    label : str
+        How messages call it.
+    judge_risk : callable, optional
+        Receives container and stream before anything of them is decoded, and may raise.
+
+    Raises
+    ------
+    NotDecodedError
+        If FFmpeg does not take it.
+    """
+    with decoded_container(
+        lambda: open_container(opened, wav_options(opened)), label, judge_risk=judge_risk
+    ) as (decoded, container, stream):
+        statement = read_statement(container, stream, opened)
+        decoded.blocks = _to_the_end(decoded.blocks, decoded, container, statement)
+        yield decoded
+
+
+@contextlib.contextmanager
+def decoded_container(
+    open_it: Callable[[], av.container.InputContainer],
+    label: str,
+    *,
+    block_s: float = BLOCK_S,
+    judge_risk: Callable[[av.container.InputContainer, av.AudioStream], None] | None = None,
+) -> Iterator[tuple[Decoded, av.container.InputContainer, av.AudioStream]]:
+    """Decode what ``open_it`` opens, in blocks of about ``block_s``, and leave statements aside."""
+    try:
+        container = open_it()
+    except OSError as error:
+        if _is_of_the_system(error):
+            raise
+        raise _not_decoded(label, error) from error
+    except Exception as error:
+        raise _not_decoded(label, error) from error
+    with container:
+        if not container.streams.audio:
+            raise NotDecodedError(f"{label}: holds no audio stream")
+        stream = main_audio_stream(container)
+        codec = stream.codec_context
+        if codec is None:
+            raise NotDecodedError(f"{label}: holds sound that FFmpeg has no decoder for")
+        if judge_risk is not None:
+            judge_risk(container, stream)
+        if codec.name == "flac":
+            codec.options = {"err_detect": "crccheck+explode"}
+        highest = _DSD_RATE if codec.name.startswith("dsd") else HIGHEST_RATE
+        rate = codec.sample_rate
+        if not rate:
+            raise NotDecodedError(f"{label}: states no sample rate")
+        decoded = Decoded(check_header_rate(rate, label, highest=highest), iter(()))
+        decoded.blocks = _blocks(container, stream, decoded, label, block_s, highest)
+        yield decoded, container, stream
+
+
+def _not_decoded(label: str, error: Exception) -> NotDecodedError:
+    what = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return NotDecodedError(f"{label}: not audio that FFmpeg or libsndfile can decode ({what})")
+
+
+def _is_of_the_system(error: OSError) -> bool:
+    """Whether reading the file failed, not making sense of it."""
+    import av
+
+    return not isinstance(error, av.error.FFmpegError)
+
+
+def _blocks(
+    container: av.container.InputContainer,
+    stream: av.AudioStream,
+    decoded: Decoded,
+    label: str,
+    block_s: float,
+    highest: int,
+) -> Iterator[Block]:
+    gathered = _Gathered(block_s)
+    codec = stream.codec_context.name.removesuffix("float")
+    frame_s = 0.0
+    for packet in _packets(container, stream, decoded):
+        decoded.packets += packet.size > 0
+        try:
+            frames = packet.decode()
+        except Exception as error:
+            if isinstance(error, OSError) and _is_of_the_system(error):
+                raise
+            if _is_sound(packet, codec, container.format.name):
+                decoded.lost_s += _length_s(packet) or frame_s
+            continue
+        for frame in frames:
+            if frame.sample_rate != gathered.sample_rate:
+                check_header_rate(frame.sample_rate, label, highest=highest)
+            frame_s = frame.samples / frame.sample_rate
+            decoded.decoded_s += frame_s
+            yield from gathered.add(frame)
+    yield from gathered.rest()
+
+
+def _packets(
+    container: av.container.InputContainer, stream: av.AudioStream, decoded: Decoded
+) -> Iterator[av.Packet]:
+    """Yield the packets of a stream; note why they end before the file does."""
+    position = 0
+    try:
+        for packet in container.demux(stream):
+            position = max(position, packet.pos or 0)
+            yield packet
+    except Exception as error:
+        if isinstance(error, OSError) and _is_of_the_system(error):
+            raise
+        left = max(0, container.size - position)
+        if left > _UNREAD and not is_little(left, container.size):
+            decoded.broken = str(getattr(error, "strerror", None) or error)
+
+
+def _to_the_end(
+    blocks: Iterator[Block],
+    decoded: Decoded,
+    container: av.container.InputContainer,
+    statement: Statement | None,
+) -> Iterator[Block]:
+    """Yield the blocks, and note at their end what the file states beyond them."""
+    yield from blocks
+    if statement is None or container.size < 0:
+        return
+    if statement.packets is not None and decoded.packets >= statement.packets:
+        decoded.broken = ""
+        return
+    missing_s = statement.length_s - decoded.decoded_s - decoded.lost_s
+    if not is_little(missing_s, statement.length_s):
+        decoded.stated_s = statement.length_s
+        decoded.lost_s += missing_s
+        return
+    decoded.broken = ""
+    if statement.exact and missing_s > _NOTHING_S:
+        decoded.lost_s += missing_s
+
+
+def _length_s(packet: av.Packet) -> float:
+    return float(packet.duration or 0) * float(packet.time_base or 0)
+
+
+def _is_sound(packet: av.Packet, codec: str, form: str) -> bool:
+    """Whether a packet that cannot be decoded is a frame, and not what lies between frames."""
+    if packet.size == 0:
+        return False
+    if codec not in _SYNCHRONISED or form not in ("mp3", "aac", "mpegts"):
+        return True
+    start = bytes(packet)[:2]
+    return len(start) == 2 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0
+
+
+class _Gathered:
+    """Frames of one form that wait to become a block."""
+
+    def __init__(self, block_s: float) -> None:
+        self._block_s = block_s
+        self._form: tuple[int, str, int] = (0, "", 0)
+        self._waiting: list[NDArray[Any]] = []
+        self._samples = 0
+        self._to_packed: av.AudioResampler | None = None
+
+    @property
+    def sample_rate(self) -> int:
+        """Of what waits, in Hz; 0 at the beginning."""
+        return self._form[0]
+
+    def add(self, frame: av.AudioFrame) -> Iterator[Block]:
+        """Take a frame; yield what is complete."""
+        form = (frame.sample_rate, frame.format.name, frame.layout.nb_channels)
+        if form != self._form:
+            yield from self.rest()
+            self._form = form
+            self._to_packed = None
+        rate, _, channels = form
+        if frame.format.is_planar and channels > _MOST_PLANES:
+            import av
+
+            if self._to_packed is None:
+                self._to_packed = av.AudioResampler(format=frame.format.packed)
+            self._waiting += [part.to_ndarray() for part in self._to_packed.resample(frame)]
+        else:
+            self._waiting.append(frame.to_ndarray())
+        self._samples += frame.samples
+        if self._samples >= min(self._block_s * rate, BLOCK_VALUES / channels):
+            yield from self.rest()
+
+    def rest(self) -> Iterator[Block]:
+        """Yield what waits."""
+        if not self._waiting:
+            return
+        rate, name, channels = self._form
+        array = np.concatenate(self._waiting, axis=1)
+        self._waiting, self._samples = [], 0
+        planar = len(array) == channels and (channels == 1 or name.endswith("p"))
+        by_channel = array.T if planar else array.reshape(-1, channels)
+        yield Block(downmix(_to_float(by_channel, name.removesuffix("p"))), rate)
+
+
+def _to_float(array: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Turn samples of a format of FFmpeg's into floats whose full scale is ±1."""
+    if name == "u8":
+        floats = (array.astype(np.float32) - np.float32(128)) * np.float32(2.0**-7)
+    else:
+        floats = array.astype(np.float32, copy=False)
+        if name in _SCALES:
+            floats = floats * np.float32(_SCALES[name])
+    return floats

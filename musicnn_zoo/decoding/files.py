@@ -1,0 +1,164 @@
+"""Open files for decoding, by the decoder that reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal, get_args
+
+from musicnn_zoo.decoding.decoded import Block, Decoded
+from musicnn_zoo.decoding.ffmpeg import NotDecodedError, decoded_by_ffmpeg
+from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
+from musicnn_zoo.decoding.risk import refuse_risk
+from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile
+from musicnn_zoo.errors import ArgumentError, AudioError
+
+OnDamage = Literal["refuse", "use"]
+
+
+def check_damaged(damaged: str) -> None:
+    """Refuse what is no way to treat damaged files."""
+    if damaged not in get_args(OnDamage):
+        raise ArgumentError(f"damaged must be 'refuse' or 'use'; received {damaged!r}")
+
+
+@contextlib.contextmanager
+def decode_file(
+    audio: str | os.PathLike[str] | BinaryIO,
+    label: str,
+    *,
+    damaged: OnDamage = "refuse",
+    in_worker: bool = False,
+) -> Iterator[Decoded]:
+    """Open a file for decoding.
+
+    Parameters
+    ----------
+    audio : path or binary file object
+        A file object is left open.
+    label : str
+        How messages call it.
+    damaged : {"refuse", "use"}
+        Whether the blocks of a file of which more than a second or 2 % is missing end in an error.
+    in_worker : bool
+        Whether this process may die of what it decodes.
+
+    Raises
+    ------
+    AudioError
+        If there is no such file, or it cannot be decoded.
+    RiskyFile
+        If a file could end the process, and this is no worker.
+    """
+    with contextlib.ExitStack() as opened_files:
+        opened = open_source(audio, label, opened_files)
+        risk = None if in_worker else refuse_risk
+        try:
+            decoded = opened_files.enter_context(
+                decoded_by_ffmpeg(opened, label, judge_risk=risk)
+            )
+        except NotDecodedError:
+            other = opened_files.enter_context(decoded_by_libsndfile(opened, label))
+            if other is None:
+                raise
+            decoded = other
+        else:
+            decoded.blocks = _and_the_rest(decoded.blocks, decoded, opened, label)
+        decoded.blocks = _judged(decoded.blocks, decoded, label, damaged)
+        yield decoded
+
+
+def open_source(
+    audio: str | os.PathLike[str] | BinaryIO, label: str, opened_files: contextlib.ExitStack
+) -> str | BinaryIO:
+    """Return a path or a seekable binary file that decoders take.
+
+    Raises
+    ------
+    AudioError
+        If it is neither a file nor a binary file object.
+    """
+    if isinstance(audio, str | os.PathLike):
+        path = Path(audio)
+        _check_file(path)
+        if path.is_file() and _is_utf8(path):
+            return str(path)
+        return _seekable(opened_files.enter_context(path.open("rb")))
+    if isinstance(audio, io.TextIOBase):
+        raise AudioError(f"{label}: is open as text; open it in binary mode ('rb')")
+    if callable(getattr(audio, "read", None)):
+        return _seekable(audio)
+    raise AudioError(
+        f"audio must be a path, a binary file object or a NumPy array; "
+        f"received {type(audio).__name__}"
+    )
+
+
+def _and_the_rest(
+    blocks: Iterator[Block], decoded: Decoded, opened: str | BinaryIO, label: str
+) -> Iterator[Block]:
+    """Yield the blocks of a file; libsndfile goes on from the sample where FFmpeg stopped."""
+    taken = 0
+    rates = set()
+    for block in blocks:
+        taken += len(block.samples)
+        rates.add(block.sample_rate)
+        yield block
+    if not decoded.ended_early or len(rates) > 1:
+        return
+    with decoded_by_libsndfile(opened, label, skip=taken) as rest:
+        if rest is None or rates - {rest.sample_rate}:
+            return
+        before_s = decoded.decoded_s
+        for block in rest.blocks:
+            if decoded.stated_s is not None:
+                decoded.lost_s = max(0.0, decoded.lost_s - len(block.samples) / block.sample_rate)
+            decoded.decoded_s = before_s + rest.decoded_s
+            yield block
+        if rest.decoded_s and not rest.ended_early:
+            decoded.broken, decoded.stated_s = "", None
+
+
+def _judged(
+    blocks: Iterator[Block], decoded: Decoded, label: str, damaged: OnDamage
+) -> Iterator[Block]:
+    yield from blocks
+    if decoded.decoded_s == 0 and decoded.damaged:
+        raise AudioError(
+            f"{label}: not audio that FFmpeg or libsndfile can decode "
+            f"({decoded.broken or 'none of its frames can be decoded'})"
+        )
+    if damaged == "refuse":
+        decoded.judge(label)
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise AudioError(f"{path}: is a directory, not an audio file")
+        if not path.exists():
+            raise AudioError(f"{path}: there is no such file")
+        if path.is_file():
+            if path.stat().st_size == 0:
+                raise AudioError(f"{path}: the file is empty")
+            with path.open("rb"):
+                pass
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether the name is text: the decoders take no other names, but open files."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _seekable(file: BinaryIO) -> BinaryIO:
+    seekable = getattr(file, "seekable", None)
+    return file if seekable is not None and seekable() else io.BytesIO(file.read())

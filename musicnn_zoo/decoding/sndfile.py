@@ -1,0 +1,97 @@
+"""Decode by libsndfile: what FFmpeg does not know, and where FFmpeg stops."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from musicnn_zoo.decoding.decoded import (
+    BLOCK_S,
+    BLOCK_VALUES,
+    Block,
+    Decoded,
+    check_header_rate,
+    downmix,
+    is_little,
+)
+from musicnn_zoo.errors import AudioError
+
+
+@contextlib.contextmanager
+def decoded_by_libsndfile(
+    opened: str | BinaryIO, label: str, *, skip: int = 0
+) -> Iterator[Decoded | None]:
+    """Decode a path or a seekable file from a sample on; None if libsndfile does not know it.
+
+    MPEG audio is not given to it: libsndfile believes what headers state of its length.
+    """
+    import soundfile
+
+    class Forward(soundfile.SoundFile):
+        """A file that is read from its beginning to its end.
+
+        To soundfile a file that can seek is one to seek in after every block, and some decoders
+        forget what they know when that happens.
+        """
+
+        def seekable(self) -> bool:
+            return False
+
+    if _is_mpeg(opened):
+        yield None
+        return
+    try:
+        file = Forward(opened)
+    except Exception:  # of many kinds, for what is no sound
+        yield None
+        return
+    with file:
+        if skip and (skip >= file.frames or not _skipped(file, skip)):
+            yield None
+            return
+        decoded = Decoded(check_header_rate(file.samplerate, label), iter(()))
+        decoded.blocks = _blocks(file, decoded, skip)
+        yield decoded
+
+
+def _skipped(file: object, skip: int) -> bool:
+    try:
+        return bool(file.seek(skip) == skip)  # type: ignore[attr-defined]
+    except Exception:
+        return False
+
+
+def _blocks(file: object, decoded: Decoded, skipped: int) -> Iterator[Block]:
+    import soundfile
+
+    assert isinstance(file, soundfile.SoundFile)
+    rate = decoded.sample_rate
+    step = max(1, min(round(BLOCK_S * rate), BLOCK_VALUES // max(1, file.channels)))
+    while True:
+        try:
+            block = file.read(step, "float32", always_2d=True)
+        except AudioError:
+            raise
+        except Exception as error:
+            decoded.broken = str(getattr(error, "error_string", error))
+            return
+        if len(block) == 0:
+            break
+        decoded.decoded_s += len(block) / rate
+        yield Block(downmix(block), rate)
+    stated_s = (file.frames - skipped) / rate
+    missing_s = stated_s - decoded.decoded_s
+    if not is_little(missing_s, stated_s):
+        decoded.stated_s = stated_s
+        decoded.lost_s += missing_s
+
+
+def _is_mpeg(opened: str | BinaryIO) -> bool:
+    with contextlib.ExitStack() as files:
+        file = files.enter_context(Path(opened).open("rb")) if isinstance(opened, str) else opened
+        file.seek(0)
+        start = file.read(3)
+        file.seek(0)
+    return start == b"ID3" or (len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0)

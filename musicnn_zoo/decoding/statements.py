@@ -1,0 +1,265 @@
+"""What a container truly states of the length of its sound.
+
+Estimates from a bit rate, signs for "unknown", and the length of another stream are no statements.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    import av
+
+_HEADERS_STATE = frozenset(
+    {"aiff", "ape", "asf", "au", "dsf", "flac", "iff", "mpc", "mpc8", "tak", "tta", "wv"}
+)
+"""FFmpeg's formats whose headers say how long the one audio stream is; ``mov`` is one by itself."""
+
+_EXACT = _HEADERS_STATE - {"asf", "mpc", "mpc8"}
+
+_UNKNOWN_SIZE = 0x7FFF0000
+"""Writers that cannot go back state at least this many bytes in a field of 32 bits."""
+
+_MOST_JUNK = 1 << 16
+_MOST_CHUNKS = 1 << 10
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a file says of itself.
+
+    Parameters
+    ----------
+    length_s : float
+        Of the sound.
+    exact : bool
+        Whether it is so to the sample.
+    packets : int or None
+        The number of its packets, which is the surer statement.
+    """
+
+    length_s: float
+    exact: bool = False
+    packets: int | None = None
+
+
+def read_statement(
+    container: av.container.InputContainer, stream: av.AudioStream, opened: str | BinaryIO
+) -> Statement | None:
+    """Return what a file states of the length of a stream; None if it states nothing."""
+    form = container.format.name.split(",")[0]
+    length_s = float(stream.duration or 0) * float(stream.time_base or 0)
+    if form == "mp3":
+        with _reading(opened) as file:
+            return _xing_statement(file)
+    if form == "wav":
+        with _reading(opened) as file:
+            data = _find_wav_data(file)
+        return None if data is None or not data.is_cut else data.statement
+    if form == "matroska":
+        with _reading(opened) as file:
+            is_cut = _is_cut_matroska(file)
+        whole_s = (container.duration or 0) / 1e6
+        return Statement(whole_s) if is_cut and _is_alone(container) and whole_s else None
+    if form == "caf" and stream.frames and stream.codec_context.name.startswith("pcm"):
+        return Statement(stream.frames / stream.codec_context.sample_rate)
+    if form == "mov" and length_s and stream.frames:
+        return Statement(length_s, packets=stream.frames)
+    if form in _HEADERS_STATE and length_s > 0 and (form != "asf" or _is_alone(container)):
+        return Statement(length_s, exact=form in _EXACT)
+    return None
+
+
+def wav_options(opened: str | BinaryIO) -> dict[str, str]:
+    """Return how FFmpeg is to read a file, if it is a WAV.
+
+    In large packets, which is faster; and to its end, if its header states less than there is and
+    what follows is no chunk: the recorder did not end well.
+    """
+    with _reading(opened) as file:
+        file.seek(0)
+        if file.read(4) not in (b"RIFF", b"RF64", b"BW64", b"RIFX"):
+            return {}
+        data = _find_wav_data(file)
+    if data is None:
+        return {}
+    ends = {"ignore_length": "1"} if data.is_stale else {}
+    return {"max_size": str(1 << 16), **ends}
+
+
+@dataclass(frozen=True)
+class _WavData:
+    """The data chunk of a WAV: bytes that are stated and there, and bytes of a second."""
+
+    stated: int
+    present: int
+    byte_rate: int
+    is_stale: bool
+
+    @property
+    def is_cut(self) -> bool:
+        return self.present < self.stated < _UNKNOWN_SIZE
+
+    @property
+    def statement(self) -> Statement | None:
+        return Statement(self.stated / self.byte_rate) if self.byte_rate else None
+
+
+def _find_wav_data(file: BinaryIO) -> _WavData | None:
+    size = file.seek(0, 2)
+    file.seek(0)
+    if file.read(4) != b"RIFF":
+        return None
+    file.seek(8)
+    if file.read(4) != b"WAVE":
+        return None
+    byte_rate = 0
+    at = 12
+    for _ in range(_MOST_CHUNKS):
+        file.seek(at)
+        header = file.read(8)
+        if len(header) < 8:
+            return None
+        name, length = header[:4], struct.unpack("<I", header[4:])[0]
+        if name == b"fmt ":
+            chunk = file.read(16)
+            byte_rate = struct.unpack("<I", chunk[8:12])[0] if len(chunk) == 16 else 0
+        elif name == b"data":
+            present = size - at - 8
+            is_stale = 0 < length < present and not _is_chunk(file, at + 8 + length, size)
+            return _WavData(length, present, byte_rate, is_stale)
+        at += 8 + length + length % 2
+    return None
+
+
+def _is_chunk(file: BinaryIO, end: int, size: int) -> bool:
+    """Whether what comes after the data is a chunk, or too little to be sound."""
+    for at in (end + end % 2, end):
+        if size - at < 8:
+            return True
+        file.seek(at)
+        name, length = struct.unpack("<4sI", file.read(8))
+        is_name = all(32 <= byte < 127 for byte in name)
+        if is_name and at + 8 + length <= size + 1:
+            return True
+        if name in (b"LIST", b"id3 ", b"ID3 ", b"bext", b"JUNK", b"RIFF") or name[:3] == b"TAG":
+            return True
+        if not any(name):
+            return True
+    return False
+
+
+def _is_cut_matroska(file: BinaryIO) -> bool:
+    """Whether the segment states more bytes than there are (RFC 8794, RFC 9559)."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    if file.read(4) != b"\x1a\x45\xdf\xa3":
+        return False
+    header = _read_ebml_size(file)
+    if header is None or header > _MOST_JUNK:
+        return False
+    file.seek(header, 1)
+    if file.read(4) != b"\x18\x53\x80\x67":
+        return False
+    segment = _read_ebml_size(file)
+    return segment is not None and file.tell() + segment > size
+
+
+def _read_ebml_size(file: BinaryIO) -> int | None:
+    """Read a size of one to eight bytes; None if it is unknown."""
+    first = file.read(1)
+    if not first or first == b"\0":
+        return None
+    count = 8 - first[0].bit_length()
+    value = int.from_bytes(bytes([first[0] & (0x7F >> count)]) + file.read(count), "big")
+    unknown = (1 << 7 * (count + 1)) - 1
+    return None if value == unknown else value
+
+
+def _is_alone(container: av.container.InputContainer) -> bool:
+    """Whether there is one stream that lasts: what the container states is its length."""
+    import av
+
+    cover = av.stream.Disposition.attached_pic
+    pictures = [each for each in container.streams.video if not each.disposition & cover]
+    return not pictures and len(container.streams.audio) == 1
+
+
+def _xing_statement(file: BinaryIO) -> Statement | None:
+    """Return what the first frame of an MP3 states, if it is a Xing, Info or VBRI header.
+
+    One that states its bytes, too, and has them all, is of a file that is not cut off.
+    """
+    size = file.seek(0, 2)
+    start = _end_of_id3(file)
+    file.seek(start)
+    head = file.read(_MOST_JUNK)
+    for at in range(max(0, len(head) - 200)):
+        if head[at] == 0xFF and (frame := _parse_mpeg_header(head[at : at + 4])) is not None:
+            break
+    else:
+        return None
+    rate, samples, side = frame
+    tag = at + 4 + side
+    if head[tag : tag + 4] in (b"Xing", b"Info"):
+        (flags,) = struct.unpack(">I", head[tag + 4 : tag + 8])
+        fields = struct.unpack(">II", head[tag + 8 : tag + 16])
+        frames = fields[0] if flags & 1 else 0
+        stated_bytes = fields[1 if flags & 1 else 0] if flags & 2 else 0
+    elif head[at + 36 : at + 40] == b"VBRI":
+        stated_bytes, frames = struct.unpack(">II", head[at + 46 : at + 54])
+    else:
+        return None
+    if not frames or 0 < stated_bytes <= size - start - at:
+        return None
+    return Statement(frames * samples / rate)
+
+
+_MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+
+
+def _parse_mpeg_header(header: bytes) -> tuple[int, int, int] | None:
+    """Return rate, samples of a frame and bytes of side information of a Layer III header."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
+    rate_index = header[2] >> 2 & 3
+    if version == 1 or layer != 1 or rate_index == 3 or header[2] >> 4 in (0, 15):
+        return None
+    mono = header[3] >> 6 == 3
+    if version == 3:
+        return _MPEG_RATES[3][rate_index], 1152, 17 if mono else 32
+    return _MPEG_RATES[version][rate_index], 576, 9 if mono else 17
+
+
+def _end_of_id3(file: BinaryIO) -> int:
+    """Return where the ID3v2 tags at the beginning end."""
+    at = 0
+    while True:
+        file.seek(at)
+        header = file.read(10)
+        if len(header) < 10 or header[:3] != b"ID3":
+            return at
+        length = 0
+        for byte in header[6:10]:
+            length = length << 7 | byte & 0x7F
+        at += 10 + length + (10 if header[5] & 0x10 else 0)
+
+
+@contextlib.contextmanager
+def _reading(opened: str | BinaryIO) -> Iterator[BinaryIO]:
+    """Read a file beside FFmpeg, and leave it where it was."""
+    if isinstance(opened, str):
+        with Path(opened).open("rb") as file:
+            yield file
+        return
+    at = opened.tell()
+    try:
+        yield opened
+    finally:
+        opened.seek(at)
