@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from musicnn_zoo.audio import AudioSource
+from musicnn_zoo.decoding import OnDamage
 from musicnn_zoo.engines.engine import EngineName
 from musicnn_zoo.patches import Tail
 from musicnn_zoo.presets import DEFAULT_MODEL
@@ -26,6 +27,8 @@ def tag(
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = False,
     engine: EngineName = "auto",
     device: str | None = None,
 ) -> Tags:
@@ -50,7 +53,7 @@ def tag(
         Keep tags with a score of at least ``threshold``, between 0 and 1; or of at least the
         model's own threshold for each tag, which :func:`musicnn_zoo.with_thresholds` gives it.
         With neither ``top_k`` nor ``threshold``, the best five tags are kept.
-    patch_s, hop_s, tail, engine, device
+    patch_s, hop_s, tail, damaged, isolate, engine, device
         See :class:`Tagger`.
 
     Returns
@@ -82,6 +85,7 @@ def tag(
     return shared_tagger(model, engine, device).tag(
         audio, sample_rate=sample_rate, top_k=top_k, threshold=threshold,
         patch_s=patch_s, hop_s=hop_s, tail=tail,
+        damaged=damaged, isolate=isolate,
     )  # fmt: skip
 
 
@@ -93,6 +97,8 @@ def taggram(
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = False,
     engine: EngineName = "auto",
     device: str | None = None,
 ) -> Taggram:
@@ -108,7 +114,7 @@ def taggram(
     hop_s : float, optional
         Distance between the starts of two patches in seconds; by default one patch. 1 s
         becomes 61 frames, 0.976 s (see :mod:`musicnn_zoo.patches`).
-    tail, engine, device
+    tail, damaged, isolate, engine, device
         See :class:`Tagger`.
 
     Returns
@@ -122,8 +128,9 @@ def taggram(
         As in :func:`tag`.
     """
     return shared_tagger(model, engine, device).taggram(
-        audio, sample_rate=sample_rate, patch_s=patch_s, hop_s=hop_s, tail=tail
-    )
+        audio, sample_rate=sample_rate, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        damaged=damaged, isolate=isolate,
+    )  # fmt: skip
 
 
 def events(
@@ -137,6 +144,8 @@ def events(
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = False,
     engine: EngineName = "auto",
     device: str | None = None,
 ) -> Events:
@@ -156,7 +165,7 @@ def events(
         Score that it must keep; by default 0.8 × ``threshold``.
     min_length_s : float
         Shortest event in seconds.
-    patch_s, hop_s, tail, engine, device
+    patch_s, hop_s, tail, damaged, isolate, engine, device
         See :class:`Tagger`.
 
     Returns
@@ -177,6 +186,7 @@ def events(
     return shared_tagger(model, engine, device).events(
         audio, sample_rate=sample_rate, threshold=threshold, release=release,
         min_length_s=min_length_s, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        damaged=damaged, isolate=isolate,
     )  # fmt: skip
 
 
@@ -190,6 +200,8 @@ def embed(
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = False,
     engine: EngineName = "auto",
     device: str | None = None,
 ) -> Embedding:
@@ -206,7 +218,7 @@ def embed(
         ``pooling`` is None).
     pooling : {"mean", "max"} or None
         One vector for the clip, or with None one for each patch.
-    patch_s, hop_s, tail, engine, device
+    patch_s, hop_s, tail, damaged, isolate, engine, device
         See :class:`Tagger`.
 
     Returns
@@ -222,6 +234,7 @@ def embed(
     return shared_tagger(model, engine, device).embed(
         audio, sample_rate=sample_rate, layer=layer, pooling=pooling,
         patch_s=patch_s, hop_s=hop_s, tail=tail,
+        damaged=damaged, isolate=isolate,
     )  # fmt: skip
 
 
@@ -234,6 +247,8 @@ def features(
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = False,
     engine: EngineName = "auto",
     device: str | None = None,
 ) -> Features:
@@ -247,7 +262,7 @@ def features(
         Any layers of the model; by default its endpoints: ``timbral, temporal, cnn1, cnn2,
         cnn3, mean_pool, max_pool, penultimate`` of musicnn, ``pool1`` … ``pool5,
         penultimate`` of vgg.
-    patch_s, hop_s, tail, engine, device
+    patch_s, hop_s, tail, damaged, isolate, engine, device
         See :class:`Tagger`.
 
     Returns
@@ -261,8 +276,9 @@ def features(
         As in :func:`tag`.
     """
     return shared_tagger(model, engine, device).features(
-        audio, sample_rate=sample_rate, layers=layers, patch_s=patch_s, hop_s=hop_s, tail=tail
-    )
+        audio, sample_rate=sample_rate, layers=layers, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        damaged=damaged, isolate=isolate,
+    )  # fmt: skip
 
 
 def tag_files(
@@ -274,6 +290,8 @@ def tag_files(
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = True,
     engine: EngineName = "auto",
     device: str | None = None,
     jobs: int | None = None,
@@ -291,7 +309,7 @@ def tag_files(
         :func:`musicnn_zoo.audio_files.find_audio`.
     model, top_k, threshold
         As in :func:`tag`.
-    patch_s, hop_s, tail, engine, device
+    patch_s, hop_s, tail, damaged, isolate, engine, device
         See :class:`Tagger`.
     jobs : int, optional
         Threads that read files; by default one a core up to 8, then one for three cores.
@@ -321,7 +339,7 @@ def tag_files(
     """
     return shared_tagger(model, engine, device).tag_files(
         paths, top_k=top_k, threshold=threshold, patch_s=patch_s, hop_s=hop_s, tail=tail,
-        jobs=jobs, progress=progress,
+        damaged=damaged, isolate=isolate, jobs=jobs, progress=progress,
     )  # fmt: skip
 
 
@@ -334,6 +352,8 @@ def embed_files(
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = True,
     engine: EngineName = "auto",
     device: str | None = None,
     jobs: int | None = None,
@@ -347,7 +367,7 @@ def embed_files(
         As in :func:`tag_files`.
     model, layer, pooling
         As in :func:`embed`.
-    patch_s, hop_s, tail, engine, device
+    patch_s, hop_s, tail, damaged, isolate, engine, device
         See :class:`Tagger`.
 
     Yields
@@ -363,5 +383,5 @@ def embed_files(
     """
     return shared_tagger(model, engine, device).embed_files(
         paths, layer=layer, pooling=pooling, patch_s=patch_s, hop_s=hop_s, tail=tail,
-        jobs=jobs, progress=progress,
+        damaged=damaged, isolate=isolate, jobs=jobs, progress=progress,
     )  # fmt: skip

@@ -2,14 +2,17 @@
 
 What comes out equals ``librosa.load(path, sr=sample_rate, mono=True)``: all channels
 averaged, then resampled by soxr in its "HQ" quality. Block by block gives the very same
-samples as at once.
+samples as at once. Where a file changes its rate on the way, each part is resampled from its own.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -17,8 +20,13 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.audio_files import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from musicnn_zoo.audio_files import find_audio as find_audio
-from musicnn_zoo.decoding import BLOCK_S, decode
+from musicnn_zoo.decoding import Block, OnDamage, RiskyFile, decode_file
+from musicnn_zoo.decoding.decoded import BLOCK_S
+from musicnn_zoo.decoding.files import check_damaged, open_source
 from musicnn_zoo.errors import ArgumentError, AudioError
+from musicnn_zoo.isolation import WorkerStartError, call_isolated
+
+_log = logging.getLogger(__name__)
 
 AudioSource: TypeAlias = str | os.PathLike[str] | BinaryIO | NDArray[Any]
 """What public functions take as audio: a path, a binary file object, or an array."""
@@ -35,11 +43,17 @@ class Audio:
         In Hz.
     source : str or None
         The file it came from.
+    damaged : bool
+        Whether some of the file could not be decoded.
+    lost_s : float
+        How many seconds, as far as that is known.
     """
 
     samples: NDArray[np.float32]
     sample_rate: int
     source: str | None = None
+    damaged: bool = False
+    lost_s: float = 0.0
 
     @property
     def duration_s(self) -> float:
@@ -48,7 +62,12 @@ class Audio:
 
 
 def load_audio(
-    audio: AudioSource, *, sample_rate: int | None = None, target_rate: int = 16000
+    audio: AudioSource,
+    *,
+    sample_rate: int | None = None,
+    target_rate: int = 16000,
+    damaged: OnDamage = "refuse",
+    isolate: bool = False,
 ) -> Audio:
     """Read audio as one mono signal at ``target_rate``.
 
@@ -61,6 +80,15 @@ def load_audio(
         Of an array, in Hz; must be given for an array and only then.
     target_rate : int
         Sample rate of the result in Hz.
+    damaged : {"refuse", "use"}
+        What to do with a file of which more than a second or 2 % cannot be decoded, or is not
+        there though the file states it: raise an error, or take what can be decoded. With
+        ``"use"`` the result says in ``damaged`` and ``lost_s`` what is missing; so it does with
+        both where less is.
+    isolate : bool
+        Decode in a process of its own, which a file that crashes the decoder ends instead of this
+        one, and a time limit, if it hangs. Files that are known to be dangerous are so decoded in
+        any case.
 
     Returns
     -------
@@ -69,16 +97,18 @@ def load_audio(
     Raises
     ------
     AudioError
-        If there is no such file, if it cannot be decoded, states a length and is cut off, holds
-        no samples, or holds NaN or infinite samples. (An Ogg, a WAV and an MP3 without a Xing
-        header do not state theirs in a way that shows: what is left of them is read.)
+        If there is no such file, if it cannot be decoded, is damaged or cut off, holds no
+        samples, or holds NaN or infinite samples. (Ogg, MPEG-TS, and MP3 and AAC without a header
+        do not state their length: what is left of them is read.)
     ArgumentError
         If ``sample_rate`` does not go with ``audio``.
     """
-    stream = AudioStream(audio, sample_rate=sample_rate, target_rate=target_rate)
+    stream = AudioStream(
+        audio, sample_rate=sample_rate, target_rate=target_rate, damaged=damaged, isolate=isolate
+    )
     blocks = list(stream)
     samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-    return Audio(samples, target_rate, stream.source)
+    return Audio(samples, target_rate, stream.source, stream.damaged, stream.lost_s)
 
 
 class AudioStream:
@@ -93,11 +123,21 @@ class AudioStream:
         File name; None for an array.
     samples : int
         At ``target_rate``, so far.
+    damaged : bool
+    lost_s : float
+        As in :class:`Audio`, when the blocks have ended.
     """
 
     def __init__(
-        self, audio: AudioSource, *, sample_rate: int | None = None, target_rate: int = 16000
+        self,
+        audio: AudioSource,
+        *,
+        sample_rate: int | None = None,
+        target_rate: int = 16000,
+        damaged: OnDamage = "refuse",
+        isolate: bool = False,
     ) -> None:
+        check_damaged(damaged)
         if isinstance(audio, np.ndarray):
             if sample_rate is None:
                 raise ArgumentError(
@@ -114,7 +154,12 @@ class AudioStream:
         self._array_rate = sample_rate
         self._target_rate = target_rate
         self.source = None if isinstance(audio, np.ndarray) else _name(audio)
+        self._on_damage = damaged
+        self._isolate = isolate
+        self._in_worker = False
         self.samples = 0
+        self.damaged = False
+        self.lost_s = 0.0
 
     @property
     def duration_s(self) -> float:
@@ -128,26 +173,70 @@ class AudioStream:
             assert self._array_rate is not None
             rate = int(self._array_rate)
             step = round(BLOCK_S * rate)
-            parts = (mono[start : start + step] for start in range(0, len(mono), step))
-            yield from self._resampled(parts, rate, label)
+            parts = (Block(mono[at : at + step], rate) for at in range(0, len(mono), step))
+            yield from self._resampled(parts, label)
             return
         try:
-            with decode(self._audio, label) as decoded:
-                yield from self._resampled(decoded.blocks, decoded.sample_rate, label)
+            if not self._isolate:
+                try:
+                    yield from self._decoded(label)
+                    return
+                except RiskyFile as risk:
+                    _log.info("%s: %s: decoded in a process of its own", label, risk)
+            yield from self._decoded_isolated(label)
         except OSError as error:
             raise AudioError(f"{label}: cannot be read ({error.strerror or error})") from error
 
-    def _resampled(
-        self, blocks: Iterator[NDArray[np.float32]], rate: int, label: str
-    ) -> Iterator[NDArray[np.float32]]:
-        resampler = Resampler(rate, self._target_rate)
-        for block in blocks:
-            if not np.isfinite(block).all():
+    def _decoded(self, label: str) -> Iterator[NDArray[np.float32]]:
+        with decode_file(
+            self._audio, label, damaged=self._on_damage, in_worker=self._in_worker
+        ) as decoded:
+            yield from self._resampled(decoded.blocks, label)
+            self.damaged, self.lost_s = decoded.damaged, decoded.lost_s
+
+    def _decoded_isolated(self, label: str) -> Iterator[NDArray[np.float32]]:
+        with contextlib.ExitStack() as opened_files:
+            source = open_source(self._audio, label, opened_files)
+            content, size, arguments = None, 0, {}
+            if isinstance(source, str):
+                size = Path(source).stat().st_size
+                arguments = {"audio": str(Path(source).absolute())}
+            else:
+                source.seek(0)
+                content = source.read()
+                size = len(content)
+        pieces = call_isolated(
+            "musicnn_zoo.audio:isolated_blocks", label, content=content, size=size, label=label,
+            target_rate=self._target_rate, damaged=self._on_damage, **arguments,
+        )  # fmt: skip
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                self.damaged, self.lost_s = end.value
+                return
+            except WorkerStartError as error:
+                _log.warning("no process can be started for decoding (%s)", error)
+                self._in_worker = True
+                yield from self._decoded(label)
+                return
+            yield self._counted(np.frombuffer(piece, np.float32))
+
+    def _resampled(self, blocks: Iterator[Block], label: str) -> Iterator[NDArray[np.float32]]:
+        resampler: Resampler | None = None
+        received = 0
+        for samples, rate in blocks:
+            if not np.isfinite(samples).all():
                 raise AudioError(
                     f"{label}: holds NaN or infinite samples; clean or export it again"
                 )
-            yield self._counted(resampler.feed(block))
-        if resampler.received == 0:
+            if resampler is None or resampler.sample_rate != rate:
+                if resampler is not None:
+                    yield self._counted(resampler.finish())
+                resampler = Resampler(rate, self._target_rate)
+            received += len(samples)
+            yield self._counted(resampler.feed(samples))
+        if resampler is None or received == 0:
             raise AudioError(f"{label}: holds no samples")
         yield self._counted(resampler.finish())
 
@@ -168,11 +257,14 @@ class Resampler:
 
     Attributes
     ----------
+    sample_rate : int
+        Of what it takes, in Hz.
     received : int
         Samples fed so far.
     """
 
     def __init__(self, sample_rate: int, target_rate: int) -> None:
+        self.sample_rate = sample_rate
         self._rates = (sample_rate, target_rate)
         self._given = 0
         self.received = 0
@@ -200,6 +292,23 @@ class Resampler:
         rest = self._soxr.resample_chunk(np.zeros(0, np.float32), last=True)
         left = -(-self.received * target // source) - self._given
         return np.pad(rest[:left], (0, max(0, left - len(rest))))
+
+
+def isolated_blocks(
+    audio: str | BinaryIO, *, label: str, target_rate: int, damaged: OnDamage
+) -> Generator[bytes, None, tuple[bool, float]]:
+    """Yield the blocks of a file as bytes of float32; a worker calls it.
+
+    Returns
+    -------
+    tuple of bool and float
+        Whether the file is damaged, and how many seconds are lost.
+    """
+    stream = AudioStream(audio, target_rate=target_rate, damaged=damaged)
+    stream.source, stream._in_worker = label, True
+    for block in stream:
+        yield block.tobytes()
+    return stream.damaged, stream.lost_s
 
 
 def check_rate(sample_rate: float) -> None:

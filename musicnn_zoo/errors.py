@@ -49,6 +49,10 @@ class AudioError(MusicnnZooError):
     """A file, file object or array that cannot be used as audio."""
 
 
+class DecoderCrashError(AudioError):
+    """A file that ends or hangs the process that decodes it."""
+
+
 class WeightsError(MusicnnZooError):
     """A weights file that is missing, damaged or does not fit its model."""
 

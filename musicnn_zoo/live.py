@@ -12,6 +12,7 @@ from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.engines.engine import Engine
 from musicnn_zoo.errors import ArgumentError, AudioError
 from musicnn_zoo.patches import PatchGrid, PatchStream, Tail
+from musicnn_zoo.pipeline import NOT_FINITE
 from musicnn_zoo.results import Clip, Taggram
 
 _MOST_CHANNELS = 32
@@ -35,13 +36,15 @@ class TaggramStream:
         self._patches = PatchStream(grid, tail=tail)
         self._finished = False
 
-    def feed(self, block: NDArray[Any]) -> Taggram:
+    def feed(self, block: NDArray[Any], *, sample_rate: int | None = None) -> Taggram:
         """Take the next block.
 
         Parameters
         ----------
         block : ndarray, shape (samples,) or (channels, samples)
             Floating point, or signed integers, whose full scale becomes ±1.
+        sample_rate : int, optional
+            Of this block and those after it, in Hz, if it has changed.
 
         Returns
         -------
@@ -68,7 +71,13 @@ class TaggramStream:
         mono = downmix_array(block)
         if not np.isfinite(mono).all():
             raise AudioError("block: holds NaN or infinite samples")
-        return self._rows(self._patches.feed(self._resampler.feed(mono)))
+        ended = np.zeros(0, np.float32)
+        if sample_rate is not None and sample_rate != self._resampler.sample_rate:
+            check_rate(sample_rate)
+            ended = self._resampler.finish()
+            self._resampler = Resampler(int(sample_rate), self._grid.sample_rate)
+        ready = self._resampler.feed(mono)
+        return self._rows(self._patches.feed(np.concatenate([ended, ready])))
 
     def finish(self) -> Taggram:
         """Return the rows that the end of the signal completes.
@@ -86,6 +95,8 @@ class TaggramStream:
         scores = np.empty((0, len(self._spec.tags)), np.float32)
         if len(windows):
             scores = self._engine.run(windows, ("output",))["output"]
+            if not np.isfinite(scores).all():
+                raise AudioError(f"block: {NOT_FINITE}")
         patches, grid = self._patches, self._grid
         duration_s = patches.samples / grid.sample_rate
         return Taggram(

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.decoding import Decoded, decode_stream
+from musicnn_zoo.decoding import Block, Decoded, decode_pipe
 from musicnn_zoo.errors import ArgumentError, AudioError, DeviceError
 
 _log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def piped_audio(
     options = {}
     if raw is not None:
         options = {"sample_rate": str(raw.sample_rate), "ch_layout": f"{raw.channels}c"}
-    return decode_stream(pipe, label, form=raw.samples if raw else None, options=options)
+    return decode_pipe(pipe, label, form=raw.samples if raw else None, options=options)
 
 
 @contextlib.contextmanager
@@ -134,10 +134,10 @@ def microphone_audio(device: str | int | None = None) -> Iterator[Decoded]:
             "'python -m sounddevice' lists the inputs"
         ) from error
 
-    def received() -> Iterator[NDArray[np.float32]]:
+    def received() -> Iterator[Block]:
         while True:
             try:
-                yield blocks.get(timeout=_PATIENCE_S)
+                yield Block(blocks.get(timeout=_PATIENCE_S), rate)
             except queue.Empty:
                 raise AudioError("microphone: no sound came for 10 s; is it plugged in?") from None
 

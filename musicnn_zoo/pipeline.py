@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from musicnn_zoo.audio import AudioStream
 from musicnn_zoo.cores import usable_cores
 from musicnn_zoo.engines.engine import Engine
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, AudioError
 from musicnn_zoo.patches import PatchGrid, PatchStream, Tail
 from musicnn_zoo.results import Clip, FileResult, Result
 from musicnn_zoo.tasks import Activations, Task
+
+NOT_FINITE = "has samples so large that scores of them are no numbers; bring them to ±1"
 
 _CALLS_QUEUED = 4
 _MANY_READERS = 8
@@ -174,8 +176,13 @@ class _Pipeline(Generic[Result]):
             layer: np.concatenate([part[layer] for part in file.computed if part is not None])
             for layer in self._task.layers
         }
-        patches = file.patches
-        clip = Clip(source, file.stream.duration_s, patches.repeated, patches.dropped_s)
+        if not all(np.isfinite(values).all() for values in activations.values()):
+            return FileResult(source, None, AudioError(f"{source or 'array'}: {NOT_FINITE}"))
+        patches, stream = file.patches, file.stream
+        clip = Clip(
+            source, stream.duration_s, patches.repeated, patches.dropped_s,
+            stream.damaged, stream.lost_s,
+        )  # fmt: skip
         return FileResult(source, self._task.finish(activations, clip), None)
 
     def _guarded(self, work: Callable[[], None]) -> None:

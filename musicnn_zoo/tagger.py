@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from musicnn_zoo.audio import AudioSource, AudioStream
 from musicnn_zoo.blocks import block_spec
 from musicnn_zoo.config import ModelSpec
+from musicnn_zoo.decoding import OnDamage
 from musicnn_zoo.engines.engine import ENGINES, Engine, EngineName, Precision, choose_engine
 from musicnn_zoo.errors import ArgumentError, ExportError, UnknownNameError
 from musicnn_zoo.forks import ForkedLock
@@ -41,6 +42,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Paths: TypeAlias = Iterable[str | os.PathLike[str]]
+
+
+class Reading(NamedTuple):
+    """How files are read: what to do with damaged ones, and whether in a process of its own."""
+
+    damaged: OnDamage
+    isolate: bool
 
 
 class Tagger:
@@ -102,6 +110,14 @@ class Tagger:
         What to do with the end that does not fill a patch: drop it (default), or repeat it
         until it fills one. A clip shorter than one patch is always repeated to fill one,
         and the result says so in ``clip.repeated``.
+    damaged : {"refuse", "use"}
+        What to do with a file of which more than a second or 2 % cannot be decoded, or is not
+        there though the file states it: an error (default), or use what can be decoded. The
+        result says in ``clip.damaged`` and ``clip.lost_s`` what is missing, also where it is less.
+    isolate : bool
+        Decode in a process of its own, which a file that crashes the decoder ends instead of
+        this one, and a time limit, if it hangs. By default so for many files, and not for one,
+        where files that are known to be dangerous are decoded in one nevertheless.
 
     All raise :class:`~musicnn_zoo.errors.AudioError` for audio that cannot be used and
     :class:`~musicnn_zoo.errors.ArgumentError` for arguments that cannot.
@@ -178,11 +194,14 @@ class Tagger:
         patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
+        damaged: OnDamage = "refuse",
+        isolate: bool = False,
     ) -> Tags:
         """Ranked tags of a whole clip; see :func:`musicnn_zoo.tag`."""
         grid = self._grid(patch_s, hop_s)
         task = self._tags_task(grid, top_k, threshold)
-        return self._one(audio, sample_rate, task, grid, tail)
+        reading = Reading(damaged, isolate)
+        return self._one(audio, sample_rate, task, grid, tail, reading)
 
     def taggram(
         self,
@@ -192,11 +211,14 @@ class Tagger:
         patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
+        damaged: OnDamage = "refuse",
+        isolate: bool = False,
     ) -> Taggram:
         """Scores over time; see :func:`musicnn_zoo.taggram`."""
         grid = self._grid(patch_s, hop_s)
         task = taggram_task(self.spec, grid)
-        return self._one(audio, sample_rate, task, grid, tail)
+        reading = Reading(damaged, isolate)
+        return self._one(audio, sample_rate, task, grid, tail, reading)
 
     def frames(
         self,
@@ -205,6 +227,8 @@ class Tagger:
         sample_rate: int | None = None,
         patch_s: float | None = None,
         tail: Tail = "drop",
+        damaged: OnDamage = "refuse",
+        isolate: bool = False,
     ) -> Taggram:
         """Scores of single frames, from a back-end that has them.
 
@@ -221,7 +245,8 @@ class Tagger:
         """
         grid = self._grid(patch_s, None)
         task = frames_task(self.spec, grid)
-        return self._one(audio, sample_rate, task, grid, tail, engine=self._in_frames())
+        reading = Reading(damaged, isolate)
+        return self._one(audio, sample_rate, task, grid, tail, reading, engine=self._in_frames())
 
     def events(
         self,
@@ -234,13 +259,16 @@ class Tagger:
         patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
+        damaged: OnDamage = "refuse",
+        isolate: bool = False,
     ) -> Events:
         """When each tag begins and ends; see :func:`musicnn_zoo.events`."""
         grid = self._grid(patch_s, hop_s)
         task, engine = self._events_task(
             grid, hop_s, threshold=threshold, release=release, min_length_s=min_length_s
         )
-        return self._one(audio, sample_rate, task, grid, tail, engine=engine)
+        reading = Reading(damaged, isolate)
+        return self._one(audio, sample_rate, task, grid, tail, reading, engine=engine)
 
     def embed(
         self,
@@ -252,11 +280,14 @@ class Tagger:
         patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
+        damaged: OnDamage = "refuse",
+        isolate: bool = False,
     ) -> Embedding:
         """Activations of one layer as vectors; see :func:`musicnn_zoo.embed`."""
         grid = self._grid(patch_s, hop_s)
         task = embedding_task(self.spec.name, grid, layer=layer, pooling=pooling)
-        return self._one(audio, sample_rate, task, grid, tail)
+        reading = Reading(damaged, isolate)
+        return self._one(audio, sample_rate, task, grid, tail, reading)
 
     def features(
         self,
@@ -267,6 +298,8 @@ class Tagger:
         patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
+        damaged: OnDamage = "refuse",
+        isolate: bool = False,
     ) -> Features:
         """Activations of several layers; see :func:`musicnn_zoo.features`."""
         if isinstance(layers, str):
@@ -276,7 +309,8 @@ class Tagger:
             raise ArgumentError("layers must name at least one layer; received none")
         grid = self._grid(patch_s, hop_s)
         task = features_task(self.spec.name, grid, chosen)
-        return self._one(audio, sample_rate, task, grid, tail)
+        reading = Reading(damaged, isolate)
+        return self._one(audio, sample_rate, task, grid, tail, reading)
 
     def tag_files(
         self,
@@ -287,13 +321,15 @@ class Tagger:
         patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
+        damaged: OnDamage = "refuse",
+        isolate: bool = True,
         jobs: int | None = None,
         progress: bool = False,
     ) -> Iterator[FileResult[Tags]]:
         """Ranked tags of many files; see :func:`musicnn_zoo.tag_files`."""
         grid = self._grid(patch_s, hop_s)
         return self._many(
-            paths, self._tags_task(grid, top_k, threshold), grid, tail, jobs, progress
+            paths, self._tags_task(grid, top_k, threshold), grid, tail, Reading(damaged, isolate), jobs, progress
         )
 
     def taggram_files(
@@ -303,12 +339,14 @@ class Tagger:
         patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
+        damaged: OnDamage = "refuse",
+        isolate: bool = True,
         jobs: int | None = None,
         progress: bool = False,
     ) -> Iterator[FileResult[Taggram]]:
         """Scores over time of many files; see :func:`musicnn_zoo.tag_files`."""
         grid = self._grid(patch_s, hop_s)
-        return self._many(paths, taggram_task(self.spec, grid), grid, tail, jobs, progress)
+        return self._many(paths, taggram_task(self.spec, grid), grid, tail, Reading(damaged, isolate), jobs, progress)
 
     def events_files(
         self,
@@ -320,6 +358,8 @@ class Tagger:
         patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
+        damaged: OnDamage = "refuse",
+        isolate: bool = True,
         jobs: int | None = None,
         progress: bool = False,
     ) -> Iterator[FileResult[Events]]:
@@ -328,7 +368,7 @@ class Tagger:
         task, engine = self._events_task(
             grid, hop_s, threshold=threshold, release=release, min_length_s=min_length_s
         )
-        return self._many(paths, task, grid, tail, jobs, progress, engine=engine)
+        return self._many(paths, task, grid, tail, Reading(damaged, isolate), jobs, progress, engine=engine)
 
     def embedded_tags_files(
         self,
@@ -338,13 +378,15 @@ class Tagger:
         patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
+        damaged: OnDamage = "refuse",
+        isolate: bool = True,
         jobs: int | None = None,
         progress: bool = False,
     ) -> Iterator[FileResult[EmbeddedTags]]:
         """Mean embedding and strongest tag of many files, each file read and computed once."""
         grid = self._grid(patch_s, hop_s)
         task = embedded_tags_task(self.spec, grid, layer=layer)
-        return self._many(paths, task, grid, tail, jobs, progress)
+        return self._many(paths, task, grid, tail, Reading(damaged, isolate), jobs, progress)
 
     def embed_files(
         self,
@@ -355,13 +397,15 @@ class Tagger:
         patch_s: float | None = None,
         hop_s: float | None = None,
         tail: Tail = "drop",
+        damaged: OnDamage = "refuse",
+        isolate: bool = True,
         jobs: int | None = None,
         progress: bool = False,
     ) -> Iterator[FileResult[Embedding]]:
         """Embeddings of many files; see :func:`musicnn_zoo.embed_files`."""
         grid = self._grid(patch_s, hop_s)
         task = embedding_task(self.spec.name, grid, layer=layer, pooling=pooling)
-        return self._many(paths, task, grid, tail, jobs, progress)
+        return self._many(paths, task, grid, tail, Reading(damaged, isolate), jobs, progress)
 
     def stream(
         self,
@@ -431,10 +475,13 @@ class Tagger:
         task: Task[Result],
         grid: PatchGrid,
         tail: Tail,
+        reading: Reading,
         *,
         engine: Engine | None = None,
     ) -> Result:
-        stream = AudioStream(audio, sample_rate=sample_rate, target_rate=grid.sample_rate)
+        stream = AudioStream(
+            audio, sample_rate=sample_rate, target_rate=grid.sample_rate, **reading._asdict()
+        )
         engine = engine or self._engine_for(task.layers)
         (result,) = process([stream], task, engine=engine, grid=grid, tail=tail, jobs=1)
         return result.unwrap()
@@ -445,6 +492,7 @@ class Tagger:
         task: Task[Result],
         grid: PatchGrid,
         tail: Tail,
+        reading: Reading,
         jobs: int | None,
         progress: bool,
         *,
@@ -452,7 +500,10 @@ class Tagger:
     ) -> Iterator[FileResult[Result]]:
         if isinstance(paths, str | os.PathLike):
             raise ArgumentError(f"paths must be several; received one, {os.fspath(paths)!r}")
-        streams = (AudioStream(os.fspath(path), target_rate=grid.sample_rate) for path in paths)
+        streams = (
+            AudioStream(os.fspath(path), target_rate=grid.sample_rate, **reading._asdict())
+            for path in paths
+        )
         engine = engine or self._engine_for(task.layers, many=True)
         results = process(streams, task, engine=engine, grid=grid, tail=tail, jobs=jobs)
         if not progress:

@@ -58,6 +58,7 @@ def tag(
     hop_s: float | None,
     patch_s: float | None,
     tail: Any,
+    damaged: Any,
     jobs: int | None,
     **loading: Any,
 ) -> None:
@@ -70,7 +71,7 @@ def tag(
 
     def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
         return tagger.tag_files(
-            paths, **ranking, **cutting, jobs=jobs, progress=progress  # type: ignore[arg-type]
+            paths, **ranking, **cutting, damaged=damaged, jobs=jobs, progress=progress  # type: ignore[arg-type]
         )  # fmt: skip
 
     settings = {"kind": "tags", **ranking, **cutting}
@@ -94,6 +95,7 @@ def taggram(
     hop_s: float | None,
     patch_s: float | None,
     tail: Any,
+    damaged: Any,
     jobs: int | None,
     **loading: Any,
 ) -> None:
@@ -106,7 +108,7 @@ def taggram(
     cutting = {"hop_s": hop_s, "patch_s": patch_s, "tail": tail}
 
     def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
-        return tagger.taggram_files(paths, **cutting, jobs=jobs, progress=progress)
+        return tagger.taggram_files(paths, **cutting, damaged=damaged, jobs=jobs, progress=progress)
 
     settings = {"kind": "taggrams", "tags": run.tags, **cutting}
     _write(run, analyse, settings, form=form, output=output, overwrite=overwrite,
@@ -138,6 +140,7 @@ def events(
     hop_s: float | None,
     patch_s: float | None,
     tail: Any,
+    damaged: Any,
     jobs: int | None,
     **loading: Any,
 ) -> None:
@@ -155,7 +158,7 @@ def events(
 
     def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
         return tagger.events_files(
-            paths, **rule, **cutting, jobs=jobs, progress=progress  # type: ignore[arg-type]
+            paths, **rule, **cutting, damaged=damaged, jobs=jobs, progress=progress  # type: ignore[arg-type]
         )  # fmt: skip
 
     settings = {"kind": "events", **rule, **cutting}
@@ -184,6 +187,7 @@ def embed(
     hop_s: float | None,
     patch_s: float | None,
     tail: Any,
+    damaged: Any,
     jobs: int | None,
     **loading: Any,
 ) -> None:
@@ -201,7 +205,7 @@ def embed(
 
     def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
         return tagger.embed_files(
-            paths, **kind, **cutting, jobs=jobs, progress=progress  # type: ignore[arg-type]
+            paths, **kind, **cutting, damaged=damaged, jobs=jobs, progress=progress  # type: ignore[arg-type]
         )  # fmt: skip
 
     if _goes_on(output):
@@ -246,6 +250,7 @@ def map_files(
     hop_s: float | None,
     patch_s: float | None,
     tail: Any,
+    damaged: Any,
     jobs: int | None,
     **loading: Any,
 ) -> None:
@@ -267,7 +272,7 @@ def map_files(
 
     def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
         for result in tagger.embedded_tags_files(
-            paths, layer=layer, hop_s=hop_s, patch_s=patch_s, tail=tail, jobs=jobs,
+            paths, layer=layer, hop_s=hop_s, patch_s=patch_s, tail=tail, damaged=damaged, jobs=jobs,
             progress=progress,
         ):  # fmt: skip
             results.append(result)

@@ -260,8 +260,8 @@ def _show_live(
         stream = tagger.stream(sample_rate=sound.sample_rate, **cutting)
         heard = False
         for block in sound.blocks:
-            view.show(stream.feed(block))
-            heard = heard or len(block) > 0
+            view.show(stream.feed(block.samples, sample_rate=block.sample_rate))
+            heard = heard or len(block.samples) > 0
         if not heard:
             raise AudioError("standard input: holds no samples")
         view.show(stream.finish())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from musicnn_zoo.cli.reporting import Command
+from musicnn_zoo.decoding import OnDamage
 from musicnn_zoo.engines.engine import ENGINES, PRECISIONS
 from musicnn_zoo.presets import DEFAULT_MODEL
 from musicnn_zoo.writers import FORMATS
@@ -76,9 +78,16 @@ jobs_option = click.option(
 )  # fmt: skip
 """How many files are read at once."""
 
+damaged_option = click.option(
+    "--damaged", type=click.Choice(get_args(OnDamage)), default="refuse", show_default=True,
+    help="What to do with files of which more than a second or 2 % cannot be decoded.",
+)  # fmt: skip
+"""Whether what can be decoded of a damaged file is used."""
+
 analysis_options = option_group(
-    files_argument, model_option, cutting_options, engine_options, speed_options, jobs_option
-)
+    files_argument, model_option, cutting_options, damaged_option, engine_options, speed_options,
+    jobs_option,
+)  # fmt: skip
 """What every command on audio files takes."""
 
 library_options = option_group(

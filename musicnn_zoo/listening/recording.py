@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from musicnn_zoo.audio import AudioSource
-from musicnn_zoo.decoding import ffmpeg_container
+from musicnn_zoo.decoding.ffmpeg import main_audio_stream, open_container
 from musicnn_zoo.errors import AudioError
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Recording:
         import av
 
         try:
-            with self._opened() as opened, ffmpeg_container(opened) as container:
+            with self._opened() as opened, open_container(opened) as container:
                 if not container.streams.audio:
                     return _Facts(None, None, 0.0)
                 return _Facts(_kind(container), _title(container), _duration_s(container))
@@ -192,10 +192,10 @@ class Recording:
         made = io.BytesIO()
         try:
             with (
-                ffmpeg_container(opened) as container,
+                open_container(opened) as container,
                 av.open(made, "w", format="webm") as output,
             ):
-                sound = container.streams.audio[0]
+                sound = main_audio_stream(container)
                 stream: Any = output.add_stream(
                     "libopus", rate=_RATE, layout="stereo",
                     options={"compression_level": _COMPLEXITY},

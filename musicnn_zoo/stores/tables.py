@@ -20,6 +20,7 @@ from musicnn_zoo.writers import EVENT_COLUMNS, taggram_columns
 _FILE = {
     "source": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64(), "sha256": pa.string(),
     "duration_s": pa.float64(), "repeated": pa.bool_(), "dropped_s": pa.float64(),
+    "damaged": pa.bool_(), "lost_s": pa.float64(),
 }  # fmt: skip
 _TAGS = {**_FILE, "tags": pa.list_(pa.string()), "scores": pa.list_(pa.float32())}
 _EMBEDDINGS = {**_FILE, "time_s": pa.float64(), "embedding": pa.list_(pa.float32())}
@@ -73,7 +74,7 @@ def make_table(settings: Mapping[str, Any], entries: Sequence[Entry]) -> pa.Tabl
         columns |= {"time_s": times, **dict(zip(names[2:], scores.T, strict=True))}
         return pa.table(columns, schema=pa.schema(schema))
     columns |= {
-        name: _repeated([entry[name] for entry in entries], counts) for name in list(_FILE)[1:]
+        name: _repeated([entry.get(name) for entry in entries], counts) for name in list(_FILE)[1:]
     }
     ends = np.cumsum([0, *(rows.shape[1] for rows in vectors for _ in rows)], dtype=np.int32)
     lists = pa.ListArray.from_arrays(ends, np.concatenate([rows.reshape(-1) for rows in vectors]))
