@@ -8,6 +8,7 @@ samples as at once. Where a file changes its rate on the way, each part is resam
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 from collections.abc import Generator, Iterator
@@ -22,7 +23,7 @@ from musicnn_zoo.audio_files import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from musicnn_zoo.audio_files import find_audio as find_audio
 from musicnn_zoo.decoding import Block, OnDamage, RiskyFile, decode_file
 from musicnn_zoo.decoding.decoded import BLOCK_S
-from musicnn_zoo.decoding.files import check_damaged, open_source
+from musicnn_zoo.decoding.files import check_damaged, open_source, seekable
 from musicnn_zoo.errors import ArgumentError, AudioError
 from musicnn_zoo.isolation import WorkerStartError, call_isolated
 
@@ -177,6 +178,8 @@ class AudioStream:
             yield from self._resampled(parts, label)
             return
         try:
+            if not isinstance(self._audio, str | os.PathLike | io.TextIOBase):
+                self._audio = seekable(self._audio)
             if not self._isolate:
                 try:
                     yield from self._decoded(label)
@@ -188,6 +191,7 @@ class AudioStream:
             raise AudioError(f"{label}: cannot be read ({error.strerror or error})") from error
 
     def _decoded(self, label: str) -> Iterator[NDArray[np.float32]]:
+        assert not isinstance(self._audio, np.ndarray)
         with decode_file(
             self._audio, label, damaged=self._on_damage, in_worker=self._in_worker
         ) as decoded:
@@ -195,6 +199,7 @@ class AudioStream:
             self.damaged, self.lost_s = decoded.damaged, decoded.lost_s
 
     def _decoded_isolated(self, label: str) -> Iterator[NDArray[np.float32]]:
+        assert not isinstance(self._audio, np.ndarray)
         with contextlib.ExitStack() as opened_files:
             source = open_source(self._audio, label, opened_files)
             content, size, arguments = None, 0, {}
@@ -206,7 +211,7 @@ class AudioStream:
                 content = source.read()
                 size = len(content)
         pieces = call_isolated(
-            "musicnn_zoo.audio:isolated_blocks", label, content=content, size=size, label=label,
+            "musicnn_zoo.audio:isolated_blocks", label, content=content, size=size, source=label,
             target_rate=self._target_rate, damaged=self._on_damage, **arguments,
         )  # fmt: skip
         while True:
@@ -295,7 +300,7 @@ class Resampler:
 
 
 def isolated_blocks(
-    audio: str | BinaryIO, *, label: str, target_rate: int, damaged: OnDamage
+    audio: str | BinaryIO, *, source: str, target_rate: int, damaged: OnDamage
 ) -> Generator[bytes, None, tuple[bool, float]]:
     """Yield the blocks of a file as bytes of float32; a worker calls it.
 
@@ -305,7 +310,7 @@ def isolated_blocks(
         Whether the file is damaged, and how many seconds are lost.
     """
     stream = AudioStream(audio, target_rate=target_rate, damaged=damaged)
-    stream.source, stream._in_worker = label, True
+    stream.source, stream._in_worker = source, True
     for block in stream:
         yield block.tobytes()
     return stream.damaged, stream.lost_s

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import IO, Any, NamedTuple
 
 from musicnn_zoo.errors import AudioError, DecoderCrashError
@@ -56,7 +56,7 @@ class WorkerStartError(Exception):
 
 def call_isolated(
     function: str, label: str, *, content: bytes | None = None, size: int = 0, **arguments: Any
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, Any]:
     """Call a generator function in a worker.
 
     Parameters
@@ -140,7 +140,7 @@ class _Worker:
         self.timed_out = False
         self.idle_since = 0.0
         self._deadline: float | None = None
-        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         try:
             self._process = subprocess.Popen(

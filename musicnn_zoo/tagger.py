@@ -328,8 +328,15 @@ class Tagger:
     ) -> Iterator[FileResult[Tags]]:
         """Ranked tags of many files; see :func:`musicnn_zoo.tag_files`."""
         grid = self._grid(patch_s, hop_s)
+        reading = Reading(damaged, isolate)
         return self._many(
-            paths, self._tags_task(grid, top_k, threshold), grid, tail, Reading(damaged, isolate), jobs, progress
+            paths,
+            self._tags_task(grid, top_k, threshold),
+            grid,
+            tail,
+            reading,
+            jobs,
+            progress,
         )
 
     def taggram_files(
@@ -346,7 +353,16 @@ class Tagger:
     ) -> Iterator[FileResult[Taggram]]:
         """Scores over time of many files; see :func:`musicnn_zoo.tag_files`."""
         grid = self._grid(patch_s, hop_s)
-        return self._many(paths, taggram_task(self.spec, grid), grid, tail, Reading(damaged, isolate), jobs, progress)
+        reading = Reading(damaged, isolate)
+        return self._many(
+            paths,
+            taggram_task(self.spec, grid),
+            grid,
+            tail,
+            reading,
+            jobs,
+            progress,
+        )
 
     def events_files(
         self,
@@ -368,7 +384,8 @@ class Tagger:
         task, engine = self._events_task(
             grid, hop_s, threshold=threshold, release=release, min_length_s=min_length_s
         )
-        return self._many(paths, task, grid, tail, Reading(damaged, isolate), jobs, progress, engine=engine)
+        reading = Reading(damaged, isolate)
+        return self._many(paths, task, grid, tail, reading, jobs, progress, engine=engine)
 
     def embedded_tags_files(
         self,
@@ -386,7 +403,8 @@ class Tagger:
         """Mean embedding and strongest tag of many files, each file read and computed once."""
         grid = self._grid(patch_s, hop_s)
         task = embedded_tags_task(self.spec, grid, layer=layer)
-        return self._many(paths, task, grid, tail, Reading(damaged, isolate), jobs, progress)
+        reading = Reading(damaged, isolate)
+        return self._many(paths, task, grid, tail, reading, jobs, progress)
 
     def embed_files(
         self,
@@ -405,7 +423,8 @@ class Tagger:
         """Embeddings of many files; see :func:`musicnn_zoo.embed_files`."""
         grid = self._grid(patch_s, hop_s)
         task = embedding_task(self.spec.name, grid, layer=layer, pooling=pooling)
-        return self._many(paths, task, grid, tail, Reading(damaged, isolate), jobs, progress)
+        reading = Reading(damaged, isolate)
+        return self._many(paths, task, grid, tail, reading, jobs, progress)
 
     def stream(
         self,

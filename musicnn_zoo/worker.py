@@ -1,8 +1,8 @@
 """What runs in a process of its own: functions that may crash it; see :mod:`musicnn_zoo.isolation`.
 
 A request is a line of JSON, and as many bytes as it says. Answers are messages of one letter, a
-length of four bytes, and so many bytes: ``R`` ready; ``B`` a piece of the result; ``E`` its end, with
-what the function returned as JSON; ``A`` an AudioError; ``X`` another exception.
+length of four bytes, and so many bytes: ``R`` ready; ``B`` a piece of the result; ``E`` its end,
+with what the function returned as JSON; ``A`` an AudioError; ``X`` another exception.
 """
 
 from __future__ import annotations

@@ -19,7 +19,9 @@ from musicnn_zoo.live_audio import RAW_SAMPLES, RawFormat, microphone_audio, pip
 
 def heard(pipe, **options):
     with piped_audio(pipe, **options) as sound:
-        return np.concatenate([np.zeros(0, np.float32), *sound.blocks]), sound.sample_rate
+        return np.concatenate(
+            [np.zeros(0, np.float32), *(block.samples for block in sound.blocks)]
+        ), sound.sample_rate
 
 
 class Forward(io.RawIOBase):
@@ -99,7 +101,7 @@ def test_blocks_come_as_they_are_spoken(tmp_path) -> None:
     received = 0
     with os.fdopen(reading, "rb") as pipe, piped_audio(pipe) as sound:
         for block in sound.blocks:
-            received += len(block)
+            received += len(block.samples)
             if received >= 16_000:
                 first.set()
     speaker.join()
@@ -183,7 +185,9 @@ def test_a_microphone_is_heard_and_closed(monkeypatch: pytest.MonkeyPatch) -> No
     assert module.closed
     with microphone_audio(3) as sound:
         blocks = list(itertools.islice(sound.blocks, 5))
-    np.testing.assert_allclose(blocks, spoken.mean(axis=2), rtol=1e-6)
+    assert {block.sample_rate for block in blocks} == {48_000}
+    heard_there = [block.samples for block in blocks]
+    np.testing.assert_allclose(heard_there, spoken.mean(axis=2), rtol=1e-6)
 
 
 def test_without_a_microphone_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

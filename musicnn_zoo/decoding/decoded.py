@@ -23,6 +23,10 @@ _LITTLE_S = 1.0
 _LITTLE_PART = 0.02
 
 
+class NotDecodedError(AudioError):
+    """A decoder does not take a file; another may."""
+
+
 class Block(NamedTuple):
     """Some of the sound.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,12 @@ from musicnn_zoo.decoding.decoded import (
     HIGHEST_RATE,
     Block,
     Decoded,
+    NotDecodedError,
     check_header_rate,
     downmix,
     is_little,
 )
 from musicnn_zoo.decoding.statements import Statement, read_statement, wav_options
-from musicnn_zoo.errors import AudioError
 
 if TYPE_CHECKING:
     import av
@@ -45,13 +46,20 @@ _MOST_PLANES = 7
 _DSD_RATE = 1 << 23
 """DSD comes as its bits divided by eight: 352,800 Hz for DSD64, 2.8 MHz for DSD512."""
 
-_SCALES: Mapping[str, float] = {"s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63}
+_SCALES: Mapping[str, float] = {
+    "u8": 2.0**-7, "s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63,
+}  # fmt: skip
 
 _SYNCHRONISED = ("mp1", "mp2", "mp3", "aac")
-"""Codecs whose packets begin with twelve (MPEG: eleven) ones where they come without a container."""
+"""Codecs whose packets begin with eleven ones where they come without a container."""
 
 _UNREAD = 1 << 16
 _NOTHING_S = 0.005
+
+
+JudgeRisk: TypeAlias = (
+    "Callable[[str | BinaryIO, av.container.InputContainer, av.AudioStream], None]"
+)
 
 
 class Pipe(Protocol):
@@ -59,10 +67,6 @@ class Pipe(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Return up to ``size`` bytes; none at the end."""
-
-
-class NotDecodedError(AudioError):
-    """FFmpeg does not take a file; another decoder may."""
 
 
 def open_container(
@@ -110,9 +114,10 @@ def decoded_by_ffmpeg(
     opened: str | BinaryIO,
     label: str,
     *,
-    judge_risk: Callable[[av.container.InputContainer, av.AudioStream], None] | None = None,
+    judge_risk: JudgeRisk | None = None,
+    skip: int = 0,
 ) -> Iterator[Decoded]:
-    """Decode a path or a seekable file.
+    """Decode a path or a seekable file, from a sample on.
 
     Parameters
     ----------
@@ -120,7 +125,9 @@ def decoded_by_ffmpeg(
     label : str
         How messages call it.
     judge_risk : callable, optional
-        Receives container and stream before anything of them is decoded, and may raise.
+        Receives file, container and stream before anything of them is decoded, and may raise.
+    skip : int
+        Samples that are decoded and left out.
 
     Raises
     ------
@@ -128,11 +135,25 @@ def decoded_by_ffmpeg(
         If FFmpeg does not take it.
     """
     with decoded_container(
-        lambda: open_container(opened, wav_options(opened)), label, judge_risk=judge_risk
+        lambda: open_container(opened, wav_options(opened)),
+        label,
+        judge_risk=None if judge_risk is None else partial(judge_risk, opened),
     ) as (decoded, container, stream):
         statement = read_statement(container, stream, opened)
         decoded.blocks = _to_the_end(decoded.blocks, decoded, container, statement)
+        if skip:
+            decoded.blocks = _without_the_first(skip, decoded.blocks, decoded)
         yield decoded
+
+
+def _without_the_first(skip: int, blocks: Iterator[Block], decoded: Decoded) -> Iterator[Block]:
+    left = skip
+    for samples, rate in blocks:
+        part = samples[left:]
+        left -= len(samples) - len(part)
+        if len(part):
+            yield Block(part, rate)
+    decoded.decoded_s -= (skip - left) / decoded.sample_rate
 
 
 @contextlib.contextmanager
@@ -166,7 +187,9 @@ def decoded_container(
         highest = _DSD_RATE if codec.name.startswith("dsd") else HIGHEST_RATE
         rate = codec.sample_rate
         if not rate:
-            raise NotDecodedError(f"{label}: states no sample rate")
+            raise NotDecodedError(
+                f"{label}: not audio that libsndfile or FFmpeg can decode (no sample rate)"
+            )
         decoded = Decoded(check_header_rate(rate, label, highest=highest), iter(()))
         decoded.blocks = _blocks(container, stream, decoded, label, block_s, highest)
         yield decoded, container, stream
@@ -174,7 +197,7 @@ def decoded_container(
 
 def _not_decoded(label: str, error: Exception) -> NotDecodedError:
     what = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-    return NotDecodedError(f"{label}: not audio that FFmpeg or libsndfile can decode ({what})")
+    return NotDecodedError(f"{label}: not audio that libsndfile or FFmpeg can decode ({what})")
 
 
 def _is_of_the_system(error: OSError) -> bool:
@@ -198,7 +221,7 @@ def _blocks(
     for packet in _packets(container, stream, decoded):
         decoded.packets += packet.size > 0
         try:
-            frames = packet.decode()
+            frames = cast("list[av.AudioFrame]", packet.decode())
         except Exception as error:
             if isinstance(error, OSError) and _is_of_the_system(error):
                 raise
@@ -216,7 +239,7 @@ def _blocks(
 
 def _packets(
     container: av.container.InputContainer, stream: av.AudioStream, decoded: Decoded
-) -> Iterator[av.Packet]:
+) -> Iterator[av.Packet[Any]]:
     """Yield the packets of a stream; note why they end before the file does."""
     position = 0
     try:
@@ -254,11 +277,11 @@ def _to_the_end(
         decoded.lost_s += missing_s
 
 
-def _length_s(packet: av.Packet) -> float:
+def _length_s(packet: av.Packet[Any]) -> float:
     return float(packet.duration or 0) * float(packet.time_base or 0)
 
 
-def _is_sound(packet: av.Packet, codec: str, form: str) -> bool:
+def _is_sound(packet: av.Packet[Any], codec: str, form: str) -> bool:
     """Whether a packet that cannot be decoded is a frame, and not what lies between frames."""
     if packet.size == 0:
         return False
@@ -318,9 +341,8 @@ class _Gathered:
 def _to_float(array: NDArray[Any], name: str) -> NDArray[np.float32]:
     """Turn samples of a format of FFmpeg's into floats whose full scale is ±1."""
     if name == "u8":
-        floats = (array.astype(np.float32) - np.float32(128)) * np.float32(2.0**-7)
-    else:
-        floats = array.astype(np.float32, copy=False)
-        if name in _SCALES:
-            floats = floats * np.float32(_SCALES[name])
+        array = array.astype(np.float32) - np.float32(128)
+    floats: NDArray[np.float32] = array.astype(np.float32, copy=False)
+    if name in _SCALES:
+        floats = floats * np.float32(_SCALES[name])
     return floats

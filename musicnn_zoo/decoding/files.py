@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Literal, get_args
+from typing import BinaryIO, Literal, TypeAlias, get_args
 
-from musicnn_zoo.decoding.decoded import Block, Decoded
-from musicnn_zoo.decoding.ffmpeg import NotDecodedError, decoded_by_ffmpeg
+from musicnn_zoo.decoding.decoded import Block, Decoded, NotDecodedError
+from musicnn_zoo.decoding.ffmpeg import decoded_by_ffmpeg
 from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
 from musicnn_zoo.decoding.risk import refuse_risk
-from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile
+from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile, is_one_vorbis
 from musicnn_zoo.errors import ArgumentError, AudioError
 
 OnDamage = Literal["refuse", "use"]
+_Opening: TypeAlias = AbstractContextManager[Decoded]
 
 
 def check_damaged(damaged: str) -> None:
@@ -55,19 +58,27 @@ def decode_file(
     """
     with contextlib.ExitStack() as opened_files:
         opened = open_source(audio, label, opened_files)
-        risk = None if in_worker else refuse_risk
+        by_ffmpeg = partial(
+            decoded_by_ffmpeg, opened, label, judge_risk=None if in_worker else refuse_risk
+        )
+        by_libsndfile = partial(decoded_by_libsndfile, opened, label)
+        first, second = by_ffmpeg, by_libsndfile
+        if is_one_vorbis(opened):
+            first, second = second, first
+        refusal: NotDecodedError | None = None
         try:
-            decoded = opened_files.enter_context(
-                decoded_by_ffmpeg(opened, label, judge_risk=risk)
-            )
-        except NotDecodedError:
-            other = opened_files.enter_context(decoded_by_libsndfile(opened, label))
-            if other is None:
-                raise
-            decoded = other
-        else:
-            decoded.blocks = _and_the_rest(decoded.blocks, decoded, opened, label)
-        decoded.blocks = _judged(decoded.blocks, decoded, label, damaged)
+            decoded = opened_files.enter_context(first())
+        except NotDecodedError as error:
+            refusal = error
+            first, second = second, first
+            try:
+                decoded = opened_files.enter_context(first())
+            except NotDecodedError:
+                raise refusal from None
+        blocks = decoded.blocks
+        if refusal is None:
+            blocks = _and_the_rest(blocks, decoded, second)
+        decoded.blocks = _judged(blocks, decoded, label, damaged)
         yield decoded
 
 
@@ -86,11 +97,11 @@ def open_source(
         _check_file(path)
         if path.is_file() and _is_utf8(path):
             return str(path)
-        return _seekable(opened_files.enter_context(path.open("rb")))
+        return seekable(opened_files.enter_context(path.open("rb")))
     if isinstance(audio, io.TextIOBase):
         raise AudioError(f"{label}: is open as text; open it in binary mode ('rb')")
     if callable(getattr(audio, "read", None)):
-        return _seekable(audio)
+        return seekable(audio)
     raise AudioError(
         f"audio must be a path, a binary file object or a NumPy array; "
         f"received {type(audio).__name__}"
@@ -98,9 +109,9 @@ def open_source(
 
 
 def _and_the_rest(
-    blocks: Iterator[Block], decoded: Decoded, opened: str | BinaryIO, label: str
+    blocks: Iterator[Block], decoded: Decoded, by_other: Callable[..., _Opening]
 ) -> Iterator[Block]:
-    """Yield the blocks of a file; libsndfile goes on from the sample where FFmpeg stopped."""
+    """Yield the blocks of a file; the other decoder goes on from the sample where one stopped."""
     taken = 0
     rates = set()
     for block in blocks:
@@ -109,17 +120,16 @@ def _and_the_rest(
         yield block
     if not decoded.ended_early or len(rates) > 1:
         return
-    with decoded_by_libsndfile(opened, label, skip=taken) as rest:
-        if rest is None or rates - {rest.sample_rate}:
+    with contextlib.suppress(NotDecodedError), by_other(skip=taken) as rest:
+        if rates - {rest.sample_rate}:
             return
         before_s = decoded.decoded_s
         for block in rest.blocks:
-            if decoded.stated_s is not None:
-                decoded.lost_s = max(0.0, decoded.lost_s - len(block.samples) / block.sample_rate)
             decoded.decoded_s = before_s + rest.decoded_s
             yield block
-        if rest.decoded_s and not rest.ended_early:
-            decoded.broken, decoded.stated_s = "", None
+        if rest.decoded_s:
+            decoded.broken, decoded.stated_s = rest.broken, rest.stated_s
+            decoded.lost_s = rest.lost_s
 
 
 def _judged(
@@ -128,7 +138,7 @@ def _judged(
     yield from blocks
     if decoded.decoded_s == 0 and decoded.damaged:
         raise AudioError(
-            f"{label}: not audio that FFmpeg or libsndfile can decode "
+            f"{label}: not audio that libsndfile or FFmpeg can decode "
             f"({decoded.broken or 'none of its frames can be decoded'})"
         )
     if damaged == "refuse":
@@ -159,6 +169,7 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
-def _seekable(file: BinaryIO) -> BinaryIO:
-    seekable = getattr(file, "seekable", None)
-    return file if seekable is not None and seekable() else io.BytesIO(file.read())
+def seekable(file: BinaryIO) -> BinaryIO:
+    """Return a file object that can be wound back: itself, or what it holds."""
+    can_seek = getattr(file, "seekable", None)
+    return file if can_seek is not None and can_seek() else io.BytesIO(file.read())

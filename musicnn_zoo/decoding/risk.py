@@ -7,8 +7,9 @@ its own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from musicnn_zoo.decoding.statements import reading_beside
 from musicnn_zoo.errors import AudioError
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ class RiskyFile(AudioError):  # noqa: N818
     """A file that is only decoded in a process of its own."""
 
 
-def refuse_risk(container: av.container.InputContainer, stream: av.AudioStream) -> None:
+def refuse_risk(
+    opened: str | BinaryIO, container: av.container.InputContainer, stream: av.AudioStream
+) -> None:
     """Raise for a file whose channels may be in an order of its own; decodes nothing.
 
     Raises
@@ -35,18 +38,15 @@ def refuse_risk(container: av.container.InputContainer, stream: av.AudioStream) 
     """
     form = container.format.name.split(",")[0]
     codec = stream.codec_context
-    if form in ("mov", "caf", "iamf", "mxf") and _describes_channels(container):
-        raise RiskyFile(f"{container.name}: describes its channels itself")
+    if form in ("mov", "caf", "iamf", "mxf") and _describes_channels(opened):
+        raise RiskyFile("describes its channels itself")
     if codec.name.startswith("aac") and not _is_plain_aac(codec.extradata):
-        raise RiskyFile(f"{container.name}: AAC with a configuration of its own")
+        raise RiskyFile("is AAC with a configuration of its own")
 
 
-def _describes_channels(container: av.container.InputContainer) -> bool:
+def _describes_channels(opened: str | BinaryIO) -> bool:
     """Whether a header holds a channel description other than that of mono or stereo."""
-    name = container.name
-    if not name.startswith("file:"):
-        return True
-    with open(name.removeprefix("file:"), "rb") as file:  # noqa: PTH123
+    with reading_beside(opened) as file:
         size = file.seek(0, 2)
         for start in {0, max(0, size - _SEARCHED)}:
             file.seek(start)

@@ -12,20 +12,31 @@ from musicnn_zoo.decoding.decoded import (
     BLOCK_VALUES,
     Block,
     Decoded,
+    NotDecodedError,
     check_header_rate,
     downmix,
     is_little,
 )
 from musicnn_zoo.errors import AudioError
 
+_OGG, _VORBIS = b"OggS", b"\x01vorbis"
+_PAGE = 27
+"""Bytes of the header of an Ogg page before its table of segments (RFC 3533)."""
+_SEARCHED = 1 << 20
+
 
 @contextlib.contextmanager
 def decoded_by_libsndfile(
     opened: str | BinaryIO, label: str, *, skip: int = 0
-) -> Iterator[Decoded | None]:
-    """Decode a path or a seekable file from a sample on; None if libsndfile does not know it.
+) -> Iterator[Decoded]:
+    """Decode a path or a seekable file, from a sample on.
 
     MPEG audio is not given to it: libsndfile believes what headers state of its length.
+
+    Raises
+    ------
+    NotDecodedError
+        If libsndfile does not take it.
     """
     import soundfile
 
@@ -40,17 +51,14 @@ def decoded_by_libsndfile(
             return False
 
     if _is_mpeg(opened):
-        yield None
-        return
+        raise NotDecodedError(f"{label}: MPEG audio is decoded by FFmpeg only")
     try:
         file = Forward(opened)
-    except Exception:  # of many kinds, for what is no sound
-        yield None
-        return
+    except Exception as error:  # of many kinds, for what is no sound
+        raise NotDecodedError(f"{label}: not audio that libsndfile can decode ({error})") from error
     with file:
         if skip and (skip >= file.frames or not _skipped(file, skip)):
-            yield None
-            return
+            raise NotDecodedError(f"{label}: has no sample {skip}")
         decoded = Decoded(check_header_rate(file.samplerate, label), iter(()))
         decoded.blocks = _blocks(file, decoded, skip)
         yield decoded
@@ -95,3 +103,26 @@ def _is_mpeg(opened: str | BinaryIO) -> bool:
         start = file.read(3)
         file.seek(0)
     return start == b"ID3" or (len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0)
+
+
+def is_one_vorbis(opened: str | BinaryIO) -> bool:
+    """Whether a file is Ogg with one Vorbis stream and no other after it.
+
+    libsndfile decodes these to their last sample; of a short one FFmpeg may leave out the last 128.
+    Of a chain it decodes the first link only.
+    """
+    with contextlib.ExitStack() as files:
+        file = files.enter_context(Path(opened).open("rb")) if isinstance(opened, str) else opened
+        file.seek(0)
+        start = file.read(_PAGE + 1 + len(_VORBIS))
+        is_vorbis = start[:4] == _OGG and start.endswith(_VORBIS)
+        links, rest = int(is_vorbis), b""
+        while is_vorbis and links < 2 and (block := file.read(_SEARCHED)):
+            part = rest + block
+            at = part.find(_OGG)
+            while at >= 0:
+                links += len(part) > at + 5 and bool(part[at + 5] & 2)
+                at = part.find(_OGG, at + 4)
+            rest = part[-5:]
+        file.seek(0)
+    return links == 1

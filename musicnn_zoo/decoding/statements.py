@@ -55,14 +55,14 @@ def read_statement(
     form = container.format.name.split(",")[0]
     length_s = float(stream.duration or 0) * float(stream.time_base or 0)
     if form == "mp3":
-        with _reading(opened) as file:
+        with reading_beside(opened) as file:
             return _xing_statement(file)
     if form == "wav":
-        with _reading(opened) as file:
+        with reading_beside(opened) as file:
             data = _find_wav_data(file)
         return None if data is None or not data.is_cut else data.statement
     if form == "matroska":
-        with _reading(opened) as file:
+        with reading_beside(opened) as file:
             is_cut = _is_cut_matroska(file)
         whole_s = (container.duration or 0) / 1e6
         return Statement(whole_s) if is_cut and _is_alone(container) and whole_s else None
@@ -81,7 +81,7 @@ def wav_options(opened: str | BinaryIO) -> dict[str, str]:
     In large packets, which is faster; and to its end, if its header states less than there is and
     what follows is no chunk: the recorder did not end well.
     """
-    with _reading(opened) as file:
+    with reading_beside(opened) as file:
         file.seek(0)
         if file.read(4) not in (b"RIFF", b"RF64", b"BW64", b"RIFX"):
             return {}
@@ -252,7 +252,7 @@ def _end_of_id3(file: BinaryIO) -> int:
 
 
 @contextlib.contextmanager
-def _reading(opened: str | BinaryIO) -> Iterator[BinaryIO]:
+def reading_beside(opened: str | BinaryIO) -> Iterator[BinaryIO]:
     """Read a file beside FFmpeg, and leave it where it was."""
     if isinstance(opened, str):
         with Path(opened).open("rb") as file:
