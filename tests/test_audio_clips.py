@@ -1,0 +1,140 @@
+"""What is heard of a clip of any codec, container and oddity is what was put into it."""
+
+import av
+import numpy as np
+import pytest
+import soxr
+from audio_clips import CLIPS, HEARD_RATE, Sound, encode
+
+from musicnn_zoo import Tagger
+from musicnn_zoo.audio import AudioStream, load_audio
+
+LEAST_CLIPS = 120
+WINDOW = HEARD_RATE // 2
+MARGIN = HEARD_RATE // 20
+MOST_SHIFT = HEARD_RATE // 4
+
+UNDER_EVERY_FFMPEG = {
+    "libmp3lame in mp3, 2 of 44100 Hz, 128 kbit/s", "aac in adts, 2 of 48000 Hz, 128 kbit/s",
+    "aac in ipod, 8 of 48000 Hz, 448 kbit/s", "VORBIS in OGG, 2 of 44100 Hz",
+    "libopus in webm, 2 of 48000 Hz, 96 kbit/s", "flac in flac, 8 of 48000 Hz",
+    "alac in ipod, 2 of 96000 Hz", "PCM_24 in RF64, 6 of 48000 Hz", "DSD in dsf, 2",
+    "ac3 in ac3, 6 of 32000 Hz, 448 kbit/s", "wavpack in wv, 8 of 44100 Hz, fltp",
+    "MP3 and another of other rate and channels", "chained Vorbis", "chained Opus", "FLAC twice",
+    "MP4 in fragments", "live Matroska", "libvpx longer than libopus in webm",
+    "matroska whose second sound is the default", "MP3s with junk between",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    return Tagger("MTT_musicnn", engine="onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def clean_scores(tagger):
+    known = {}
+
+    def scores(clip):
+        key = tuple((one.seed, one.seconds, one.channels, one.level) for one in clip.sounds)
+        if key not in known:
+            known[key] = tagger.tag(clip.heard(), sample_rate=HEARD_RATE).scores
+        return known[key]
+
+    return scores
+
+
+def rows():
+    for clip in CLIPS:
+        marks = [pytest.mark.platform] if clip.name in UNDER_EVERY_FFMPEG else []
+        if not clip.can_be_made:
+            marks.append(pytest.mark.skip(reason="this FFmpeg has no such encoder"))
+        yield pytest.param(clip, id=clip.name, marks=marks)
+
+
+def find(window, heard, start):
+    """Likeness, shift in seconds and gain of where in ``heard`` a part is, near ``start``."""
+    first = max(0, start - MOST_SHIFT)
+    near = heard[first : start + len(window) + MOST_SHIFT].astype(float)
+    if len(near) < len(window):
+        return 0.0, 0.0, 0.0
+    size = 1 << (len(near) + len(window)).bit_length()
+    product = np.fft.rfft(near, size) * np.fft.rfft(window, size).conj()
+    matches = np.fft.irfft(product, size)[: len(near) - len(window) + 1]
+    energies = np.cumsum(np.concatenate([[0.0], near**2]))
+    norms = np.sqrt(np.maximum(energies[len(window) :] - energies[: -len(window)], 1e-12))
+    norm = np.linalg.norm(window)
+    likeness = matches / (norm * norms)
+    best = int(np.argmax(likeness))
+    return likeness[best], (first + best - start) / HEARD_RATE, norms[best] / norm
+
+
+@pytest.mark.parametrize("clip", rows())
+def test_all_of_a_clip_is_heard(clip, tmp_path, tagger, clean_scores):
+    path = tmp_path / f"clip.{clip.suffix}"
+    path.write_bytes(clip.make())
+    heard = load_audio(path).samples
+    put_in = clip.heard()
+    assert len(heard) / HEARD_RATE == pytest.approx(len(put_in) / HEARD_RATE, abs=clip.slack_s)
+    begin = 0
+    for sound in clip.sounds:
+        end = begin + round(sound.seconds * HEARD_RATE)
+        starts = begin + MARGIN, (begin + end - WINDOW) // 2, end - MARGIN - WINDOW
+        found = [find(put_in[start : start + WINDOW], heard, start) for start in starts]
+        likeness, shifts, gains = np.transpose(found)
+        assert min(likeness) > clip.likeness, found
+        assert np.abs(shifts).max() <= clip.slack_s, found
+        assert gains == pytest.approx(1, abs=0.2), found
+        begin = end
+    scores = tagger.tag(heard, sample_rate=HEARD_RATE).scores
+    assert np.abs(scores - clean_scores(clip)).max() < clip.scores
+
+
+def test_the_table_is_wide_enough():
+    made = [clip for clip in CLIPS if clip.can_be_made]
+    assert len({clip.name for clip in made}) == len(made) >= LEAST_CLIPS
+    sounds = [sound for clip in made for sound in clip.sounds]
+    assert {sound.channels for sound in sounds} == set(range(1, 9))
+    rates = {sound.rate for sound in sounds}
+    assert {8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 96000, 192000} <= rates
+    assert {clip.name for clip in CLIPS} >= UNDER_EVERY_FFMPEG
+
+
+def decoded_whole(path):
+    """All that FFmpeg decodes of an MP3 at once, as one signal at the models' rate."""
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        rate = container.streams.audio[0].rate
+    return soxr.resample(np.concatenate(frames, axis=1).mean(axis=0), rate, HEARD_RATE, "HQ")
+
+
+VARIABLE = {quality: (("global_quality", str(118 * quality)), ("flags", "+qscale"))
+            for quality in (0, 5, 9)}  # fmt: skip
+LONG_MP3S = {
+    "16 kbit/s": {"bit_rate": 16_000, "rate": 16000, "channels": 1},
+    "32 kbit/s": {"bit_rate": 32_000, "channels": 1},
+    "32 kbit/s, stereo": {"bit_rate": 32_000, "rate": 22050},
+    "48 kbit/s, quiet": {"bit_rate": 48_000, "rate": 24000, "level": 0.005},
+    "64 kbit/s, quiet": {"bit_rate": 64_000, "channels": 1, "level": 0.005},
+    "96 kbit/s, very quiet": {"bit_rate": 96_000, "level": 0.0005},
+    "128 kbit/s": {"bit_rate": 128_000},
+    "192 kbit/s, no Xing": {"bit_rate": 192_000, "form_options": (("write_xing", "0"),)},
+    "320 kbit/s": {"bit_rate": 320_000, "rate": 48000},
+    "best variable bit rate": {"options": VARIABLE[0]},
+    "variable bit rate, quiet": {"options": VARIABLE[5], "channels": 1, "level": 0.005},
+    "least variable bit rate": {"options": VARIABLE[9], "rate": 22050},
+}
+
+
+@pytest.mark.parametrize("how", [pytest.param(how, id=name) for name, how in LONG_MP3S.items()])
+def test_an_mp3_block_by_block_is_the_whole_without_drop_outs(tmp_path, how):
+    path = tmp_path / "long.mp3"
+    path.write_bytes(encode(Sound("libmp3lame", "mp3", **({"seconds": 24.0} | how))))
+    blocks = list(AudioStream(path))
+    assert len(blocks) > 2
+    put_together = np.concatenate(blocks)
+    np.testing.assert_array_equal(put_together, load_audio(path).samples)
+    whole = decoded_whole(path)
+    assert len(put_together) == len(whole)
+    level = how.get("level", 1)
+    assert np.abs(put_together - whole).max() < 1e-5 * level
