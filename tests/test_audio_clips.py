@@ -27,18 +27,14 @@ UNDER_EVERY_FFMPEG = {
 
 
 @pytest.fixture(scope="module")
-def tagger():
-    return Tagger("MTT_musicnn", engine="onnxruntime")
-
-
-@pytest.fixture(scope="module")
-def clean_scores(tagger):
+def scores_of():
+    tagger = Tagger("MTT_musicnn", engine="onnxruntime")
     known = {}
 
-    def scores(clip):
-        key = tuple((one.seed, one.seconds, one.channels, one.level) for one in clip.sounds)
+    def scores(samples):
+        key = samples.tobytes()
         if key not in known:
-            known[key] = tagger.tag(clip.heard(), sample_rate=HEARD_RATE).scores
+            known[key] = dict(tagger.tag(samples, sample_rate=HEARD_RATE, top_k=50).ranked)
         return known[key]
 
     return scores
@@ -69,25 +65,39 @@ def find(window, heard, start):
     return likeness[best], (first + best - start) / HEARD_RATE, norms[best] / norm
 
 
+def placed(parts, starts, length):
+    """Parts where they were heard, in a signal of ``length`` samples.
+
+    Scores of so short a clip may change a lot with the place of the patches in it.
+    """
+    signal = np.zeros(length, np.float32)
+    for part, start in zip(parts, starts, strict=True):
+        part = part[max(0, -start) :][: length - max(0, start)]
+        signal[max(0, start) :][: len(part)] = part
+    return signal
+
+
 @pytest.mark.parametrize("clip", rows())
-def test_all_of_a_clip_is_heard(clip, tmp_path, tagger, clean_scores):
+def test_all_of_a_clip_is_heard(clip, tmp_path, scores_of):
     path = tmp_path / f"clip.{clip.suffix}"
     path.write_bytes(clip.make())
     heard = load_audio(path).samples
-    put_in = clip.heard()
-    assert len(heard) / HEARD_RATE == pytest.approx(len(put_in) / HEARD_RATE, abs=clip.slack_s)
-    begin = 0
-    for sound in clip.sounds:
-        end = begin + round(sound.seconds * HEARD_RATE)
-        starts = begin + MARGIN, (begin + end - WINDOW) // 2, end - MARGIN - WINDOW
-        found = [find(put_in[start : start + WINDOW], heard, start) for start in starts]
+    parts = [sound.heard() for sound in clip.sounds]
+    ends = np.cumsum([len(part) for part in parts])
+    assert len(heard) / HEARD_RATE == pytest.approx(ends[-1] / HEARD_RATE, abs=clip.slack_s)
+    places = []
+    for part, end in zip(parts, ends, strict=True):
+        windows = MARGIN, (len(part) - WINDOW) // 2, len(part) - MARGIN - WINDOW
+        begin = end - len(part)
+        found = [find(part[at : at + WINDOW], heard, begin + at) for at in windows]
         likeness, shifts, gains = np.transpose(found)
         assert min(likeness) > clip.likeness, found
         assert np.abs(shifts).max() <= clip.slack_s, found
+        assert np.ptp(shifts) <= clip.drift_s, found
         assert gains == pytest.approx(1, abs=0.2), found
-        begin = end
-    scores = tagger.tag(heard, sample_rate=HEARD_RATE).scores
-    assert np.abs(scores - clean_scores(clip)).max() < clip.scores
+        places.append(begin + round(np.median(shifts) * HEARD_RATE))
+    clean = placed(parts, places, len(heard))
+    assert scores_of(heard) == pytest.approx(scores_of(clean), abs=clip.scores)
 
 
 def test_the_table_is_wide_enough():
@@ -135,6 +145,5 @@ def test_an_mp3_block_by_block_is_the_whole_without_drop_outs(tmp_path, how):
     put_together = np.concatenate(blocks)
     np.testing.assert_array_equal(put_together, load_audio(path).samples)
     whole = decoded_whole(path)
-    assert len(put_together) == len(whole)
-    level = how.get("level", 1)
-    assert np.abs(put_together - whole).max() < 1e-5 * level
+    assert len(put_together) - len(whole) in (0, 1)  # part of a sample at the end is one, or none
+    assert np.abs(put_together[: len(whole)] - whole).max() < 1e-5 * how.get("level", 1)

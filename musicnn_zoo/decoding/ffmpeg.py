@@ -46,9 +46,12 @@ _MOST_PLANES = 7
 _DSD_RATE = 1 << 23
 """DSD comes as its bits divided by eight: 352,800 Hz for DSD64, 2.8 MHz for DSD512."""
 
-_SCALES: Mapping[str, float] = {
-    "u8": 2.0**-7, "s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63,
-}  # fmt: skip
+_SCALES: Mapping[str, float] = {"u8": 2.0**-7, "s16": 2.0**-15, "s32": 2.0**-31}
+
+_IN_NUMPY = frozenset(
+    {"u8", "u8p", "s16", "s16p", "s32", "s32p", "flt", "fltp", "dbl", "dblp"}
+)  # fmt: skip
+"""Formats of samples that PyAV makes arrays of."""
 
 _SYNCHRONISED = ("mp1", "mp2", "mp3", "aac")
 """Codecs whose packets begin with eleven ones where they come without a container."""
@@ -313,12 +316,13 @@ class _Gathered:
             yield from self.rest()
             self._form = form
             self._to_packed = None
-        rate, _, channels = form
-        if frame.format.is_planar and channels > _MOST_PLANES:
+        rate, name, channels = form
+        if (frame.format.is_planar and channels > _MOST_PLANES) or name not in _IN_NUMPY:
             import av
 
             if self._to_packed is None:
-                self._to_packed = av.AudioResampler(format=frame.format.packed)
+                packed = frame.format.packed.name
+                self._to_packed = av.AudioResampler(format=packed if packed in _IN_NUMPY else "dbl")
             self._waiting += [part.to_ndarray() for part in self._to_packed.resample(frame)]
         else:
             self._waiting.append(frame.to_ndarray())

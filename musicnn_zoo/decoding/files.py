@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeAlias, get_args
+from typing import BinaryIO, Literal, TypeAlias, cast, get_args
 
 from musicnn_zoo.decoding.decoded import Block, Decoded, NotDecodedError
-from musicnn_zoo.decoding.ffmpeg import decoded_by_ffmpeg
+from musicnn_zoo.decoding.ffmpeg import JudgeRisk, decoded_by_ffmpeg
+from musicnn_zoo.decoding.ogg import Part, find_links, is_vorbis
 from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
 from musicnn_zoo.decoding.risk import refuse_risk
-from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile, is_one_vorbis
+from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile
+from musicnn_zoo.decoding.statements import reading_beside
 from musicnn_zoo.errors import ArgumentError, AudioError
 
 OnDamage = Literal["refuse", "use"]
@@ -58,28 +60,89 @@ def decode_file(
     """
     with contextlib.ExitStack() as opened_files:
         opened = open_source(audio, label, opened_files)
-        by_ffmpeg = partial(
-            decoded_by_ffmpeg, opened, label, judge_risk=None if in_worker else refuse_risk
-        )
-        by_libsndfile = partial(decoded_by_libsndfile, opened, label)
-        first, second = by_ffmpeg, by_libsndfile
-        if is_one_vorbis(opened):
-            first, second = second, first
-        refusal: NotDecodedError | None = None
+        judge_risk = None if in_worker else refuse_risk
+        links = find_links(opened)
+        if len(links) > 1:
+            file = opened
+            if isinstance(file, str):
+                file = opened_files.enter_context(Path(file).open("rb"))
+            decoded = _chained(file, links, label, judge_risk, opened_files)
+        else:
+            decoded = opened_files.enter_context(_decoded(opened, label, judge_risk))
+        decoded.blocks = _judged(decoded.blocks, decoded, label, damaged)
+        yield decoded
+
+
+@contextlib.contextmanager
+def _decoded(opened: str | BinaryIO, label: str, judge_risk: JudgeRisk | None) -> Iterator[Decoded]:
+    """Decode one recording by the decoder that is better for it, and by the other where it ends."""
+    first: Callable[..., _Opening] = partial(
+        decoded_by_ffmpeg, opened, label, judge_risk=judge_risk
+    )
+    second: Callable[..., _Opening] = partial(decoded_by_libsndfile, opened, label)
+    if _libsndfile_leads(opened):
+        first, second = second, first
+    with contextlib.ExitStack() as files:
         try:
-            decoded = opened_files.enter_context(first())
-        except NotDecodedError as error:
-            refusal = error
-            first, second = second, first
+            decoded = files.enter_context(first())
+        except NotDecodedError as refusal:
             try:
-                decoded = opened_files.enter_context(first())
+                decoded = files.enter_context(second())
             except NotDecodedError:
                 raise refusal from None
-        blocks = decoded.blocks
-        if refusal is None:
-            blocks = _and_the_rest(blocks, decoded, second)
-        decoded.blocks = _judged(blocks, decoded, label, damaged)
+        else:
+            decoded.blocks = _and_the_rest(decoded.blocks, decoded, second)
         yield decoded
+
+
+def _libsndfile_leads(opened: str | BinaryIO) -> bool:
+    """Whether libsndfile decodes a file better.
+
+    FFmpeg may leave out the last 128 samples of a Vorbis stream, and takes the big-endian numbers
+    of a RIFX for little-endian ones.
+    """
+    with reading_beside(opened) as file:
+        file.seek(0)
+        start = file.read(4)
+    return start == b"RIFX" or is_vorbis(opened)
+
+
+def _chained(
+    file: BinaryIO,
+    links: list[int],
+    label: str,
+    judge_risk: JudgeRisk | None,
+    opened_files: contextlib.ExitStack,
+) -> Decoded:
+    """Decode one link after the other; each has a rate, channels and a codec of its own."""
+    ends = [*links[1:], file.seek(0, 2)]
+    parts = [
+        cast("BinaryIO", Part(file, start, end)) for start, end in zip(links, ends, strict=True)
+    ]
+    first = opened_files.enter_context(_decoded(parts[0], label, judge_risk))
+    chain = Decoded(first.sample_rate, iter(()))
+
+    def blocks() -> Iterator[Block]:
+        for number, part in enumerate(parts):
+            with contextlib.ExitStack() as files:
+                try:
+                    link = (
+                        first
+                        if number == 0
+                        else files.enter_context(_decoded(part, label, judge_risk))
+                    )
+                except NotDecodedError as error:
+                    chain.broken = str(error).removeprefix(f"{label}: ")
+                    continue
+                before_s, lost_s = chain.decoded_s, chain.lost_s
+                for block in link.blocks:
+                    chain.decoded_s = before_s + link.decoded_s
+                    yield block
+                chain.lost_s = lost_s + link.lost_s
+                chain.broken = chain.broken or link.broken
+
+    chain.blocks = blocks()
+    return chain
 
 
 def open_source(

@@ -15,7 +15,7 @@ from musicnn_zoo.errors import AudioError
 if TYPE_CHECKING:
     import av
 
-_PLAIN_DESCRIPTIONS = (1 << 16, 100 << 16 | 1, 101 << 16 | 2)
+_PLAIN_DESCRIPTIONS = frozenset({1 << 16, 100 << 16 | 1, 101 << 16 | 2})
 """By a bitmap, mono, stereo."""
 
 _SEARCHED = 1 << 24
@@ -53,8 +53,9 @@ def _describes_channels(opened: str | BinaryIO) -> bool:
             part = file.read(_SEARCHED)
             at = part.find(b"chan")
             while at >= 0:
-                tag = int.from_bytes(part[at + 8 : at + 12], "big")
-                if tag not in _PLAIN_DESCRIPTIONS:
+                # Behind version and flags in QuickTime, behind a size of eight bytes in CAF.
+                tags = {int.from_bytes(part[at + n : at + n + 4], "big") for n in (8, 12)}
+                if not tags & _PLAIN_DESCRIPTIONS:
                     return True
                 at = part.find(b"chan", at + 4)
             if b"chnl" in part:

@@ -19,11 +19,6 @@ from musicnn_zoo.decoding.decoded import (
 )
 from musicnn_zoo.errors import AudioError
 
-_OGG, _VORBIS = b"OggS", b"\x01vorbis"
-_PAGE = 27
-"""Bytes of the header of an Ogg page before its table of segments (RFC 3533)."""
-_SEARCHED = 1 << 20
-
 
 @contextlib.contextmanager
 def decoded_by_libsndfile(
@@ -103,26 +98,3 @@ def _is_mpeg(opened: str | BinaryIO) -> bool:
         start = file.read(3)
         file.seek(0)
     return start == b"ID3" or (len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0)
-
-
-def is_one_vorbis(opened: str | BinaryIO) -> bool:
-    """Whether a file is Ogg with one Vorbis stream and no other after it.
-
-    libsndfile decodes these to their last sample; of a short one FFmpeg may leave out the last 128.
-    Of a chain it decodes the first link only.
-    """
-    with contextlib.ExitStack() as files:
-        file = files.enter_context(Path(opened).open("rb")) if isinstance(opened, str) else opened
-        file.seek(0)
-        start = file.read(_PAGE + 1 + len(_VORBIS))
-        is_vorbis = start[:4] == _OGG and start.endswith(_VORBIS)
-        links, rest = int(is_vorbis), b""
-        while is_vorbis and links < 2 and (block := file.read(_SEARCHED)):
-            part = rest + block
-            at = part.find(_OGG)
-            while at >= 0:
-                links += len(part) > at + 5 and bool(part[at + 5] & 2)
-                at = part.find(_OGG, at + 4)
-            rest = part[-5:]
-        file.seek(0)
-    return links == 1

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import av
 
 _HEADERS_STATE = frozenset(
-    {"aiff", "ape", "asf", "au", "dsf", "flac", "iff", "mpc", "mpc8", "tak", "tta", "wv"}
+    {"aiff", "ape", "au", "dsf", "flac", "iff", "mpc", "mpc8", "tak", "tta", "wv"}
 )
 """FFmpeg's formats whose headers say how long the one audio stream is; ``mov`` is one by itself."""
 
-_EXACT = _HEADERS_STATE - {"asf", "mpc", "mpc8"}
+_EXACT = _HEADERS_STATE - {"mpc", "mpc8"}
 
 _UNKNOWN_SIZE = 0x7FFF0000
 """Writers that cannot go back state at least this many bytes in a field of 32 bits."""
@@ -70,7 +70,7 @@ def read_statement(
         return Statement(stream.frames / stream.codec_context.sample_rate)
     if form == "mov" and length_s and stream.frames:
         return Statement(length_s, packets=stream.frames)
-    if form in _HEADERS_STATE and length_s > 0 and (form != "asf" or _is_alone(container)):
+    if form in _HEADERS_STATE and length_s > 0:
         return Statement(length_s, exact=form in _EXACT)
     return None
 
@@ -83,7 +83,7 @@ def wav_options(opened: str | BinaryIO) -> dict[str, str]:
     """
     with reading_beside(opened) as file:
         file.seek(0)
-        if file.read(4) not in (b"RIFF", b"RF64", b"BW64", b"RIFX"):
+        if file.read(4) not in (b"RIFF", b"RF64", b"BW64"):
             return {}
         data = _find_wav_data(file)
     if data is None:

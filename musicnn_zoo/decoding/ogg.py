@@ -1,0 +1,95 @@
+"""The links of chained Ogg files, which radio recordings are (RFC 3533)."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+from musicnn_zoo.decoding.statements import reading_beside
+
+_CAPTURE = b"OggS\0"
+_HEADER = 27
+_FLAGS = 5
+_BEGINS = 2
+_MOST_FLAGS = 7
+_SEARCHED = 1 << 20
+_MOST_LINKS = 1 << 12
+_VORBIS = b"\x01vorbis"
+
+
+def find_links(opened: str | BinaryIO) -> list[int]:
+    """Return where the links of an Ogg file begin; nothing for another file."""
+    links: list[int] = []
+    with reading_beside(opened) as file:
+        file.seek(0)
+        if file.read(len(_CAPTURE)) != _CAPTURE:
+            return []
+        file.seek(0)
+        start, rest = 0, b""
+        in_heads = False
+        while len(links) < _MOST_LINKS and (block := file.read(_SEARCHED)):
+            part = rest + block
+            at = part.find(_CAPTURE)
+            while 0 <= at <= len(part) - _HEADER:
+                flags = part[at + _FLAGS]
+                if flags <= _MOST_FLAGS:
+                    begins = bool(flags & _BEGINS)
+                    if begins and not in_heads:
+                        links.append(start + at)
+                    in_heads = begins
+                at = part.find(_CAPTURE, at + 1)
+            kept = max(0, len(part) - _HEADER + 1) if at < 0 else at
+            start, rest = start + kept, part[kept:]
+    return links
+
+
+def is_vorbis(opened: str | BinaryIO) -> bool:
+    """Whether the first stream of an Ogg file is Vorbis."""
+    with reading_beside(opened) as file:
+        file.seek(0)
+        start = file.read(_HEADER + 1 + len(_VORBIS))
+    return start.startswith(_CAPTURE) and start.endswith(_VORBIS)
+
+
+class Part(io.RawIOBase):
+    """Some bytes of a file, as a file."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        super().__init__()
+        self._file = file
+        self._start = start
+        self._size = end - start
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place in the part."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place in the part."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to ``size`` bytes from here."""
+        left = max(0, self._size - self._at)
+        self._file.seek(self._start + self._at)
+        content = self._file.read(left if size is None or size < 0 else min(size, left))
+        self._at += len(content)
+        return content
+
+    def readinto(self, buffer: object) -> int:
+        """Fill a buffer from here."""
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        content = self.read(len(view))
+        view[: len(content)] = content
+        return len(content)
