@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from musicnn_zoo.errors import (
         ArgumentError,
         AudioError,
+        DecoderCrashError,
+        DecoderTimeoutError,
         DeviceError,
         DownloadError,
         ExportError,
@@ -72,6 +74,8 @@ _HOMES = {
     "errors": (
         "ArgumentError",
         "AudioError",
+        "DecoderCrashError",
+        "DecoderTimeoutError",
         "DeviceError",
         "DownloadError",
         "ExportError",
@@ -120,6 +124,8 @@ __all__ = [
     "Augmentation",
     "Block",
     "Clip",
+    "DecoderCrashError",
+    "DecoderTimeoutError",
     "DeviceError",
     "DownloadError",
     "Embedder",

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 AUDIO_SUFFIXES = frozenset(
     {
         ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".alac", ".amr", ".ape", ".asf",
-        ".au", ".avi", ".bwf", ".caf", ".dts", ".eac3", ".ec3", ".f4v", ".flac", ".flv", ".m2ts",
-        ".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpa",
+        ".au", ".avi", ".bwf", ".caf", ".dff", ".dsf", ".dts", ".eac3", ".ec3", ".f4v", ".flac",
+        ".flv", ".m2ts", ".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpa",
         ".mpc", ".mpeg", ".mpg", ".oga", ".ogg", ".ogv", ".ogx", ".opus", ".rf64", ".snd", ".sph",
         ".spx", ".tta", ".voc", ".vob", ".w64", ".wav", ".wave", ".weba", ".webm", ".wma", ".wmv",
         ".wv",

@@ -50,7 +50,11 @@ class AudioError(MusicnnZooError):
 
 
 class DecoderCrashError(AudioError):
-    """A file that ends or hangs the process that decodes it."""
+    """A file that ended the process which decoded it, twice."""
+
+
+class DecoderTimeoutError(AudioError):
+    """A file of which the decoder gave nothing for a long time."""
 
 
 class WeightsError(MusicnnZooError):

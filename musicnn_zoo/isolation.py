@@ -21,7 +21,7 @@ import time
 from collections.abc import Generator, Iterator
 from typing import IO, Any, NamedTuple
 
-from musicnn_zoo.errors import AudioError, DecoderCrashError
+from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
 from musicnn_zoo.forks import ForkedLock
 
 _log = logging.getLogger(__name__)
@@ -87,7 +87,9 @@ def call_isolated(
     AudioError
         As the function does.
     DecoderCrashError
-        If the file crashes two workers, or one does not answer in time.
+        If the file crashes two workers.
+    DecoderTimeoutError
+        If a worker does not answer in time.
     WorkerStartError
         If there can be no workers.
     """
@@ -119,7 +121,7 @@ def call_isolated(
         except _WorkerDiedError as death:
             worker.end(label)
             if worker.timed_out:
-                raise DecoderCrashError(
+                raise DecoderTimeoutError(
                     f"{label}: the decoder gave nothing for {patience_s:.0f} s and was ended"
                 ) from death
             if attempt + 1 == _ATTEMPTS:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from musicnn_zoo.errors import AudioError
+from musicnn_zoo.errors import AudioError, DecoderCrashError
 from musicnn_zoo.results import FileResult
 from musicnn_zoo.stores import Stamp, Store, take_stamp, unchanged
 
@@ -24,6 +24,8 @@ class Summary:
     done, skipped, failed, moved : int
         Files whose results were written, were there already, could not be had, or were there as
         those of the same content at another place.
+    damaged : int
+        Files that were done, of which some could not be decoded.
     audio_s : float
         Length of the files that were done.
     elapsed_s : float
@@ -36,10 +38,12 @@ class Summary:
     audio_s: float = 0.0
     elapsed_s: float = 0.0
     moved: int = 0
+    damaged: int = 0
 
     def __str__(self) -> str:
         moved = f"{self.moved} moved, " if self.moved else ""
-        text = f"{self.done} done, {self.skipped} unchanged, {moved}{self.failed} failed"
+        damaged = f" ({self.damaged} damaged)" if self.damaged else ""
+        text = f"{self.done} done{damaged}, {self.skipped} unchanged, {moved}{self.failed} failed"
         if self.done:
             speed = self.audio_s / max(self.elapsed_s, 1e-9)
             text += f"; {self.audio_s / 3600:.2f} hours of audio at {speed:.0f} × real time"
@@ -59,7 +63,7 @@ def run_library(
     A file is known by its absolute path without links, however it is named. It counts as unchanged,
     and is skipped, if its size and its time of change are those that it had when it was done. One
     that has changed is done again and its old rows dropped. Files that failed are tried again by
-    the next run.
+    the next run, but for those that crashed the decoder and have not changed.
 
     With ``content_hash`` a file is known by its content, too: the rows of a file that is no longer
     where it was become those of a new file with its content. If it is still there, the new file
@@ -116,15 +120,23 @@ def run_library(
     for stamp in moves.values():
         del todo[stamp.path]
     summary.moved = len(moves)
+    for path, stamp in list(todo.items()):
+        if path in store.crashed and unchanged(store.crashed[path], stamp):
+            del todo[path]
+            reason = "crashed the decoder in an earlier run, and has not changed"
+            note_failure(stamp.source, AudioError(f"{stamp.source}: {reason}"))
     if todo:
         sources = [stamp.source for stamp in todo.values()]
         for stamp, result in zip(todo.values(), analyse(sources), strict=True):
             if result.error is not None:
+                if isinstance(result.error, DecoderCrashError):
+                    store.record_crash(stamp)
                 note_failure(stamp.source, result.error)
                 continue
             value = result.unwrap()
             store.add(stamp, value)
             summary.done += 1
+            summary.damaged += value.clip.damaged
             summary.audio_s += value.clip.duration_s
     summary.elapsed_s = time.monotonic() - begun
     return summary

@@ -75,7 +75,9 @@ def listening_page(
         audio = _kept(audio)
     cutting: Any = {"patch_s": patch_s, "hop_s": hop_s, "tail": tail}
     taggrams = [
-        shared_tagger(model, engine, device).taggram(audio, sample_rate=sample_rate, **cutting)
+        shared_tagger(model, engine, device).taggram(
+            audio, sample_rate=sample_rate, isolate=True, **cutting
+        )
         for model in _several(models)
     ]
     return _make(audio, sample_rate, taggrams)
@@ -124,7 +126,7 @@ def listening_pages(
 
 
 def _make(audio: AudioSource, sample_rate: int | None, taggrams: list[Taggram]) -> ListeningPage:
-    blocks = AudioStream(audio, sample_rate=sample_rate, target_rate=_ENVELOPE_RATE)
+    blocks = AudioStream(audio, sample_rate=sample_rate, target_rate=_ENVELOPE_RATE, isolate=True)
     return ListeningPage(
         Recording(audio, sample_rate=sample_rate),
         find_envelope(blocks, _ENVELOPE_RATE),

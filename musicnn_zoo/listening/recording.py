@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from musicnn_zoo.audio import AudioSource
 from musicnn_zoo.decoding.ffmpeg import main_audio_stream, open_container
 from musicnn_zoo.errors import AudioError
+from musicnn_zoo.isolation import WorkerStartError, call_isolated
 
 if TYPE_CHECKING:
     import av
@@ -131,7 +132,7 @@ class Recording:
                 if facts.kind is not None and size <= limit:
                     return Media(facts.kind, _content(opened))
                 long = facts.duration_s > _LONG_S
-                return self._as_opus(opened, _BIT_RATE_IF_LONG if long else _BIT_RATE)
+                return self._as_opus(_BIT_RATE_IF_LONG if long else _BIT_RATE)
         except OSError as error:
             raise self._unreadable(error) from error
 
@@ -144,22 +145,42 @@ class Recording:
             If the file cannot be read or decoded any more.
         """
         try:
-            with self._opened() as opened:
-                return self._as_opus(opened, _BIT_RATE)
+            return self._as_opus(_BIT_RATE)
         except OSError as error:
             raise self._unreadable(error) from error
 
     @cached_property
     def _facts(self) -> _Facts:
-        import av
-
         try:
-            with self._opened() as opened, open_container(opened) as container:
-                if not container.streams.audio:
-                    return _Facts(None, None, 0.0)
-                return _Facts(_kind(container), _title(container), _duration_s(container))
-        except (OSError, av.error.FFmpegError):
+            pieces = self._isolated("facts_of")
+            while True:
+                next(pieces)
+        except StopIteration as end:
+            return _Facts(*end.value)
+        except (OSError, AudioError):
             return _Facts(None, None, 0.0)
+
+    def _isolated(self, function: str, **arguments: Any) -> Generator[bytes, None, Any]:
+        """Call a function of this module on the recording, where a crash does no harm."""
+        content = None
+        if self.path is None:
+            with self._opened() as opened:
+                opened.seek(0)
+                content = opened.read()
+        else:
+            size = self.path.stat().st_size
+            arguments = {**arguments, "audio": str(self.path.absolute())}
+        try:
+            return (
+                yield from call_isolated(
+                    f"{__name__}:{function}", str(self.path or self.name), content=content,
+                    size=len(content) if content is not None else size, **arguments,
+                )
+            )  # fmt: skip
+        except WorkerStartError:
+            if content is not None:
+                arguments["audio"] = io.BytesIO(content)
+            return (yield from globals()[function](**arguments))
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
@@ -186,34 +207,57 @@ class Recording:
         soundfile.write(wav, self._audio.T, int(self._sample_rate), format="WAV", subtype="PCM_16")
         return wav.getvalue()
 
-    def _as_opus(self, opened: BinaryIO, bit_rate: int) -> Media:
-        import av
-
-        made = io.BytesIO()
-        try:
-            with (
-                open_container(opened) as container,
-                av.open(made, "w", format="webm") as output,
-            ):
-                sound = main_audio_stream(container)
-                stream: Any = output.add_stream(
-                    "libopus", rate=_RATE, layout="stereo",
-                    options={"compression_level": _COMPLEXITY},
-                )  # fmt: skip
-                stream.bit_rate = bit_rate
-                to_output = av.AudioResampler(format=stream.format, layout="stereo", rate=_RATE)
-                for frame in _frames(container, sound):
-                    for part in to_output.resample(frame):
-                        output.mux(stream.encode(part))
-                for part in to_output.resample(None):
-                    output.mux(stream.encode(part))
-                output.mux(stream.encode(None))
-        except (av.error.FFmpegError, IndexError) as error:
-            raise AudioError(f"{self.name}: cannot be converted for a browser ({error})") from error
-        return Media("audio/webm", made.getvalue(), converted=True)
+    def _as_opus(self, bit_rate: int) -> Media:
+        content = b"".join(self._isolated("opus_of", bit_rate=bit_rate))
+        return Media("audio/webm", content, converted=True)
 
     def _unreadable(self, error: OSError) -> AudioError:
         return AudioError(f"{self.path or self.name}: cannot be read ({error.strerror or error})")
+
+
+def facts_of(
+    audio: str | BinaryIO,
+) -> Generator[bytes, None, tuple[str | None, str | None, float]]:
+    """Return what a browser plays the file as, its title, and its length in seconds.
+
+    A worker calls it; it yields nothing.
+    """
+    yield from ()
+    with open_container(audio) as container:
+        if not container.streams.audio:
+            return None, None, 0.0
+        return _kind(container), _title(container), _duration_s(container)
+
+
+def opus_of(audio: str | BinaryIO, *, bit_rate: int) -> Iterator[bytes]:
+    """Yield a file as Opus in WebM; a worker calls it.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be decoded.
+    """
+    import av
+
+    made = io.BytesIO()
+    try:
+        with open_container(audio) as container, av.open(made, "w", format="webm") as output:
+            sound = main_audio_stream(container)
+            stream: Any = output.add_stream(
+                "libopus", rate=_RATE, layout="stereo",
+                options={"compression_level": _COMPLEXITY},
+            )  # fmt: skip
+            stream.bit_rate = bit_rate
+            to_output = av.AudioResampler(format=stream.format, layout="stereo", rate=_RATE)
+            for frame in _frames(container, sound):
+                for part in to_output.resample(frame):
+                    output.mux(stream.encode(part))
+            for part in to_output.resample(None):
+                output.mux(stream.encode(part))
+            output.mux(stream.encode(None))
+    except Exception as error:
+        raise AudioError(f"cannot be converted for a browser ({error})") from error
+    yield made.getvalue()
 
 
 def _frames(container: av.container.InputContainer, stream: Any) -> Iterator[Any]:

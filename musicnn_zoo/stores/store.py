@@ -7,13 +7,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeAlias
 
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.results import Embedding, Events, Taggram, Tags
-from musicnn_zoo.stores.durable import GrowingFile, sync_folder
+from musicnn_zoo.stores.durable import GrowingFile, json_line, read_lines, sync_folder
 from musicnn_zoo.stores.run_folder import REMEDY, RunFolder
 from musicnn_zoo.stores.stamp import Stamp
 from musicnn_zoo.writers import check_parent
@@ -22,6 +23,7 @@ SYNC_FILES = 64
 """After so many files at the latest, or ``SYNC_S`` seconds, results are safe from power loss."""
 SYNC_S = 2.0
 _LAYOUT = 1
+_CRASHES = "crashed.jsonl"
 
 Result: TypeAlias = Tags | Taggram | Events | Embedding
 KINDS: dict[str, type] = {
@@ -57,6 +59,8 @@ class Store(ABC):
             raise ArgumentError("settings of taggrams need the tags")
         self._overwrite = overwrite
         self._known: dict[str, Stamp] = {}
+        self._crashes: GrowingFile | None = None
+        self._crashed: dict[str, Stamp] = {}
         self._opened: list[GrowingFile] = []
         self._failed: OutputError | None = None
         self._unsynced = 0
@@ -66,6 +70,11 @@ class Store(ABC):
     def known(self) -> Mapping[str, Stamp]:
         """The files whose results are in the output, as they were then, by their paths."""
         return self._known
+
+    @property
+    def crashed(self) -> Mapping[str, Stamp]:
+        """The files that crashed the decoder, as they were then, by their paths."""
+        return self._crashed
 
     @property
     def failures(self) -> Path:
@@ -91,13 +100,17 @@ class Store(ABC):
         if self._overwrite:
             self._remove_output()
         if self._overwrite or not self._folder.started or not self._output.exists():
-            self._folder.start_anew(self._settings, self._files)
+            self._folder.start_anew(self._settings, [*self._files, _CRASHES])
             self._make_output()
             sync_folder(self._output.parent)
         else:
             self._folder.check_settings(self._settings)
         self._folder.open_failures()
         self._known = self._recover()
+        place = self._folder.path / _CRASHES
+        stamps = [stamp for stamp, _ in read_lines(place, Stamp.of)]
+        self._crashed = {stamp.path: stamp for stamp in stamps}
+        self._crashes = GrowingFile(place)
         sync_folder(self._folder.path)
 
     def __exit__(
@@ -120,6 +133,9 @@ class Store(ABC):
         try:
             with suppress(OSError):
                 self._close()
+            if self._crashes is not None:
+                self._crashes.close()
+                self._crashes = None
         finally:
             self._folder.unlock()
 
@@ -189,6 +205,14 @@ class Store(ABC):
         """
         with self._reporting():
             self._folder.record_failures(failures)
+
+    def record_crash(self, stamp: Stamp) -> None:
+        """Remember a file that crashed the decoder, for later runs."""
+        assert self._crashes is not None
+        with self._reporting():
+            self._crashes.append(json_line(asdict(stamp)))
+            self._crashes.sync()
+            self._crashed[stamp.path] = stamp
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:

@@ -220,7 +220,7 @@ def _decode(path: str, sample_rate: int, cache: Path | None) -> _Decoded:
         place = None if cache is None else _place(path, sample_rate, cache)
         if place is not None and (found := _read(place)) is not None:
             return _Decoded(len(found), found, None)
-        signal = load_audio(path, target_rate=sample_rate).samples
+        signal = load_audio(path, target_rate=sample_rate, isolate=True).samples
     except AudioError as error:
         return _Decoded(0, None, error)
     if place is not None:

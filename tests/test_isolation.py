@@ -1,0 +1,190 @@
+"""Files that crash, hang or fill the decoder: the run goes on, and says so."""
+
+import csv
+import io
+import logging
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from helpers_audio import TECHNO, chirps
+
+import musicnn_zoo
+from musicnn_zoo import isolation
+from musicnn_zoo.audio import AudioStream, load_audio
+from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
+from musicnn_zoo.library import run_library
+from musicnn_zoo.stores import open_store
+
+INPUTS = Path(__file__).parent / "inputs"
+
+pytestmark = [
+    pytest.mark.platform,
+    pytest.mark.skipif(sys.platform == "win32", reason="crashes by signals"),
+]
+
+STUB = """
+    import os, signal, sys, time
+    import av
+    opened = av.open
+    def open_or_die(file, *rest, **options):
+        name = os.path.basename(str(file))
+        if name.startswith("segv"):
+            print("Note: this decoder has had enough", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGSEGV)
+        seen = str(file).removeprefix("file:") + ".seen"
+        if name.startswith("once") and not os.path.exists(seen):
+            open(seen, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name.startswith("sleep"):
+            time.sleep(600)
+        if name.startswith("print"):
+            os.write(1, b"Note: Illegal Audio-MPEG-Header")
+        return opened(file, *rest, **options)
+    av.open = open_or_die
+"""
+
+
+@pytest.fixture
+def deadly_decoder(tmp_path_factory, monkeypatch):
+    """Workers whose decoder dies of some names."""
+    folder = tmp_path_factory.mktemp("stub")
+    (folder / "sitecustomize.py").write_text(textwrap.dedent(STUB))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setattr(isolation, "_PATIENCE_S", 3.0)
+    isolation._workers.close()
+    yield
+    isolation._workers.close()
+
+
+def write(path, seconds=0.5, seed=0):
+    sound = np.random.default_rng(seed).normal(0, 0.1, (round(seconds * 16000), 1))
+    soundfile.write(path, sound, 16000, format="WAV", subtype="PCM_16")
+    return str(path)
+
+
+def test_a_worker_gives_what_this_process_does(tmp_path):
+    files = [TECHNO, tmp_path / "x.flac", tmp_path / "y.wav", INPUTS / "aac_7.1.m4a"]
+    soundfile.write(files[1], chirps(25.0).T, 44100)
+    soundfile.write(files[2], chirps(1.0).T, 8000)
+    for path in files:
+        here, there = load_audio(path), load_audio(path, isolate=True)
+        np.testing.assert_array_equal(here.samples, there.samples)
+        assert here.source == there.source
+    with files[1].open("rb") as file:
+        there = load_audio(file, isolate=True)
+    np.testing.assert_array_equal(load_audio(files[1]).samples, there.samples)
+    missing = str(tmp_path / "missing.wav")
+    with pytest.raises(AudioError, match="there is no such file"):
+        load_audio(missing, isolate=True)
+    (tmp_path / "words.wav").write_text("words " * 100)
+    with pytest.raises(AudioError, match=r"words.wav: not audio that"):
+        load_audio(tmp_path / "words.wav", isolate=True)
+
+
+@pytest.mark.usefixtures("deadly_decoder")
+def test_a_crash_is_an_error_of_the_file(tmp_path, caplog):
+    path = write(tmp_path / "segv.wav")
+    with (
+        caplog.at_level(logging.DEBUG, "musicnn_zoo.isolation"),
+        pytest.raises(DecoderCrashError, match=r"segv.wav: crashes the decoder \(SIGSEGV\), tried"),
+    ):
+        load_audio(path, isolate=True)
+    assert "segv.wav: Note: this decoder has had enough" in caplog.text
+    assert len(load_audio(write(tmp_path / "good.wav"), isolate=True).samples) == 8000
+
+
+@pytest.mark.usefixtures("deadly_decoder")
+def test_a_file_that_crashed_once_is_tried_again(tmp_path):
+    path = write(tmp_path / "once.wav", 25.0)
+    np.testing.assert_array_equal(
+        load_audio(path, isolate=True).samples, soundfile.read(path, dtype="float32")[0]
+    )
+
+
+@pytest.mark.usefixtures("deadly_decoder")
+def test_a_decoder_that_hangs_is_ended(tmp_path):
+    with pytest.raises(DecoderTimeoutError, match=r"sleep.wav: the decoder gave nothing for 3 s"):
+        load_audio(write(tmp_path / "sleep.wav"), isolate=True)
+
+
+@pytest.mark.usefixtures("deadly_decoder")
+def test_what_decoders_print_is_for_the_log(tmp_path, caplog, capfd):
+    with caplog.at_level(logging.DEBUG, "musicnn_zoo.isolation"):
+        load_audio(write(tmp_path / "print.wav"), isolate=True)
+    assert "print.wav: Note: Illegal Audio-MPEG-Header" in caplog.text
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_consumer_that_stops_leaves_no_worker_behind(tmp_path):
+    path = write(tmp_path / "long.wav", 65.0)
+    blocks = iter(AudioStream(path, isolate=True))
+    assert len(next(blocks)) > 0
+    blocks.close()
+    assert not any(worker.busy for worker in isolation._workers._busy)
+    assert len(load_audio(path, isolate=True).samples) == 65 * 16000
+
+
+def test_where_no_worker_can_be_started_the_process_decodes_itself(tmp_path, monkeypatch, caplog):
+    isolation._workers.close()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no_python"))
+    path = write(tmp_path / "good.wav")
+    with caplog.at_level(logging.WARNING):
+        assert len(load_audio(path, isolate=True).samples) == 8000
+    assert "no process can be started for decoding" in caplog.text
+
+
+def test_a_dangerous_file_is_isolated_without_being_asked():
+    """PyAV before 19 corrupts memory; later ones decode 4 s of it."""
+    try:
+        assert load_audio(INPUTS / "mov_custom_channel_order.mov").duration_s == 4.0
+    except DecoderCrashError as error:
+        assert "crashes the decoder" in str(error)  # noqa: PT017
+    content = io.BytesIO((INPUTS / "mov_custom_channel_order.mov").read_bytes())
+    try:
+        assert load_audio(content).duration_s == 4.0
+    except DecoderCrashError as error:
+        assert "crashes the decoder" in str(error)  # noqa: PT017
+
+
+def test_a_flipped_bit_loses_a_frame_and_not_the_track():
+    audio = load_audio(INPUTS / "flac_one_bit_flip.flac")
+    assert audio.damaged
+    assert 0 < audio.lost_s < 0.2
+    assert audio.duration_s + audio.lost_s == pytest.approx(3.0, abs=0.01)
+
+
+@pytest.mark.usefixtures("deadly_decoder")
+def test_a_library_with_killers_has_all_other_rows(tmp_path):
+    music = tmp_path / "music"
+    music.mkdir()
+    for number in range(180):
+        write(music / f"good_{number:03}.wav", 0.2, seed=number)
+    tagger = musicnn_zoo.Tagger("MTT_musicnn", engine="onnxruntime")
+
+    def run(output):
+        paths = sorted(str(path) for path in music.iterdir())
+        with open_store(tmp_path / output, {"kind": "tags"}) as store:
+            summary = run_library(paths, tagger.tag_files, store)
+            with store.failures.open(newline="") as file:
+                return summary, list(csv.DictReader(file))
+
+    without, _ = run("without.csv")
+    assert (without.done, without.failed) == (180, 0)
+    for number in range(8):
+        write(music / f"segv_{number}.wav")
+        shutil.copy(INPUTS / "flac_one_bit_flip.flac", music / f"segv_{number}.flac")
+    for number in range(4):
+        write(music / f"sleep_{number}.wav")
+    summary, failures = run("with.csv")
+    assert (summary.done, summary.failed) == (180, 20)
+    assert sum("SIGSEGV" in each["reason"] for each in failures) == 16
+    assert sum("gave nothing" in each["reason"] for each in failures) == 4
+    assert (tmp_path / "with.csv").read_bytes() == (tmp_path / "without.csv").read_bytes()
+    again, failures = run("with.csv")
+    assert (again.done, again.skipped, again.failed) == (0, 180, 20)
+    assert sum("in an earlier run" in each["reason"] for each in failures) == 16
