@@ -357,7 +357,7 @@ def test_json_lines_hold_the_result_and_the_stamp(tmp_path):
     first, second = path.read_text().splitlines()
     assert first == (
         '{"source": "a.ogg", "size": 1, "mtime_ns": 2, "duration_s": 3.0, "repeated": true, '
-        '"dropped_s": 0.5, "model": "M", "tags": {"rock": 0.5}}'
+        '"dropped_s": 0.5, "damaged": false, "lost_s": 0.0, "model": "M", "tags": {"rock": 0.5}}'
     )
     assert json.loads(second)["sha256"] == "ff"
 
@@ -409,7 +409,7 @@ def test_shards_of_tags_read_as_one_table(tmp_path, monkeypatch, reader):
     path = tmp_path / "tags.parquet"
     with opened(path) as one:
         for name in "abc":
-            clip = Clip(name, 3.25, repeated=True, dropped_s=0.5)
+            clip = Clip(name, 3.25, True, 0.5, damaged=name == "b", lost_s=0.25 * (name == "b"))
             tags = Tags((TagScore("rock", 0.5), TagScore("pop", 0.25)), "M", clip)
             one.add(Stamp(name, 1, 2**62, "ff" if name == "b" else None), tags)
     assert sorted(shard.name for shard in path.iterdir()) == [
@@ -418,12 +418,13 @@ def test_shards_of_tags_read_as_one_table(tmp_path, monkeypatch, reader):
     ]
     table = reader(path)
     assert list(table.columns) == [
-        "source", "size", "mtime_ns", "sha256", "duration_s", "repeated", "dropped_s", "tags",
-        "scores",
+        "source", "size", "mtime_ns", "sha256", "duration_s", "repeated", "dropped_s",
+        "damaged", "lost_s", "tags", "scores",
     ]  # fmt: skip
     row = table.set_index("source").loc["b"]
     assert (row["size"], row["mtime_ns"], row["sha256"]) == (1, 2**62, "ff")
     assert (row["duration_s"], row["repeated"], row["dropped_s"]) == (3.25, True, 0.5)
+    assert (row["damaged"], row["lost_s"]) == (True, 0.25)
     assert list(row["tags"]) == ["rock", "pop"]
     assert list(row["scores"]) == [0.5, 0.25]
     assert row["scores"].dtype == np.float32
