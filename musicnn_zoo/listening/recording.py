@@ -208,7 +208,7 @@ class Recording:
         return wav.getvalue()
 
     def _as_opus(self, bit_rate: int) -> Media:
-        content = b"".join(self._isolated("opus_of", bit_rate=bit_rate))
+        content = b"".join(self._isolated("opus_of", bit_rate=bit_rate, source=self.name))
         return Media("audio/webm", content, converted=True)
 
     def _unreadable(self, error: OSError) -> AudioError:
@@ -229,7 +229,7 @@ def facts_of(
         return _kind(container), _title(container), _duration_s(container)
 
 
-def opus_of(audio: str | BinaryIO, *, bit_rate: int) -> Iterator[bytes]:
+def opus_of(audio: str | BinaryIO, *, bit_rate: int, source: str) -> Iterator[bytes]:
     """Yield a file as Opus in WebM; a worker calls it.
 
     Raises
@@ -256,7 +256,7 @@ def opus_of(audio: str | BinaryIO, *, bit_rate: int) -> Iterator[bytes]:
                 output.mux(stream.encode(part))
             output.mux(stream.encode(None))
     except Exception as error:
-        raise AudioError(f"cannot be converted for a browser ({error})") from error
+        raise AudioError(f"{source}: cannot be converted for a browser ({error})") from error
     yield made.getvalue()
 
 
