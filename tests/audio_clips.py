@@ -169,7 +169,7 @@ def _add(container, sound, *, default=None):
     if sound.sample_format:
         stream.codec_context.format = sound.sample_format
     if default is not None:
-        stream.disposition = av.stream.Disposition.default if default else 0
+        stream.disposition = av.stream.Disposition.default.value if default else 0
     stream.time_base = Fraction(1, sound.rate)
 
     def write():
@@ -213,7 +213,7 @@ def with_cover(sound, form):
         cover = container.add_stream("mjpeg", rate=1)
         cover.width = cover.height = 64
         cover.pix_fmt = "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = av.stream.Disposition.attached_pic.value
         frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 128, np.uint8))
         container.mux(cover.encode(frame))
         container.mux(cover.encode(None))

@@ -154,7 +154,7 @@ def test_a_dangerous_file_is_isolated_without_being_asked():
 def test_a_flipped_bit_loses_a_frame_and_not_the_track():
     audio = load_audio(INPUTS / "flac_one_bit_flip.flac")
     assert audio.damaged
-    assert 0 < audio.lost_s < 0.2
+    assert 0 < audio.lost_s < 0.5
     assert audio.duration_s + audio.lost_s == pytest.approx(3.0, abs=0.01)
 
 

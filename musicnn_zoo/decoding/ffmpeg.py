@@ -168,6 +168,8 @@ def decoded_container(
     judge_risk: Callable[[av.container.InputContainer, av.AudioStream], None] | None = None,
 ) -> Iterator[tuple[Decoded, av.container.InputContainer, av.AudioStream]]:
     """Decode what ``open_it`` opens, in blocks of about ``block_s``, and leave statements aside."""
+    import av  # noqa: F401  (that it is missing is no fault of the file)
+
     try:
         container = open_it()
     except OSError as error:

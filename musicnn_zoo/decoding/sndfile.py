@@ -19,6 +19,9 @@ from musicnn_zoo.decoding.decoded import (
 )
 from musicnn_zoo.errors import AudioError
 
+_UNKNOWN_FRAMES = 1 << 48
+"""So many are what libsndfile says of a file that states no length."""
+
 
 @contextlib.contextmanager
 def decoded_by_libsndfile(
@@ -84,6 +87,8 @@ def _blocks(file: object, decoded: Decoded, skipped: int) -> Iterator[Block]:
             break
         decoded.decoded_s += len(block) / rate
         yield Block(downmix(block), rate)
+    if file.frames >= _UNKNOWN_FRAMES:
+        return
     stated_s = (file.frames - skipped) / rate
     missing_s = stated_s - decoded.decoded_s
     if not is_little(missing_s, stated_s):
