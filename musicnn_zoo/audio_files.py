@@ -11,14 +11,12 @@ from typing import Literal, NamedTuple
 
 AUDIO_SUFFIXES = frozenset(
     {
-        ".3g2", ".3gp", ".aac", ".aax", ".ac3", ".ac4", ".adx", ".aif", ".aifc", ".aiff", ".alac",
-        ".amr", ".ape", ".asf", ".au", ".avi", ".bwf", ".caf", ".dff", ".dfpwm", ".dsf", ".dts",
-        ".eac3", ".ec3", ".f4v", ".flac", ".flv", ".gsm", ".lc3", ".loas", ".m2ts", ".m4a", ".m4b",
-        ".m4r", ".m4v", ".mka", ".mkv", ".mlp", ".mov", ".mp1", ".mp2", ".mp3", ".mp4", ".mpa",
-        ".mpc", ".mpeg", ".mpg", ".mxf", ".nut", ".oga", ".ogg", ".ogv", ".ogx", ".oma", ".opus",
-        ".qcp", ".qoa", ".ra", ".rf64", ".rm", ".shn", ".snd", ".sph", ".spx", ".tak", ".thd",
-        ".tta", ".vob", ".voc", ".vqf", ".w64", ".wav", ".wave", ".weba", ".webm", ".wma", ".wmv",
-        ".wv", ".xwma",
+        ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".alac", ".amr", ".ape", ".asf",
+        ".au", ".avi", ".bwf", ".caf", ".dff", ".dsf", ".dts", ".eac3", ".ec3", ".f4v", ".flac",
+        ".flv", ".m2ts", ".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3",
+        ".mp4", ".mpa", ".mpc", ".mpeg", ".mpg", ".oga", ".ogg", ".ogv", ".ogx", ".opus", ".rf64",
+        ".snd", ".sph", ".spx", ".tta", ".vob", ".voc", ".w64", ".wav", ".wave", ".weba", ".webm",
+        ".wma", ".wmv", ".wv",
     }
 )  # fmt: skip
 """File name endings that a search of a folder takes for audio.

@@ -119,8 +119,11 @@ ENCODED = {
 }  # fmt: skip
 """How a file of each ending is made: a format of libsndfile, or of FFmpeg with a codec."""
 
-DECODED_ONLY = {".ape": "ape", ".dts": "dca", ".mpc": "mpc8", ".spx": "speex"}
-"""Endings of what nothing here encodes, with FFmpeg's decoder."""
+DECODED_ONLY = {
+    ".ape": "ape", ".dff": "dsd_msbf", ".dsf": "dsd_lsbf", ".dts": "dca", ".mpc": "mpc8",
+    ".spx": "speex",
+}  # fmt: skip
+"""Endings of what nothing here encodes, with FFmpeg's decoder; test_audio_clips.py has DSD."""
 
 
 def encode(path, form, codec):
