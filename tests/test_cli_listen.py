@@ -219,6 +219,8 @@ def test_it_serves_until_it_is_interrupted() -> None:
     process = subprocess.Popen(
         [SCRIPT, "listen", str(STRINGS), str(TECHNO), "--serve", "-m", "MTT_vgg"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # Behind "&" in a script it would be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     ready, _, _ = select.select([process.stdout], [], [], 120)
     assert ready
