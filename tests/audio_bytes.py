@@ -162,17 +162,20 @@ def caf_chunk(name, body):
 # Direct Stream Digital
 
 DSD_RATE = 64 * 44100
+DSD_HELD = 8
 
 
 def dsd_bits(samples):
-    """Bits (channels, samples) of a sigma-delta modulator of second order.
+    """Bits (channels, 8 * samples) of a sigma-delta modulator of second order.
 
-    Each stretch of 2,016 bits begins anew, so that all of them are computed at once.
+    Each sample is held for eight bits. Each stretch of 2,016 bits begins anew, so that all of them
+    are computed at once.
     """
     stretch = 2016
-    channels, count = samples.shape
+    held = np.repeat(samples, DSD_HELD, axis=1)
+    channels, count = held.shape
     assert count % stretch == 0
-    stretches = samples.reshape(-1, stretch).T.copy()
+    stretches = held.reshape(-1, stretch).T.copy()
     first, second, last = np.zeros((3, stretches.shape[1]), np.float32)
     bits = np.empty(stretches.shape, bool)
     for now, value in enumerate(stretches):
@@ -185,8 +188,9 @@ def dsd_bits(samples):
 
 def dsf(samples, *, rate=DSD_RATE, tag=b""):
     """Sony's: a block of 4,096 bytes of each channel in turn, the earliest bit the lowest."""
-    channels, count = samples.shape
-    packed = np.packbits(dsd_bits(samples), axis=1, bitorder="little")
+    bits = dsd_bits(samples)
+    channels, count = bits.shape
+    packed = np.packbits(bits, axis=1, bitorder="little")
     blocks = -(-packed.shape[1] // 4096)
     packed = np.pad(packed, ((0, 0), (0, 4096 * blocks - packed.shape[1])), constant_values=0x69)
     data = packed.reshape(channels, blocks, 4096).transpose(1, 0, 2).tobytes()

@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 
 import audio_bytes as by_hand
 import av
@@ -70,7 +70,7 @@ class Sound:
 
     def at(self, rate: int) -> np.ndarray:
         """Samples of each channel (channels, samples) at a rate."""
-        return _at_rate(self, rate)
+        return _at_rate(self.seed, self.seconds, self.channels, self.level, rate)
 
     def heard(self) -> np.ndarray:
         """The mean of its channels at the models' rate, (samples,)."""
@@ -107,18 +107,21 @@ def _spectrum(seed, seconds, channels):
     return spectrum * (0.5 / loudest)
 
 
-@cache
-def _at_rate(sound, rate):
-    spectrum = _spectrum(sound.seed, sound.seconds, sound.channels)
-    count = round(sound.seconds * rate)
-    assert count == sound.seconds * rate, "a whole number of samples, or it is not the same music"
-    samples = np.fft.irfft(spectrum, n=count, axis=1) * count * sound.level
-    if sound.channels > 5:
+@lru_cache(maxsize=50)
+def _at_rate(seed, seconds, channels, level, rate):
+    spectrum = _spectrum(seed, seconds, channels)
+    count = round(seconds * rate)
+    assert count == seconds * rate, "a whole number of samples, or it is not the same music"
+    samples = np.fft.irfft(spectrum, n=count, axis=1) * count * level
+    if channels > 5:
         samples[_LOW_FREQUENCIES] = 0
     return samples.astype(np.float32)
 
 
 # Encoding
+
+
+_ENCODER_OPTIONS = {"strict": "experimental", "aac_coder": "fast"}
 
 
 def _has_encoder(sound):
@@ -162,7 +165,7 @@ def _add(container, sound, *, default=None):
     """Add a stream; return what encodes the sound into it."""
     stream = container.add_stream(
         sound.codec, rate=sound.rate, layout=_LAYOUTS[sound.channels],
-        options={"strict": "-2", **dict(sound.options)},
+        options={**_ENCODER_OPTIONS, **dict(sound.options)},
     )  # fmt: skip
     if sound.bit_rate:
         stream.bit_rate = sound.bit_rate
@@ -455,10 +458,10 @@ def _lossless_rows():
 
 
 def _dsd_rows():
-    dsd = Sound(DSD, "dsf", rate=by_hand.DSD_RATE)
+    dsd = Sound(DSD, "dsf", rate=by_hand.DSD_RATE // by_hand.DSD_HELD)
     for suffix, write in ("dsf", by_hand.dsf), ("dff", by_hand.dff):
         for channels in 1, 2:
-            sound = replace(dsd, channels=channels, form=suffix)
+            sound = replace(dsd, channels=channels)
             yield Clip(
                 f"DSD in {suffix}, {channels}", suffix,
                 lambda sound=sound, write=write: write(sound.at(sound.rate)), (sound,),
