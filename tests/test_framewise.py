@@ -42,21 +42,30 @@ def test_attention_puts_its_head_on_every_frame() -> None:
     assert np.ptp(scores, axis=0).max() > 1e-3
 
 
+def assert_same_events(events, others) -> None:
+    """Scores of two calls may differ in their last bit, so thresholds lie between two."""
+    assert [event[:3] for event in events] == [event[:3] for event in others]
+    np.testing.assert_allclose(
+        [event.score for event in events], [event.score for event in others], atol=1e-6
+    )
+    assert len(events) > 0
+
+
 def test_events_come_from_frames_where_there_are_any(tagger: Tagger) -> None:
     frames = tagger.frames(CLIP)
-    # Between two scores: those of two calls may differ in their last bit.
-    highest = np.sort(frames.scores.ravel())[-frames.scores.size // 10 :]
+    scores = np.sort(frames.scores.ravel())
+    highest = scores[-scores.size // 10 : -scores.size // 20]
     widest = np.argmax(np.diff(highest))
     threshold = float(highest[widest] + highest[widest + 1]) / 2
     events = tagger.events(CLIP, threshold=threshold)
-    assert events == frames.events(threshold=threshold)
+    assert_same_events(events, frames.events(threshold=threshold))
     assert {event.tag for event in events} <= {"a", "b", "c"}
 
 
 def test_events_of_other_models_come_from_the_taggram() -> None:
     tagger = Tagger("MTT_musicnn", device="cpu")
     events = tagger.events(CLIP, threshold=0.6)
-    assert events == tagger.taggram(CLIP).events(threshold=0.6)
+    assert_same_events(events, tagger.taggram(CLIP).events(threshold=0.6))
     assert "techno" in {event.tag for event in events}
 
 
