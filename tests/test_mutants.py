@@ -1,8 +1,9 @@
 """Files that chance has broken: a library run says which, and goes on with all others.
 
-``MUSICNN_ZOO_MUTANTS=20000 pytest tests/test_mutants.py`` tries more of them.
+``MUSICNN_ZOO_MUTANTS=20000 pytest tests/test_mutants.py --log-cli-level INFO`` tries more of them.
 """
 
+import logging
 import os
 import struct
 import sys
@@ -19,6 +20,8 @@ from audio_clips import ADTS, DSD, FLAC, MKA, OPUS, PCM, TS, VORBIS, Sound, enco
 
 from musicnn_zoo import Tagger
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
+
+_log = logging.getLogger(__name__)
 
 COUNT = int(os.environ.get("MUSICNN_ZOO_MUTANTS", "300"))
 AT_ONCE = 500
@@ -179,14 +182,14 @@ def test_mutants_cost_themselves_only(tmp_path):
                 )
                 outcomes[kind.__name__] += 1
                 if kind is not AudioError:
-                    print(error)
+                    _log.info("%s", error)
             assert seen == [str(path) for path in paths]
             for path in paths:
                 path.unlink()
     finally:
         memory.ended.set()
         memory.join()
-    print(f"{dict(outcomes)}; longest {longest_s:.1f} s; {memory.most >> 20} MiB")
+    _log.info("%s; longest %.1f s; %d MiB", dict(outcomes), longest_s, memory.most >> 20)
     assert sum(outcomes.values()) == COUNT
     assert outcomes["AudioError"] > COUNT / 20
     assert outcomes["decoded"] + outcomes["damaged"] > COUNT / 5
