@@ -114,6 +114,22 @@ def wav(
     return (b"RIFF" if order == "<" else b"RIFX") + struct.pack(order + "I", riff) + body
 
 
+def dts_wav(*, silence=0, frames=100):
+    """WAV of a DTS disc: frames of noise in the place of samples, after some bytes of silence."""
+    fields = (
+        (0x7FFE8001, 32), (1, 1), (31, 5), (0, 1), (15, 7), (2011, 14), (2, 6), (8, 4), (21, 5),
+        (0, 15), (7, 4), (0, 12),
+    )  # fmt: skip
+    header = "".join(f"{value:0{bits}b}" for value, bits in fields)
+    header += "0" * (-len(header) % 8)
+    frame = int(header, 2).to_bytes(len(header) // 8, "big")
+    frame = (frame + np.random.default_rng(0).bytes(2012))[:2012].ljust(2048, b"\0")
+    data = bytes(silence) + np.frombuffer(frame, ">u2").astype("<u2").tobytes() * frames
+    fmt = struct.pack("<HHIIHH", 1, 2, 44100, 4 * 44100, 4, 16)
+    body = b"WAVE" + chunk(b"fmt ", fmt) + chunk(b"data", data)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
 def as_bytes(samples, dtype):
     """Samples (channels, samples) of floats as interleaved integers of a file."""
     full = np.iinfo(dtype).max

@@ -4,10 +4,13 @@ import av
 import numpy as np
 import pytest
 import soxr
+from audio_bytes import dts_wav
 from audio_clips import CLIPS, HEARD_RATE, Sound, encode
 
 from musicnn_zoo import Tagger
 from musicnn_zoo.audio import AudioStream, load_audio
+from musicnn_zoo.decoding.ffmpeg import main_audio_stream, open_container
+from musicnn_zoo.decoding.statements import wav_options
 
 LEAST_CLIPS = 120
 WINDOW = HEARD_RATE // 2
@@ -116,6 +119,14 @@ def decoded_whole(path):
         frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
         rate = container.streams.audio[0].rate
     return soxr.resample(np.concatenate(frames, axis=1).mean(axis=0), rate, HEARD_RATE, "HQ")
+
+
+@pytest.mark.parametrize("silence", [0, 40_000, 400_000])
+def test_dts_in_the_place_of_samples_is_no_noise(tmp_path, silence):
+    path = tmp_path / "disc.wav"
+    path.write_bytes(dts_wav(silence=silence))
+    with open_container(str(path), wav_options(str(path))) as container:
+        assert main_audio_stream(container).codec_context.name == "dca"
 
 
 VARIABLE = {quality: (("global_quality", str(118 * quality)), ("flags", "+qscale"))

@@ -25,6 +25,9 @@ _EXACT = _HEADERS_STATE - {"mpc", "mpc8"}
 _UNKNOWN_SIZE = 0x7FFF0000
 """Writers that cannot go back state at least this many bytes in a field of 32 bits."""
 
+_PROBED = 1 << 17
+"""Bytes of a WAV in which FFmpeg looks for DTS or AC-3 in the place of samples."""
+
 _MOST_JUNK = 1 << 16
 _MOST_CHUNKS = 1 << 10
 
@@ -86,16 +89,23 @@ def wav_options(opened: str | BinaryIO) -> dict[str, str]:
         if file.read(4) not in (b"RIFF", b"RF64", b"BW64"):
             return {}
         data = _find_wav_data(file)
-    if data is None:
-        return {}
-    ends = {"ignore_length": "1"} if data.is_stale else {}
-    return {"max_size": str(1 << 16), **ends}
+        if data is None:
+            return {}
+        file.seek(data.start)
+        begins_silent = not any(file.read(_PROBED))
+    options = {"max_size": str(1 << 16)}
+    if not begins_silent:
+        options["probesize"] = str(_PROBED)
+    if data.is_stale:
+        options["ignore_length"] = "1"
+    return options
 
 
 @dataclass(frozen=True)
 class _WavData:
-    """The data chunk of a WAV: bytes that are stated and there, and bytes of a second."""
+    """The data chunk of a WAV: where it starts, its stated and present bytes, and those of 1 s."""
 
+    start: int
     stated: int
     present: int
     byte_rate: int
@@ -132,7 +142,7 @@ def _find_wav_data(file: BinaryIO) -> _WavData | None:
         elif name == b"data":
             present = size - at - 8
             is_stale = 0 < length < present and not _is_chunk(file, at + 8 + length, size)
-            return _WavData(length, present, byte_rate, is_stale)
+            return _WavData(at + 8, length, present, byte_rate, is_stale)
         at += 8 + length + length % 2
     return None
 
