@@ -30,7 +30,7 @@ from musicnn_zoo.isolation import WorkerStartError, call_isolated
 _log = logging.getLogger(__name__)
 
 LOUDEST = 1e10
-"""Full scale is 1, and that of 32-bit integers written as floats 2e9; beyond this, powers overflow."""
+"""Beyond this powers overflow. Full scale is 1; of 32-bit integers written as floats, 2e9."""
 
 AudioSource: TypeAlias = str | os.PathLike[str] | BinaryIO | NDArray[Any]
 """What public functions take as audio: a path, a binary file object, or an array."""

@@ -49,6 +49,11 @@ def reports_errors(command: Command) -> Command:
     return wrapped
 
 
+def warn(line: str) -> None:
+    """Print what ends nothing, but should be known."""
+    click.echo(f"Warning: {printable(line)}", err=True)
+
+
 def describe_unexpected(error: Exception) -> str:
     """Return one line on an error that nobody foresaw."""
     detail = (str(error).strip().splitlines() or [""])[0]
