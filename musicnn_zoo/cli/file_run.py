@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from musicnn_zoo.cli.reporting import Failure, describe_unexpected, warn
+from musicnn_zoo.cli.reporting import Failure, describe_unexpected, warn_of_damage
 from musicnn_zoo.errors import MusicnnZooError
 from musicnn_zoo.plain_text import printable
 from musicnn_zoo.pretrained import find_pretrained
@@ -145,8 +145,7 @@ class FileRun(AudioFiles):
                 self.fail(str(result.source), result.error)
                 continue
             value = result.unwrap()
-            if value.clip.damaged:
-                warn(f"{result.source}: damaged, {value.clip.lost_s:.1f} s could not be decoded")
+            warn_of_damage(str(result.source), value.clip)
             yield value
 
     def to_store(

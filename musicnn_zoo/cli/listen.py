@@ -22,7 +22,7 @@ from musicnn_zoo.cli.options import (
     jobs_option,
     speed_options,
 )
-from musicnn_zoo.cli.reporting import reports_errors, warn
+from musicnn_zoo.cli.reporting import reports_errors, warn, warn_of_damage
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.listening.making import DEFAULT_HOP_S, listening_page, listening_pages
 from musicnn_zoo.listening.page import check_place
@@ -173,6 +173,7 @@ def _write_pages(
                 files.fail(path, error)
                 continue
             click.echo(printable(str(place)))
+            warn_of_damage(path, page.taggrams[0].clip)
             if link and page.recording.kind is None:
                 warn(f"{path}: browsers do not play this format; leave out --link")
             elif not link and place.stat().st_size > _LARGE_BYTES:
