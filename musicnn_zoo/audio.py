@@ -181,7 +181,9 @@ class AudioStream:
             yield from self._resampled(parts, label)
             return
         try:
-            if not isinstance(self._audio, str | os.PathLike | io.TextIOBase):
+            if not isinstance(self._audio, str | os.PathLike | io.TextIOBase) and hasattr(
+                self._audio, "read"
+            ):
                 self._audio = seekable(self._audio)
             if not self._isolate:
                 try:
