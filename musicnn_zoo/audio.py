@@ -29,6 +29,9 @@ from musicnn_zoo.isolation import WorkerStartError, call_isolated
 
 _log = logging.getLogger(__name__)
 
+LOUDEST = 1e10
+"""Beyond this powers overflow. Full scale is 1; of 32-bit integers written as floats, 2e9."""
+
 AudioSource: TypeAlias = str | os.PathLike[str] | BinaryIO | NDArray[Any]
 """What public functions take as audio: a path, a binary file object, or an array."""
 
@@ -99,8 +102,8 @@ def load_audio(
     ------
     AudioError
         If there is no such file, if it cannot be decoded, is damaged or cut off, holds no
-        samples, or holds NaN or infinite samples. (Ogg, MPEG-TS, and MP3 and AAC without a header
-        do not state their length: what is left of them is read.)
+        samples, or holds samples that are NaN, infinite or beyond 1e10. (Ogg, MPEG-TS, and MP3 and
+        AAC without a header do not state their length: what is left of them is read.)
     ArgumentError
         If ``sample_rate`` does not go with ``audio``.
     """
@@ -178,7 +181,9 @@ class AudioStream:
             yield from self._resampled(parts, label)
             return
         try:
-            if not isinstance(self._audio, str | os.PathLike | io.TextIOBase):
+            if not isinstance(self._audio, str | os.PathLike | io.TextIOBase) and hasattr(
+                self._audio, "read"
+            ):
                 self._audio = seekable(self._audio)
             if not self._isolate:
                 try:
@@ -231,10 +236,7 @@ class AudioStream:
         resampler: Resampler | None = None
         received = 0
         for samples, rate in blocks:
-            if not np.isfinite(samples).all():
-                raise AudioError(
-                    f"{label}: holds NaN or infinite samples; clean or export it again"
-                )
+            _check_samples(samples, label)
             if resampler is None or resampler.sample_rate != rate:
                 if resampler is not None:
                     yield self._counted(resampler.finish())
@@ -321,6 +323,19 @@ def check_rate(sample_rate: float) -> None:
     if not (np.isfinite(sample_rate) and sample_rate >= 1 and sample_rate == int(sample_rate)):
         raise ArgumentError(
             f"sample_rate must be a positive whole number of Hz; received {sample_rate}"
+        )
+
+
+def _check_samples(samples: NDArray[np.float32], label: str) -> None:
+    if len(samples) == 0:
+        return
+    loudest = max(samples.max(), -samples.min())
+    if not np.isfinite(loudest):
+        raise AudioError(f"{label}: holds NaN or infinite samples; clean or export it again")
+    if loudest > LOUDEST:
+        raise AudioError(
+            f"{label}: holds samples as large as {loudest:.0e}, where full scale is 1; bring them "
+            "to ±1"
         )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.audio_files import find_audio
+from musicnn_zoo.decoding import OnDamage
 from musicnn_zoo.engines.engine import EngineName
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
 from musicnn_zoo.evaluation_files import check_ending
@@ -166,6 +167,7 @@ def map_embeddings(
     patch_s: float | None = None,
     hop_s: float | None = None,
     tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
     engine: EngineName = "auto",
     device: str | None = None,
     jobs: int | None = None,
@@ -193,7 +195,7 @@ def map_embeddings(
         What the groups are: the folders that the files are in, or their strongest tags.
     seed : int
         Of UMAP.
-    patch_s, hop_s, tail, engine, device
+    patch_s, hop_s, tail, damaged, engine, device
         See :class:`musicnn_zoo.Tagger`.
     jobs, progress
         As in :func:`musicnn_zoo.tag_files`.
@@ -231,8 +233,8 @@ def map_embeddings(
         paths = list(find_audio(paths, on_problem=note))
     tagger = shared_tagger(model, engine, device)
     results = tagger.embedded_tags_files(
-        paths, layer=layer, patch_s=patch_s, hop_s=hop_s, tail=tail, jobs=jobs,
-        progress=progress,
+        paths, layer=layer, patch_s=patch_s, hop_s=hop_s, tail=tail, damaged=damaged,
+        jobs=jobs, progress=progress,
     )  # fmt: skip
     return make_map([*results, *unread], method=method, colour_by=colour_by, seed=seed)
 

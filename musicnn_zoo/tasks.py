@@ -29,6 +29,11 @@ class EmbeddedTags(NamedTuple):
     embedding: Embedding
     tags: Tags
 
+    @property
+    def clip(self) -> Clip:
+        """The audio of both."""
+        return self.tags.clip
+
 
 @dataclass(frozen=True)
 class Task(Generic[Result]):

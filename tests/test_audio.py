@@ -322,6 +322,15 @@ def test_an_array_with_a_sample_that_is_no_number_is_refused(wrong):
         load_audio(array, sample_rate=16000)
 
 
+def test_samples_of_which_powers_overflow_are_refused():
+    array = np.zeros(100, np.float32)
+    array[50] = -2e30
+    with pytest.raises(AudioError, match=r"array: holds samples as large as 2e\+30, .* full"):
+        load_audio(array, sample_rate=16000)
+    array[50] = -(2**31)
+    assert load_audio(array, sample_rate=16000).samples.min() == -(2**31)
+
+
 def test_an_array_needs_its_sample_rate():
     with pytest.raises(ArgumentError, match="sample_rate=44100, for instance"):
         load_audio(np.zeros(100))

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import librosa
 import numpy as np
+import pyarrow.parquet
 import pytest
 import soundfile
 from click.testing import CliRunner
 from conftest import BUNDLED
-from helpers_audio import STRINGS, TECHNO, chirps, cut_in_half
+from helpers_audio import STRINGS, TECHNO, chirps, cut_in_half, encode
 
 import musicnn_zoo
 from musicnn_zoo import Tagger, list_models, model_info
@@ -65,6 +66,15 @@ def cut_mp3(tmp_path):
     path = tmp_path / "cut.mp3"
     soundfile.write(path, chirps(8).T, 44100)
     return cut_in_half(path)
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    """Music of 8 s, of each format that states its length, cut in the middle."""
+    folder = tmp_path_factory.mktemp("cut")
+    encode(folder / "cut.m4a", chirps(8), 44100, "aac", movflags="faststart")
+    soundfile.write(folder / "cut.flac", chirps(8).T, 44100)
+    return {path.suffix: cut_in_half(path) for path in folder.iterdir()}
 
 
 def run(*arguments):
@@ -562,6 +572,65 @@ def test_text_under_an_audio_name_is_named(command, text_file):
 
 def test_a_cut_file_is_named(cut_mp3):
     assert_one_line_about(run("tag", cut_mp3), cut_mp3, r"cut off, \d\.\d s of the 8.0 s")
+
+
+@pytest.mark.platform
+@pytest.mark.parametrize("ending", [".flac", ".m4a"])
+@pytest.mark.parametrize("command", ["tag", "taggram", "events", "embed", "map"])
+def test_a_cut_file_is_refused_or_used(cut, techno, strings, tmp_path, command, ending):
+    path = cut[ending]
+    files = [path, techno, strings] if command == "map" else [path]
+    output = {"embed": ["-o", tmp_path / "x.npz"], "map": ["--method", "pca"]}.get(command, [])
+    refused = run(command, *files, *output)
+    if command == "map":
+        assert_usage_error(refused, rf"received 2 .*cut\{ending}: cut off, [34].* of the 8.0 s")
+    else:
+        assert_one_line_about(refused, path, r"cut off, [34]\.\d s of the 8\.0 s .*--damaged use")
+    used = run(command, *files, *output, "--damaged", "use")
+    assert used.exit_code == 0
+    said = rf"Warning: {re.escape(str(path))}: damaged, [34]\.\d s could not be decoded\n"
+    assert re.fullmatch(said, used.stderr)
+    if command == "embed":
+        with np.load(output[1]) as saved:
+            assert saved["embeddings"].shape == (1, 200)
+    elif command == "map":
+        assert used.stdout.startswith("3 files, ")
+    else:
+        assert re.match(r".*, [34]\.\d s, damaged: [34]\.\d s lost", used.stdout)
+        (found,) = json.loads(run(command, path, "-f", "json", "--damaged", "use").stdout)
+        assert found["damaged"]
+        assert found["duration_s"] + found["lost_s"] == pytest.approx(8, abs=0.05)
+
+
+@pytest.mark.platform
+@pytest.mark.parametrize(
+    ("command", "ending"),
+    [("tag", "csv"), ("tag", "jsonl"), ("tag", "parquet"), ("taggram", "csv"),
+     ("taggram", "parquet"), ("events", "csv"), ("events", "jsonl"), ("embed", "jsonl"),
+     ("embed", "parquet")],
+)  # fmt: skip
+def test_a_library_run_marks_what_is_damaged(cut, techno, tmp_path, command, ending):
+    output = tmp_path / f"x.{ending}"
+    listed = tmp_path / f"x.{ending}.run" / "damaged.csv"
+    refused = run(command, techno, *cut.values(), "-o", output)
+    assert refused.exit_code == 1
+    assert f"{output}: 1 done, 0 unchanged, 2 failed" in refused.stderr
+    assert not listed.exists()
+    used = run(command, techno, *cut.values(), "-o", output, "--damaged", "use")
+    assert used.exit_code == 0
+    assert used.stderr.startswith(f"{output}: 2 done (2 damaged), 1 unchanged, 0 failed")
+    assert used.stderr.endswith(f"damaged: {listed}\n")
+    with listed.open(newline="") as file:
+        lost = {row["source"]: float(row["lost_s"]) for row in csv.DictReader(file)}
+    assert lost == {str(path): pytest.approx(4, abs=0.6) for path in cut.values()}
+    if ending == "jsonl":
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+    elif ending == "parquet" and command in ("tag", "embed"):
+        rows = pyarrow.parquet.read_table(output).to_pylist()
+    else:
+        return
+    marks = {row["source"]: (row["damaged"], row["lost_s"]) for row in rows}
+    assert marks == {str(techno): (False, 0), **{path: (True, lost[path]) for path in lost}}
 
 
 def test_json_of_bad_input_is_an_empty_list(text_file):

@@ -79,6 +79,17 @@ def test_pages_of_a_folder_lie_as_its_files_do(seven, tmp_path) -> None:
     assert max(path.stat().st_size for path in pages.rglob("*.html")) < 100_000
 
 
+def test_a_damaged_recording_has_a_page_if_asked(seven, tmp_path) -> None:
+    path = tmp_path / "cut.wav"
+    path.write_bytes(seven.read_bytes()[: seven.stat().st_size // 2])
+    refused = run(path, "-o", tmp_path, "-m", "MTT_vgg")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(f"Error: {path}: cut off, 3.5 s of the 7.0 s")
+    used = run(path, "-o", tmp_path, "-m", "MTT_vgg", "--damaged", "use")
+    assert (used.exit_code, used.stdout) == (0, f"{tmp_path / 'cut.html'}\n")
+    assert used.stderr == f"Warning: {path}: damaged, 3.5 s could not be decoded\n"
+
+
 def test_the_same_name_twice_is_two_pages(seven, tmp_path) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -113,6 +124,7 @@ def test_a_page_that_cannot_be_written_is_said_before_the_work(
         (["--stdin", "--input-device", "3"], "--input-device goes with --microphone"),
         ([TECHNO, "-k", "3"], "--top-k goes with --microphone or --stdin"),
         (["--stdin", "-o", "x.html"], "--output goes with files"),
+        (["--stdin", "--damaged", "use"], "--damaged goes with files"),
         ([TECHNO, "--port", "1"], "--port goes with --serve"),
         ([TECHNO, "--serve", "--link"], "--link goes with pages that are written"),
         (["--stdin", "-m", "MTT_vgg", "-m", "MSD_vgg"], "live tags are of one model; received 2"),

@@ -3,19 +3,25 @@
 import csv
 import io
 import logging
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
 from helpers_audio import TECHNO, chirps
 
 import musicnn_zoo
 from musicnn_zoo import isolation
 from musicnn_zoo.audio import AudioStream, load_audio
+from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
 from musicnn_zoo.library import run_library
 from musicnn_zoo.stores import open_store
@@ -33,10 +39,12 @@ STUB = """
     opened = av.open
     def open_or_die(file, *rest, **options):
         name = os.path.basename(str(file))
+        seen = str(file).removeprefix("file:") + ".seen"
         if name.startswith("segv"):
             print("Note: this decoder has had enough", file=sys.stderr, flush=True)
+            with open(seen, "a") as tries:
+                tries.write("x")
             os.kill(os.getpid(), signal.SIGSEGV)
-        seen = str(file).removeprefix("file:") + ".seen"
         if name.startswith("once") and not os.path.exists(seen):
             open(seen, "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -167,7 +175,7 @@ def test_a_library_with_killers_has_all_other_rows(tmp_path):
     tagger = musicnn_zoo.Tagger("MTT_musicnn", engine="onnxruntime")
 
     def run(output):
-        paths = sorted(str(path) for path in music.iterdir())
+        paths = sorted(map(str, [*music.glob("*.wav"), *music.glob("*.flac")]))
         with open_store(tmp_path / output, {"kind": "tags"}) as store:
             summary = run_library(paths, tagger.tag_files, store)
             with store.failures.open(newline="") as file:
@@ -188,3 +196,46 @@ def test_a_library_with_killers_has_all_other_rows(tmp_path):
     again, failures = run("with.csv")
     assert (again.done, again.skipped, again.failed) == (0, 180, 20)
     assert sum("in an earlier run" in each["reason"] for each in failures) == 16
+
+
+def tries_of(paths):
+    return [len(Path(f"{path}.seen").read_text()) for path in paths]
+
+
+@pytest.mark.usefixtures("deadly_decoder")
+def test_a_library_with_killers_goes_on_after_a_kill(tmp_path):
+    """The run waits for a decoder that hangs when it is killed: crashes and rows lie behind it."""
+    good = [write(tmp_path / f"good_{number:02}.wav", 0.2, seed=number) for number in range(20)]
+    killers = [write(tmp_path / f"segv_{number}.wav") for number in range(4)]
+    sleeper = write(tmp_path / "sleep.wav")
+    files = [*good[:8], *killers[:3], *good[8:10], sleeper, killers[3], *good[10:]]
+    without, output = tmp_path / "without.csv", tmp_path / "with.csv"
+    assert CliRunner().invoke(cli, ["tag", *good, "-o", str(without)]).exit_code == 0
+
+    def written():
+        journal = tmp_path / "with.csv.run" / "journal.jsonl"
+        return journal.read_text().count("\n") if journal.exists() else 0
+
+    package = str(Path(musicnn_zoo.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.environ["PYTHONPATH"] + os.pathsep + package}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "musicnn_zoo", "tag", *files, "-o", str(output)],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while process.poll() is None and written() < 10:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert tries_of(killers[:3]) == [2, 2, 2]
+
+    result = CliRunner().invoke(cli, ["tag", *files, "-o", str(output)])
+    assert result.exit_code == 1
+    assert f"{output}: 10 done, 10 unchanged, 5 failed" in result.stderr
+    assert output.read_bytes() == without.read_bytes()
+    with (tmp_path / "with.csv.run" / "failures.csv").open(newline="") as file:
+        reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+    assert reasons.keys() == {*killers, sleeper}
+    assert all("in an earlier run" in reasons[path] for path in killers[:3])
+    assert "crashes the decoder (SIGSEGV)" in reasons[killers[3]]
+    assert "gave nothing for 3 s" in reasons[sleeper]
+    assert tries_of(killers[:3]) == [2, 2, 2]

@@ -301,6 +301,23 @@ def test_many_files_give_the_same_pages(
     np.testing.assert_allclose(first.taggrams[1].scores, page.taggrams[0].scores, atol=1e-5)
 
 
+def test_a_damaged_recording_is_refused_or_shown_as_such(tagger: Tagger, tmp_path: Path) -> None:
+    path = tmp_path / "cut.flac"
+    soundfile.write(path, chirps(8).T, 44_100)
+    cut_in_half(path)
+    with pytest.raises(AudioError, match=r"cut\.flac: cut off, 4\.\d s of the 8\.0 s"):
+        listening_page(path, models=tagger)
+    (refused,) = listening_pages([str(path)], [tagger])
+    assert isinstance(refused.error, AudioError)
+    (used,) = listening_pages([str(path)], [tagger], damaged="use")
+    for page in (listening_page(path, models=tagger, damaged="use"), used.unwrap()):
+        text = page.html()
+        facts = data_of(text)["taggrams"][0]["facts"]
+        assert facts["damaged"]
+        assert facts["duration_s"] + facts["lost_s"] == pytest.approx(8, abs=0.01)
+        assert re.search(r"<noscript>.*<li>damaged: 3\.\d s lost</li>", text, flags=re.DOTALL)
+
+
 def test_no_models_and_no_audio_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="models must name at least one model; received none"):
         listening_page(TECHNO, models=[])

@@ -471,6 +471,17 @@ def test_a_link_leads_to_the_sound(chromium, techno, tmp_path: Path) -> None:
     context.close()
 
 
+def test_a_damaged_recording_is_said_to_be(chromium, techno, tmp_path: Path) -> None:
+    page, _ = techno
+    shown = [
+        replace(taggram, clip=replace(taggram.clip, damaged=True, lost_s=2.25))
+        for taggram in page.taggrams
+    ]
+    saved = replace(page, taggrams=tuple(shown)).save(tmp_path / "damaged.html")
+    with opened(chromium, saved) as tab:
+        assert tab.inner_text("#facts") == "0:32.0 · damaged: 2.3 s lost"
+
+
 def test_what_was_converted_plays_and_seeks(chromium, techno, tmp_path: Path) -> None:
     page, _ = techno
     path = encode(tmp_path / "x.m4a", chirps(8, 44_100, 1), 44_100, "alac")

@@ -9,12 +9,13 @@ import socket
 import struct
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import pytest
 import soundfile
 from helpers_audio import HARPSICHORD, TECHNO, chirps, encode
+from helpers_pages import ask, serving
 
 from musicnn_zoo import ArgumentError, Tagger, listening_page
 from musicnn_zoo.audio import load_audio
@@ -29,19 +30,6 @@ def tagger():
     return Tagger("MTT_vgg")
 
 
-@contextmanager
-def serving(paths, make_page):
-    with PageServer([str(path) for path in paths], make_page) as server:
-        thread = threading.Thread(target=server.serve)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-            thread.join(10)
-            assert not thread.is_alive()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, tagger):
     folder = tmp_path_factory.mktemp("music")
@@ -54,20 +42,6 @@ def server(tmp_path_factory, tagger):
     paths[2].write_bytes(b"nothing")
     with serving(paths, lambda path: listening_page(path, models=tagger)) as server:
         yield server
-
-
-def ask(server, place, *, method="GET", host=None, **headers):
-    port = int(server.url.rsplit(":", 1)[1].strip("/"))
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.putrequest(method, place, skip_host=True)
-    connection.putheader("Host", host or f"127.0.0.1:{port}")
-    for name, value in headers.items():
-        connection.putheader(name, value)
-    connection.endheaders()
-    answer = connection.getresponse()
-    content = answer.read()
-    connection.close()
-    return answer, content
 
 
 def test_it_listens_on_this_machine_alone(server) -> None:

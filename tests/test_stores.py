@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -581,10 +582,44 @@ def test_rows_go_to_files_that_were_moved(out, monkeypatch):
     assert "there" not in contents(out)
 
 
+def damaged_of(path):
+    return dict(rows_of(run_folder(path) / "damaged.csv"))
+
+
+def add_damaged(opened_store, path, name):
+    clip = Clip(name, 3.0, damaged=True, lost_s=2.0)
+    opened_store.add(stamp_of(name), replace(result_of(path.stem, name), clip=clip))
+
+
+def test_damaged_files_are_listed_as_long_as_they_are_in_the_output(out):
+    with opened(out) as one:
+        add(one, out, ["a"])
+        assert not one.damage.exists()
+        for name in ("b", "c", "d,\n"):
+            add_damaged(one, out, name)
+        marked = {"source": "lost_s", "b": "2.000", "c": "2.000", "d,\n": "2.000"}
+        assert damaged_of(out) == marked
+    with one.damage.open("a") as file:
+        file.write("new,1.000\nb")  # as if killed before its rows came, within a line
+    reopened(out)
+    assert damaged_of(out) == marked
+    with opened(out) as one:
+        one.move({"b": stamp_of("c"), "c": stamp_of("a"), "a": stamp_of("b")})
+        one.discard(["d,\n"])
+        assert damaged_of(out) == {"source": "lost_s", "c": "2.000", "a": "2.000"}
+        one.discard(["c"])
+        add(one, out, ["c"], version=2)
+        assert damaged_of(out) == {"source": "lost_s", "a": "2.000"}
+    opened(out, overwrite=True).__enter__().__exit__(None, None, None)
+    assert not (run_folder(out) / "damaged.csv").exists()
+
+
 @pytest.mark.parametrize("error", [None, OSError(errno.ENOSPC, "full")], ids=["kill", "full"])
 def test_a_fault_at_any_step_of_a_move_leaves_no_file_twice(out, monkeypatch, error):
     monkeypatch.setattr(parquet, "SHARD_FILES", 3)
-    fill(out, "abcdefg")
+    with opened(out) as one:
+        add(one, out, "abcefg")
+        add_damaged(one, out, "d")
 
     def move():
         with opened(out) as one:
@@ -592,6 +627,7 @@ def test_a_fault_at_any_step_of_a_move_leaves_no_file_twice(out, monkeypatch, er
 
     for _ in each_fault(out, monkeypatch, move, error):
         known = reopened(out)
+        assert damaged_of(out).keys() - {"source"} == known.keys() & {"d", "x"}
         assert set("bcef") <= known.keys() <= set("abcdefgx")
         assert ("d" in known) != ("x" in known)
     assert known.keys() == set("abcefgx")

@@ -10,10 +10,9 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.reporting import Command
+from musicnn_zoo.cli.reporting import Command, warn
 from musicnn_zoo.datasets.dataset import Dataset
 from musicnn_zoo.datasets.opening import LAYOUTS, open_dataset
-from musicnn_zoo.plain_text import printable
 
 
 def data_options(command: Command) -> Command:
@@ -49,7 +48,7 @@ def warnings_as_lines() -> Iterator[None]:
 
     def show(message: Warning | str, *rest: object, **named: object) -> None:
         del rest, named
-        click.echo(f"Warning: {printable(str(message))}", err=True)
+        warn(str(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

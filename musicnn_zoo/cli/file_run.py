@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from musicnn_zoo.cli.reporting import Failure, describe_unexpected
+from musicnn_zoo.cli.reporting import Failure, describe_unexpected, warn_of_damage
 from musicnn_zoo.errors import MusicnnZooError
 from musicnn_zoo.plain_text import printable
 from musicnn_zoo.pretrained import find_pretrained
@@ -141,10 +141,12 @@ class FileRun(AudioFiles):
     def values(self, analyse: Analyse) -> Iterator[Any]:
         """Yield what ``analyse`` makes of the files that can be used."""
         for result in self._results(analyse, self.paths):
-            if result.error is None:
-                yield result.value
-            else:
+            if result.error is not None:
                 self.fail(str(result.source), result.error)
+                continue
+            value = result.unwrap()
+            warn_of_damage(str(result.source), value.clip)
+            yield value
 
     def to_store(
         self,
@@ -177,6 +179,8 @@ class FileRun(AudioFiles):
                 store.record_failures(self._not_found)
             summary.failed += len(self._not_found)
             click.echo(f"{printable(str(output))}: {summary}", err=True)
+            if summary.damaged:
+                click.echo(f"damaged: {printable(str(store.damage))}", err=True)
             if summary.failed:
                 click.echo(f"reasons: {printable(str(store.failures))}", err=True)
 

@@ -17,11 +17,12 @@ from musicnn_zoo.cli.file_run import AudioFiles
 from musicnn_zoo.cli.live_view import LIVE_FORMATS, LiveFormat, LiveView
 from musicnn_zoo.cli.options import (
     cutting_options_with,
+    damaged_option,
     engine_options,
     jobs_option,
     speed_options,
 )
-from musicnn_zoo.cli.reporting import reports_errors
+from musicnn_zoo.cli.reporting import reports_errors, warn, warn_of_damage
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.listening.making import DEFAULT_HOP_S, listening_page, listening_pages
 from musicnn_zoo.listening.page import check_place
@@ -65,6 +66,7 @@ _LARGE_BYTES = 100 * 2**20
 @click.option("-f", "--format", "form", type=click.Choice(LIVE_FORMATS),
               help="Of live tags.  [default: text]")  # fmt: skip
 @cutting_options_with(f"{DEFAULT_HOP_S:.0f} s")
+@damaged_option
 @engine_options
 @speed_options
 @jobs_option
@@ -87,6 +89,7 @@ def listen(
     hop_s: float | None,
     patch_s: float | None,
     tail: Any,
+    damaged: Any,
     jobs: int | None,
     **loading: Any,
 ) -> None:
@@ -109,7 +112,8 @@ def listen(
     _belong("--raw", raw is not None, {"--rate": rate, "--channels": channels})
     _belong("--microphone or --stdin", live, {"--top-k": top_k, "--format": form})
     _belong("files", not live, {"--output": output, "--link": link, "--serve": serve,
-                                "--port": port, "--jobs": jobs})  # fmt: skip
+                                "--port": port, "--jobs": jobs,
+                                "--damaged": None if damaged == "refuse" else damaged})  # fmt: skip
     _belong("--serve", serve, {"--port": port})
     _belong("pages that are written, not served", not serve, {"--output": output, "--link": link})
     found = [find_pretrained(model) for model in dict.fromkeys(models or (DEFAULT_MODEL,))]
@@ -128,9 +132,10 @@ def listen(
         (tagger,) = load()
         _show_live(tagger, source, cutting, LiveView(top_k or 1, form or "text"))
     elif serve:
-        _serve(AudioFiles(files), load(), cutting, port or 0)
+        _serve(AudioFiles(files), load(), {**cutting, "damaged": damaged}, port or 0)
     else:
-        _write_pages(AudioFiles(files), load, output or Path(), link, cutting, jobs)
+        making = {**cutting, "damaged": damaged, "jobs": jobs}
+        _write_pages(AudioFiles(files), load, output or Path(), link, making)
 
 
 def _belong(owner: str, given: bool, options: dict[str, Any]) -> None:
@@ -144,8 +149,7 @@ def _write_pages(
     load: Callable[[], list[Tagger]],
     output: Path,
     link: bool,
-    cutting: dict[str, Any],
-    jobs: int | None,
+    making: dict[str, Any],
 ) -> None:
     with files:
         places = _places(files, output)
@@ -160,7 +164,7 @@ def _write_pages(
         if not usable:
             return
         progress = len(usable) > 1 and sys.stderr.isatty()
-        for result in listening_pages(usable, load(), **cutting, jobs=jobs, progress=progress):
+        for result in listening_pages(usable, load(), **making, progress=progress):
             path = str(result.source)
             try:
                 page = result.unwrap()
@@ -169,11 +173,12 @@ def _write_pages(
                 files.fail(path, error)
                 continue
             click.echo(printable(str(place)))
+            warn_of_damage(path, page.taggrams[0].clip)
             if link and page.recording.kind is None:
-                _warn(f"{path}: browsers do not play this format; leave out --link")
+                warn(f"{path}: browsers do not play this format; leave out --link")
             elif not link and place.stat().st_size > _LARGE_BYTES:
                 size = place.stat().st_size / 2**20
-                _warn(f"{place}: has {size:.0f} MiB; --link leaves the audio where it is")
+                warn(f"{place}: has {size:.0f} MiB; --link leaves the audio where it is")
 
 
 def _places(files: AudioFiles, output: Path) -> dict[str, Path]:
@@ -213,7 +218,7 @@ def _places(files: AudioFiles, output: Path) -> dict[str, Path]:
     return places
 
 
-def _serve(files: AudioFiles, taggers: list[Tagger], cutting: dict[str, Any], port: int) -> None:
+def _serve(files: AudioFiles, taggers: list[Tagger], making: dict[str, Any], port: int) -> None:
     from musicnn_zoo.listening.server import PageServer
 
     with files:
@@ -221,7 +226,7 @@ def _serve(files: AudioFiles, taggers: list[Tagger], cutting: dict[str, Any], po
             return
 
         def make(path: str) -> Any:
-            return listening_page(path, models=taggers, **cutting)
+            return listening_page(path, models=taggers, **making)
 
         with PageServer(files.paths, make, port=port) as server:
             click.echo(f"{server.url}  {len(files.paths)} recordings; Ctrl+C ends it")
@@ -265,7 +270,3 @@ def _show_live(
         if not heard:
             raise AudioError("standard input: holds no samples")
         view.show(stream.finish())
-
-
-def _warn(line: str) -> None:
-    click.echo(f"Warning: {printable(line)}", err=True)

@@ -11,6 +11,7 @@ import click
 from musicnn_zoo.errors import ArgumentError, MissingPackageError, MusicnnZooError
 from musicnn_zoo.installation import explained
 from musicnn_zoo.plain_text import printable
+from musicnn_zoo.results import Clip
 
 Command = Callable[..., None]
 
@@ -47,6 +48,17 @@ def reports_errors(command: Command) -> Command:
             raise Failure(describe_unexpected(error), 1) from error
 
     return wrapped
+
+
+def warn(line: str) -> None:
+    """Print what ends nothing, but should be known."""
+    click.echo(f"Warning: {printable(line)}", err=True)
+
+
+def warn_of_damage(path: str, clip: Clip) -> None:
+    """Say how much of a file could not be decoded, if it is damaged."""
+    if clip.damaged:
+        warn(f"{path}: damaged, {clip.lost_s:.1f} s could not be decoded")
 
 
 def describe_unexpected(error: Exception) -> str:

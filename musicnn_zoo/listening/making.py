@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.audio import AudioSource, AudioStream
+from musicnn_zoo.decoding import OnDamage
 from musicnn_zoo.engines.engine import EngineName
 from musicnn_zoo.errors import ArgumentError, MusicnnZooError
 from musicnn_zoo.listening.envelope import find_envelope
@@ -32,6 +33,7 @@ def listening_page(
     patch_s: float | None = None,
     hop_s: float | None = DEFAULT_HOP_S,
     tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
     engine: EngineName = "auto",
     device: str | None = None,
 ) -> ListeningPage:
@@ -48,8 +50,8 @@ def listening_page(
     hop_s : float, optional
         Distance between the starts of two patches in seconds, by default 1 s; None for one
         patch.
-    tail, engine, device
-        See :class:`musicnn_zoo.Tagger`.
+    tail, damaged, engine, device
+        See :class:`musicnn_zoo.Tagger`. The page of a damaged recording says so.
 
     Returns
     -------
@@ -76,11 +78,11 @@ def listening_page(
     cutting: Any = {"patch_s": patch_s, "hop_s": hop_s, "tail": tail}
     taggrams = [
         shared_tagger(model, engine, device).taggram(
-            audio, sample_rate=sample_rate, isolate=True, **cutting
+            audio, sample_rate=sample_rate, damaged=damaged, isolate=True, **cutting
         )
         for model in _several(models)
     ]
-    return _make(audio, sample_rate, taggrams)
+    return _make(audio, sample_rate, taggrams, damaged)
 
 
 def listening_pages(
@@ -90,6 +92,7 @@ def listening_pages(
     patch_s: float | None = None,
     hop_s: float | None = DEFAULT_HOP_S,
     tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
     jobs: int | None = None,
     progress: bool = False,
 ) -> Iterator[FileResult[ListeningPage]]:
@@ -100,7 +103,7 @@ def listening_pages(
     paths : sequence of str
     taggers : sequence of Tagger
         One for each model.
-    patch_s, hop_s, tail
+    patch_s, hop_s, tail, damaged
         As in :func:`listening_page`.
     jobs, progress
         As in :func:`musicnn_zoo.tag_files`.
@@ -113,20 +116,24 @@ def listening_pages(
     cutting: Any = {"patch_s": patch_s, "hop_s": hop_s, "tail": tail}
     shown = [progress] + [False] * (len(taggers) - 1)
     runs = [
-        tagger.taggram_files(paths, **cutting, jobs=jobs, progress=show)
+        tagger.taggram_files(paths, **cutting, damaged=damaged, jobs=jobs, progress=show)
         for tagger, show in zip(taggers, shown, strict=True)
     ]
     for path, results in zip(paths, zip(*runs, strict=True), strict=True):
         try:
-            page = _make(path, None, [result.unwrap() for result in results])
+            page = _make(path, None, [result.unwrap() for result in results], damaged)
         except MusicnnZooError as error:
             yield FileResult(path, None, error)
         else:
             yield FileResult(path, page)
 
 
-def _make(audio: AudioSource, sample_rate: int | None, taggrams: list[Taggram]) -> ListeningPage:
-    blocks = AudioStream(audio, sample_rate=sample_rate, target_rate=_ENVELOPE_RATE, isolate=True)
+def _make(
+    audio: AudioSource, sample_rate: int | None, taggrams: list[Taggram], damaged: OnDamage
+) -> ListeningPage:
+    blocks = AudioStream(
+        audio, sample_rate=sample_rate, target_rate=_ENVELOPE_RATE, damaged=damaged, isolate=True
+    )
     return ListeningPage(
         Recording(audio, sample_rate=sample_rate),
         find_envelope(blocks, _ENVELOPE_RATE),

@@ -608,6 +608,8 @@
     if (data.title !== data.name) facts.unshift(data.name);
     if (data.sound.converted) facts.push("heard as Opus");
     if (taggrams[0].facts.repeated) facts.push("shorter than a patch, repeated to fill one");
+    const { damaged, lost_s: lost } = taggrams[0].facts;
+    if (damaged) facts.push(`damaged: ${lost.toFixed(1)} s lost`);
     find("facts").textContent = facts.join(" · ");
     find("seek").max = String(duration);
 

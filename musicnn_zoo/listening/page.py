@@ -130,7 +130,9 @@ class ListeningPage:
         return f"<ListeningPage of {self.taggrams[0].clip.describe()}: {models}>"
 
     def _summary(self) -> list[str]:
-        return [
+        clip = self.taggrams[0].clip
+        damage = [f"damaged: {clip.lost_s:.1f} s lost"] if clip.damaged else []
+        return damage + [
             f"{taggram.model}: "
             + ", ".join(f"{tag} {score:.2f}" for tag, score in taggram.rank(top_k=5))
             for taggram in self.taggrams

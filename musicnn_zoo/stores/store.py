@@ -14,16 +14,18 @@ from typing import Any, ClassVar, TypeAlias
 
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.results import Embedding, Events, Taggram, Tags
+from musicnn_zoo.stores.damage import DamageList
 from musicnn_zoo.stores.durable import GrowingFile, json_line, read_lines, sync_folder
 from musicnn_zoo.stores.run_folder import REMEDY, RunFolder
 from musicnn_zoo.stores.stamp import Stamp
-from musicnn_zoo.writers import check_parent
+from musicnn_zoo.writers import check_parent, path_cell
 
 SYNC_FILES = 64
 """After so many files at the latest, or ``SYNC_S`` seconds, results are safe from power loss."""
 SYNC_S = 2.0
 _LAYOUT = 1
 _CRASHES = "crashed.jsonl"
+_DAMAGE = "damaged.csv"
 
 Result: TypeAlias = Tags | Taggram | Events | Embedding
 KINDS: dict[str, type] = {
@@ -61,6 +63,8 @@ class Store(ABC):
         self._known: dict[str, Stamp] = {}
         self._crashes: GrowingFile | None = None
         self._crashed: dict[str, Stamp] = {}
+        self._damage = DamageList(self.damage)
+        self._lost: dict[str, str] = {}
         self._opened: list[GrowingFile] = []
         self._failed: OutputError | None = None
         self._unsynced = 0
@@ -81,6 +85,14 @@ class Store(ABC):
         """The file that :meth:`record_failures` writes."""
         return self._folder.failures
 
+    @property
+    def damage(self) -> Path:
+        """The file that lists those in the output of which some could not be decoded.
+
+        It is there when there is one. Its columns are ``source``, as in the output, and ``lost_s``.
+        """
+        return self._folder.path / _DAMAGE
+
     def __enter__(self) -> Store:
         with self._reporting():
             if not self._overwrite and self._holds_something() and not self._folder.started:
@@ -100,13 +112,17 @@ class Store(ABC):
         if self._overwrite:
             self._remove_output()
         if self._overwrite or not self._folder.started or not self._output.exists():
-            self._folder.start_anew(self._settings, [*self._files, _CRASHES])
+            self._folder.start_anew(self._settings, [*self._files, _CRASHES, _DAMAGE])
             self._make_output()
             sync_folder(self._output.parent)
         else:
             self._folder.check_settings(self._settings)
         self._folder.open_failures()
         self._known = self._recover()
+        listed = self._damage.read()
+        cells = {path: path_cell(stamp.source) for path, stamp in self._known.items()}
+        self._lost = {path: listed[cell] for path, cell in cells.items() if cell in listed}
+        self._damage.write(self._list_damage(self._known))
         place = self._folder.path / _CRASHES
         stamps = [stamp for stamp, _ in read_lines(place, Stamp.of)]
         self._crashed = {stamp.path: stamp for stamp in stamps}
@@ -154,8 +170,13 @@ class Store(ABC):
         if not isinstance(result, KINDS[self._settings["kind"]]):
             raise ArgumentError(f"this output holds {self._settings['kind']} only")
         with self._reporting():
+            lost = f"{result.clip.lost_s:.3f}" if result.clip.damaged else None
+            if lost is not None:  # first: of files that are not in the output the list is cleared
+                self._damage.add(stamp.source, lost)
             self._append(stamp, result)
             self._known[stamp.path] = stamp
+            if lost is not None:
+                self._lost[stamp.path] = lost
             self._unsynced += 1
             if self._unsynced >= SYNC_FILES or time.monotonic() - self._synced_at >= SYNC_S:
                 self._sync()
@@ -193,10 +214,22 @@ class Store(ABC):
     def _change(self, changes: Mapping[str, Stamp | None]) -> None:
         if not changes:
             return
+        changed = {path: changes.get(path, stamp) for path, stamp in self._known.items()}
+        kept = {path: stamp for path, stamp in changed.items() if stamp is not None}
         with self._reporting():
+            before = self._list_damage(self._known)
+            after = self._list_damage(kept)
+            self._damage.write({**before, **after})  # whatever of the two the output will hold
             self._rewrite(changes)
-            kept = (changes.get(path, stamp) for path, stamp in self._known.items())
-            self._known = {stamp.path: stamp for stamp in kept if stamp is not None}
+            self._damage.write(after)
+            self._lost = {
+                kept[path].path: text for path, text in self._lost.items() if path in kept
+            }
+            self._known = {stamp.path: stamp for stamp in kept.values()}
+
+    def _list_damage(self, stamps: Mapping[str, Stamp]) -> dict[str, str]:
+        """Return the seconds that were lost, by what the files are called now."""
+        return {stamps[path].source: text for path, text in self._lost.items() if path in stamps}
 
     def record_failures(self, failures: Sequence[tuple[str, str]]) -> None:
         """Note files that could not be done, each with the reason, in ``failures.csv``.
