@@ -158,4 +158,5 @@ def test_an_mp3_block_by_block_is_the_whole_without_drop_outs(tmp_path, how):
     np.testing.assert_array_equal(put_together, load_audio(path).samples)
     whole = decoded_whole(path)
     assert len(put_together) - len(whole) in (0, 1)  # part of a sample at the end is one, or none
-    assert np.abs(put_together[: len(whole)] - whole).max() < 1e-5 * how.get("level", 1)
+    difference = np.abs(put_together[: len(whole)] - whole).max()
+    assert difference < 1e-5 * how.get("level", 1) + 1e-7  # of 16-bit samples a three-hundredth

@@ -21,6 +21,11 @@ MODELS = {
     "Jamendo_musicnn": "jamendo_musicnn",
 }
 
+MARGINS = {"joram": 3e-4}
+"""Of scores. The upper bands of this MP3 at 16 kHz hold nothing but rounding noise, which these
+models see in decibels: noise of half a bit of a float, 3e-8, changes scores by 2e-4.
+"""
+
 pytestmark = pytest.mark.skipif(
     not REFERENCE.is_dir(), reason=f"the reference outputs are not at {SHARED}"
 )
@@ -46,7 +51,8 @@ def test_chunks(name: str) -> None:
         chunks = np.load(reference)["chunks"]
         scores = tagger.taggram(audio).scores
         assert scores.shape == chunks.shape, clip
-        np.testing.assert_allclose(scores, chunks, rtol=0, atol=1e-4, err_msg=clip)
+        margin = MARGINS.get(clip, 1e-4)
+        np.testing.assert_allclose(scores, chunks, rtol=0, atol=margin, err_msg=clip)
 
 
 @pytest.mark.torch

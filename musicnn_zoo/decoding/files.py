@@ -13,6 +13,7 @@ from typing import BinaryIO, Literal, TypeAlias, cast, get_args
 
 from musicnn_zoo.decoding.decoded import Block, Decoded, NotDecodedError
 from musicnn_zoo.decoding.ffmpeg import JudgeRisk, decoded_by_ffmpeg
+from musicnn_zoo.decoding.mpeg import count_samples
 from musicnn_zoo.decoding.ogg import Part, find_links, is_vorbis
 from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
 from musicnn_zoo.decoding.risk import refuse_risk
@@ -80,7 +81,11 @@ def _decoded(opened: str | BinaryIO, label: str, judge_risk: JudgeRisk | None) -
         decoded_by_ffmpeg, opened, label, judge_risk=judge_risk
     )
     second: Callable[..., _Opening] = partial(decoded_by_libsndfile, opened, label)
-    if _libsndfile_leads(opened):
+    with reading_beside(opened) as file:
+        mp3_samples = count_samples(file)
+    if mp3_samples is not None:
+        first, second = partial(second, mp3_samples=mp3_samples), first
+    elif _libsndfile_leads(opened):
         first, second = second, first
     with contextlib.ExitStack() as files:
         try:

@@ -25,11 +25,20 @@ _UNKNOWN_FRAMES = 1 << 48
 
 @contextlib.contextmanager
 def decoded_by_libsndfile(
-    opened: str | BinaryIO, label: str, *, skip: int = 0
+    opened: str | BinaryIO, label: str, *, skip: int = 0, mp3_samples: int | None = None
 ) -> Iterator[Decoded]:
     """Decode a path or a seekable file, from a sample on.
 
-    MPEG audio is not given to it: libsndfile believes what headers state of its length.
+    Parameters
+    ----------
+    opened : str or binary file object
+    label : str
+        How messages call it.
+    skip : int
+        Samples that are left out.
+    mp3_samples : int, optional
+        In the frames of an MP3. Others are left to FFmpeg: libsndfile believes what their headers
+        state, and guesses where they state nothing.
 
     Raises
     ------
@@ -48,7 +57,7 @@ def decoded_by_libsndfile(
         def seekable(self) -> bool:
             return False
 
-    if _is_mpeg(opened):
+    if mp3_samples is None and _is_mpeg(opened):
         raise NotDecodedError(f"{label}: MPEG audio is decoded by FFmpeg only")
     try:
         file = Forward(opened)

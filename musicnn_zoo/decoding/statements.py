@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from musicnn_zoo.decoding.mpeg import stated_length_s
+
 if TYPE_CHECKING:
     import av
 
@@ -59,7 +61,8 @@ def read_statement(
     length_s = float(stream.duration or 0) * float(stream.time_base or 0)
     if form == "mp3":
         with reading_beside(opened) as file:
-            return _xing_statement(file)
+            stated_s = stated_length_s(file)
+        return None if stated_s is None else Statement(stated_s)
     if form == "wav":
         with reading_beside(opened) as file:
             data = _find_wav_data(file)
@@ -198,67 +201,6 @@ def _is_alone(container: av.container.InputContainer) -> bool:
     cover = av.stream.Disposition.attached_pic
     pictures = [each for each in container.streams.video if not each.disposition & cover]
     return not pictures and len(container.streams.audio) == 1
-
-
-def _xing_statement(file: BinaryIO) -> Statement | None:
-    """Return what the first frame of an MP3 states, if it is a Xing, Info or VBRI header.
-
-    One that states its bytes, too, and has them all, is of a file that is not cut off.
-    """
-    size = file.seek(0, 2)
-    start = _end_of_id3(file)
-    file.seek(start)
-    head = file.read(_MOST_JUNK)
-    for at in range(max(0, len(head) - 200)):
-        if head[at] == 0xFF and (frame := _parse_mpeg_header(head[at : at + 4])) is not None:
-            break
-    else:
-        return None
-    rate, samples, side = frame
-    tag = at + 4 + side
-    if head[tag : tag + 4] in (b"Xing", b"Info"):
-        (flags,) = struct.unpack(">I", head[tag + 4 : tag + 8])
-        fields = struct.unpack(">II", head[tag + 8 : tag + 16])
-        frames = fields[0] if flags & 1 else 0
-        stated_bytes = fields[1 if flags & 1 else 0] if flags & 2 else 0
-    elif head[at + 36 : at + 40] == b"VBRI":
-        stated_bytes, frames = struct.unpack(">II", head[at + 46 : at + 54])
-    else:
-        return None
-    if not frames or 0 < stated_bytes <= size - start - at:
-        return None
-    return Statement(frames * samples / rate)
-
-
-_MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-
-
-def _parse_mpeg_header(header: bytes) -> tuple[int, int, int] | None:
-    """Return rate, samples of a frame and bytes of side information of a Layer III header."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
-        return None
-    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
-    rate_index = header[2] >> 2 & 3
-    if version == 1 or layer != 1 or rate_index == 3 or header[2] >> 4 in (0, 15):
-        return None
-    mono = header[3] >> 6 == 3
-    if version == 3:
-        return _MPEG_RATES[3][rate_index], 1152, 17 if mono else 32
-    return _MPEG_RATES[version][rate_index], 576, 9 if mono else 17
-
-
-def _end_of_id3(file: BinaryIO) -> int:
-    """Return where the ID3v2 tags at the beginning end."""
-    at = 0
-    while True:
-        file.seek(at)
-        header = file.read(10)
-        if len(header) < 10 or header[:3] != b"ID3":
-            return at
-        length = 0
-        for byte in header[6:10]:
-            length = length << 7 | byte & 0x7F
-        at += 10 + length + (10 if header[5] & 0x10 else 0)
 
 
 @contextlib.contextmanager

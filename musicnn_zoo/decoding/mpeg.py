@@ -1,0 +1,151 @@
+"""MPEG audio, Layer III: what its frames say, and what its Xing, Info or VBRI header does.
+
+Frames are those of ISO/IEC 11172-3 and 13818-3; headers are those of Xing, LAME and Fraunhofer.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO, NamedTuple
+
+_MOST_JUNK = 1 << 16
+_WALKED = 1 << 26
+_ID3V1_SIZE = 128
+_APE_HEADER = struct.Struct("<8sII")
+_APE_HEADER_SIZE = 32
+
+_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_KBIT_S = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_KBIT_S_OF_LOW_RATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+
+
+class _Frame(NamedTuple):
+    """Sample rate in Hz, samples, bytes of side information, bit rate in kbit/s, and bytes."""
+
+    rate: int
+    samples: int
+    side: int
+    kbit_s: int
+    size: int
+
+
+class _Header(NamedTuple):
+    """A Xing or VBRI header: where and what its frame is, and the frames and bytes it states."""
+
+    at: int
+    frame: _Frame
+    frames: int
+    stated_bytes: int
+    is_xing: bool
+
+
+def stated_length_s(file: BinaryIO) -> float | None:
+    """Return the length that a Xing, Info or VBRI header states; None if there is none.
+
+    One that states its bytes, too, and has them all, is of a file that is not cut off.
+    """
+    size = file.seek(0, 2)
+    start = _end_of_id3(file)
+    file.seek(start)
+    header = _read_header(file.read(_MOST_JUNK))
+    if header is None or not header.frames:
+        return None
+    if 0 < header.stated_bytes <= size - start - header.at:
+        return None
+    return header.frames * header.frame.samples / header.frame.rate
+
+
+def count_samples(file: BinaryIO) -> int | None:
+    """Count the samples in the frames of a tidy MP3; None if it is not tidy.
+
+    That is one of nothing but frames of one rate and layout, as many as its header states, or of
+    one bit rate, if it has none: nothing was joined to it, lost of it or put into it.
+    """
+    file.seek(_end_of_id3(file))
+    data = file.read(_WALKED + 1)
+    header = _read_header(data[:_MOST_JUNK])
+    first = _parse(data[:4])
+    if first is None or len(data) > _WALKED or (header is not None and not header.is_xing):
+        return None
+    forms, speeds = {first[:3]}, {first.kbit_s}
+    known: dict[bytes, int] = {}
+    at = count = 0
+    while at < len(data):
+        start = data[at : at + 4]
+        size = known.get(start)
+        if size is None:
+            frame = _parse(start)
+            if frame is None:
+                break
+            forms.add(frame[:3])
+            speeds.add(frame.kbit_s)
+            size = known[start] = frame.size
+        at += size
+        count += 1
+    if not _is_tags(data[at:]):
+        return None
+    if header is not None:
+        count -= 1
+    is_known = len(speeds) == 1 if header is None else count == header.frames
+    return count * first.samples if is_known and len(forms) == 1 else None
+
+
+def _is_tags(tail: bytes) -> bool:
+    """Whether what stands behind the last frame is nothing but an APEv2 and an ID3v1 tag."""
+    if tail.startswith(b"APETAGEX") and len(tail) >= _APE_HEADER_SIZE:
+        _, _, size = _APE_HEADER.unpack_from(tail)
+        tail = tail[_APE_HEADER_SIZE + size :]
+    return not tail or (tail.startswith(b"TAG") and len(tail) == _ID3V1_SIZE)
+
+
+def _read_header(head: bytes) -> _Header | None:
+    """Find the first frame and read the header that it is, if it is one."""
+    for at in range(max(0, len(head) - 200)):
+        if head[at] == 0xFF and (frame := _parse(head[at : at + 4])) is not None:
+            break
+    else:
+        return None
+    tag = at + 4 + frame.side
+    is_xing = head[tag : tag + 4] in (b"Xing", b"Info")
+    if is_xing:
+        (flags,) = struct.unpack(">I", head[tag + 4 : tag + 8])
+        fields = struct.unpack(">II", head[tag + 8 : tag + 16])
+        frames = fields[0] if flags & 1 else 0
+        stated_bytes = fields[1 if flags & 1 else 0] if flags & 2 else 0
+    elif head[at + 36 : at + 40] == b"VBRI":
+        stated_bytes, frames = struct.unpack(">II", head[at + 46 : at + 54])
+    else:
+        return None
+    return _Header(at, frame, frames, stated_bytes, is_xing)
+
+
+def _parse(header: bytes) -> _Frame | None:
+    """Read the four bytes that begin a Layer III frame."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
+    rate_index, speed = header[2] >> 2 & 3, header[2] >> 4
+    if version == 1 or layer != 1 or rate_index == 3 or speed in (0, 15):
+        return None
+    rate = _RATES[version][rate_index]
+    padding = header[2] >> 1 & 1
+    is_mono = header[3] >> 6 == 3
+    if version == 3:
+        kbit_s = _KBIT_S[speed - 1]
+        return _Frame(rate, 1152, 17 if is_mono else 32, kbit_s, 144_000 * kbit_s // rate + padding)
+    kbit_s = _KBIT_S_OF_LOW_RATES[speed - 1]
+    return _Frame(rate, 576, 9 if is_mono else 17, kbit_s, 72_000 * kbit_s // rate + padding)
+
+
+def _end_of_id3(file: BinaryIO) -> int:
+    """Return where the ID3v2 tags at the beginning end."""
+    at = 0
+    while True:
+        file.seek(at)
+        header = file.read(10)
+        if len(header) < 10 or header[:3] != b"ID3":
+            return at
+        length = 0
+        for byte in header[6:10]:
+            length = length << 7 | byte & 0x7F
+        at += 10 + length + (10 if header[5] & 0x10 else 0)
