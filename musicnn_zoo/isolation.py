@@ -34,9 +34,11 @@ _IDLE_S = 30.0
 _ATTEMPTS = 2
 _WATCH_S = 0.2
 _START = (
-    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
+    "import sys; sys.path[:] = [path for path in sys.path if path]; "
+    "import json; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
     "from musicnn_zoo.worker import serve; serve()"
 )
+"""Nothing is imported from the folder in which the user happens to be."""
 
 
 class Answer(NamedTuple):
@@ -101,7 +103,14 @@ def call_isolated(
     patience_s = _PATIENCE_S + size * _PATIENCE_OF_A_BYTE_S
     taken = 0
     for attempt in range(_ATTEMPTS):
-        worker = _workers.take()
+        try:
+            worker = _workers.take(new=attempt > 0)
+        except WorkerStartError as error:
+            if attempt == 0:
+                raise
+            raise DecoderCrashError(
+                f"{label}: crashes the decoder, and no other can be started ({error})"
+            ) from error
         try:
             number = 0
             for kind, payload in worker.ask(request, content, patience_s):
@@ -142,6 +151,8 @@ class _Worker:
         self.timed_out = False
         self.idle_since = 0.0
         self._deadline: float | None = None
+        if not sys.executable or getattr(sys, "frozen", False):
+            raise WorkerStartError("Python is part of another program")
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         try:
@@ -273,12 +284,16 @@ class _Workers:
         self._busy: set[_Worker] = set()
         self._watcher: threading.Thread | None = None
 
-    def take(self) -> _Worker:
-        """Return a worker that waits for a request; start one, if there is none."""
+    def take(self, *, new: bool = False) -> _Worker:
+        """Return a worker that waits for a request; start one, if there is none.
+
+        A file that ended one worker is judged by a ``new`` one: those that wait may have been ended
+        from outside, or be the worse for the files that they had before.
+        """
         with self._lock:
             if self._owner != os.getpid():
                 self._forget()
-            while self._idle:
+            while self._idle and not new:
                 worker = self._idle.pop()
                 if worker.alive():
                     break

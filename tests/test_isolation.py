@@ -137,6 +137,37 @@ def test_a_consumer_that_stops_leaves_no_worker_behind(tmp_path):
     assert len(load_audio(path, isolate=True).samples) == 65 * 16000
 
 
+def test_workers_that_were_killed_while_idle_are_no_fault_of_a_file(tmp_path):
+    path = write(tmp_path / "good.wav", 65.0)
+    streams = [iter(AudioStream(path, isolate=True)) for _ in range(3)]
+    for stream in streams:
+        next(stream)
+    for stream in streams:
+        assert len(list(stream)) > 0
+    for worker in isolation._workers._idle:
+        worker._process.kill()
+    assert len(load_audio(path, isolate=True).samples) == 65 * 16000
+
+
+def test_workers_import_nothing_from_the_working_directory(tmp_path, monkeypatch):
+    for name in ("json", "struct", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    isolation._workers.close()
+    worker = isolation._workers.take()
+    isolation._workers.give_back(worker, "")
+    assert len(load_audio(write("good.wav"), isolate=True).samples) == 8000
+
+
+@pytest.mark.parametrize("change", [("executable", None), ("executable", ""), ("frozen", True)])
+def test_a_program_that_python_is_part_of_is_not_started_again(tmp_path, monkeypatch, change):
+    isolation._workers.close()
+    monkeypatch.setattr(sys, *change, raising=False)
+    assert len(load_audio(write(tmp_path / "good.wav"), isolate=True).samples) == 8000
+    assert not isolation._workers._idle
+
+
 def test_where_no_worker_can_be_started_the_process_decodes_itself(tmp_path, monkeypatch, caplog):
     isolation._workers.close()
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no_python"))
@@ -239,3 +270,18 @@ def test_a_library_with_killers_goes_on_after_a_kill(tmp_path):
     assert "crashes the decoder (SIGSEGV)" in reasons[killers[3]]
     assert "gave nothing for 3 s" in reasons[sleeper]
     assert tries_of(killers[:3]) == [2, 2, 2]
+
+
+def test_nothing_in_the_users_folder_is_imported(tmp_path, monkeypatch, caplog):
+    (tmp_path / "json.py").write_text("raise RuntimeError('not the one')")
+    monkeypatch.chdir(tmp_path)
+    isolation._workers.close()
+    load_audio(TECHNO, isolate=True)
+    assert "no process can be started" not in caplog.text
+
+
+def test_without_a_python_program_files_are_decoded_here(monkeypatch, caplog):
+    isolation._workers.close()
+    monkeypatch.setattr(sys, "executable", None)
+    load_audio(TECHNO, isolate=True)
+    assert "no process can be started" in caplog.text
