@@ -580,6 +580,18 @@ def _joined_rows():
     yield _joined("chained Opus", "opus", OPUS, replace(OPUS, seed=1), slack_s=0.1)
     oga = replace(FLAC, form="ogg")
     yield _joined("chained FLAC", "oga", oga, replace(oga, seed=1))
+    for name, before in ("junk", _noise(900)), ("an ID3 tag", tagged):
+        for kind, suffix, sound in (
+            ("Vorbis", "ogg", VORBIS), ("Opus", "opus", OPUS), ("FLAC", "oga", oga),
+        ):  # fmt: skip
+            pair = sound, replace(sound, seed=1)
+            yield _odd(
+                f"chained {kind} after {name}",
+                suffix,
+                lambda before=before, pair=pair: before + b"".join(map(encode, pair)),
+                *pair,
+                slack_s=0.1,
+            )
 
 
 def _length_rows():

@@ -45,7 +45,7 @@ def stated_length_s(file: BinaryIO) -> float | None:
     One that states its bytes, too, and has them all, is of a file that is not cut off.
     """
     size = file.seek(0, 2)
-    start = _end_of_id3(file)
+    start = end_of_id3(file)
     file.seek(start)
     header = _read_header(file.read(_MOST_JUNK))
     if header is None or not header.frames:
@@ -61,7 +61,7 @@ def count_samples(file: BinaryIO) -> int | None:
     That is one of nothing but frames of one rate and layout, as many as its header states, or of
     one bit rate, if it has none: nothing was joined to it, lost of it or put into it.
     """
-    file.seek(_end_of_id3(file))
+    file.seek(end_of_id3(file))
     data = file.read(_WALKED + 1)
     header = _read_header(data[:_MOST_JUNK])
     first = _parse(data[:4])
@@ -137,7 +137,7 @@ def _parse(header: bytes) -> _Frame | None:
     return _Frame(rate, 576, 9 if is_mono else 17, kbit_s, 72_000 * kbit_s // rate + padding)
 
 
-def _end_of_id3(file: BinaryIO) -> int:
+def end_of_id3(file: BinaryIO) -> int:
     """Return where the ID3v2 tags at the beginning end."""
     at = 0
     while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import BinaryIO
 
+from musicnn_zoo.decoding.mpeg import end_of_id3
 from musicnn_zoo.decoding.statements import reading_beside
 
 _CAPTURE = b"OggS\0"
@@ -15,17 +16,20 @@ _MOST_FLAGS = 7
 _SEARCHED = 1 << 20
 _MOST_LINKS = 1 << 12
 _VORBIS = b"\x01vorbis"
+_FIRST_PACKETS = (_VORBIS, b"OpusHead", b"\x7fFLAC", b"Speex", b"fishead", b"\x80theora")
+_OTHERS = (b"RIFF", b"RF64", b"fLaC", b"FORM", b"\x1a\x45\xdf\xa3", b"caff")
+_MOST_JUNK = 1 << 16
 
 
 def find_links(opened: str | BinaryIO) -> list[int]:
     """Return where the links of an Ogg file begin; nothing for another file."""
     links: list[int] = []
     with reading_beside(opened) as file:
-        file.seek(0)
-        if file.read(len(_CAPTURE)) != _CAPTURE:
+        start = _first_page(file)
+        if start is None:
             return []
-        file.seek(0)
-        start, rest = 0, b""
+        file.seek(start)
+        rest = b""
         in_heads = False
         while len(links) < _MOST_LINKS and (block := file.read(_SEARCHED)):
             part = rest + block
@@ -41,6 +45,23 @@ def find_links(opened: str | BinaryIO) -> list[int]:
             kept = max(0, len(part) - _HEADER + 1) if at < 0 else at
             start, rest = start + kept, part[kept:]
     return links
+
+
+def _first_page(file: BinaryIO) -> int | None:
+    """Return where the first page begins: at once, behind ID3 tags, or behind a little junk."""
+    file.seek(0)
+    head = file.read(len(_CAPTURE))
+    if head == _CAPTURE:
+        return 0
+    if head.startswith(_OTHERS):
+        return None
+    start = end_of_id3(file)
+    file.seek(start)
+    head = file.read(_MOST_JUNK)
+    at = head.find(_CAPTURE)
+    if at < 0 or not head.startswith(_FIRST_PACKETS, at + _HEADER + 1):
+        return None
+    return start + at
 
 
 def is_vorbis(opened: str | BinaryIO) -> bool:
