@@ -1,16 +1,21 @@
 """What is heard of a clip of any codec, container and oddity is what was put into it."""
 
+import io
+from dataclasses import replace
+
+import audio_bytes as by_hand
 import av
 import numpy as np
 import pytest
 import soxr
 from audio_bytes import dts_wav
-from audio_clips import CLIPS, HEARD_RATE, Sound, encode
+from audio_clips import CLIPS, DSD, FLAC, HEARD_RATE, M4A, MP3, OPUS, PCM, VORBIS, Sound, encode
 
 from musicnn_zoo import Tagger
 from musicnn_zoo.audio import AudioStream, load_audio
 from musicnn_zoo.decoding.ffmpeg import main_audio_stream, open_container
 from musicnn_zoo.decoding.statements import wav_options
+from musicnn_zoo.errors import AudioError
 
 LEAST_CLIPS = 120
 WINDOW = HEARD_RATE // 2
@@ -160,3 +165,70 @@ def test_an_mp3_block_by_block_is_the_whole_without_drop_outs(tmp_path, how):
     assert len(put_together) - len(whole) in (0, 1)  # part of a sample at the end is one, or none
     difference = np.abs(put_together[: len(whole)] - whole).max()
     assert difference < 1e-5 * how.get("level", 1) + 1e-7  # of 16-bit samples a three-hundredth
+
+
+def _dsd(make):
+    return make(Sound(DSD, "DSD", seconds=3.2).at(by_hand.DSD_RATE // by_hand.DSD_HELD))
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        Sound("pcm_s16le", "w64"), Sound("PCM_16", "RF64"), Sound("pcm_s16le", "avi"),
+        Sound("PCM_16", "NIST"), Sound("adpcm_ms", "wav"), Sound("wmav2", "asf", bit_rate=128_000),
+        replace(MP3, form="flv"), by_hand.dsf, by_hand.dff,
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_states_more_bytes_than_there_are_is_cut_off(sound):
+    data = _dsd(sound) if callable(sound) else encode(sound)
+    cut = data[: len(data) // 2]
+    with pytest.raises(AudioError, match="cut off"):
+        load_audio(io.BytesIO(cut))
+    part = load_audio(io.BytesIO(cut), damaged="use")
+    assert part.damaged
+    assert part.duration_s == pytest.approx(1.6, abs=0.1)
+    assert part.lost_s == pytest.approx(1.6, abs=0.15)
+
+
+def test_little_that_a_wav_lacks_is_said():
+    data = encode(PCM)
+    audio = load_audio(io.BytesIO(data[: -44100 * 2]))
+    assert audio.damaged
+    assert audio.lost_s == pytest.approx(0.5, abs=0.001)
+
+
+@pytest.mark.parametrize("sound", [VORBIS, OPUS, replace(FLAC, form="ogg")], ids=str)
+def test_a_damaged_page_of_an_ogg_is_a_loss(sound):
+    data = bytearray(encode(replace(sound, seconds=32.0)))
+    for part in 0.2, 0.5, 0.8:
+        data[int(part * len(data))] ^= 0x10
+    with pytest.raises(AudioError, match="damaged"):
+        load_audio(io.BytesIO(data))
+    audio = load_audio(io.BytesIO(data), damaged="use")
+    assert audio.damaged
+    assert audio.duration_s + audio.lost_s == pytest.approx(32.0, abs=0.05)
+
+
+def test_a_pause_of_an_ogg_is_no_loss():
+    pages = by_hand.ogg_pages(encode(OPUS))
+    paused = [
+        page._replace(granule=page.granule + 48000 * 5 * (number > 3))
+        for number, page in enumerate(pages)
+    ]
+    audio = load_audio(io.BytesIO(by_hand.ogg(paused)))
+    assert (audio.damaged, audio.lost_s) == (False, 0)
+
+
+class _Sparing(io.BytesIO):
+    """A file that gives less than it is asked for."""
+
+    def read(self, size=-1):
+        return super().read(min(size, 777) if size is not None and size > 0 else size)
+
+
+@pytest.mark.parametrize("sound", [MP3, VORBIS, FLAC, PCM, M4A], ids=str)
+def test_a_file_that_gives_less_than_it_is_asked_for_is_heard_to_its_end(sound):
+    data = encode(sound)
+    whole, sparing = load_audio(io.BytesIO(data)), load_audio(_Sparing(data))
+    np.testing.assert_array_equal(sparing.samples, whole.samples)
