@@ -1,16 +1,19 @@
 """What is heard of a clip of any codec, container and oddity is what was put into it."""
 
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
 import soxr
-from audio_bytes import dts_wav
-from audio_clips import CLIPS, HEARD_RATE, Sound, encode
+from audio_bytes import dts_wav, wav
+from audio_clips import CLIPS, HEARD_RATE, VORBIS, Sound, encode
 
 from musicnn_zoo import Tagger
 from musicnn_zoo.audio import AudioStream, load_audio
 from musicnn_zoo.decoding.ffmpeg import main_audio_stream, open_container
 from musicnn_zoo.decoding.statements import wav_options
+from musicnn_zoo.errors import AudioError
 
 LEAST_CLIPS = 120
 WINDOW = HEARD_RATE // 2
@@ -160,3 +163,32 @@ def test_an_mp3_block_by_block_is_the_whole_without_drop_outs(tmp_path, how):
     assert len(put_together) - len(whole) in (0, 1)  # part of a sample at the end is one, or none
     difference = np.abs(put_together[: len(whole)] - whole).max()
     assert difference < 1e-5 * how.get("level", 1) + 1e-7  # of 16-bit samples a three-hundredth
+
+
+def test_a_wav_that_states_too_little_goes_on_behind_silence(tmp_path):
+    sound = 0.5 * np.sin(np.arange(32000))[np.newaxis]
+    sound[0, 15990:20000] = 0
+    path = tmp_path / "x.wav"
+    path.write_bytes(wav(sound, 16000, size=32000))
+    assert load_audio(path).duration_s == 2.0
+    path.write_bytes(wav(sound, 16000, after=bytes(100_000)))
+    assert load_audio(path).duration_s == 2.0
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_broken_link_is_said_and_the_other_can_be_had(tmp_path, broken):
+    links = [bytearray(encode(replace(VORBIS, seed=seed))) for seed in range(2)]
+    links[broken][40:60] = bytes(20)
+    path = tmp_path / "x.ogg"
+    path.write_bytes(links[0] + links[1])
+    with pytest.raises(AudioError, match=r"after 3.2 s \(not audio that libsndfile can decode \(F"):
+        load_audio(path)
+    audio = load_audio(path, damaged="use")
+    assert audio.damaged
+    assert audio.duration_s == pytest.approx(3.2, abs=0.01)
+
+
+def test_a_link_that_has_hardly_begun_is_nothing_lost(tmp_path):
+    path = tmp_path / "x.ogg"
+    path.write_bytes(encode(VORBIS) + encode(replace(VORBIS, seed=1))[:60])
+    assert load_audio(path).duration_s == pytest.approx(3.2, abs=0.01)
