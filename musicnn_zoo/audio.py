@@ -208,10 +208,12 @@ class AudioStream:
         with contextlib.ExitStack() as opened_files:
             source = open_source(self._audio, label, opened_files)
             content, size, arguments = None, 0, {}
-            if isinstance(source, str):
-                size = Path(source).stat().st_size
-                arguments = {"audio": str(Path(source).absolute())}
+            if isinstance(self._audio, str | os.PathLike) and Path(self._audio).is_file():
+                path = Path(self._audio)
+                size = path.stat().st_size
+                arguments = {"audio": str(path.absolute())}
             else:
+                assert not isinstance(source, str)
                 source.seek(0)
                 content = source.read()
                 size = len(content)
@@ -227,8 +229,13 @@ class AudioStream:
                 return
             except WorkerStartError as error:
                 _log.warning("no process can be started for decoding (%s)", error)
-                self._in_worker = True
-                yield from self._decoded(label)
+                try:
+                    yield from self._decoded(label)
+                except RiskyFile as risk:
+                    raise AudioError(
+                        f"{label}: {risk}, which is decoded in a process of its own only, and none "
+                        f"can be started ({error})"
+                    ) from risk
                 return
             yield self._counted(np.frombuffer(piece, np.float32))
 

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from musicnn_zoo.errors import AudioError
 
 MEMORY_BYTES = 1 << 30
-"""Most memory that a worker gets from the system."""
+"""Most memory that a worker gets from the system, beside that of a file that it is sent."""
 _WATCH_S = 1.0
 
 
@@ -42,7 +42,10 @@ def serve() -> None:
     with contextlib.suppress(BrokenPipeError):
         while line := requests.readline():
             request = json.loads(line)
-            content = requests.read(request["content"]) if request["content"] is not None else None
+            content = None
+            if request["content"] is not None:
+                _limit_memory(beside=request["content"])
+                content = requests.read(request["content"])
             _answer(answers, request, content)
 
 
@@ -75,12 +78,14 @@ def _send(answers: BinaryIO, kind: bytes, payload: bytes = b"") -> None:
     answers.flush()
 
 
-def _limit_memory() -> None:
+def _limit_memory(*, beside: int = 0) -> None:
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        most = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+        most = MEMORY_BYTES + beside
+        if hard != resource.RLIM_INFINITY:
+            most = min(most, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -1176,6 +1176,17 @@ def _stream_rows():
 
 def _beyond_rows():
     """What FFmpeg's program stops at or gets wrong, though the file says it all."""
+    low = replace(FLAC, seed=1, channels=1, rate=22050)
+    yield _joined("FLAC and another of other rate and channels", "flac", FLAC, low)
+    yield _joined("FLAC and another the other way round", "flac", low, FLAC)
+    yield _odd(
+        "FLACs with ID3 at both ends of both", "flac",
+        lambda: b"".join(
+            by_hand.id3v2(b"fLaC", size=9000) + encode(sound) + by_hand.id3v1(b"fLaC")
+            for sound in (FLAC, low)
+        ),
+        FLAC, low,
+    )  # fmt: skip
     for name, changes in {
         "rate": {"rate": 22050},
         "channels": {"channels": 1},

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 import soxr
-from audio_bytes import dts_wav
+from audio_bytes import dts_wav, wav
 from audio_clips import CLIPS, DSD, FLAC, HEARD_RATE, M4A, MP3, OPUS, PCM, VORBIS, Sound, encode
 
 from musicnn_zoo import Tagger
@@ -232,3 +232,32 @@ def test_a_file_that_gives_less_than_it_is_asked_for_is_heard_to_its_end(sound):
     data = encode(sound)
     whole, sparing = load_audio(io.BytesIO(data)), load_audio(_Sparing(data))
     np.testing.assert_array_equal(sparing.samples, whole.samples)
+
+
+def test_a_wav_that_states_too_little_goes_on_behind_silence(tmp_path):
+    sound = 0.5 * np.sin(np.arange(32000))[np.newaxis]
+    sound[0, 15990:20000] = 0
+    path = tmp_path / "x.wav"
+    path.write_bytes(wav(sound, 16000, size=32000))
+    assert load_audio(path).duration_s == 2.0
+    path.write_bytes(wav(sound, 16000, after=bytes(100_000)))
+    assert load_audio(path).duration_s == 2.0
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_broken_link_is_said_and_the_other_can_be_had(tmp_path, broken):
+    links = [bytearray(encode(replace(VORBIS, seed=seed))) for seed in range(2)]
+    links[broken][40:60] = bytes(20)
+    path = tmp_path / "x.ogg"
+    path.write_bytes(links[0] + links[1])
+    with pytest.raises(AudioError, match=r"after 3.2 s \(not audio that libsndfile can decode \(F"):
+        load_audio(path)
+    audio = load_audio(path, damaged="use")
+    assert audio.damaged
+    assert audio.duration_s == pytest.approx(3.2, abs=0.01)
+
+
+def test_a_link_that_has_hardly_begun_is_nothing_lost(tmp_path):
+    path = tmp_path / "x.ogg"
+    path.write_bytes(encode(VORBIS) + encode(replace(VORBIS, seed=1))[:60])
+    assert load_audio(path).duration_s == pytest.approx(3.2, abs=0.01)

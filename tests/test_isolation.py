@@ -177,6 +177,27 @@ def test_where_no_worker_can_be_started_the_process_decodes_itself(tmp_path, mon
     assert "no process can be started for decoding" in caplog.text
 
 
+def test_a_dangerous_file_is_refused_where_no_worker_can_be_started(tmp_path, monkeypatch):
+    isolation._workers.close()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no_python"))
+    for isolate in (False, True):
+        with pytest.raises(AudioError, match=r"order.mov: describes its channels itself, which is"):
+            load_audio(INPUTS / "mov_custom_channel_order.mov", isolate=isolate)
+
+
+def test_a_file_larger_than_the_memory_of_a_worker_is_read_by_its_name(tmp_path):
+    """The file is empty space; a name that is not UTF-8 is no reason to send it."""
+    path = Path(write(tmp_path / "cafe.wav")).rename(tmp_path / os.fsdecode(b"caf\xe9.wav"))
+    size = 1100 << 20
+    with path.open("r+b") as file:
+        file.seek(40)
+        file.write(size.to_bytes(4, "little"))
+        file.truncate(44 + size)
+    blocks = iter(AudioStream(path, isolate=True))
+    assert len(next(blocks)) > 0
+    blocks.close()
+
+
 def test_a_dangerous_file_is_isolated_without_being_asked():
     """PyAV before 19 corrupts memory; later ones decode 4 s of it."""
     try:

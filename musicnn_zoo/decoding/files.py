@@ -13,6 +13,7 @@ from typing import BinaryIO, Literal, TypeAlias, cast, get_args
 
 from musicnn_zoo.decoding.decoded import Block, Decoded, NotDecodedError, is_little
 from musicnn_zoo.decoding.ffmpeg import JudgeRisk, decoded_by_ffmpeg
+from musicnn_zoo.decoding.flac import find_joined
 from musicnn_zoo.decoding.mpeg import count_samples
 from musicnn_zoo.decoding.ogg import Part, find_links, has_broken_pages, is_vorbis
 from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
@@ -62,7 +63,7 @@ def decode_file(
     with contextlib.ExitStack() as opened_files:
         opened = open_source(audio, label, opened_files)
         judge_risk = None if in_worker else refuse_risk
-        links = find_links(opened)
+        links = find_links(opened) or find_joined(opened)
         if len(links) > 1 or links[:1] > [0]:
             file = opened
             if isinstance(file, str):
@@ -121,23 +122,40 @@ def _chained(
 ) -> Decoded:
     """Decode one link after the other; each has a rate, channels and a codec of its own."""
     ends = [*links[1:], file.seek(0, 2)]
-    parts = [
-        cast("BinaryIO", Part(file, start, end)) for start, end in zip(links, ends, strict=True)
-    ]
-    first = opened_files.enter_context(_decoded(parts[0], label, judge_risk))
+    parts = [Part(file, start, end) for start, end in zip(links, ends, strict=True)]
+    refusals: list[NotDecodedError] = []
+    while True:
+        try:
+            first = opened_files.enter_context(
+                _decoded(cast("BinaryIO", parts[0]), label, judge_risk)
+            )
+            break
+        except NotDecodedError as refusal:
+            refusals.append(refusal)
+            del parts[0]
+            if not parts:
+                raise refusals[0] from None
     chain = Decoded(first.sample_rate, iter(()))
 
+    def why(refusal: NotDecodedError) -> str:
+        return str(refusal).removeprefix(f"{label}: ")
+
     def blocks() -> Iterator[Block]:
+        if refusals:
+            chain.broken = why(refusals[0])
         for number, part in enumerate(parts):
             with contextlib.ExitStack() as files:
                 try:
                     link = (
                         first
                         if number == 0
-                        else files.enter_context(_decoded(part, label, judge_risk))
+                        else files.enter_context(
+                            _decoded(cast("BinaryIO", part), label, judge_risk)
+                        )
                     )
-                except NotDecodedError as error:
-                    chain.broken = str(error).removeprefix(f"{label}: ")
+                except NotDecodedError as refusal:
+                    if not is_little(len(part), sum(map(len, parts))):
+                        chain.broken = why(refusal)
                     continue
                 before_s, lost_s = chain.decoded_s, chain.lost_s
                 for block in link.blocks:

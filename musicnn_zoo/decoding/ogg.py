@@ -112,6 +112,9 @@ class Part(io.RawIOBase):
         self._size = end - start
         self._at = 0
 
+    def __len__(self) -> int:
+        return self._size
+
     def readable(self) -> bool:
         """Return that it is."""
         return True

@@ -62,7 +62,8 @@ def decoded_by_libsndfile(
     try:
         file = Forward(opened)
     except Exception as error:  # of many kinds, for what is no sound
-        raise NotDecodedError(f"{label}: not audio that libsndfile can decode ({error})") from error
+        what = getattr(error, "error_string", error)
+        raise NotDecodedError(f"{label}: not audio that libsndfile can decode ({what})") from error
     with file:
         if skip and (skip >= file.frames or not _skipped(file, skip)):
             raise NotDecodedError(f"{label}: has no sample {skip}")

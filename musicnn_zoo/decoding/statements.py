@@ -191,7 +191,7 @@ def _find_wav_data(file: BinaryIO) -> _WavData | None:
 
 
 def _is_chunk(file: BinaryIO, end: int, size: int) -> bool:
-    """Whether what comes after the data is a chunk, or too little to be sound."""
+    """Whether what comes after the data is a chunk, padding, or too little to be sound."""
     for at in (end + end % 2, end):
         if size - at < 8:
             return True
@@ -202,9 +202,11 @@ def _is_chunk(file: BinaryIO, end: int, size: int) -> bool:
             return True
         if name in (b"LIST", b"id3 ", b"ID3 ", b"bext", b"JUNK", b"RIFF") or name[:3] == b"TAG":
             return True
-        if not any(name):
-            return True
-    return False
+    file.seek(end)
+    while part := file.read(_MOST_JUNK):
+        if any(part):
+            return False
+    return True
 
 
 def _is_cut_matroska(file: BinaryIO) -> bool:
