@@ -512,13 +512,14 @@ def _pcm_rows():
         yield _plain(suffix, Sound("PCM_16", form, channels))
     yield _plain("htk", Sound("PCM_16", "HTK", 1, 16000))  # states its period in 100 ns
     for codec, form, suffix in (
-        ("pcm_s16be", "mov", "mov"), ("pcm_s24le", "matroska", "mka"),
+        ("pcm_s16be", "mov", "mov"), ("pcm_s24be", "caf", "caf"), ("pcm_s24le", "matroska", "mka"),
         ("pcm_f32le", "matroska", "mka"), ("pcm_s16le", "avi", "avi"), ("pcm_s16le", "nut", "nut"),
         ("adpcm_ima_qt", "mov", "mov"),
         ("adpcm_yamaha", "wav", "wav"), ("pcm_s64le", "wav", "wav"),
         ("pcm_s16le_planar", "nut", "nut"),
     ):  # fmt: skip
         yield _plain(suffix, Sound(codec, form))
+    yield _plain("caf", Sound("pcm_s24be", "caf", 8, 48000))
     yield _plain("flv", Sound("adpcm_swf", "flv"), slack_s=0.1)  # packets of 93 ms
     yield _plain("vob", Sound("pcm_dvd", "vob", 2, 48000))
     blu_ray = Sound("pcm_bluray", "mpegts", 2, 48000, form_options=(("mpegts_m2ts_mode", "1"),))

@@ -178,7 +178,7 @@ def _dsd(make):
         Sound("PCM_16", "NIST"), Sound("adpcm_ms", "wav"), Sound("wmav2", "asf", bit_rate=128_000),
         replace(MP3, form="flv"), by_hand.dsf, by_hand.dff,
     ],
-    ids=str,
+    ids=lambda sound: getattr(sound, "form", getattr(sound, "__name__", "")),
 )  # fmt: skip
 def test_what_states_more_bytes_than_there_are_is_cut_off(sound):
     data = _dsd(sound) if callable(sound) else encode(sound)
@@ -198,7 +198,9 @@ def test_little_that_a_wav_lacks_is_said():
     assert audio.lost_s == pytest.approx(0.5, abs=0.001)
 
 
-@pytest.mark.parametrize("sound", [VORBIS, OPUS, replace(FLAC, form="ogg")], ids=str)
+@pytest.mark.parametrize(
+    "sound", [VORBIS, OPUS, replace(FLAC, form="ogg")], ids=["Vorbis", "Opus", "FLAC"]
+)
 def test_a_damaged_page_of_an_ogg_is_a_loss(sound):
     data = bytearray(encode(replace(sound, seconds=32.0)))
     for part in 0.2, 0.5, 0.8:

@@ -17,7 +17,7 @@ from musicnn_zoo.decoding.flac import find_joined
 from musicnn_zoo.decoding.mpeg import count_samples
 from musicnn_zoo.decoding.ogg import Part, find_links, has_broken_pages, is_vorbis
 from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
-from musicnn_zoo.decoding.risk import refuse_risk
+from musicnn_zoo.decoding.risk import describes_channels, refuse_risk
 from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile
 from musicnn_zoo.decoding.statements import reading_beside
 from musicnn_zoo.errors import ArgumentError, AudioError
@@ -105,11 +105,14 @@ def _libsndfile_leads(opened: str | BinaryIO) -> bool:
     """Whether libsndfile decodes a file better.
 
     FFmpeg may leave out the last 128 samples of a Vorbis stream, but knows how long the pages were
-    that are damaged; and it takes the big-endian numbers of a RIFX for little-endian ones.
+    that are damaged; it takes the big-endian numbers of a RIFX for little-endian ones; and PyAV may
+    crash of channels in an order of their own, as CAF has them.
     """
     with reading_beside(opened) as file:
         file.seek(0)
         start = file.read(4)
+    if start == b"caff":
+        return describes_channels(opened)
     return start == b"RIFX" or (is_vorbis(opened) and not has_broken_pages(opened))
 
 

@@ -62,10 +62,13 @@ def count_samples(file: BinaryIO) -> int | None:
     one bit rate, if it has none: nothing was joined to it, lost of it or put into it.
     """
     file.seek(end_of_id3(file))
-    data = file.read(_WALKED + 1)
+    start = file.read(4)
+    first = _parse(start)
+    if first is None:
+        return None
+    data = start + file.read(_WALKED)
     header = _read_header(data[:_MOST_JUNK])
-    first = _parse(data[:4])
-    if first is None or len(data) > _WALKED or (header is not None and not header.is_xing):
+    if len(data) >= _WALKED or (header is not None and not header.is_xing):
         return None
     forms, speeds = {first[:3]}, {first.kbit_s}
     known: dict[bytes, int] = {}

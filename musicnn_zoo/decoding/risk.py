@@ -38,13 +38,13 @@ def refuse_risk(
     """
     form = container.format.name.split(",")[0]
     codec = stream.codec_context
-    if form in ("mov", "caf", "iamf", "mxf") and _describes_channels(opened):
+    if form in ("mov", "caf", "iamf", "mxf") and describes_channels(opened):
         raise RiskyFile("describes its channels itself")
     if codec.name.startswith("aac") and not _is_plain_aac(codec.extradata):
         raise RiskyFile("is AAC with a configuration of its own")
 
 
-def _describes_channels(opened: str | BinaryIO) -> bool:
+def describes_channels(opened: str | BinaryIO) -> bool:
     """Whether a header holds a channel description other than that of mono or stereo."""
     with reading_beside(opened) as file:
         size = file.seek(0, 2)
