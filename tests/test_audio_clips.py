@@ -1,13 +1,15 @@
 """What is heard of a clip of any codec, container and oddity is what was put into it."""
 
+import io
 from dataclasses import replace
 
+import audio_bytes as by_hand
 import av
 import numpy as np
 import pytest
 import soxr
-from audio_bytes import dts_wav, wav
-from audio_clips import CLIPS, HEARD_RATE, VORBIS, Sound, encode
+from audio_bytes import dts_wav
+from audio_clips import CLIPS, DSD, FLAC, HEARD_RATE, M4A, MP3, OPUS, PCM, VORBIS, Sound, encode
 
 from musicnn_zoo import Tagger
 from musicnn_zoo.audio import AudioStream, load_audio
@@ -169,9 +171,9 @@ def test_a_wav_that_states_too_little_goes_on_behind_silence(tmp_path):
     sound = 0.5 * np.sin(np.arange(32000))[np.newaxis]
     sound[0, 15990:20000] = 0
     path = tmp_path / "x.wav"
-    path.write_bytes(wav(sound, 16000, size=32000))
+    path.write_bytes(by_hand.wav(sound, 16000, size=32000))
     assert load_audio(path).duration_s == 2.0
-    path.write_bytes(wav(sound, 16000, after=bytes(100_000)))
+    path.write_bytes(by_hand.wav(sound, 16000, after=bytes(100_000)))
     assert load_audio(path).duration_s == 2.0
 
 
@@ -181,7 +183,9 @@ def test_a_broken_link_is_said_and_the_other_can_be_had(tmp_path, broken):
     links[broken][40:60] = bytes(20)
     path = tmp_path / "x.ogg"
     path.write_bytes(links[0] + links[1])
-    with pytest.raises(AudioError, match=r"after 3.2 s \(not audio that libsndfile can decode \(F"):
+    with pytest.raises(
+        AudioError, match=r"after 3.2 s \(not audio that libsndfile .*can decode \([EF]"
+    ):
         load_audio(path)
     audio = load_audio(path, damaged="use")
     assert audio.damaged
@@ -192,3 +196,70 @@ def test_a_link_that_has_hardly_begun_is_nothing_lost(tmp_path):
     path = tmp_path / "x.ogg"
     path.write_bytes(encode(VORBIS) + encode(replace(VORBIS, seed=1))[:60])
     assert load_audio(path).duration_s == pytest.approx(3.2, abs=0.01)
+
+
+def _dsd(make):
+    return make(Sound(DSD, "DSD", seconds=3.2).at(by_hand.DSD_RATE // by_hand.DSD_HELD))
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        Sound("pcm_s16le", "w64"), Sound("PCM_16", "RF64"), Sound("pcm_s16le", "avi"),
+        Sound("PCM_16", "NIST"), Sound("adpcm_ms", "wav"), Sound("wmav2", "asf", bit_rate=128_000),
+        replace(MP3, form="flv"), by_hand.dsf, by_hand.dff,
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_states_more_bytes_than_there_are_is_cut_off(sound):
+    data = _dsd(sound) if callable(sound) else encode(sound)
+    cut = data[: len(data) // 2]
+    with pytest.raises(AudioError, match="cut off"):
+        load_audio(io.BytesIO(cut))
+    part = load_audio(io.BytesIO(cut), damaged="use")
+    assert part.damaged
+    assert part.duration_s == pytest.approx(1.6, abs=0.1)
+    assert part.lost_s == pytest.approx(1.6, abs=0.15)
+
+
+def test_little_that_a_wav_lacks_is_said():
+    data = encode(PCM)
+    audio = load_audio(io.BytesIO(data[: -44100 * 2]))
+    assert audio.damaged
+    assert audio.lost_s == pytest.approx(0.5, abs=0.001)
+
+
+@pytest.mark.parametrize("sound", [VORBIS, OPUS, replace(FLAC, form="ogg")], ids=str)
+def test_a_damaged_page_of_an_ogg_is_a_loss(sound):
+    data = bytearray(encode(replace(sound, seconds=32.0)))
+    for part in 0.2, 0.5, 0.8:
+        data[int(part * len(data))] ^= 0x10
+    with pytest.raises(AudioError, match="damaged"):
+        load_audio(io.BytesIO(data))
+    audio = load_audio(io.BytesIO(data), damaged="use")
+    assert audio.damaged
+    assert audio.duration_s + audio.lost_s == pytest.approx(32.0, abs=0.05)
+
+
+def test_a_pause_of_an_ogg_is_no_loss():
+    pages = by_hand.ogg_pages(encode(OPUS))
+    paused = [
+        page._replace(granule=page.granule + 48000 * 5 * (number > 3))
+        for number, page in enumerate(pages)
+    ]
+    audio = load_audio(io.BytesIO(by_hand.ogg(paused)))
+    assert (audio.damaged, audio.lost_s) == (False, 0)
+
+
+class _Sparing(io.BytesIO):
+    """A file that gives less than it is asked for."""
+
+    def read(self, size=-1):
+        return super().read(min(size, 777) if size is not None and size > 0 else size)
+
+
+@pytest.mark.parametrize("sound", [MP3, VORBIS, FLAC, PCM, M4A], ids=str)
+def test_a_file_that_gives_less_than_it_is_asked_for_is_heard_to_its_end(sound):
+    data = encode(sound)
+    whole, sparing = load_audio(io.BytesIO(data)), load_audio(_Sparing(data))
+    np.testing.assert_array_equal(sparing.samples, whole.samples)

@@ -334,18 +334,3 @@ def test_a_library_with_killers_goes_on_after_a_kill(tmp_path):
     assert "crashes the decoder (SIGSEGV)" in reasons[killers[3]]
     assert "gave nothing for 3 s" in reasons[sleeper]
     assert tries_of(killers[:3]) == [2, 2, 2]
-
-
-def test_nothing_in_the_users_folder_is_imported(tmp_path, monkeypatch, caplog):
-    (tmp_path / "json.py").write_text("raise RuntimeError('not the one')")
-    monkeypatch.chdir(tmp_path)
-    isolation._workers.close()
-    load_audio(TECHNO, isolate=True)
-    assert "no process can be started" not in caplog.text
-
-
-def test_without_a_python_program_files_are_decoded_here(monkeypatch, caplog):
-    isolation._workers.close()
-    monkeypatch.setattr(sys, "executable", None)
-    load_audio(TECHNO, isolate=True)
-    assert "no process can be started" in caplog.text

@@ -59,6 +59,8 @@ class Decoded:
         Length that the file states, if it does not reach it.
     packets : int
         Read so far, if the container has any.
+    gaps_s : float
+        Seconds for which there are no packets, by their times.
     broken : str
         Why the decoder stopped before the end of the file; empty if it did not.
     """
@@ -69,6 +71,7 @@ class Decoded:
     lost_s: float = 0.0
     stated_s: float | None = None
     packets: int = 0
+    gaps_s: float = 0.0
     broken: str = ""
 
     @property

@@ -21,6 +21,7 @@ from musicnn_zoo.decoding.decoded import (
     downmix,
     is_little,
 )
+from musicnn_zoo.decoding.ogg import has_broken_pages
 from musicnn_zoo.decoding.statements import Statement, read_statement, wav_options
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ _SYNCHRONISED = ("mp1", "mp2", "mp3", "aac")
 
 _UNREAD = 1 << 16
 _NOTHING_S = 0.005
+_GAP_S = 0.05
 
 
 JudgeRisk: TypeAlias = (
@@ -143,7 +145,7 @@ def decoded_by_ffmpeg(
         judge_risk=None if judge_risk is None else partial(judge_risk, opened),
     ) as (decoded, container, stream):
         statement = read_statement(container, stream, opened)
-        decoded.blocks = _to_the_end(decoded.blocks, decoded, container, statement)
+        decoded.blocks = _to_the_end(decoded.blocks, decoded, container, statement, opened)
         if skip:
             decoded.blocks = _without_the_first(skip, decoded.blocks, decoded)
         yield decoded
@@ -247,9 +249,15 @@ def _packets(
 ) -> Iterator[av.Packet[Any]]:
     """Yield the packets of a stream; note why they end before the file does."""
     position = 0
+    expected_s: float | None = None
     try:
         for packet in container.demux(stream):
             position = max(position, packet.pos or 0)
+            if packet.pts is not None and packet.time_base:
+                start_s = float(packet.pts * packet.time_base)
+                if expected_s is not None and start_s - expected_s > _GAP_S:
+                    decoded.gaps_s += start_s - expected_s
+                expected_s = start_s + _length_s(packet)
             yield packet
     except Exception as error:
         if isinstance(error, OSError) and _is_of_the_system(error):
@@ -264,17 +272,22 @@ def _to_the_end(
     decoded: Decoded,
     container: av.container.InputContainer,
     statement: Statement | None,
+    opened: str | BinaryIO,
 ) -> Iterator[Block]:
     """Yield the blocks, and note at their end what the file states beyond them."""
     yield from blocks
+    if decoded.gaps_s and container.format.name == "ogg" and has_broken_pages(opened):
+        decoded.lost_s += decoded.gaps_s
     if statement is None or container.size < 0:
         return
     if statement.packets is not None and decoded.packets >= statement.packets:
         decoded.broken = ""
         return
-    missing_s = statement.length_s - decoded.decoded_s - decoded.lost_s
-    if not is_little(missing_s, statement.length_s):
-        decoded.stated_s = statement.length_s
+    had_s = decoded.decoded_s + decoded.lost_s
+    stated_s = had_s / statement.part if statement.part else statement.length_s
+    missing_s = stated_s - had_s
+    if not is_little(missing_s, stated_s):
+        decoded.stated_s = stated_s
         decoded.lost_s += missing_s
         return
     decoded.broken = ""
@@ -348,7 +361,8 @@ def _to_float(array: NDArray[Any], name: str) -> NDArray[np.float32]:
     """Turn samples of a format of FFmpeg's into floats whose full scale is ±1."""
     if name == "u8":
         array = array.astype(np.float32) - np.float32(128)
-    floats: NDArray[np.float32] = array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what is infinite then is refused
+        floats: NDArray[np.float32] = array.astype(np.float32, copy=False)
     if name in _SCALES:
         floats = floats * np.float32(_SCALES[name])
     return floats

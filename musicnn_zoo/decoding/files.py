@@ -15,7 +15,7 @@ from musicnn_zoo.decoding.decoded import Block, Decoded, NotDecodedError, is_lit
 from musicnn_zoo.decoding.ffmpeg import JudgeRisk, decoded_by_ffmpeg
 from musicnn_zoo.decoding.flac import find_joined
 from musicnn_zoo.decoding.mpeg import count_samples
-from musicnn_zoo.decoding.ogg import Part, find_links, is_vorbis
+from musicnn_zoo.decoding.ogg import Part, find_links, has_broken_pages, is_vorbis
 from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
 from musicnn_zoo.decoding.risk import refuse_risk
 from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile
@@ -104,13 +104,13 @@ def _decoded(opened: str | BinaryIO, label: str, judge_risk: JudgeRisk | None) -
 def _libsndfile_leads(opened: str | BinaryIO) -> bool:
     """Whether libsndfile decodes a file better.
 
-    FFmpeg may leave out the last 128 samples of a Vorbis stream, and takes the big-endian numbers
-    of a RIFX for little-endian ones.
+    FFmpeg may leave out the last 128 samples of a Vorbis stream, but knows how long the pages were
+    that are damaged; and it takes the big-endian numbers of a RIFX for little-endian ones.
     """
     with reading_beside(opened) as file:
         file.seek(0)
         start = file.read(4)
-    return start == b"RIFX" or is_vorbis(opened)
+    return start == b"RIFX" or (is_vorbis(opened) and not has_broken_pages(opened))
 
 
 def _chained(
@@ -204,8 +204,9 @@ def _and_the_rest(
         taken += len(block.samples)
         rates.add(block.sample_rate)
         yield block
-    if not decoded.ended_early or len(rates) > 1:
+    if not (decoded.ended_early or (decoded.damaged and taken == 0)) or len(rates) > 1:
         return
+    stated_s = decoded.stated_s
     with contextlib.suppress(NotDecodedError), by_other(skip=taken) as rest:
         if rates - {rest.sample_rate}:
             return
@@ -216,6 +217,10 @@ def _and_the_rest(
         if rest.decoded_s:
             decoded.broken, decoded.stated_s = rest.broken, rest.stated_s
             decoded.lost_s = rest.lost_s
+            missing_s = (stated_s or 0.0) - decoded.decoded_s - rest.lost_s
+            if stated_s is not None and not is_little(missing_s, stated_s):
+                decoded.stated_s = stated_s
+                decoded.lost_s += missing_s
 
 
 def _judged(
@@ -258,4 +263,36 @@ def _is_utf8(path: Path) -> bool:
 def seekable(file: BinaryIO) -> BinaryIO:
     """Return a file object that can be wound back: itself, or what it holds."""
     can_seek = getattr(file, "seekable", None)
-    return file if can_seek is not None and can_seek() else io.BytesIO(file.read())
+    if can_seek is None or not can_seek():
+        return io.BytesIO(file.read())
+    if isinstance(file, Whole) or type(file) in (io.BytesIO, io.BufferedReader):
+        return file
+    return cast("BinaryIO", Whole(file))
+
+
+class Whole:
+    """A file object that gives as many bytes as it is asked for: decoders take fewer for the end.
+
+    Parameters
+    ----------
+    file : binary file object
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def seekable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return ``size`` bytes, or what is left."""
+        parts: list[bytes] = []
+        left = -1 if size is None else size
+        while left and (part := self._file.read(left)):
+            parts.append(part)
+            if left > 0:
+                left -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from typing import BinaryIO
 
 from musicnn_zoo.decoding.mpeg import end_of_id3
@@ -19,6 +20,8 @@ _VORBIS = b"\x01vorbis"
 _FIRST_PACKETS = (_VORBIS, b"OpusHead", b"\x7fFLAC", b"Speex", b"fishead", b"\x80theora")
 _OTHERS = (b"RIFF", b"RF64", b"fLaC", b"FORM", b"\x1a\x45\xdf\xa3", b"caff")
 _MOST_JUNK = 1 << 16
+_SUM = 22
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def find_links(opened: str | BinaryIO) -> list[int]:
@@ -70,6 +73,33 @@ def is_vorbis(opened: str | BinaryIO) -> bool:
         file.seek(0)
         start = file.read(_HEADER + 1 + len(_VORBIS))
     return start.startswith(_CAPTURE) and start.endswith(_VORBIS)
+
+
+def has_broken_pages(opened: str | BinaryIO) -> bool:
+    """Whether a page is missing or is not what its checksum says: decoders leave it out."""
+    numbers: dict[bytes, int] = {}
+    with reading_beside(opened) as file:
+        size = file.seek(0, 2)
+        at = 0
+        while at < size:
+            file.seek(at)
+            head = file.read(_HEADER)
+            if len(head) < _HEADER or not head.startswith(_CAPTURE):
+                return True
+            lacing = file.read(head[-1])
+            page = head[:_SUM] + bytes(4) + head[_SUM + 4 :] + lacing + file.read(sum(lacing))
+            serial, number = head[14:18], int.from_bytes(head[18:_SUM], "little")
+            if numbers.get(serial, number - 1) != number - 1 or _checksum(page) != head[_SUM:-1]:
+                return True
+            numbers[serial] = number
+            at += len(page)
+    return False
+
+
+def _checksum(page: bytes) -> bytes:
+    """Compute the CRC-32 of Ogg by that of zlib, which takes the bits the other way round."""
+    register = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return register.to_bytes(4, "big").translate(_REVERSED)
 
 
 class Part(io.RawIOBase):

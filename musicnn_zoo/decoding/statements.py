@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import av
 
 _HEADERS_STATE = frozenset(
-    {"aiff", "ape", "au", "dsf", "flac", "iff", "mpc", "mpc8", "tak", "tta", "wv"}
+    {"aiff", "ape", "au", "flac", "mpc", "mpc8", "nistsphere", "tak", "tta", "wv"}
 )
 """FFmpeg's formats whose headers say how long the one audio stream is; ``mov`` is one by itself."""
 
@@ -29,6 +29,10 @@ _UNKNOWN_SIZE = 0x7FFF0000
 
 _PROBED = 1 << 17
 """Bytes of a WAV in which FFmpeg looks for DTS or AC-3 in the place of samples."""
+
+_HEAD = 1 << 16
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 _MOST_JUNK = 1 << 16
 _MOST_CHUNKS = 1 << 10
@@ -46,11 +50,14 @@ class Statement:
         Whether it is so to the sample.
     packets : int or None
         The number of its packets, which is the surer statement.
+    part : float or None
+        Instead of a length: how much of the bytes that it states are there.
     """
 
     length_s: float
     exact: bool = False
     packets: int | None = None
+    part: float | None = None
 
 
 def read_statement(
@@ -66,7 +73,8 @@ def read_statement(
     if form == "wav":
         with reading_beside(opened) as file:
             data = _find_wav_data(file)
-        return None if data is None or not data.is_cut else data.statement
+        if data is not None:
+            return data.statement if data.is_cut else None
     if form == "matroska":
         with reading_beside(opened) as file:
             is_cut = _is_cut_matroska(file)
@@ -78,7 +86,37 @@ def read_statement(
         return Statement(length_s, packets=stream.frames)
     if form in _HEADERS_STATE and length_s > 0:
         return Statement(length_s, exact=form in _EXACT)
-    return None
+    with reading_beside(opened) as file:
+        size = file.seek(0, 2)
+        stated = _stated_bytes(file)
+    return Statement(0.0, part=size / stated) if stated is not None and size < stated else None
+
+
+def _stated_bytes(file: BinaryIO) -> int | None:
+    """Return how many bytes a file says that it has; None if it does not say."""
+    file.seek(0)
+    head = file.read(_HEAD)
+    stated, unknown = 0, 1 << 62
+    if head.startswith(b"RIFF"):
+        stated, unknown = 8 + int.from_bytes(head[4:8], "little"), _UNKNOWN_SIZE
+    elif head.startswith((b"RF64", b"BW64")) and head[12:16] == b"ds64":
+        stated = 8 + int.from_bytes(head[20:28], "little")
+    elif head.startswith(b"riff\x2e\x91\xcf\x11"):
+        stated = int.from_bytes(head[16:24], "little")
+    elif head.startswith(b"FORM"):
+        stated, unknown = 8 + int.from_bytes(head[4:8], "big"), _UNKNOWN_SIZE
+    elif head.startswith(b"FRM8"):
+        stated = 12 + int.from_bytes(head[4:12], "big")
+    elif head.startswith(b"DSD "):
+        stated = int.from_bytes(head[12:20], "little")
+    elif head.startswith(_ASF) and (at := head.find(_ASF_PROPERTIES)) >= 0:
+        is_live = int.from_bytes(head[at + 88 : at + 92], "little") & 1
+        stated = 0 if is_live else int.from_bytes(head[at + 40 : at + 48], "little")
+    elif head.startswith(b"FLV") and (at := head.find(b"filesize\0")) >= 0:
+        number = head[at + 9 : at + 17]
+        value = struct.unpack(">d", number)[0] if len(number) == 8 else 0.0
+        stated = int(value) if 0 < value < unknown else 0
+    return stated if 12 < stated < unknown else None
 
 
 def wav_options(opened: str | BinaryIO) -> dict[str, str]:
@@ -119,8 +157,10 @@ class _WavData:
         return self.present < self.stated < _UNKNOWN_SIZE
 
     @property
-    def statement(self) -> Statement | None:
-        return Statement(self.stated / self.byte_rate) if self.byte_rate else None
+    def statement(self) -> Statement:
+        if self.byte_rate:
+            return Statement(self.stated / self.byte_rate, exact=True)
+        return Statement(0.0, part=self.present / self.stated)
 
 
 def _find_wav_data(file: BinaryIO) -> _WavData | None:
