@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
@@ -143,6 +144,14 @@ def call_isolated(
     raise AssertionError
 
 
+def _scratch_file() -> IO[bytes]:
+    """Return a file for what decoders print; without a temporary folder it is lost."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return Path(os.devnull).open("w+b")
+
+
 class _Worker:
     """One process, for one call at a time."""
 
@@ -153,7 +162,7 @@ class _Worker:
         self._deadline: float | None = None
         if not sys.executable or getattr(sys, "frozen", False):
             raise WorkerStartError("Python is part of another program")
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._errors = _scratch_file()
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         try:
             self._process = subprocess.Popen(
@@ -230,6 +239,10 @@ class _Worker:
             with contextlib.suppress(OSError):
                 file.close()
 
+    def leave_to_parent(self) -> None:
+        """Let the process be, which is that of the process that forked this one."""
+        self._process.returncode = 0
+
     def log(self, label: str) -> None:
         """Tell the log what decoders printed."""
         if said := self._said():
@@ -276,6 +289,7 @@ class _Workers:
 
     def __init__(self) -> None:
         self._lock = ForkedLock()
+        self._of_parents: list[_Worker] = []
         self._forget()
 
     def _forget(self) -> None:
@@ -292,6 +306,9 @@ class _Workers:
         """
         with self._lock:
             if self._owner != os.getpid():
+                self._of_parents += {*self._idle, *self._busy}
+                for worker in self._of_parents:
+                    worker.leave_to_parent()
                 self._forget()
             while self._idle and not new:
                 worker = self._idle.pop()
@@ -332,7 +349,11 @@ class _Workers:
                 self._busy = {worker for worker in self._busy if worker.busy}
                 for worker in self._busy:
                     worker.kill_if_late(now)
-                old = [each for each in self._idle if now - each.idle_since > _IDLE_S]
+                old = [
+                    each
+                    for each in self._idle
+                    if now - each.idle_since > _IDLE_S or not each.alive()
+                ]
                 self._idle = [each for each in self._idle if each not in old]
                 for worker in old:
                     worker.end("")

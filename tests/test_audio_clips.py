@@ -252,7 +252,8 @@ def test_a_broken_link_is_said_and_the_other_can_be_had(tmp_path, broken):
     links[broken][40:60] = bytes(20)
     path = tmp_path / "x.ogg"
     path.write_bytes(links[0] + links[1])
-    with pytest.raises(AudioError, match=r"after 3.2 s \(not audio that libsndfile can decode \(F"):
+    reason = r"after 3.2 s \(not audio that libsndfile .*can decode \([EF]"
+    with pytest.raises(AudioError, match=reason):
         load_audio(path)
     audio = load_audio(path, damaged="use")
     assert audio.damaged

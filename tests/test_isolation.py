@@ -149,6 +149,49 @@ def test_workers_that_were_killed_while_idle_are_no_fault_of_a_file(tmp_path):
     assert len(load_audio(path, isolate=True).samples) == 65 * 16000
 
 
+def test_a_worker_that_was_killed_while_idle_is_no_zombie(tmp_path):
+    load_audio(write(tmp_path / "good.wav"), isolate=True)
+    (worker, *_) = isolation._workers._idle
+    os.kill(worker._process.pid, signal.SIGKILL)
+    ends = time.monotonic() + 10
+    while worker in isolation._workers._idle:
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    assert worker._process.returncode == -signal.SIGKILL
+
+
+def test_a_forked_child_says_nothing_of_the_workers_of_its_parent(tmp_path):
+    path = write(tmp_path / "good.wav")
+    program = f"""
+        import os
+        from musicnn_zoo.audio import load_audio
+        load_audio({path!r}, isolate=True)
+        if child := os.fork():
+            assert os.waitpid(child, 0)[1] == 0
+            load_audio({path!r}, isolate=True)
+        else:
+            load_audio({path!r}, isolate=True)
+            os._exit(0)
+    """
+    said = subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-c", textwrap.dedent(program)],
+        capture_output=True, text=True, check=True,
+    ).stderr  # fmt: skip
+    assert "ResourceWarning" not in said
+
+
+def test_without_a_temporary_folder_there_are_workers(tmp_path, monkeypatch):
+    def none_there():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    isolation._workers.close()
+    path = write(tmp_path / "good.wav")
+    monkeypatch.setattr(isolation.tempfile, "TemporaryFile", none_there)
+    assert len(load_audio(path, isolate=True).samples) == 8000
+    assert isolation._workers._idle
+    isolation._workers.close()
+
+
 def test_workers_import_nothing_from_the_working_directory(tmp_path, monkeypatch):
     for name in ("json", "struct", "numpy"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(3)")
