@@ -189,11 +189,6 @@ class _Worker:
             return signal.Signals(-code).name
         return f"signal {-code}"
 
-    @property
-    def deadline(self) -> float | None:
-        """When the process is to be ended, if it does not answer before."""
-        return self._deadline
-
     def start(self) -> None:
         """Wait until it takes requests."""
         self.busy = True

@@ -35,14 +35,12 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows
 
 
 def assert_as_librosa_loads(path):
-    """Of MP3s FFmpeg's and libsndfile's decoder compute in single precision, each in its order."""
-    tolerance = 5e-6 if str(path).endswith("mp3") else 1e-6
     expected, rate = librosa.load(path, sr=16000)
     audio = load_audio(path)
     assert (audio.sample_rate, rate) == (16000, 16000)
     assert audio.samples.dtype == np.float32
     assert audio.samples.shape == expected.shape
-    np.testing.assert_allclose(audio.samples, expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(audio.samples, expected, rtol=0, atol=1e-6)
 
 
 def assert_refused(path, pattern):

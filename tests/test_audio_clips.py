@@ -14,6 +14,8 @@ from audio_clips import CLIPS, DSD, FLAC, HEARD_RATE, M4A, MP3, OPUS, PCM, VORBI
 from musicnn_zoo import Tagger
 from musicnn_zoo.audio import AudioStream, load_audio
 from musicnn_zoo.decoding.ffmpeg import main_audio_stream, open_container
+from musicnn_zoo.decoding.mpeg import count_samples
+from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile
 from musicnn_zoo.decoding.statements import wav_options
 from musicnn_zoo.errors import AudioError
 
@@ -263,4 +265,21 @@ def test_a_broken_link_is_said_and_the_other_can_be_had(tmp_path, broken):
 def test_a_link_that_has_hardly_begun_is_nothing_lost(tmp_path):
     path = tmp_path / "x.ogg"
     path.write_bytes(encode(VORBIS) + encode(replace(VORBIS, seed=1))[:60])
+    assert load_audio(path).duration_s == pytest.approx(3.2, abs=0.01)
+
+
+@pytest.mark.parametrize("frames_more", [0, 100])
+def test_libsndfile_says_if_it_leaves_out_frames_of_an_mp3(tmp_path, frames_more):
+    path = tmp_path / "x.mp3"
+    path.write_bytes(encode(MP3))
+    with path.open("rb") as file:
+        samples = count_samples(file) + frames_more * 1152
+    with decoded_by_libsndfile(str(path), "x.mp3", mp3_samples=samples) as decoded:
+        assert sum(len(block.samples) for block in decoded.blocks) == 3.2 * MP3.rate
+    assert decoded.ended_early == bool(frames_more)
+
+
+def test_a_length_that_no_recording_has_is_no_statement(tmp_path):
+    path = tmp_path / "x.caf"
+    path.write_bytes(by_hand.caf(FLAC.at(44100), 44100, size=1 << 62))
     assert load_audio(path).duration_s == pytest.approx(3.2, abs=0.01)

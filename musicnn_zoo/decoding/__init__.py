@@ -1,7 +1,7 @@
 """Sound files to mono blocks, each at its own sample rate.
 
-FFmpeg (through PyAV) decodes all formats that it knows; libsndfile decodes others, and goes on
-from the sample where FFmpeg cannot. What was decoded counts, not what a header claims: lengths come
+For each format the better of FFmpeg (through PyAV) and libsndfile leads, and the other goes on from
+the sample where it stops. What was decoded counts, not what a header claims: lengths come
 from frames, and rate, channels and codec are those of each frame.
 """
 

@@ -16,6 +16,9 @@ BLOCK_S = 10.0
 BLOCK_VALUES = 1 << 22
 """So many samples of all channels are held at most, whatever rate and channels a header claims."""
 
+LONGEST_S = 30 * 86400.0
+"""What states that it is longer states nothing: a month."""
+
 LOWEST_RATE = 1_000
 HIGHEST_RATE = 1_000_000
 

@@ -14,6 +14,7 @@ from musicnn_zoo.decoding.decoded import (
     BLOCK_S,
     BLOCK_VALUES,
     HIGHEST_RATE,
+    LONGEST_S,
     Block,
     Decoded,
     NotDecodedError,
@@ -278,7 +279,7 @@ def _to_the_end(
     yield from blocks
     if decoded.gaps_s and container.format.name == "ogg" and has_broken_pages(opened):
         decoded.lost_s += decoded.gaps_s
-    if statement is None or container.size < 0:
+    if statement is None or container.size < 0 or statement.length_s > LONGEST_S:
         return
     if statement.packets is not None and decoded.packets >= statement.packets:
         decoded.broken = ""

@@ -64,7 +64,7 @@ def decode_file(
         opened = open_source(audio, label, opened_files)
         judge_risk = None if in_worker else refuse_risk
         links = find_links(opened) or find_joined(opened)
-        if len(links) > 1 or links[:1] > [0]:
+        if links and (len(links) > 1 or links[0] > 0):
             file = opened
             if isinstance(file, str):
                 file = opened_files.enter_context(Path(file).open("rb"))

@@ -1,15 +1,15 @@
-"""Decode by libsndfile: what FFmpeg does not know, and where FFmpeg stops."""
+"""Decode by libsndfile: what it does better than FFmpeg or FFmpeg does not know at all."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from musicnn_zoo.decoding.decoded import (
     BLOCK_S,
     BLOCK_VALUES,
+    LONGEST_S,
     Block,
     Decoded,
     NotDecodedError,
@@ -17,10 +17,11 @@ from musicnn_zoo.decoding.decoded import (
     downmix,
     is_little,
 )
+from musicnn_zoo.decoding.statements import reading_beside
 from musicnn_zoo.errors import AudioError
 
-_UNKNOWN_FRAMES = 1 << 48
-"""So many are what libsndfile says of a file that states no length."""
+_MOST_MP3_PADDING = 3 * 4096
+"""Samples of an MP3 that are not sound: delay and padding have 12 bits each in LAME's header."""
 
 
 @contextlib.contextmanager
@@ -37,7 +38,7 @@ def decoded_by_libsndfile(
     skip : int
         Samples that are left out.
     mp3_samples : int, optional
-        In the frames of an MP3. Others are left to FFmpeg: libsndfile believes what their headers
+        In the frames of a tidy MP3. Others are left to FFmpeg: libsndfile believes what headers
         state, and guesses where they state nothing.
 
     Raises
@@ -58,7 +59,7 @@ def decoded_by_libsndfile(
             return False
 
     if mp3_samples is None and _is_mpeg(opened):
-        raise NotDecodedError(f"{label}: MPEG audio is decoded by FFmpeg only")
+        raise NotDecodedError(f"{label}: MPEG audio that is not tidy is decoded by FFmpeg only")
     try:
         file = Forward(opened)
     except Exception as error:  # of many kinds, for what is no sound
@@ -68,7 +69,7 @@ def decoded_by_libsndfile(
         if skip and (skip >= file.frames or not _skipped(file, skip)):
             raise NotDecodedError(f"{label}: has no sample {skip}")
         decoded = Decoded(check_header_rate(file.samplerate, label), iter(()))
-        decoded.blocks = _blocks(file, decoded, skip)
+        decoded.blocks = _blocks(file, decoded, skip, mp3_samples)
         yield decoded
 
 
@@ -79,7 +80,9 @@ def _skipped(file: object, skip: int) -> bool:
         return False
 
 
-def _blocks(file: object, decoded: Decoded, skipped: int) -> Iterator[Block]:
+def _blocks(
+    file: object, decoded: Decoded, skipped: int, mp3_samples: int | None
+) -> Iterator[Block]:
     import soundfile
 
     assert isinstance(file, soundfile.SoundFile)
@@ -97,7 +100,11 @@ def _blocks(file: object, decoded: Decoded, skipped: int) -> Iterator[Block]:
             break
         decoded.decoded_s += len(block) / rate
         yield Block(downmix(block), rate)
-    if file.frames >= _UNKNOWN_FRAMES:
+    if mp3_samples is not None:
+        if decoded.decoded_s * rate < mp3_samples - _MOST_MP3_PADDING:
+            decoded.broken = "libsndfile ends before the last frame"
+        return
+    if file.frames > LONGEST_S * rate:
         return
     stated_s = (file.frames - skipped) / rate
     missing_s = stated_s - decoded.decoded_s
@@ -107,9 +114,7 @@ def _blocks(file: object, decoded: Decoded, skipped: int) -> Iterator[Block]:
 
 
 def _is_mpeg(opened: str | BinaryIO) -> bool:
-    with contextlib.ExitStack() as files:
-        file = files.enter_context(Path(opened).open("rb")) if isinstance(opened, str) else opened
+    with reading_beside(opened) as file:
         file.seek(0)
         start = file.read(3)
-        file.seek(0)
     return start == b"ID3" or (len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0)
