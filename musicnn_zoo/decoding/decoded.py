@@ -116,8 +116,13 @@ class Decoded:
 
 
 def is_little(missing_s: float, of_s: float) -> bool:
-    """Whether so much may be missing of a good recording."""
+    """Whether so many seconds may be missing of a good recording."""
     return missing_s <= max(_LITTLE_S, _LITTLE_PART * of_s)
+
+
+def is_little_part(size: int, whole: int) -> bool:
+    """Whether so many bytes may be missing of a good file."""
+    return size <= _LITTLE_PART * whole
 
 
 def check_header_rate(sample_rate: object, label: str, *, highest: int = HIGHEST_RATE) -> int:

@@ -21,6 +21,7 @@ from musicnn_zoo.decoding.decoded import (
     check_header_rate,
     downmix,
     is_little,
+    is_little_part,
 )
 from musicnn_zoo.decoding.ogg import has_broken_pages
 from musicnn_zoo.decoding.statements import Statement, read_statement, wav_options
@@ -264,7 +265,7 @@ def _packets(
         if isinstance(error, OSError) and _is_of_the_system(error):
             raise
         left = max(0, container.size - position)
-        if left > _UNREAD and not is_little(left, container.size):
+        if left > _UNREAD and not is_little_part(left, container.size):
             decoded.broken = str(getattr(error, "strerror", None) or error)
 
 
@@ -279,13 +280,15 @@ def _to_the_end(
     yield from blocks
     if decoded.gaps_s and container.format.name == "ogg" and has_broken_pages(opened):
         decoded.lost_s += decoded.gaps_s
-    if statement is None or container.size < 0 or statement.length_s > LONGEST_S:
+    if statement is None or container.size < 0:
         return
     if statement.packets is not None and decoded.packets >= statement.packets:
         decoded.broken = ""
         return
     had_s = decoded.decoded_s + decoded.lost_s
     stated_s = had_s / statement.part if statement.part else statement.length_s
+    if stated_s > LONGEST_S:
+        return
     missing_s = stated_s - had_s
     if not is_little(missing_s, stated_s):
         decoded.stated_s = stated_s
