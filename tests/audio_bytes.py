@@ -114,6 +114,11 @@ def wav(
     return (b"RIFF" if order == "<" else b"RIFX") + struct.pack(order + "I", riff) + body
 
 
+def rifx(samples, rate):
+    """WAV with big-endian numbers."""
+    return wav(samples, rate, order=">")
+
+
 def dts_wav(*, silence=0, frames=100):
     """WAV of a DTS disc: frames of noise in the place of samples, after some bytes of silence."""
     fields = (

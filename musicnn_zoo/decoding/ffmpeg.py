@@ -251,15 +251,16 @@ def _packets(
 ) -> Iterator[av.Packet[Any]]:
     """Yield the packets of a stream; note why they end before the file does."""
     position = 0
+    time_base = float(stream.time_base or 0)
     expected_s: float | None = None
     try:
         for packet in container.demux(stream):
             position = max(position, packet.pos or 0)
-            if packet.pts is not None and packet.time_base:
-                start_s = float(packet.pts * packet.time_base)
+            if packet.pts is not None and time_base:
+                start_s = packet.pts * time_base
                 if expected_s is not None and start_s - expected_s > _GAP_S:
                     decoded.gaps_s += start_s - expected_s
-                expected_s = start_s + _length_s(packet)
+                expected_s = start_s + (packet.duration or 0) * time_base
             yield packet
     except Exception as error:
         if isinstance(error, OSError) and _is_of_the_system(error):

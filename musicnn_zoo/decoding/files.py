@@ -26,7 +26,7 @@ from musicnn_zoo.decoding.ogg import Part, find_links, has_broken_pages, is_vorb
 from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
 from musicnn_zoo.decoding.risk import describes_channels, refuse_risk
 from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile
-from musicnn_zoo.decoding.statements import reading_beside
+from musicnn_zoo.decoding.statements import is_long_voc, reading_beside
 from musicnn_zoo.errors import ArgumentError, AudioError
 
 OnDamage = Literal["refuse", "use"]
@@ -112,19 +112,20 @@ def _libsndfile_leads(opened: str | BinaryIO) -> bool:
     """Whether libsndfile decodes a file better.
 
     FFmpeg may leave out the last 128 samples of a Vorbis stream, but knows how long the pages were
-    that are damaged; it takes the big-endian numbers of a RIFX for little-endian ones; it reads an
-    AIFF in small packets, which is slow; and PyAV may crash of channels in an order of their own,
-    as CAF has them.
+    that are damaged; it takes the big-endian numbers of a RIFX for little-endian ones; it stops
+    early in a VOC whose size is too large for its field; it reads an AIFF in small packets, which
+    is slow; and PyAV may crash of channels in an order of their own, as CAF has them.
     """
     with reading_beside(opened) as file:
         file.seek(0)
         start = file.read(4)
         data = find_data(file) if start == b"FORM" else None
+        is_misread = start == b"RIFX" or is_long_voc(file)
     if start == b"caff":
         return describes_channels(opened)
     if data is not None:
         return data.is_plain_aiff
-    return start == b"RIFX" or (is_vorbis(opened) and not has_broken_pages(opened))
+    return is_misread or (is_vorbis(opened) and not has_broken_pages(opened))
 
 
 def _chained(

@@ -30,8 +30,10 @@ _HEAD = 1 << 16
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
-_AVR_HEAD = 128
+_VOC = b"Creative Voice File\x1a"
 _LAST_VOC_BLOCK = 9
+_LONGEST_VOC_BLOCK = 1 << 24
+_AVR_HEAD = 128
 _MAT5_ELEMENTS = (14, 15)
 """A matrix, and a compressed one."""
 
@@ -101,8 +103,8 @@ def _stated_bytes(file: BinaryIO) -> int | None:
     stated, unknown = 0, 1 << 62
     if head.startswith(b"RIFF"):
         stated, unknown = 8 + int.from_bytes(head[4:8], "little"), UNKNOWN_SIZE
-    elif head.startswith(b"Creative Voice File\x1a"):
-        stated = _end_of_blocks(file, int.from_bytes(head[20:22], "little"), 4, _size_in_voc)
+    elif head.startswith(_VOC):
+        stated = 0 if is_long_voc(file) else _end_of_voc(file)
     elif head.startswith(b"MATLAB 5.0") and head[126:128] in (b"IM", b"MI"):
         order: Literal["little", "big"] = "little" if head[126:128] == b"IM" else "big"
         stated = _end_of_blocks(file, 128, 8, lambda block: _size_in_mat5(block, order))
@@ -120,6 +122,19 @@ def _stated_bytes(file: BinaryIO) -> int | None:
         value = struct.unpack(">d", number)[0] if len(number) == 8 else 0.0
         stated = int(value) if 0 < value < unknown else 0
     return stated if 12 < stated < unknown else None
+
+
+def is_long_voc(file: BinaryIO) -> bool:
+    """Whether a file is a VOC whose block has more bytes than its size of 24 bits can say."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    is_long = size > _LONGEST_VOC_BLOCK and file.read(len(_VOC)) == _VOC
+    return is_long and _end_of_voc(file) not in (size - 1, size)
+
+
+def _end_of_voc(file: BinaryIO) -> int:
+    file.seek(len(_VOC))
+    return _end_of_blocks(file, int.from_bytes(file.read(2), "little"), 4, _size_in_voc)
 
 
 def _end_of_blocks(
