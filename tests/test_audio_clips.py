@@ -183,9 +183,9 @@ def _by_hand(make):
         Sound("pcm_s16le", "w64"), Sound("PCM_16", "RF64"), Sound("pcm_s16le", "avi"),
         Sound("PCM_16", "NIST"), Sound("adpcm_ms", "wav"), Sound("wmav2", "asf", bit_rate=128_000),
         replace(MP3, form="flv"), by_hand.dsf, by_hand.dff, by_hand.rifx,
-        *(Sound("PCM_16", form) for form in ("AIFF", "AU", "AU:LITTLE", "AVR", "MAT5", "VOC")),
-        Sound("PCM_16", "SVX", 1), Sound("ALAW", "WVE", 1, 8000), Sound("PCM_16", "CAF"),
-        Sound("ALAC_16", "CAF"),
+        *(Sound("PCM_16", form) for form in ("AIFF", "AU", "AU:LITTLE", "CAF", "AVR", "VOC")),
+        Sound("PCM_16", "MAT4"), Sound("PCM_16", "MAT5"), Sound("PCM_16", "SVX", 1),
+        Sound("ALAW", "WVE", 1, 8000), Sound("ALAC_16", "CAF"),
     ],
     ids=lambda sound: str(getattr(sound, "form", getattr(sound, "__name__", ""))),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -36,6 +36,14 @@ _LONGEST_VOC_BLOCK = 1 << 24
 _AVR_HEAD = 128
 _MAT5_ELEMENTS = (14, 15)
 """A matrix, and a compressed one."""
+_MAT4_STARTS: Mapping[bytes, Literal["little", "big"]] = {
+    bytes.fromhex("00000000 01000000 01000000"): "little",
+    bytes.fromhex("000003e8 00000001 00000001"): "big",
+}
+"""A matrix of one number, which is the sample rate."""
+_MAT4_BYTES = (8, 4, 4, 2, 2, 1)
+"""Of a number, by its kind."""
+_MOST_BLOCKS = 1 << 20
 
 _MOST_JUNK = 1 << 16
 
@@ -83,7 +91,8 @@ def read_statement(
         return Statement(length_s, exact=form in _EXACT)
     with reading_beside(opened) as file:
         part = part_of_stated(file)
-    return None if part is None else Statement(0.0, exact=True, part=part)
+        is_exact = find_data(file) is not None
+    return None if part is None else Statement(0.0, exact=is_exact, part=part)
 
 
 def part_of_stated(file: BinaryIO) -> float | None:
@@ -101,13 +110,17 @@ def _stated_bytes(file: BinaryIO) -> int | None:
     file.seek(0)
     head = file.read(_HEAD)
     stated, unknown = 0, 1 << 62
+    order: Literal["little", "big"]
     if head.startswith(b"RIFF"):
         stated, unknown = 8 + int.from_bytes(head[4:8], "little"), UNKNOWN_SIZE
     elif head.startswith(_VOC):
         stated = 0 if is_long_voc(file) else _end_of_voc(file)
     elif head.startswith(b"MATLAB 5.0") and head[126:128] in (b"IM", b"MI"):
-        order: Literal["little", "big"] = "little" if head[126:128] == b"IM" else "big"
+        order = "little" if head[126:128] == b"IM" else "big"
         stated = _end_of_blocks(file, 128, 8, lambda block: _size_in_mat5(block, order))
+    elif head[:12] in _MAT4_STARTS:
+        order = _MAT4_STARTS[head[:12]]
+        stated = _end_of_blocks(file, 0, 20, lambda block: _size_in_mat4(block, order))
     elif head.startswith(b"2BIT") and len(head) >= _AVR_HEAD:
         is_stereo, bits = struct.unpack(">HH", head[12:16])
         frames = int.from_bytes(head[26:30], "big")
@@ -142,13 +155,15 @@ def _end_of_blocks(
 ) -> int:
     """Return where the last block that begins in a file ends; 0 if they are no blocks."""
     size = file.seek(0, 2)
-    while at + head <= size:
+    for _ in range(_MOST_BLOCKS):
+        if at + head > size:
+            return at
         file.seek(at)
         block = size_of(file.read(head))
         if block is None:
-            return 0
+            break
         at += head + block
-    return at
+    return 0
 
 
 def _size_in_voc(head: bytes) -> int | None:
@@ -158,6 +173,16 @@ def _size_in_voc(head: bytes) -> int | None:
 def _size_in_mat5(head: bytes, order: Literal["little", "big"]) -> int | None:
     kind, size = (int.from_bytes(head[at : at + 4], order) for at in (0, 4))
     return size if kind in _MAT5_ELEMENTS else None
+
+
+def _size_in_mat4(head: bytes, order: Literal["little", "big"]) -> int | None:
+    kind, rows, columns, is_complex, name = (
+        int.from_bytes(head[at : at + 4], order) for at in range(0, 20, 4)
+    )
+    number = kind % 100 // 10
+    if number >= len(_MAT4_BYTES):
+        return None
+    return name + rows * columns * _MAT4_BYTES[number] * (2 if is_complex else 1)
 
 
 def wav_options(opened: str | BinaryIO) -> dict[str, str]:
