@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal, TypeAlias, cast, get_args
 
 from musicnn_zoo.decoding.decoded import Block, Decoded, NotDecodedError, is_little
 from musicnn_zoo.decoding.ffmpeg import JudgeRisk, decoded_by_ffmpeg
-from musicnn_zoo.decoding.flac import find_joined
+from musicnn_zoo.decoding.joined import find_joined
 from musicnn_zoo.decoding.mpeg import count_samples
 from musicnn_zoo.decoding.ogg import Part, find_links, has_broken_pages, is_vorbis
 from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
