@@ -282,7 +282,9 @@ class Clip:
         Least correlation with what was put in.
     slack_s : float
         By how much length and place may differ: the delay that a codec adds and no container
-        states, once more for each file that is joined.
+        states, once more for each file that is joined. ADTS, LATM, MPEG-TS, FLV and MP3s without
+        a Xing header state none; encoders add 1024 or 2112 samples to AAC and 1105 to MP3, and
+        fill the last frame.
     scores : float
         How far any of the tags' scores may be from that of the clean sound.
     drift_s : float
@@ -326,6 +328,7 @@ XING = (("write_xing", "0"),)
 FRAGMENTS = replace(M4A, form="mp4", form_options=(
     ("movflags", "frag_keyframe+empty_moov+default_base_moof"), ("frag_duration", "500000"),
 ))  # fmt: skip
+DELAYED = (("movflags", "frag_keyframe+delay_moov"), ("frag_duration", "1000000"))
 
 
 def _plain(suffix, sound, note="", **more):
@@ -685,11 +688,7 @@ def _length_rows():
     live = replace(MKA, form_options=(("live", "1"),))
     yield _odd("live Matroska", "mka", lambda: encode(live), live)
     yield _odd("MP4 in fragments", "m4a", lambda: encode(FRAGMENTS), FRAGMENTS)
-    delayed = replace(
-        M4A,
-        form="mp4",
-        form_options=(("movflags", "frag_keyframe+delay_moov"), ("frag_duration", "1000000")),
-    )
+    delayed = replace(FRAGMENTS, form_options=DELAYED)
     yield _odd("MP4 in fragments, delayed header", "m4a", lambda: encode(delayed), delayed)
     alac = replace(FRAGMENTS, codec="alac", sample_format="s16p", bit_rate=0)
     yield _odd("ALAC in fragments", "m4a", lambda: encode(alac), alac)
@@ -901,6 +900,16 @@ def _junk_rows():
             lambda sound=sound: encode(sound) + _noise(3000),
             sound,
         )
+    low = replace(MP3, channels=1, rate=8000, bit_rate=16_000)
+    for name, sound, before in (
+        ("MP3 after 300 kB of zeros", MP3, bytes(300_000)),
+        ("MP3 after zeros and its ID3 tag", MP3, bytes(5000) + by_hand.id3v2(b"Info", size=900)),
+        ("MP3 of 8 kHz after junk", low, _noise(30_000)),
+    ):
+        yield _odd(
+            name, "mp3", lambda before=before, sound=sound: before + _bare(sound), sound,
+            likeness=0.9,
+        )  # fmt: skip
     other = replace(MP3, seed=1)
     for name, junk in ("junk", _noise(5000)), ("zeros", bytes(5000)), ("text", b"<html>" * 500):
         yield _odd(
@@ -1152,6 +1161,16 @@ def _mpeg4_rows():
 
     yield _odd("M4A with offsets of 64 bits", "m4a", wide_offsets, M4A)
     yield _odd("M4A with its header first", "m4a", header_first(), M4A)
+    alac = Sound("alac", "ipod", sample_format="s16p")
+    for name, sound, *edits in (
+        ("AAC", M4A, (0, 1024)), ("ALAC", alac, (0, 0)),
+        ("ALAC behind a pause", alac, (87, -1), (0, 0)), ("PCM", Sound("pcm_s16be", "mov"), (0, 0)),
+        ("AAC in fragments", replace(FRAGMENTS, form_options=DELAYED), (0, 1024)),
+    ):  # fmt: skip
+        yield _odd(
+            f"{name} with an edit of no duration", "m4a",
+            lambda sound=sound, edits=edits: by_hand.edited(encode(sound), *edits), sound,
+        )  # fmt: skip
 
 
 def _stream_rows():

@@ -22,6 +22,7 @@ from musicnn_zoo.decoding.decoded import (
     downmix,
     is_little,
 )
+from musicnn_zoo.decoding.mpeg4 import with_durations
 from musicnn_zoo.decoding.ogg import has_broken_pages
 from musicnn_zoo.decoding.statements import Statement, read_statement, wav_options
 
@@ -55,8 +56,12 @@ _IN_NUMPY = frozenset(
 )  # fmt: skip
 """Formats of samples that PyAV makes arrays of."""
 
-_SYNCHRONISED = ("mp1", "mp2", "mp3", "aac")
-"""Codecs whose packets begin with eleven ones where they come without a container."""
+_SYNC_WORDS = {
+    "mp1": (0xFFE0, 0xFFE0), "mp2": (0xFFE0, 0xFFE0), "mp3": (0xFFE0, 0xFFE0),
+    "aac": (0xFFE0, 0xFFE0), "ac3": (0xFFFF, 0x0B77), "eac3": (0xFFFF, 0x0B77),
+}  # fmt: skip
+"""Mask and value of the 16 bits with which a packet begins where it comes without a container."""
+_BARE = ("mp3", "aac", "ac3", "eac3", "mpegts")
 
 _UNREAD = 1 << 16
 _NOTHING_S = 0.005
@@ -140,11 +145,14 @@ def decoded_by_ffmpeg(
     NotDecodedError
         If FFmpeg does not take it.
     """
-    with decoded_container(
-        lambda: open_container(opened, wav_options(opened)),
-        label,
-        judge_risk=None if judge_risk is None else partial(judge_risk, opened),
-    ) as (decoded, container, stream):
+    with (
+        with_durations(opened) as timed,
+        decoded_container(
+            lambda: open_container(timed, wav_options(opened)),
+            label,
+            judge_risk=None if judge_risk is None else partial(judge_risk, opened),
+        ) as (decoded, container, stream),
+    ):
         statement = read_statement(container, stream, opened)
         decoded.blocks = _to_the_end(decoded.blocks, decoded, container, statement, opened)
         if skip:
@@ -304,10 +312,11 @@ def _is_sound(packet: av.Packet[Any], codec: str, form: str) -> bool:
     """Whether a packet that cannot be decoded is a frame, and not what lies between frames."""
     if packet.size == 0:
         return False
-    if codec not in _SYNCHRONISED or form not in ("mp3", "aac", "mpegts"):
+    if codec not in _SYNC_WORDS or form not in _BARE:
         return True
+    mask, word = _SYNC_WORDS[codec]
     start = bytes(packet)[:2]
-    return len(start) == 2 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0
+    return len(start) == 2 and int.from_bytes(start, "big") & mask == word
 
 
 class _Gathered:

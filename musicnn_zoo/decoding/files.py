@@ -15,7 +15,8 @@ from musicnn_zoo.decoding.decoded import Block, Decoded, NotDecodedError, is_lit
 from musicnn_zoo.decoding.ffmpeg import JudgeRisk, decoded_by_ffmpeg
 from musicnn_zoo.decoding.joined import find_joined
 from musicnn_zoo.decoding.mpeg import count_samples
-from musicnn_zoo.decoding.ogg import Part, find_links, has_broken_pages, is_vorbis
+from musicnn_zoo.decoding.ogg import find_links, has_broken_pages, is_vorbis
+from musicnn_zoo.decoding.parts import Part
 from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
 from musicnn_zoo.decoding.risk import describes_channels, refuse_risk
 from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile

@@ -10,6 +10,7 @@ import struct
 from typing import BinaryIO, NamedTuple
 
 _MOST_JUNK = 1 << 16
+_MOST_ZEROS = 1 << 26
 _WALKED = 1 << 26
 _SEARCHED = 1 << 20
 _MOST_FILES = 1 << 12
@@ -23,6 +24,9 @@ _HEADER_OR_TAG = re.compile(
 )
 _SIDES = (32, 17, 9)
 """Bytes of side information, by layout."""
+
+_OTHERS = (b"RIFF", b"RF64", b"FORM", b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"\x47")
+"""Containers that may hold MP3s."""
 
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _KBIT_S = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -107,23 +111,25 @@ def find_mp3s(file: BinaryIO) -> list[int]:
     """Return where the files begin of which an MP3 consists; nothing for what is no MP3.
 
     Each but the first begins with a Xing or Info header, or with an ID3v2 tag before it: only those
-    say where the sound of a file begins and ends. Zeros before the first are left out.
+    say where the sound of a file begins and ends. The first begins behind zeros, and behind junk if
+    it has such a header.
     """
     size = file.seek(0, 2)
-    start = end_of_id3(file)
-    file.seek(start)
-    zeros = file.read(_MOST_JUNK)
-    first = start + len(zeros) - len(zeros.lstrip(b"\0"))
+    start = _end_of_zeros(file, end_of_id3(file))
+    first = end_of_id3(file, start)
     file.seek(first)
     head = file.read(_MOST_JUNK)
     frame = _parse(head[:4])
-    if frame is None or _parse(head[frame.size : frame.size + 4]) is None:
+    if frame is not None and _parse(head[frame.size : frame.size + 4]) is not None:
+        header = _read_header(head)
+        if header is not None and 0 <= size - first - header.stated_bytes <= _ID3V1_SIZE:
+            return [start]
+        parts = [start]
+    elif head.startswith(_OTHERS) or not head:
         return []
-    header = _read_header(head)
-    if header is not None and 0 <= size - first - header.stated_bytes <= _ID3V1_SIZE:
-        return [first]
-    parts = [first]
-    tag = first, first
+    else:
+        parts = []
+    tag = start, first
     rest, at = head[:0], first
     file.seek(first)
     while len(parts) < _MOST_FILES and (block := file.read(_SEARCHED)):
@@ -140,11 +146,24 @@ def find_mp3s(file: BinaryIO) -> list[int]:
                 continue
             begin += at
             begin = tag[0] if begin == tag[1] else begin
-            if begin > parts[-1]:
+            if not parts or begin > parts[-1]:
                 parts.append(begin)
+        if not parts:
+            return []
         rest = searched[-_OVERLAP:]
         at += len(searched) - len(rest)
     return parts
+
+
+def _end_of_zeros(file: BinaryIO, at: int) -> int:
+    for _ in range(_MOST_ZEROS // _SEARCHED):
+        file.seek(at)
+        block = file.read(_SEARCHED)
+        zeros = len(block) - len(block.lstrip(b"\0"))
+        at += zeros
+        if zeros < len(block) or not block:
+            break
+    return at
 
 
 def _begin_of_frame(before: bytes) -> int | None:
@@ -205,9 +224,8 @@ def _parse(header: bytes) -> _Frame | None:
     return _Frame(rate, 576, 9 if is_mono else 17, kbit_s, 72_000 * kbit_s // rate + padding)
 
 
-def end_of_id3(file: BinaryIO) -> int:
-    """Return where the ID3v2 tags at the beginning end."""
-    at = 0
+def end_of_id3(file: BinaryIO, at: int = 0) -> int:
+    """Return where the ID3v2 tags end that begin at a place."""
     while True:
         file.seek(at)
         header = file.read(10)

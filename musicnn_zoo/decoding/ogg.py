@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zlib
 from typing import BinaryIO
 
@@ -100,50 +99,3 @@ def _checksum(page: bytes) -> bytes:
     """Compute the CRC-32 of Ogg by that of zlib, which takes the bits the other way round."""
     register = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return register.to_bytes(4, "big").translate(_REVERSED)
-
-
-class Part(io.RawIOBase):
-    """Some bytes of a file, as a file."""
-
-    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
-        super().__init__()
-        self._file = file
-        self._start = start
-        self._size = end - start
-        self._at = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def readable(self) -> bool:
-        """Return that it is."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return that it is."""
-        return True
-
-    def tell(self) -> int:
-        """Return the place in the part."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place in the part."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes from here."""
-        left = max(0, self._size - self._at)
-        self._file.seek(self._start + self._at)
-        content = self._file.read(left if size is None or size < 0 else min(size, left))
-        self._at += len(content)
-        return content
-
-    def readinto(self, buffer: object) -> int:
-        """Fill a buffer from here."""
-        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        content = self.read(len(view))
-        view[: len(content)] = content
-        return len(content)
