@@ -23,7 +23,7 @@ from musicnn_zoo.decoding.decoded import (
     is_little,
 )
 from musicnn_zoo.decoding.mpeg4 import with_durations
-from musicnn_zoo.decoding.ogg import has_broken_pages
+from musicnn_zoo.decoding.ogg import Span, find_broken_span
 from musicnn_zoo.decoding.statements import Statement, read_statement, wav_options
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ _BARE = ("mp3", "aac", "ac3", "eac3", "mpegts")
 _UNREAD = 1 << 16
 _NOTHING_S = 0.005
 _GAP_S = 0.05
+_BEGINNING_S = 10.0
+_OPUS_RATE = 48_000
 
 
 JudgeRisk: TypeAlias = (
@@ -154,7 +156,9 @@ def decoded_by_ffmpeg(
         ) as (decoded, container, stream),
     ):
         statement = read_statement(container, stream, opened)
-        decoded.blocks = _to_the_end(decoded.blocks, decoded, container, statement, opened)
+        decoded.blocks = _to_the_end(
+            decoded.blocks, decoded, container, stream, statement, opened
+        )
         if skip:
             decoded.blocks = _without_the_first(skip, decoded.blocks, decoded)
         yield decoded
@@ -264,6 +268,8 @@ def _packets(
             position = max(position, packet.pos or 0)
             if packet.pts is not None and packet.time_base:
                 start_s = float(packet.pts * packet.time_base)
+                if len(decoded.first_s) < 2:
+                    decoded.first_s += (start_s,)
                 if expected_s is not None and start_s - expected_s > _GAP_S:
                     decoded.gaps_s += start_s - expected_s
                 expected_s = start_s + _length_s(packet)
@@ -280,13 +286,15 @@ def _to_the_end(
     blocks: Iterator[Block],
     decoded: Decoded,
     container: av.container.InputContainer,
+    stream: av.AudioStream,
     statement: Statement | None,
     opened: str | BinaryIO,
 ) -> Iterator[Block]:
     """Yield the blocks, and note at their end what the file states beyond them."""
     yield from blocks
-    if decoded.gaps_s and container.format.name == "ogg" and has_broken_pages(opened):
-        decoded.lost_s += decoded.gaps_s
+    if container.format.name == "ogg" and (span := find_broken_span(opened)) is not None:
+        missing_s = _missing_of_ogg(span, decoded, stream)
+        decoded.lost_s += missing_s if missing_s > _NOTHING_S else 0.0
     if statement is None or container.size < 0 or statement.length_s > LONGEST_S:
         return
     if statement.packets is not None and decoded.packets >= statement.packets:
@@ -302,6 +310,25 @@ def _to_the_end(
     decoded.broken = ""
     if statement.exact and missing_s > _NOTHING_S:
         decoded.lost_s += missing_s
+
+
+def _missing_of_ogg(span: Span, decoded: Decoded, stream: av.AudioStream) -> float:
+    """Return how many seconds of its span a stream lacks that has broken pages."""
+    codec = stream.codec_context
+    if not codec.name.endswith(("opus", "vorbis")) or len(decoded.first_s) < 2:
+        missing_s = span.end / decoded.sample_rate - decoded.decoded_s - decoded.lost_s
+        return missing_s if 0 < missing_s - decoded.gaps_s < _BEGINNING_S else decoded.gaps_s
+    begin_s, second_s = decoded.first_s
+    if codec.name.endswith("opus"):
+        # Times are those of what is heard: the delay comes before.
+        delay_s = int.from_bytes((codec.extradata or b"")[10:12], "little") / _OPUS_RATE
+        begin_s, end_s = begin_s + delay_s, span.end / _OPUS_RATE - delay_s
+    else:
+        # The first packet gives no sound.
+        begin_s, end_s = second_s, span.end / decoded.sample_rate
+    if span.from_start and begin_s < _BEGINNING_S:
+        begin_s = 0.0
+    return end_s - begin_s - decoded.decoded_s - decoded.lost_s
 
 
 def _length_s(packet: av.Packet[Any]) -> float:
@@ -328,6 +355,7 @@ class _Gathered:
         self._waiting: list[NDArray[Any]] = []
         self._samples = 0
         self._to_packed: av.AudioResampler | None = None
+        self._packed_layout = ""
 
     @property
     def sample_rate(self) -> int:
@@ -345,7 +373,8 @@ class _Gathered:
         if (frame.format.is_planar and channels > _MOST_PLANES) or name not in _IN_NUMPY:
             import av
 
-            if self._to_packed is None:
+            if self._to_packed is None or self._packed_layout != frame.layout.name:
+                self._packed_layout = frame.layout.name
                 packed = frame.format.packed.name
                 self._to_packed = av.AudioResampler(format=packed if packed in _IN_NUMPY else "dbl")
             self._waiting += [part.to_ndarray() for part in self._to_packed.resample(frame)]
