@@ -299,6 +299,62 @@ def test_a_damaged_page_of_an_ogg_is_a_loss(sound):
     assert audio.duration_s + audio.lost_s == pytest.approx(32.0, abs=0.05)
 
 
+@pytest.mark.parametrize("page", [0, 1, -2, -1])
+@pytest.mark.parametrize(
+    "sound",
+    [VORBIS, Sound("vorbis", "ogg"), OPUS, replace(FLAC, form="ogg")],
+    ids=["Vorbis", "FFmpeg's Vorbis", "Opus", "FLAC"],
+)
+def test_each_page_that_is_lost_counts(sound, page):
+    pages = by_hand.ogg_pages(encode(sound))
+    numbers = [number for number, each in enumerate(pages) if each.granule > 0]
+    whole = load_audio(io.BytesIO(by_hand.ogg(pages)))
+    data = [each.to_bytes() for each in pages]
+    broken = bytearray(data[numbers[page]])
+    broken[len(broken) // 2] ^= 0x10
+    data[numbers[page]] = bytes(broken)
+    audio = load_audio(io.BytesIO(b"".join(data)), damaged="use")
+    assert audio.damaged
+    assert audio.lost_s == pytest.approx(whole.duration_s - audio.duration_s, abs=0.03)
+    assert audio.lost_s > 0.05
+
+
+def test_a_page_of_one_packet_counts():
+    pages = [page.to_bytes() for page in by_hand.ogg_pages(
+        by_hand.one_packet_a_page(encode(OPUS), 960)
+    )]  # fmt: skip
+    audio = load_audio(io.BytesIO(b"".join(pages[:50] + pages[51:])))
+    assert (audio.damaged, audio.lost_s) == (True, pytest.approx(0.02, abs=0.001))
+
+
+@pytest.mark.parametrize("later", [0, 10**8])
+@pytest.mark.parametrize("renumbered", [False, True])
+@pytest.mark.parametrize(
+    "sound", [VORBIS, OPUS, replace(FLAC, form="ogg")], ids=["Vorbis", "Opus", "FLAC"]
+)
+def test_an_ogg_may_begin_in_mid_stream(sound, renumbered, later):
+    pages = by_hand.ogg_pages(encode(replace(sound, seconds=8.0)))
+    heads = [page for page in pages if page.granule <= 0]
+    sounds = [page for page in pages if page.granule > 0]
+    length_s = (sounds[-1].granule - sounds[1].granule) / sound.rate
+    kept = [page._replace(granule=page.granule + later) for page in sounds[2:]]
+    if renumbered:
+        kept = [page._replace(number=len(heads) + n) for n, page in enumerate(kept)]
+    audio = load_audio(io.BytesIO(by_hand.ogg(heads + kept)))
+    assert (audio.damaged, audio.lost_s) == (False, 0)
+    assert audio.duration_s == pytest.approx(length_s, abs=0.03)
+
+
+def test_channels_may_change_their_order():
+    """Bytes of a 7.1 AAC that state another layout of as many channels."""
+    sound = replace(M4A, channels=8, rate=48000, bit_rate=448_000)
+    data = bytearray(encode(sound))
+    random = np.random.default_rng(3)
+    at = int(random.integers(len(data) * 0.15, len(data) * 0.8))
+    data[at : at + 2000] = random.bytes(2000)
+    assert load_audio(io.BytesIO(data), damaged="use").damaged
+
+
 def test_a_pause_of_an_ogg_is_no_loss():
     pages = by_hand.ogg_pages(encode(OPUS))
     paused = [

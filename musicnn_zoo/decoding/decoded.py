@@ -64,6 +64,8 @@ class Decoded:
         Read so far, if the container has any.
     gaps_s : float
         Seconds for which there are no packets, by their times.
+    first_s : tuple of float
+        Times of the first two packets, if they have any.
     broken : str
         Why the decoder stopped before the end of the file; empty if it did not.
     """
@@ -75,6 +77,7 @@ class Decoded:
     stated_s: float | None = None
     packets: int = 0
     gaps_s: float = 0.0
+    first_s: tuple[float, ...] = ()
     broken: str = ""
 
     @property

@@ -20,9 +20,10 @@ from musicnn_zoo.decoding.decoded import (
     is_little_part,
 )
 from musicnn_zoo.decoding.ffmpeg import JudgeRisk, decoded_by_ffmpeg
-from musicnn_zoo.decoding.flac import find_joined
+from musicnn_zoo.decoding.joined import find_joined
 from musicnn_zoo.decoding.mpeg import count_samples
-from musicnn_zoo.decoding.ogg import Part, find_links, has_broken_pages, is_vorbis
+from musicnn_zoo.decoding.ogg import find_links, has_broken_pages, is_vorbis
+from musicnn_zoo.decoding.parts import Part
 from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
 from musicnn_zoo.decoding.risk import describes_channels, refuse_risk
 from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile
