@@ -157,9 +157,7 @@ def decoded_by_ffmpeg(
         ) as (decoded, container, stream),
     ):
         statement = read_statement(container, stream, opened)
-        decoded.blocks = _to_the_end(
-            decoded.blocks, decoded, container, stream, statement, opened
-        )
+        decoded.blocks = _to_the_end(decoded.blocks, decoded, container, stream, statement, opened)
         if skip:
             decoded.blocks = _without_the_first(skip, decoded.blocks, decoded)
         yield decoded
