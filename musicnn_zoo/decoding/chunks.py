@@ -7,7 +7,6 @@ end of the file if what comes behind the stated ones is no chunk.
 
 from __future__ import annotations
 
-import io
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, NamedTuple
@@ -206,54 +205,3 @@ def _is_silent(file: BinaryIO, start: int) -> bool:
         if any(part):
             return False
     return True
-
-
-class Patched(io.RawIOBase):
-    """A file with other bytes in one place.
-
-    Parameters
-    ----------
-    file : binary file object
-    at : int
-    patch : bytes
-    """
-
-    def __init__(self, file: BinaryIO, at: int, patch: bytes) -> None:
-        super().__init__()
-        self._file = file
-        self._at = at
-        self._patch = patch
-
-    def readable(self) -> bool:
-        """Return that it is."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return that it is."""
-        return True
-
-    def tell(self) -> int:
-        """Return the place in the file."""
-        return self._file.tell()
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place in the file."""
-        return self._file.seek(offset, whence)
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes."""
-        start = self._file.tell()
-        content = self._file.read(size)
-        first = max(start, self._at)
-        last = min(start + len(content), self._at + len(self._patch))
-        if first >= last:
-            return content
-        patch = self._patch[first - self._at : last - self._at]
-        return content[: first - start] + patch + content[last - start :]
-
-    def readinto(self, buffer: object) -> int:
-        """Fill a buffer."""
-        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        content = self.read(len(view))
-        view[: len(content)] = content
-        return len(content)

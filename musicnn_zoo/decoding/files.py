@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias, cast, get_args
 
-from musicnn_zoo.decoding.chunks import Patched, find_data
+from musicnn_zoo.decoding.chunks import find_data
 from musicnn_zoo.decoding.decoded import (
     Block,
     Decoded,
@@ -23,7 +23,7 @@ from musicnn_zoo.decoding.ffmpeg import JudgeRisk, decoded_by_ffmpeg
 from musicnn_zoo.decoding.joined import find_joined
 from musicnn_zoo.decoding.mpeg import count_samples
 from musicnn_zoo.decoding.ogg import find_links, has_broken_pages, is_vorbis
-from musicnn_zoo.decoding.parts import Part
+from musicnn_zoo.decoding.parts import Part, Patched
 from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
 from musicnn_zoo.decoding.risk import describes_channels, refuse_risk
 from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile
@@ -219,7 +219,7 @@ def _with_true_size(opened: str | BinaryIO, opened_files: contextlib.ExitStack) 
     if isinstance(opened, str):
         path = Path(opened)
         opened = opened_files.enter_context(path.open("rb"))
-    return cast("BinaryIO", Patched(opened, data.field.start, data.true_size))
+    return cast("BinaryIO", Patched(opened, {data.field.start: data.true_size}))
 
 
 def _and_the_rest(
