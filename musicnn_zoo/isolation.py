@@ -124,9 +124,9 @@ def call_isolated(
                 _workers.give_back(worker, label)
                 if kind == b"E":
                     return json.loads(payload)
-                text = payload.decode(errors="surrogatepass")
                 if kind == b"A":
-                    raise AudioError(text)
+                    raise _audio_error(*json.loads(payload))
+                text = payload.decode(errors="surrogatepass")
                 raise AudioError(f"{label}: cannot be decoded ({text})")
         except _WorkerDiedError as death:
             worker.end(label)
@@ -142,6 +142,14 @@ def call_isolated(
             if worker.busy:
                 worker.end(label)
     raise AssertionError
+
+
+def _audio_error(name: str, text: str) -> AudioError:
+    """Return the error of that class, if this process has it, too."""
+    classes = [AudioError]
+    for each in classes:
+        classes += each.__subclasses__()
+    return next((each for each in classes if each.__name__ == name), AudioError)(text)
 
 
 def _scratch_file() -> IO[bytes]:

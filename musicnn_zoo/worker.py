@@ -2,7 +2,8 @@
 
 A request is a line of JSON, and as many bytes as it says. Answers are messages of one letter, a
 length of four bytes, and so many bytes: ``R`` ready; ``B`` a piece of the result; ``E`` its end,
-with what the function returned as JSON; ``A`` an AudioError; ``X`` another exception.
+with what the function returned as JSON; ``A`` an AudioError, as JSON of its class and its text;
+``X`` another exception.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def _answer(answers: BinaryIO, request: dict[str, Any], content: bytes | None) -
     except BrokenPipeError:
         raise
     except AudioError as error:
-        _send(answers, b"A", str(error).encode(errors="surrogatepass"))
+        _send(answers, b"A", json.dumps([type(error).__name__, str(error)]).encode())
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         _send(answers, b"X", text.encode(errors="surrogatepass"))

@@ -114,6 +114,11 @@ def wav(
     return (b"RIFF" if order == "<" else b"RIFX") + struct.pack(order + "I", riff) + body
 
 
+def rifx(samples, rate):
+    """WAV with big-endian numbers."""
+    return wav(samples, rate, order=">")
+
+
 def dts_wav(*, silence=0, frames=100):
     """WAV of a DTS disc: frames of noise in the place of samples, after some bytes of silence."""
     fields = (
@@ -441,6 +446,16 @@ def changed_atoms(data, change):
         else:
             parts.append(change(name, whole))
     return b"".join(parts)
+
+
+def edited(data, *edits):
+    """An MPEG-4 file with other edits, each a duration in ms and a sample; its sound lies first."""
+    packed = b"".join(struct.pack(">IiI", *edit, 1 << 16) for edit in edits)
+    whole = atom(b"elst", struct.pack(">II", 0, len(edits)) + packed)
+    names = [name for name, _ in atoms(data)]
+    if names.index(b"moov") < names.index(b"mdat"):
+        assert len(edits) == 1, "nothing may be moved"
+    return changed_atoms(data, lambda name, was: whole if name == b"elst" else was)
 
 
 def moved(moov, by):

@@ -282,7 +282,9 @@ class Clip:
         Least correlation with what was put in.
     slack_s : float
         By how much length and place may differ: the delay that a codec adds and no container
-        states, once more for each file that is joined.
+        states, once more for each file that is joined. ADTS, LATM, MPEG-TS, FLV and MP3s without
+        a Xing header state none; encoders add 1024 or 2112 samples to AAC and 1105 to MP3, and
+        fill the last frame.
     scores : float
         How far any of the tags' scores may be from that of the clean sound.
     drift_s : float
@@ -323,6 +325,10 @@ TS = Sound("aac", "mpegts", bit_rate=128_000)
 AC3 = Sound("ac3", "ac3", rate=48000, bit_rate=192_000)
 MP2 = Sound("mp2", "mp2", bit_rate=192_000)
 XING = (("write_xing", "0"),)
+FRAGMENTS = replace(M4A, form="mp4", form_options=(
+    ("movflags", "frag_keyframe+empty_moov+default_base_moof"), ("frag_duration", "500000"),
+))  # fmt: skip
+DELAYED = (("movflags", "frag_keyframe+delay_moov"), ("frag_duration", "1000000"))
 
 
 def _plain(suffix, sound, note="", **more):
@@ -540,19 +546,24 @@ def _bare(sound):
 
 def _joined_rows():
     other = MP3_OTHER
-    yield _joined("MP3 twice", "mp3", MP3, MP3, slack_s=0.1)
-    yield _joined("MP3 and another of other rate and channels", "mp3", MP3, other, slack_s=0.2)
-    yield _joined("MP3 and another the other way round", "mp3", other, MP3, slack_s=0.2)
+    yield _joined("MP3 twice", "mp3", MP3, MP3)
+    yield _joined("MP3 and another of other rate and channels", "mp3", MP3, other)
+    yield _joined("MP3 and another the other way round", "mp3", other, MP3)
     thrice = [replace(MP3, seed=seed) for seed in range(3)]
-    yield _joined("three MP3s", "mp3", *thrice, slack_s=0.2)
+    yield _joined("three MP3s", "mp3", *thrice)
+    yield _odd(
+        "MP3 without Xing and another with it", "mp3",
+        lambda: encode(replace(MP3, form_options=XING)) + encode(replace(MP3, seed=1)),
+        MP3, replace(MP3, seed=1),
+    )  # fmt: skip
     frames = replace(MP3, form_options=XING)
     yield _joined("MP3s without Xing", "mp3", frames, replace(frames, seed=1), slack_s=0.1)
     loud = replace(MP3, seed=2, bit_rate=320_000)
-    yield _joined("MP3s of other bit rates", "mp3", MP3, loud, slack_s=0.1)
+    yield _joined("MP3s of other bit rates", "mp3", MP3, loud)
     tagged = by_hand.id3v2(b"Information about LAME", size=3000)
     yield _odd(
         "MP3s with ID3 at both ends of both", "mp3",
-        lambda: (tagged + _bare(MP3) + by_hand.id3v1(b"Info")) * 2, MP3, MP3, slack_s=0.1,
+        lambda: (tagged + _bare(MP3) + by_hand.id3v1(b"Info")) * 2, MP3, MP3,
     )  # fmt: skip
     yield _joined("MP2 twice", "mp2", MP2, MP2, slack_s=0.1)
     yield _joined("ADTS twice", "aac", ADTS, ADTS, slack_s=0.1)
@@ -595,6 +606,50 @@ def _joined_rows():
             )
 
 
+def _ended_rows():
+    """Joined, where the first has an end at which decoders stop."""
+    wavpack, tta = Sound("wavpack", "wv", sample_format="s16p"), Sound("tta", "tta")
+    for suffix, sound, note in (
+        ("wv", wavpack, "WavPack"), ("wv", replace(wavpack, channels=6), "WavPack of 5.1"),
+        ("tta", replace(tta, sample_format="s16"), "TTA"), ("wav", PCM, "WAV"),
+        ("rf64", Sound("PCM_16", "RF64"), "RF64"), ("w64", Sound("PCM_16", "W64"), "W64"),
+        ("aiff", Sound("PCM_16", "AIFF"), "AIFF"), ("au", Sound("PCM_16", "AU"), "AU"),
+        ("caf", Sound("PCM_16", "CAF"), "CAF"), ("iff", Sound("PCM_16", "SVX", 1), "16SV"),
+        ("voc", Sound("PCM_16", "VOC"), "VOC"), ("sph", Sound("PCM_16", "NIST"), "NIST"),
+        ("m4a", M4A, "M4A"), ("m4a", Sound("alac", "ipod", sample_format="s16p"), "ALAC"),
+        ("mov", Sound("pcm_s16be", "mov"), "QuickTime"), ("m4a", FRAGMENTS, "fragmented M4A"),
+        ("flv", replace(MP3, form="flv"), "FLV"), ("nut", replace(M4A, form="nut"), "NUT"),
+        ("wma", Sound("wmav2", "asf", bit_rate=128_000), "WMA"),
+    ):  # fmt: skip
+        slack_s = 0.15 if suffix == "flv" else 0.1 if sound.bit_rate else 0.05
+        other = replace(sound, seed=1, channels=1, rate=22050)
+        yield _joined(f"{note} and another of other rate", suffix, sound, other, slack_s=slack_s)
+    amr = Sound("libopencore_amrnb", "amr", 1, 8000, 12_200)
+    yield _joined("AMR twice", "amr", amr, amr, likeness=0.5, scores=0.3, drift_s=0.01)
+    rm = Sound("real_144", "rm", 1, 8000)
+    yield _joined("RealMedia twice", "rm", rm, rm, likeness=0.5, scores=0.3)
+    dsd = Sound(DSD, "dsf", rate=by_hand.DSD_RATE // by_hand.DSD_HELD)
+    for suffix, write in ("dsf", by_hand.dsf), ("dff", by_hand.dff):
+        yield _odd(
+            f"{suffix} twice", suffix, lambda write=write: write(dsd.at(dsd.rate)) * 2, dsd, dsd
+        )
+    odd = by_hand.chunk(b"LIST", b"INFOINAM\x05\0\0\0abcd\0")
+    pcm = PCM.at(PCM.rate)
+    yield _odd(
+        "WAVs with LIST and zeros between", "wav",
+        lambda: by_hand.wav(pcm, PCM.rate, after=odd) + bytes(700) + by_hand.wav(pcm, PCM.rate),
+        PCM, PCM,
+    )  # fmt: skip
+    ttas = [replace(tta, sample_format="s16", seed=seed) for seed in (0, 1)]
+    yield _odd(
+        "TTAs with tags between", "tta",
+        lambda: b"".join(
+            by_hand.id3v2(b"TTA1", size=900) + encode(sound) + by_hand.ape(b"Title", b"A")
+            + by_hand.id3v1(b"A") for sound in ttas
+        ), *ttas,
+    )  # fmt: skip
+
+
 def _length_rows():
     yield _odd(
         "FLAC of no stated length",
@@ -632,17 +687,10 @@ def _length_rows():
         )
     live = replace(MKA, form_options=(("live", "1"),))
     yield _odd("live Matroska", "mka", lambda: encode(live), live)
-    fragments = replace(M4A, form="mp4", form_options=(
-        ("movflags", "frag_keyframe+empty_moov+default_base_moof"), ("frag_duration", "500000"),
-    ))  # fmt: skip
-    yield _odd("MP4 in fragments", "m4a", lambda: encode(fragments), fragments)
-    delayed = replace(
-        M4A,
-        form="mp4",
-        form_options=(("movflags", "frag_keyframe+delay_moov"), ("frag_duration", "1000000")),
-    )
+    yield _odd("MP4 in fragments", "m4a", lambda: encode(FRAGMENTS), FRAGMENTS)
+    delayed = replace(FRAGMENTS, form_options=DELAYED)
     yield _odd("MP4 in fragments, delayed header", "m4a", lambda: encode(delayed), delayed)
-    alac = replace(fragments, codec="alac", sample_format="s16p", bit_rate=0)
+    alac = replace(FRAGMENTS, codec="alac", sample_format="s16p", bit_rate=0)
     yield _odd("ALAC in fragments", "m4a", lambda: encode(alac), alac)
     yield _odd(
         "CAF of data size -1", "caf", lambda: by_hand.caf(PCM.at(44100), 44100, size=-1), PCM
@@ -852,6 +900,16 @@ def _junk_rows():
             lambda sound=sound: encode(sound) + _noise(3000),
             sound,
         )
+    low = replace(MP3, channels=1, rate=8000, bit_rate=16_000)
+    for name, sound, before in (
+        ("MP3 after 300 kB of zeros", MP3, bytes(300_000)),
+        ("MP3 after zeros and its ID3 tag", MP3, bytes(5000) + by_hand.id3v2(b"Info", size=900)),
+        ("MP3 of 8 kHz after junk", low, _noise(30_000)),
+    ):
+        yield _odd(
+            name, "mp3", lambda before=before, sound=sound: before + _bare(sound), sound,
+            likeness=0.9,
+        )  # fmt: skip
     other = replace(MP3, seed=1)
     for name, junk in ("junk", _noise(5000)), ("zeros", bytes(5000)), ("text", b"<html>" * 500):
         yield _odd(
@@ -860,7 +918,6 @@ def _junk_rows():
             lambda junk=junk: encode(MP3) + junk + _bare(other),
             MP3,
             other,
-            slack_s=0.15,
         )
         yield _odd(
             f"ADTS with {name} between",
@@ -1104,6 +1161,16 @@ def _mpeg4_rows():
 
     yield _odd("M4A with offsets of 64 bits", "m4a", wide_offsets, M4A)
     yield _odd("M4A with its header first", "m4a", header_first(), M4A)
+    alac = Sound("alac", "ipod", sample_format="s16p")
+    for name, sound, *edits in (
+        ("AAC", M4A, (0, 1024)), ("ALAC", alac, (0, 0)),
+        ("ALAC behind a pause", alac, (87, -1), (0, 0)), ("PCM", Sound("pcm_s16be", "mov"), (0, 0)),
+        ("AAC in fragments", replace(FRAGMENTS, form_options=DELAYED), (0, 1024)),
+    ):  # fmt: skip
+        yield _odd(
+            f"{name} with an edit of no duration", "m4a",
+            lambda sound=sound, edits=edits: by_hand.edited(encode(sound), *edits), sound,
+        )  # fmt: skip
 
 
 def _stream_rows():
@@ -1214,9 +1281,9 @@ def _beyond_rows():
 
 def _rows():
     for part in (
-        _mp3_rows, _lossy_rows, _lossless_rows, _dsd_rows, _pcm_rows, _joined_rows, _length_rows,
-        _quiet_rows, _picture_rows, _tag_rows, _junk_rows, _riff_rows, _flac_rows, _ogg_rows,
-        _mpeg4_rows, _stream_rows, _beyond_rows,
+        _mp3_rows, _lossy_rows, _lossless_rows, _dsd_rows, _pcm_rows, _joined_rows, _ended_rows,
+        _length_rows, _quiet_rows, _picture_rows, _tag_rows, _junk_rows, _riff_rows, _flac_rows,
+        _ogg_rows, _mpeg4_rows, _stream_rows, _beyond_rows,
     ):  # fmt: skip
         yield from part()
 

@@ -698,7 +698,7 @@ def test_traceback_shows_an_error_of_a_file(text_file):
     result = run("tag", text_file, "--traceback")
     assert result.exit_code == 1
     assert "Traceback" in result.stderr
-    assert "AudioError" in result.stderr
+    assert "NotDecodedError: " in result.stderr
 
 
 def test_an_unexpected_error_is_one_line_and_does_not_stop_the_others(techno, strings, monkeypatch):

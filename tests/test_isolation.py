@@ -22,6 +22,7 @@ import musicnn_zoo
 from musicnn_zoo import isolation
 from musicnn_zoo.audio import AudioStream, load_audio
 from musicnn_zoo.cli import cli
+from musicnn_zoo.decoding.decoded import NotDecodedError
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
 from musicnn_zoo.library import run_library
 from musicnn_zoo.stores import open_store
@@ -86,12 +87,19 @@ def test_a_worker_gives_what_this_process_does(tmp_path):
     with files[1].open("rb") as file:
         there = load_audio(file, isolate=True)
     np.testing.assert_array_equal(load_audio(files[1]).samples, there.samples)
+    cut_off = tmp_path / "cut_off.wav"
+    cut_off.write_bytes(Path(write(tmp_path / "z.wav", 9.0)).read_bytes()[: 44 + 6400])
     missing = str(tmp_path / "missing.wav")
     with pytest.raises(AudioError, match="there is no such file"):
         load_audio(missing, isolate=True)
     (tmp_path / "words.wav").write_text("words " * 100)
-    with pytest.raises(AudioError, match=r"words.wav: not audio that"):
-        load_audio(tmp_path / "words.wav", isolate=True)
+    for isolate in (False, True):
+        with pytest.raises(AudioError, match=r"words.wav: not audio that") as refused:
+            load_audio(tmp_path / "words.wav", isolate=isolate)
+        assert refused.type is NotDecodedError
+        with pytest.raises(AudioError, match=r"cut_off.wav: cut off, 0.2 s of the 9.0") as cut:
+            load_audio(cut_off, isolate=isolate)
+        assert cut.type is AudioError
 
 
 @pytest.mark.usefixtures("deadly_decoder")

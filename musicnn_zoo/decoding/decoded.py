@@ -64,6 +64,8 @@ class Decoded:
         Read so far, if the container has any.
     gaps_s : float
         Seconds for which there are no packets, by their times.
+    first_s : tuple of float
+        Times of the first two packets, if they have any.
     broken : str
         Why the decoder stopped before the end of the file; empty if it did not.
     """
@@ -75,6 +77,7 @@ class Decoded:
     stated_s: float | None = None
     packets: int = 0
     gaps_s: float = 0.0
+    first_s: tuple[float, ...] = ()
     broken: str = ""
 
     @property
@@ -116,8 +119,13 @@ class Decoded:
 
 
 def is_little(missing_s: float, of_s: float) -> bool:
-    """Whether so much may be missing of a good recording."""
+    """Whether so many seconds may be missing of a good recording."""
     return missing_s <= max(_LITTLE_S, _LITTLE_PART * of_s)
+
+
+def is_little_part(size: int, whole: int) -> bool:
+    """Whether so many bytes may be missing of a good file."""
+    return size <= _LITTLE_PART * whole
 
 
 def check_header_rate(sample_rate: object, label: str, *, highest: int = HIGHEST_RATE) -> int:

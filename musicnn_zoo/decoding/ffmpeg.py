@@ -21,8 +21,10 @@ from musicnn_zoo.decoding.decoded import (
     check_header_rate,
     downmix,
     is_little,
+    is_little_part,
 )
-from musicnn_zoo.decoding.ogg import has_broken_pages
+from musicnn_zoo.decoding.mpeg4 import with_durations
+from musicnn_zoo.decoding.ogg import Span, find_broken_span
 from musicnn_zoo.decoding.statements import Statement, read_statement, wav_options
 
 if TYPE_CHECKING:
@@ -55,12 +57,18 @@ _IN_NUMPY = frozenset(
 )  # fmt: skip
 """Formats of samples that PyAV makes arrays of."""
 
-_SYNCHRONISED = ("mp1", "mp2", "mp3", "aac")
-"""Codecs whose packets begin with eleven ones where they come without a container."""
+_SYNC_WORDS = {
+    "mp1": (0xFFE0, 0xFFE0), "mp2": (0xFFE0, 0xFFE0), "mp3": (0xFFE0, 0xFFE0),
+    "aac": (0xFFE0, 0xFFE0), "ac3": (0xFFFF, 0x0B77), "eac3": (0xFFFF, 0x0B77),
+}  # fmt: skip
+"""Mask and value of the 16 bits with which a packet begins where it comes without a container."""
+_BARE = ("mp3", "aac", "ac3", "eac3", "mpegts")
 
 _UNREAD = 1 << 16
 _NOTHING_S = 0.005
 _GAP_S = 0.05
+_BEGINNING_S = 10.0
+_OPUS_RATE = 48_000
 
 
 JudgeRisk: TypeAlias = (
@@ -140,13 +148,16 @@ def decoded_by_ffmpeg(
     NotDecodedError
         If FFmpeg does not take it.
     """
-    with decoded_container(
-        lambda: open_container(opened, wav_options(opened)),
-        label,
-        judge_risk=None if judge_risk is None else partial(judge_risk, opened),
-    ) as (decoded, container, stream):
+    with (
+        with_durations(opened) as timed,
+        decoded_container(
+            lambda: open_container(timed, wav_options(opened)),
+            label,
+            judge_risk=None if judge_risk is None else partial(judge_risk, opened),
+        ) as (decoded, container, stream),
+    ):
         statement = read_statement(container, stream, opened)
-        decoded.blocks = _to_the_end(decoded.blocks, decoded, container, statement, opened)
+        decoded.blocks = _to_the_end(decoded.blocks, decoded, container, stream, statement, opened)
         if skip:
             decoded.blocks = _without_the_first(skip, decoded.blocks, decoded)
         yield decoded
@@ -250,21 +261,24 @@ def _packets(
 ) -> Iterator[av.Packet[Any]]:
     """Yield the packets of a stream; note why they end before the file does."""
     position = 0
+    time_base = float(stream.time_base or 0)
     expected_s: float | None = None
     try:
         for packet in container.demux(stream):
             position = max(position, packet.pos or 0)
-            if packet.pts is not None and packet.time_base:
-                start_s = float(packet.pts * packet.time_base)
+            if packet.pts is not None and time_base:
+                start_s = packet.pts * time_base
+                if len(decoded.first_s) < 2:
+                    decoded.first_s += (start_s,)
                 if expected_s is not None and start_s - expected_s > _GAP_S:
                     decoded.gaps_s += start_s - expected_s
-                expected_s = start_s + _length_s(packet)
+                expected_s = start_s + (packet.duration or 0) * time_base
             yield packet
     except Exception as error:
         if isinstance(error, OSError) and _is_of_the_system(error):
             raise
         left = max(0, container.size - position)
-        if left > _UNREAD and not is_little(left, container.size):
+        if left > _UNREAD and not is_little_part(left, container.size):
             decoded.broken = str(getattr(error, "strerror", None) or error)
 
 
@@ -272,20 +286,24 @@ def _to_the_end(
     blocks: Iterator[Block],
     decoded: Decoded,
     container: av.container.InputContainer,
+    stream: av.AudioStream,
     statement: Statement | None,
     opened: str | BinaryIO,
 ) -> Iterator[Block]:
     """Yield the blocks, and note at their end what the file states beyond them."""
     yield from blocks
-    if decoded.gaps_s and container.format.name == "ogg" and has_broken_pages(opened):
-        decoded.lost_s += decoded.gaps_s
-    if statement is None or container.size < 0 or statement.length_s > LONGEST_S:
+    if container.format.name == "ogg" and (span := find_broken_span(opened)) is not None:
+        missing_s = _missing_of_ogg(span, decoded, stream)
+        decoded.lost_s += missing_s if missing_s > _NOTHING_S else 0.0
+    if statement is None or container.size < 0:
         return
     if statement.packets is not None and decoded.packets >= statement.packets:
         decoded.broken = ""
         return
     had_s = decoded.decoded_s + decoded.lost_s
     stated_s = had_s / statement.part if statement.part else statement.length_s
+    if stated_s > LONGEST_S:
+        return
     missing_s = stated_s - had_s
     if not is_little(missing_s, stated_s):
         decoded.stated_s = stated_s
@@ -296,6 +314,25 @@ def _to_the_end(
         decoded.lost_s += missing_s
 
 
+def _missing_of_ogg(span: Span, decoded: Decoded, stream: av.AudioStream) -> float:
+    """Return how many seconds of its span a stream lacks that has broken pages."""
+    codec = stream.codec_context
+    if not codec.name.endswith(("opus", "vorbis")) or len(decoded.first_s) < 2:
+        missing_s = span.end / decoded.sample_rate - decoded.decoded_s - decoded.lost_s
+        return missing_s if 0 < missing_s - decoded.gaps_s < _BEGINNING_S else decoded.gaps_s
+    begin_s, second_s = decoded.first_s
+    if codec.name.endswith("opus"):
+        # Times are those of what is heard: the delay comes before.
+        delay_s = int.from_bytes((codec.extradata or b"")[10:12], "little") / _OPUS_RATE
+        begin_s, end_s = begin_s + delay_s, span.end / _OPUS_RATE - delay_s
+    else:
+        # The first packet gives no sound.
+        begin_s, end_s = second_s, span.end / decoded.sample_rate
+    if span.from_start and begin_s < _BEGINNING_S:
+        begin_s = 0.0
+    return end_s - begin_s - decoded.decoded_s - decoded.lost_s
+
+
 def _length_s(packet: av.Packet[Any]) -> float:
     return float(packet.duration or 0) * float(packet.time_base or 0)
 
@@ -304,10 +341,11 @@ def _is_sound(packet: av.Packet[Any], codec: str, form: str) -> bool:
     """Whether a packet that cannot be decoded is a frame, and not what lies between frames."""
     if packet.size == 0:
         return False
-    if codec not in _SYNCHRONISED or form not in ("mp3", "aac", "mpegts"):
+    if codec not in _SYNC_WORDS or form not in _BARE:
         return True
+    mask, word = _SYNC_WORDS[codec]
     start = bytes(packet)[:2]
-    return len(start) == 2 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0
+    return len(start) == 2 and int.from_bytes(start, "big") & mask == word
 
 
 class _Gathered:
@@ -319,6 +357,7 @@ class _Gathered:
         self._waiting: list[NDArray[Any]] = []
         self._samples = 0
         self._to_packed: av.AudioResampler | None = None
+        self._packed_layout = ""
 
     @property
     def sample_rate(self) -> int:
@@ -336,7 +375,8 @@ class _Gathered:
         if (frame.format.is_planar and channels > _MOST_PLANES) or name not in _IN_NUMPY:
             import av
 
-            if self._to_packed is None:
+            if self._to_packed is None or self._packed_layout != frame.layout.name:
+                self._packed_layout = frame.layout.name
                 packed = frame.format.packed.name
                 self._to_packed = av.AudioResampler(format=packed if packed in _IN_NUMPY else "dbl")
             self._waiting += [part.to_ndarray() for part in self._to_packed.resample(frame)]

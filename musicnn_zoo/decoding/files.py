@@ -11,15 +11,23 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias, cast, get_args
 
-from musicnn_zoo.decoding.decoded import Block, Decoded, NotDecodedError, is_little
+from musicnn_zoo.decoding.chunks import find_data
+from musicnn_zoo.decoding.decoded import (
+    Block,
+    Decoded,
+    NotDecodedError,
+    is_little,
+    is_little_part,
+)
 from musicnn_zoo.decoding.ffmpeg import JudgeRisk, decoded_by_ffmpeg
-from musicnn_zoo.decoding.flac import find_joined
+from musicnn_zoo.decoding.joined import find_joined
 from musicnn_zoo.decoding.mpeg import count_samples
-from musicnn_zoo.decoding.ogg import Part, find_links, has_broken_pages, is_vorbis
+from musicnn_zoo.decoding.ogg import find_links, has_broken_pages, is_vorbis
+from musicnn_zoo.decoding.parts import Part, Patched
 from musicnn_zoo.decoding.risk import RiskyFile as RiskyFile
 from musicnn_zoo.decoding.risk import describes_channels, refuse_risk
 from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile
-from musicnn_zoo.decoding.statements import reading_beside
+from musicnn_zoo.decoding.statements import is_long_voc, reading_beside
 from musicnn_zoo.errors import ArgumentError, AudioError
 
 OnDamage = Literal["refuse", "use"]
@@ -61,7 +69,7 @@ def decode_file(
         If a file could end the process, and this is no worker.
     """
     with contextlib.ExitStack() as opened_files:
-        opened = open_source(audio, label, opened_files)
+        opened = _with_true_size(open_source(audio, label, opened_files), opened_files)
         judge_risk = None if in_worker else refuse_risk
         links = find_links(opened) or find_joined(opened)
         if links and (len(links) > 1 or links[0] > 0):
@@ -105,15 +113,20 @@ def _libsndfile_leads(opened: str | BinaryIO) -> bool:
     """Whether libsndfile decodes a file better.
 
     FFmpeg may leave out the last 128 samples of a Vorbis stream, but knows how long the pages were
-    that are damaged; it takes the big-endian numbers of a RIFX for little-endian ones; and PyAV may
-    crash of channels in an order of their own, as CAF has them.
+    that are damaged; it takes the big-endian numbers of a RIFX for little-endian ones; it stops
+    early in a VOC whose size is too large for its field; it reads an AIFF in small packets, which
+    is slow; and PyAV may crash of channels in an order of their own, as CAF has them.
     """
     with reading_beside(opened) as file:
         file.seek(0)
         start = file.read(4)
+        data = find_data(file) if start == b"FORM" else None
+        is_misread = start == b"RIFX" or is_long_voc(file)
     if start == b"caff":
         return describes_channels(opened)
-    return start == b"RIFX" or (is_vorbis(opened) and not has_broken_pages(opened))
+    if data is not None:
+        return data.is_plain_aiff
+    return is_misread or (is_vorbis(opened) and not has_broken_pages(opened))
 
 
 def _chained(
@@ -157,7 +170,7 @@ def _chained(
                         )
                     )
                 except NotDecodedError as refusal:
-                    if not is_little(len(part), sum(map(len, parts))):
+                    if not is_little_part(len(part), sum(map(len, parts))):
                         chain.broken = why(refusal)
                     continue
                 before_s, lost_s = chain.decoded_s, chain.lost_s
@@ -195,6 +208,18 @@ def open_source(
         f"audio must be a path, a binary file object or a NumPy array; "
         f"received {type(audio).__name__}"
     )
+
+
+def _with_true_size(opened: str | BinaryIO, opened_files: contextlib.ExitStack) -> str | BinaryIO:
+    """Return a file whose header states all its samples, where it states other than there are."""
+    with reading_beside(opened) as file:
+        data = find_data(file)
+    if data is None or not data.goes_on:
+        return opened
+    if isinstance(opened, str):
+        path = Path(opened)
+        opened = opened_files.enter_context(path.open("rb"))
+    return cast("BinaryIO", Patched(opened, {data.field.start: data.true_size}))
 
 
 def _and_the_rest(

@@ -5,14 +5,28 @@ Frames are those of ISO/IEC 11172-3 and 13818-3; headers are those of Xing, LAME
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import BinaryIO, NamedTuple
 
 _MOST_JUNK = 1 << 16
+_MOST_ZEROS = 1 << 26
 _WALKED = 1 << 26
+_SEARCHED = 1 << 20
+_MOST_FILES = 1 << 12
+_OVERLAP = 64
 _ID3V1_SIZE = 128
 _APE_HEADER = struct.Struct("<8sII")
 _APE_HEADER_SIZE = 32
+
+_HEADER_OR_TAG = re.compile(
+    rb"(?:Xing|Info)\0\0\0[\0-\x0f]|ID3[\x02-\x04]\0[\0-\xf0][\0-\x7f]{4}", re.DOTALL
+)
+_SIDES = (32, 17, 9)
+"""Bytes of side information, by layout."""
+
+_OTHERS = (b"RIFF", b"RF64", b"FORM", b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"\x47")
+"""Containers that may hold MP3s."""
 
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _KBIT_S = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -93,6 +107,76 @@ def count_samples(file: BinaryIO) -> int | None:
     return count * first.samples if is_known and len(forms) == 1 else None
 
 
+def find_mp3s(file: BinaryIO) -> list[int]:
+    """Return where the files begin of which an MP3 consists; nothing for what is no MP3.
+
+    Each but the first begins with a Xing or Info header, or with an ID3v2 tag before it: only those
+    say where the sound of a file begins and ends. The first begins behind zeros, and behind junk if
+    it has such a header.
+    """
+    size = file.seek(0, 2)
+    start = _end_of_zeros(file, end_of_id3(file))
+    first = end_of_id3(file, start)
+    file.seek(first)
+    head = file.read(_MOST_JUNK)
+    frame = _parse(head[:4])
+    if frame is not None and _parse(head[frame.size : frame.size + 4]) is not None:
+        header = _read_header(head)
+        if header is not None and 0 <= size - first - header.stated_bytes <= _ID3V1_SIZE:
+            return [start]
+        parts = [start]
+    elif head.startswith(_OTHERS) or not head:
+        return []
+    else:
+        parts = []
+    tag = start, first
+    rest, at = head[:0], first
+    file.seek(first)
+    while len(parts) < _MOST_FILES and (block := file.read(_SEARCHED)):
+        searched = rest + block
+        for match in _HEADER_OR_TAG.finditer(searched):
+            found = at + match.start()
+            if found < tag[1]:
+                continue
+            if match[0].startswith(b"ID3"):
+                tag = found, found + 10 + _tag_size(match[0])
+                continue
+            begin = _begin_of_frame(searched[: match.start()])
+            if begin is None:
+                continue
+            begin += at
+            begin = tag[0] if begin == tag[1] else begin
+            if not parts or begin > parts[-1]:
+                parts.append(begin)
+        if not parts:
+            return []
+        rest = searched[-_OVERLAP:]
+        at += len(searched) - len(rest)
+    return parts
+
+
+def _end_of_zeros(file: BinaryIO, at: int) -> int:
+    for _ in range(_MOST_ZEROS // _SEARCHED):
+        file.seek(at)
+        block = file.read(_SEARCHED)
+        zeros = len(block) - len(block.lstrip(b"\0"))
+        at += zeros
+        if zeros < len(block) or not block:
+            break
+    return at
+
+
+def _begin_of_frame(before: bytes) -> int | None:
+    """Return where the frame begins whose header and empty side information end here."""
+    for side in _SIDES:
+        begin = len(before) - side - 4
+        if begin >= 0 and not any(before[begin + 4 :]):
+            frame = _parse(before[begin : begin + 4])
+            if frame is not None and frame.side == side:
+                return begin
+    return None
+
+
 def _is_tags(tail: bytes) -> bool:
     """Whether what stands behind the last frame is nothing but an APEv2 and an ID3v1 tag."""
     if tail.startswith(b"APETAGEX") and len(tail) >= _APE_HEADER_SIZE:
@@ -140,15 +224,19 @@ def _parse(header: bytes) -> _Frame | None:
     return _Frame(rate, 576, 9 if is_mono else 17, kbit_s, 72_000 * kbit_s // rate + padding)
 
 
-def end_of_id3(file: BinaryIO) -> int:
-    """Return where the ID3v2 tags at the beginning end."""
-    at = 0
+def end_of_id3(file: BinaryIO, at: int = 0) -> int:
+    """Return where the ID3v2 tags end that begin at a place."""
     while True:
         file.seek(at)
         header = file.read(10)
         if len(header) < 10 or header[:3] != b"ID3":
             return at
-        length = 0
-        for byte in header[6:10]:
-            length = length << 7 | byte & 0x7F
-        at += 10 + length + (10 if header[5] & 0x10 else 0)
+        at += 10 + _tag_size(header)
+
+
+def _tag_size(header: bytes) -> int:
+    """Return how many bytes follow the ten that begin an ID3v2 tag."""
+    length = 0
+    for byte in header[6:10]:
+        length = length << 7 | byte & 0x7F
+    return length + (10 if header[5] & 0x10 else 0)

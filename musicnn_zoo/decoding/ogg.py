@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import zlib
-from typing import BinaryIO
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 from musicnn_zoo.decoding.mpeg import end_of_id3
 from musicnn_zoo.decoding.statements import reading_beside
@@ -17,7 +17,10 @@ _MOST_FLAGS = 7
 _SEARCHED = 1 << 20
 _MOST_LINKS = 1 << 12
 _VORBIS = b"\x01vorbis"
-_FIRST_PACKETS = (_VORBIS, b"OpusHead", b"\x7fFLAC", b"Speex", b"fishead", b"\x80theora")
+_SOUNDS = (_VORBIS, b"OpusHead", b"\x7fFLAC", b"Speex")
+_FIRST_PACKETS = (*_SOUNDS, b"fishead", b"\x80theora")
+_MOST_SAMPLES = 1 << 21
+"""On a page; one that states more is not believed if it is broken."""
 _OTHERS = (b"RIFF", b"RF64", b"fLaC", b"FORM", b"\x1a\x45\xdf\xa3", b"caff")
 _MOST_JUNK = 1 << 16
 _SUM = 22
@@ -75,75 +78,104 @@ def is_vorbis(opened: str | BinaryIO) -> bool:
     return start.startswith(_CAPTURE) and start.endswith(_VORBIS)
 
 
+class Span(NamedTuple):
+    """From where to where the pages of a stream go of which some are missing.
+
+    Parameters
+    ----------
+    from_start : bool
+        Whether pages of its very beginning are broken.
+    end : int
+        Granule position at its end.
+    """
+
+    from_start: bool
+    end: int
+
+
+class _Page(NamedTuple):
+    """A page, whether it is whole, and whether something that is no page lies before it."""
+
+    serial: bytes
+    number: int
+    granule: int
+    body: bytes
+    is_whole: bool
+    is_behind_junk: bool
+
+
+def _pages(file: BinaryIO) -> Iterator[_Page]:
+    size = file.seek(0, 2)
+    at = 0
+    while True:
+        found = _find_capture(file, at, size)
+        file.seek(found)
+        head = file.read(_HEADER)
+        if len(head) < _HEADER:
+            return
+        lacing = file.read(head[-1])
+        body = file.read(sum(lacing))
+        page = head[:_SUM] + bytes(4) + head[_SUM + 4 :] + lacing + body
+        is_whole = _checksum(page) == head[_SUM:-1]
+        number = int.from_bytes(head[18:_SUM], "little")
+        granule = int.from_bytes(head[6:14], "little", signed=True)
+        yield _Page(head[14:18], number, granule, body, is_whole, found > at)
+        at = found + (len(page) if is_whole else len(_CAPTURE))
+
+
+def _find_capture(file: BinaryIO, at: int, size: int) -> int:
+    """Return where a page begins, or the end of the file."""
+    while at < size:
+        file.seek(at)
+        block = file.read(len(_CAPTURE))
+        if block == _CAPTURE:
+            return at
+        block += file.read(_SEARCHED)
+        found = block.find(_CAPTURE)
+        if found >= 0:
+            return at + found
+        at += max(1, len(block) - len(_CAPTURE) + 1)
+    return size
+
+
 def has_broken_pages(opened: str | BinaryIO) -> bool:
     """Whether a page is missing or is not what its checksum says: decoders leave it out."""
-    numbers: dict[bytes, int] = {}
+    return find_broken_span(opened) is not None
+
+
+def find_broken_span(opened: str | BinaryIO) -> Span | None:
+    """Return the span of the first sound, if a page of it is missing or broken; else None.
+
+    That it begins with another page than the first is no loss: who records a radio station comes
+    when it has begun.
+    """
+    broken = from_start = after_broken = False
+    serial: bytes | None = None
+    number = end = 0
     with reading_beside(opened) as file:
-        size = file.seek(0, 2)
-        at = 0
-        while at < size:
-            file.seek(at)
-            head = file.read(_HEADER)
-            if len(head) < _HEADER or not head.startswith(_CAPTURE):
-                return True
-            lacing = file.read(head[-1])
-            page = head[:_SUM] + bytes(4) + head[_SUM + 4 :] + lacing + file.read(sum(lacing))
-            serial, number = head[14:18], int.from_bytes(head[18:_SUM], "little")
-            if numbers.get(serial, number - 1) != number - 1 or _checksum(page) != head[_SUM:-1]:
-                return True
-            numbers[serial] = number
-            at += len(page)
-    return False
+        for page in _pages(file):
+            if serial is None and page.body.startswith(_SOUNDS):
+                serial = page.serial
+                number = page.number
+                broken = not page.is_whole
+                continue
+            if page.serial != serial and page.is_whole:
+                after_broken = False
+                continue
+            is_next = page.number == number + 1
+            if not page.is_whole:
+                broken = after_broken = True
+                if page.serial != serial or not end <= page.granule <= end + _MOST_SAMPLES:
+                    continue
+                from_start |= end == 0 and is_next
+            else:
+                broken |= (not is_next and end > 0) or (page.is_behind_junk and not after_broken)
+                after_broken = False
+            number, end = page.number, max(end, page.granule)
+    return Span(from_start, end) if broken else None
 
 
 def _checksum(page: bytes) -> bytes:
     """Compute the CRC-32 of Ogg by that of zlib, which takes the bits the other way round."""
     register = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return register.to_bytes(4, "big").translate(_REVERSED)
-
-
-class Part(io.RawIOBase):
-    """Some bytes of a file, as a file."""
-
-    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
-        super().__init__()
-        self._file = file
-        self._start = start
-        self._size = end - start
-        self._at = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def readable(self) -> bool:
-        """Return that it is."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return that it is."""
-        return True
-
-    def tell(self) -> int:
-        """Return the place in the part."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place in the part."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes from here."""
-        left = max(0, self._size - self._at)
-        self._file.seek(self._start + self._at)
-        content = self._file.read(left if size is None or size < 0 else min(size, left))
-        self._at += len(content)
-        return content
-
-    def readinto(self, buffer: object) -> int:
-        """Fill a buffer from here."""
-        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        content = self.read(len(view))
-        view[: len(content)] = content
-        return len(content)

@@ -17,7 +17,7 @@ from musicnn_zoo.decoding.decoded import (
     downmix,
     is_little,
 )
-from musicnn_zoo.decoding.statements import reading_beside
+from musicnn_zoo.decoding.statements import part_of_stated, reading_beside
 from musicnn_zoo.errors import AudioError
 
 _MOST_MP3_PADDING = 3 * 4096
@@ -60,6 +60,10 @@ def decoded_by_libsndfile(
 
     if mp3_samples is None and _is_mpeg(opened):
         raise NotDecodedError(f"{label}: MPEG audio that is not tidy is decoded by FFmpeg only")
+    with reading_beside(opened) as beside:
+        part = part_of_stated(beside)
+    if not isinstance(opened, str):
+        opened.seek(0)
     try:
         file = Forward(opened)
     except Exception as error:  # of many kinds, for what is no sound
@@ -69,7 +73,7 @@ def decoded_by_libsndfile(
         if skip and (skip >= file.frames or not _skipped(file, skip)):
             raise NotDecodedError(f"{label}: has no sample {skip}")
         decoded = Decoded(check_header_rate(file.samplerate, label), iter(()))
-        decoded.blocks = _blocks(file, decoded, skip, mp3_samples)
+        decoded.blocks = _blocks(file, decoded, skip, mp3_samples, part)
         yield decoded
 
 
@@ -81,7 +85,7 @@ def _skipped(file: object, skip: int) -> bool:
 
 
 def _blocks(
-    file: object, decoded: Decoded, skipped: int, mp3_samples: int | None
+    file: object, decoded: Decoded, skipped: int, mp3_samples: int | None, part: float | None
 ) -> Iterator[Block]:
     import soundfile
 
@@ -104,10 +108,11 @@ def _blocks(
         if decoded.decoded_s * rate < mp3_samples - _MOST_MP3_PADDING:
             decoded.broken = "libsndfile ends before the last frame"
         return
-    if file.frames > LONGEST_S * rate:
+    had_s = skipped / rate + decoded.decoded_s
+    stated_s = max(file.frames / rate, had_s / (part or 1))
+    if stated_s > LONGEST_S:
         return
-    stated_s = (file.frames - skipped) / rate
-    missing_s = stated_s - decoded.decoded_s
+    missing_s = stated_s - had_s
     if not is_little(missing_s, stated_s):
         decoded.stated_s = stated_s
         decoded.lost_s += missing_s

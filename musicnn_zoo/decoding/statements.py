@@ -7,25 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from musicnn_zoo.decoding.chunks import UNKNOWN_SIZE, find_data
 from musicnn_zoo.decoding.mpeg import stated_length_s
 
 if TYPE_CHECKING:
     import av
 
-_HEADERS_STATE = frozenset(
-    {"aiff", "ape", "au", "flac", "mpc", "mpc8", "nistsphere", "tak", "tta", "wv"}
-)
+_HEADERS_STATE = frozenset({"ape", "flac", "mpc", "mpc8", "nistsphere", "tak", "tta", "wv"})
 """FFmpeg's formats whose headers say how long the one audio stream is; ``mov`` is one by itself."""
 
 _EXACT = _HEADERS_STATE - {"mpc", "mpc8"}
-
-_UNKNOWN_SIZE = 0x7FFF0000
-"""Writers that cannot go back state at least this many bytes in a field of 32 bits."""
 
 _PROBED = 1 << 17
 """Bytes of a WAV in which FFmpeg looks for DTS or AC-3 in the place of samples."""
@@ -34,8 +30,22 @@ _HEAD = 1 << 16
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
+_VOC = b"Creative Voice File\x1a"
+_LAST_VOC_BLOCK = 9
+_LONGEST_VOC_BLOCK = 1 << 24
+_AVR_HEAD = 128
+_MAT5_ELEMENTS = (14, 15)
+"""A matrix, and a compressed one."""
+_MAT4_STARTS: Mapping[bytes, Literal["little", "big"]] = {
+    bytes.fromhex("00000000 01000000 01000000"): "little",
+    bytes.fromhex("000003e8 00000001 00000001"): "big",
+}
+"""A matrix of one number, which is the sample rate."""
+_MAT4_BYTES = (8, 4, 4, 2, 2, 1)
+"""Of a number, by its kind."""
+_MOST_BLOCKS = 1 << 20
+
 _MOST_JUNK = 1 << 16
-_MOST_CHUNKS = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -70,45 +80,53 @@ def read_statement(
         with reading_beside(opened) as file:
             stated_s = stated_length_s(file)
         return None if stated_s is None else Statement(stated_s)
-    if form == "wav":
-        with reading_beside(opened) as file:
-            data = _find_wav_data(file)
-        if data is not None:
-            return data.statement if data.is_cut else None
     if form == "matroska":
         with reading_beside(opened) as file:
             is_cut = _is_cut_matroska(file)
         whole_s = (container.duration or 0) / 1e6
         return Statement(whole_s) if is_cut and _is_alone(container) and whole_s else None
-    if form == "caf" and stream.frames and stream.codec_context.name.startswith("pcm"):
-        return Statement(stream.frames / stream.codec_context.sample_rate)
     if form == "mov" and length_s and stream.frames:
         return Statement(length_s, packets=stream.frames)
     if form in _HEADERS_STATE and length_s > 0:
         return Statement(length_s, exact=form in _EXACT)
     with reading_beside(opened) as file:
-        size = file.seek(0, 2)
-        stated = _stated_bytes(file)
-    return Statement(0.0, part=size / stated) if stated is not None and size < stated else None
+        part = part_of_stated(file)
+        is_exact = find_data(file) is not None
+    return None if part is None else Statement(0.0, exact=is_exact, part=part)
+
+
+def part_of_stated(file: BinaryIO) -> float | None:
+    """Return how much there is of the bytes that a file states; None if it is all of them."""
+    data = find_data(file)
+    if data is not None:
+        return data.part
+    size = file.seek(0, 2)
+    stated = _stated_bytes(file)
+    return size / stated if stated is not None and size < stated else None
 
 
 def _stated_bytes(file: BinaryIO) -> int | None:
-    """Return how many bytes a file says that it has; None if it does not say."""
+    """Return how many bytes a file without samples in a chunk says it has, if it says so."""
     file.seek(0)
     head = file.read(_HEAD)
     stated, unknown = 0, 1 << 62
+    order: Literal["little", "big"]
     if head.startswith(b"RIFF"):
-        stated, unknown = 8 + int.from_bytes(head[4:8], "little"), _UNKNOWN_SIZE
-    elif head.startswith((b"RF64", b"BW64")) and head[12:16] == b"ds64":
-        stated = 8 + int.from_bytes(head[20:28], "little")
-    elif head.startswith(b"riff\x2e\x91\xcf\x11"):
-        stated = int.from_bytes(head[16:24], "little")
-    elif head.startswith(b"FORM"):
-        stated, unknown = 8 + int.from_bytes(head[4:8], "big"), _UNKNOWN_SIZE
-    elif head.startswith(b"FRM8"):
-        stated = 12 + int.from_bytes(head[4:12], "big")
-    elif head.startswith(b"DSD "):
-        stated = int.from_bytes(head[12:20], "little")
+        stated, unknown = 8 + int.from_bytes(head[4:8], "little"), UNKNOWN_SIZE
+    elif head.startswith(_VOC):
+        stated = 0 if is_long_voc(file) else _end_of_voc(file)
+    elif head.startswith(b"MATLAB 5.0") and head[126:128] in (b"IM", b"MI"):
+        order = "little" if head[126:128] == b"IM" else "big"
+        stated = _end_of_blocks(file, 128, 8, lambda block: _size_in_mat5(block, order))
+    elif head[:12] in _MAT4_STARTS:
+        order = _MAT4_STARTS[head[:12]]
+        stated = _end_of_blocks(file, 0, 20, lambda block: _size_in_mat4(block, order))
+    elif head.startswith(b"2BIT") and len(head) >= _AVR_HEAD:
+        is_stereo, bits = struct.unpack(">HH", head[12:16])
+        frames = int.from_bytes(head[26:30], "big")
+        stated = _AVR_HEAD + frames * (2 if is_stereo else 1) * bits // 8
+    elif head.startswith(b"ALawSoundFile**"):
+        stated = 32 + int.from_bytes(head[18:22], "big")
     elif head.startswith(_ASF) and (at := head.find(_ASF_PROPERTIES)) >= 0:
         is_live = int.from_bytes(head[at + 88 : at + 92], "little") & 1
         stated = 0 if is_live else int.from_bytes(head[at + 40 : at + 48], "little")
@@ -119,17 +137,61 @@ def _stated_bytes(file: BinaryIO) -> int | None:
     return stated if 12 < stated < unknown else None
 
 
-def wav_options(opened: str | BinaryIO) -> dict[str, str]:
-    """Return how FFmpeg is to read a file, if it is a WAV.
+def is_long_voc(file: BinaryIO) -> bool:
+    """Whether a file is a VOC whose block has more bytes than its size of 24 bits can say."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    is_long = size > _LONGEST_VOC_BLOCK and file.read(len(_VOC)) == _VOC
+    return is_long and _end_of_voc(file) not in (size - 1, size)
 
-    In large packets, which is faster; and to its end, if its header states less than there is and
-    what follows is no chunk: the recorder did not end well.
-    """
+
+def _end_of_voc(file: BinaryIO) -> int:
+    file.seek(len(_VOC))
+    return _end_of_blocks(file, int.from_bytes(file.read(2), "little"), 4, _size_in_voc)
+
+
+def _end_of_blocks(
+    file: BinaryIO, at: int, head: int, size_of: Callable[[bytes], int | None]
+) -> int:
+    """Return where the last block that begins in a file ends; 0 if they are no blocks."""
+    size = file.seek(0, 2)
+    for _ in range(_MOST_BLOCKS):
+        if at + head > size:
+            return at
+        file.seek(at)
+        block = size_of(file.read(head))
+        if block is None:
+            break
+        at += head + block
+    return 0
+
+
+def _size_in_voc(head: bytes) -> int | None:
+    return int.from_bytes(head[1:], "little") if 0 < head[0] <= _LAST_VOC_BLOCK else None
+
+
+def _size_in_mat5(head: bytes, order: Literal["little", "big"]) -> int | None:
+    kind, size = (int.from_bytes(head[at : at + 4], order) for at in (0, 4))
+    return size if kind in _MAT5_ELEMENTS else None
+
+
+def _size_in_mat4(head: bytes, order: Literal["little", "big"]) -> int | None:
+    kind, rows, columns, is_complex, name = (
+        int.from_bytes(head[at : at + 4], order) for at in range(0, 20, 4)
+    )
+    number = kind % 100 // 10
+    if number >= len(_MAT4_BYTES):
+        return None
+    return name + rows * columns * _MAT4_BYTES[number] * (2 if is_complex else 1)
+
+
+def wav_options(opened: str | BinaryIO) -> dict[str, str]:
+    """Return how FFmpeg is to read a file, if it is a WAV: in large packets, which is faster."""
     with reading_beside(opened) as file:
         file.seek(0)
         if file.read(4) not in (b"RIFF", b"RF64", b"BW64"):
             return {}
-        data = _find_wav_data(file)
+        data = find_data(file)
         if data is None:
             return {}
         file.seek(data.start)
@@ -137,76 +199,7 @@ def wav_options(opened: str | BinaryIO) -> dict[str, str]:
     options = {"max_size": str(1 << 16)}
     if not begins_silent:
         options["probesize"] = str(_PROBED)
-    if data.is_stale:
-        options["ignore_length"] = "1"
     return options
-
-
-@dataclass(frozen=True)
-class _WavData:
-    """The data chunk of a WAV: where it starts, its stated and present bytes, and those of 1 s."""
-
-    start: int
-    stated: int
-    present: int
-    byte_rate: int
-    is_stale: bool
-
-    @property
-    def is_cut(self) -> bool:
-        return self.present < self.stated < _UNKNOWN_SIZE
-
-    @property
-    def statement(self) -> Statement:
-        if self.byte_rate:
-            return Statement(self.stated / self.byte_rate, exact=True)
-        return Statement(0.0, part=self.present / self.stated)
-
-
-def _find_wav_data(file: BinaryIO) -> _WavData | None:
-    size = file.seek(0, 2)
-    file.seek(0)
-    if file.read(4) != b"RIFF":
-        return None
-    file.seek(8)
-    if file.read(4) != b"WAVE":
-        return None
-    byte_rate = 0
-    at = 12
-    for _ in range(_MOST_CHUNKS):
-        file.seek(at)
-        header = file.read(8)
-        if len(header) < 8:
-            return None
-        name, length = header[:4], struct.unpack("<I", header[4:])[0]
-        if name == b"fmt ":
-            chunk = file.read(16)
-            byte_rate = struct.unpack("<I", chunk[8:12])[0] if len(chunk) == 16 else 0
-        elif name == b"data":
-            present = size - at - 8
-            is_stale = 0 < length < present and not _is_chunk(file, at + 8 + length, size)
-            return _WavData(at + 8, length, present, byte_rate, is_stale)
-        at += 8 + length + length % 2
-    return None
-
-
-def _is_chunk(file: BinaryIO, end: int, size: int) -> bool:
-    """Whether what comes after the data is a chunk, padding, or too little to be sound."""
-    for at in (end + end % 2, end):
-        if size - at < 8:
-            return True
-        file.seek(at)
-        name, length = struct.unpack("<4sI", file.read(8))
-        is_name = all(32 <= byte < 127 for byte in name)
-        if is_name and at + 8 + length <= size + 1:
-            return True
-        if name in (b"LIST", b"id3 ", b"ID3 ", b"bext", b"JUNK", b"RIFF") or name[:3] == b"TAG":
-            return True
-    file.seek(end)
-    while part := file.read(_MOST_JUNK):
-        if any(part):
-            return False
-    return True
 
 
 def _is_cut_matroska(file: BinaryIO) -> bool:
