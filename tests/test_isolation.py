@@ -97,7 +97,7 @@ def test_a_worker_gives_what_this_process_does(tmp_path):
         with pytest.raises(AudioError, match=r"words.wav: not audio that") as refused:
             load_audio(tmp_path / "words.wav", isolate=isolate)
         assert refused.type is NotDecodedError
-        with pytest.raises(AudioError, match="cut_off.wav: cut off, 0.2 s of the 9.0") as cut:
+        with pytest.raises(AudioError, match=r"cut_off.wav: cut off, 0.2 s of the 9.0") as cut:
             load_audio(cut_off, isolate=isolate)
         assert cut.type is AudioError
 
