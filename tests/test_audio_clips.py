@@ -11,7 +11,20 @@ import pytest
 import soundfile
 import soxr
 from audio_bytes import dts_wav, wav
-from audio_clips import CLIPS, DSD, FLAC, HEARD_RATE, M4A, MP3, OPUS, PCM, VORBIS, Sound, encode
+from audio_clips import (
+    CLIPS,
+    DSD,
+    FLAC,
+    HEARD_RATE,
+    M4A,
+    MKA,
+    MP3,
+    OPUS,
+    PCM,
+    VORBIS,
+    Sound,
+    encode,
+)
 
 from musicnn_zoo import Tagger
 from musicnn_zoo.audio import AudioStream, load_audio
@@ -343,6 +356,22 @@ def test_an_ogg_may_begin_in_mid_stream(sound, renumbered, later):
     audio = load_audio(io.BytesIO(by_hand.ogg(heads + kept)))
     assert (audio.damaged, audio.lost_s) == (False, 0)
     assert audio.duration_s == pytest.approx(length_s, abs=0.03)
+
+
+@pytest.mark.parametrize("sound", [MP3, MKA, replace(OPUS, form="webm")], ids=str)
+@pytest.mark.parametrize("size", [200, 2000])
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_is_missing_in_the_middle_counts(sound, size, cut):
+    data = encode(sound)
+    whole = load_audio(io.BytesIO(data))
+    assert not whole.damaged
+    at = 2 * len(data) // 5
+    random = np.random.default_rng(1)
+    torn = data[:at] + (b"" if cut else random.bytes(size)) + data[at + size :]
+    audio = load_audio(io.BytesIO(torn), damaged="use")
+    assert audio.damaged
+    assert audio.lost_s == pytest.approx(whole.duration_s - audio.duration_s, abs=0.03)
+    assert audio.lost_s > 0.02
 
 
 def test_channels_may_change_their_order():

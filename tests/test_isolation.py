@@ -342,3 +342,47 @@ def test_a_library_with_killers_goes_on_after_a_kill(tmp_path):
     assert "crashes the decoder (SIGSEGV)" in reasons[killers[3]]
     assert "gave nothing for 3 s" in reasons[sleeper]
     assert tries_of(killers[:3]) == [2, 2, 2]
+
+
+def children_of(process):
+    children = Path(f"/proc/{process}/task/{process}/children")
+    return children.read_text().split()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.usefixtures("deadly_decoder")
+def test_ctrl_c_ends_a_library_run_and_its_workers(tmp_path, monkeypatch):
+    """A terminal sends it to all processes of the run, of which one decodes what hangs."""
+    good = [write(tmp_path / f"good_{number:02}.wav", 0.2, seed=number) for number in range(12)]
+    sleeper = write(tmp_path / "sleep.wav")
+    files, output = [*good[:6], sleeper, *good[6:]], tmp_path / "out.csv"
+    package = str(Path(musicnn_zoo.__file__).parents[1])
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from musicnn_zoo.__main__ import main; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "tag", *files, "-o", str(output)],
+        env={**os.environ, "PYTHONPATH": os.environ["PYTHONPATH"] + os.pathsep + package},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    journal = tmp_path / "out.csv.run" / "journal.jsonl"
+    while process.poll() is None and not (journal.exists() and journal.read_text().count("\n") > 5):
+        time.sleep(0.01)
+    workers = children_of(process.pid)
+    assert workers
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "\nstopped by Ctrl+C\n")
+    deadline = time.monotonic() + 5
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "a worker outlives the run"
+        time.sleep(0.05)
+    finished = len({line.split(",")[0] for line in output.read_text().split("\n")[1:] if line})
+    assert 6 <= finished < len(files)
+    monkeypatch.setenv("PYTHONPATH", "")  # where decoders do not sleep
+    result = CliRunner().invoke(cli, ["tag", *files, "-o", str(output)])
+    assert result.exit_code == 0
+    rest = len(files) - finished
+    assert f": {rest} done, {finished} unchanged, 0 failed" in result.stderr
+    assert len({line.split(",")[0] for line in output.read_text().split("\n")[1:] if line}) == 13

@@ -66,6 +66,10 @@ class Decoded:
         Seconds for which there are no packets, by their times.
     first_s : tuple of float
         Times of the first two packets, if they have any.
+    read_to : int
+        Where in the file the packets end that were read so far.
+    is_torn : bool
+        Whether the container could not be read somewhere.
     broken : str
         Why the decoder stopped before the end of the file; empty if it did not.
     """
@@ -78,6 +82,8 @@ class Decoded:
     packets: int = 0
     gaps_s: float = 0.0
     first_s: tuple[float, ...] = ()
+    read_to: int = 0
+    is_torn: bool = False
     broken: str = ""
 
     @property

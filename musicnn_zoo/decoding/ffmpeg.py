@@ -25,7 +25,13 @@ from musicnn_zoo.decoding.decoded import (
 )
 from musicnn_zoo.decoding.mpeg4 import with_durations
 from musicnn_zoo.decoding.ogg import Span, find_broken_span
-from musicnn_zoo.decoding.statements import Statement, read_statement, wav_options
+from musicnn_zoo.decoding.statements import (
+    Statement,
+    is_alone,
+    is_torn_matroska,
+    read_statement,
+    wav_options,
+)
 
 if TYPE_CHECKING:
     import av
@@ -65,6 +71,8 @@ _SYNC_WORDS = {
 _BARE = ("mp3", "aac", "ac3", "eac3", "mpegts")
 
 _UNREAD = 1 << 16
+_MOST_FAILURES = 16
+"""So many errors in a row are the end of a file."""
 _NOTHING_S = 0.005
 _GAP_S = 0.05
 _BEGINNING_S = 10.0
@@ -259,27 +267,35 @@ def _blocks(
 def _packets(
     container: av.container.InputContainer, stream: av.AudioStream, decoded: Decoded
 ) -> Iterator[av.Packet[Any]]:
-    """Yield the packets of a stream; note why they end before the file does."""
-    position = 0
+    """Yield the packets of a stream, also behind errors; note why they end before the file does."""
+    failures = 0
     time_base = float(stream.time_base or 0)
     expected_s: float | None = None
-    try:
-        for packet in container.demux(stream):
-            position = max(position, packet.pos or 0)
-            if packet.pts is not None and time_base:
-                start_s = packet.pts * time_base
-                if len(decoded.first_s) < 2:
-                    decoded.first_s += (start_s,)
-                if expected_s is not None and start_s - expected_s > _GAP_S:
-                    decoded.gaps_s += start_s - expected_s
-                expected_s = start_s + (packet.duration or 0) * time_base
-            yield packet
-    except Exception as error:
-        if isinstance(error, OSError) and _is_of_the_system(error):
-            raise
-        left = max(0, container.size - position)
-        if left > _UNREAD and not is_little_part(left, container.size):
-            decoded.broken = str(getattr(error, "strerror", None) or error)
+    while True:
+        try:
+            for packet in container.demux(stream):
+                failures = 0
+                decoded.read_to = max(decoded.read_to, (packet.pos or 0) + packet.size)
+                if packet.pts is not None and time_base:
+                    start_s = packet.pts * time_base
+                    if len(decoded.first_s) < 2:
+                        decoded.first_s += (start_s,)
+                    if expected_s is not None and start_s - expected_s > _GAP_S:
+                        decoded.gaps_s += start_s - expected_s
+                    expected_s = start_s + (packet.duration or 0) * time_base
+                yield packet
+            return
+        except Exception as error:
+            if isinstance(error, OSError) and _is_of_the_system(error):
+                raise
+            decoded.is_torn = True
+            failures += 1
+            if failures < _MOST_FAILURES:
+                continue
+            left = max(0, container.size - decoded.read_to)
+            if left > _UNREAD and not is_little_part(left, container.size):
+                decoded.broken = str(getattr(error, "strerror", None) or error)
+            return
 
 
 def _to_the_end(
@@ -295,6 +311,8 @@ def _to_the_end(
     if container.format.name == "ogg" and (span := find_broken_span(opened)) is not None:
         missing_s = _missing_of_ogg(span, decoded, stream)
         decoded.lost_s += missing_s if missing_s > _NOTHING_S else 0.0
+    if statement is None:
+        decoded.lost_s += _missing_within(decoded, container, opened)
     if statement is None or container.size < 0:
         return
     if statement.packets is not None and decoded.packets >= statement.packets:
@@ -312,6 +330,22 @@ def _to_the_end(
     decoded.broken = ""
     if statement.exact and missing_s > _NOTHING_S:
         decoded.lost_s += missing_s
+
+
+def _missing_within(
+    decoded: Decoded, container: av.container.InputContainer, opened: str | BinaryIO
+) -> float:
+    """Return how many seconds were left out of a Matroska that is there to its end."""
+    if not container.format.name.startswith("matroska"):
+        return 0.0
+    had_s = decoded.decoded_s + decoded.lost_s
+    whole_s = (container.duration or 0) / 1e6 if is_alone(container) else 0.0
+    missing_s = max(decoded.gaps_s, whole_s - had_s)
+    if not _GAP_S < missing_s < LONGEST_S:
+        return 0.0
+    unread = (container.size - decoded.read_to) / max(1, container.size)
+    is_unread = whole_s > 0 and unread > 0.5 * missing_s / whole_s
+    return missing_s if is_unread or decoded.is_torn or is_torn_matroska(opened) else 0.0
 
 
 def _missing_of_ogg(span: Span, decoded: Decoded, stream: av.AudioStream) -> float:

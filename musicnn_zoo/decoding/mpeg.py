@@ -22,6 +22,9 @@ _APE_HEADER_SIZE = 32
 _HEADER_OR_TAG = re.compile(
     rb"(?:Xing|Info)\0\0\0[\0-\x0f]|ID3[\x02-\x04]\0[\0-\xf0][\0-\x7f]{4}", re.DOTALL
 )
+_SYNC = re.compile(rb"\xff[\xe2-\xff]")
+_XING_FIELDS = (1, 4), (2, 4), (4, 100), (8, 4)
+"""Bits of its flags, and the bytes that each stands for."""
 _SIDES = (32, 17, 9)
 """Bytes of side information, by layout."""
 
@@ -44,13 +47,18 @@ class _Frame(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """A Xing or VBRI header: where and what its frame is, and the frames and bytes it states."""
+    """A Xing or VBRI header.
+
+    Where and what its frame is, the frames and bytes that it states, and the samples of the frames
+    that are delay and padding.
+    """
 
     at: int
     frame: _Frame
     frames: int
     stated_bytes: int
     is_xing: bool
+    silent: int = 0
 
 
 def stated_length_s(file: BinaryIO) -> float | None:
@@ -67,6 +75,32 @@ def stated_length_s(file: BinaryIO) -> float | None:
     if 0 < header.stated_bytes <= size - start - header.at:
         return None
     return header.frames * header.frame.samples / header.frame.rate
+
+
+def torn_length_s(file: BinaryIO) -> float | None:
+    """Return the length that the header of a torn MP3 states; None if it is not torn.
+
+    That is one in whose middle something is no frame. Whether it is there instead of frames or
+    between them shows when all are decoded.
+    """
+    start = end_of_id3(file)
+    file.seek(start)
+    data = file.read(_WALKED)
+    header = _read_header(data[:_MOST_JUNK])
+    if header is None or not header.frames or len(data) == _WALKED:
+        return None
+    at = header.at
+    while (frame := _parse(data[at : at + 4])) is not None:
+        at += frame.size
+    for match in _SYNC.finditer(data, at):
+        frame = _parse(data[match.start() : match.start() + 4])
+        if frame is not None and frame[:2] == header.frame[:2]:
+            end = match.start() + frame.size
+            following = _parse(data[end : end + 4])
+            if following is not None and following[:2] == frame[:2]:
+                samples = header.frames * header.frame.samples - header.silent
+                return samples / header.frame.rate
+    return None
 
 
 def count_samples(file: BinaryIO) -> int | None:
@@ -192,6 +226,7 @@ def _read_header(head: bytes) -> _Header | None:
             break
     else:
         return None
+    silent = 0
     tag = at + 4 + frame.side
     is_xing = head[tag : tag + 4] in (b"Xing", b"Info")
     if is_xing:
@@ -199,11 +234,15 @@ def _read_header(head: bytes) -> _Header | None:
         fields = struct.unpack(">II", head[tag + 8 : tag + 16])
         frames = fields[0] if flags & 1 else 0
         stated_bytes = fields[1 if flags & 1 else 0] if flags & 2 else 0
+        encoder = tag + 8 + sum(size for bit, size in _XING_FIELDS if flags & bit)
+        if head[encoder : encoder + 4] in (b"LAME", b"Lavc", b"Lavf"):
+            packed = int.from_bytes(head[encoder + 21 : encoder + 24], "big")
+            silent = (packed >> 12) + (packed & 0xFFF)
     elif head[at + 36 : at + 40] == b"VBRI":
         stated_bytes, frames = struct.unpack(">II", head[at + 46 : at + 54])
     else:
         return None
-    return _Header(at, frame, frames, stated_bytes, is_xing)
+    return _Header(at, frame, frames, stated_bytes, is_xing, silent)
 
 
 def _parse(header: bytes) -> _Frame | None:

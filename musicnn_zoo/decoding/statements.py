@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from musicnn_zoo.decoding.chunks import UNKNOWN_SIZE, find_data
-from musicnn_zoo.decoding.mpeg import stated_length_s
+from musicnn_zoo.decoding.mpeg import stated_length_s, torn_length_s
 
 if TYPE_CHECKING:
     import av
@@ -44,6 +44,12 @@ _MAT4_STARTS: Mapping[bytes, Literal["little", "big"]] = {
 _MAT4_BYTES = (8, 4, 4, 2, 2, 1)
 """Of a number, by its kind."""
 _MOST_BLOCKS = 1 << 20
+_EBML, _SEGMENT, _CLUSTER = map(bytes.fromhex, ("1a45dfa3", "18538067", "1f43b675"))
+_ELEMENTS = frozenset(map(bytes.fromhex, (
+    "114d9b74", "1549a966", "1654ae6b", "1c53bb6b", "1941a469", "1043a770", "1254c367", "ec", "bf",
+    "e7", "a7", "ab", "a3", "a0", "af", "5854",
+)))  # fmt: skip
+"""What a segment and its clusters are made of."""
 
 _MOST_JUNK = 1 << 16
 
@@ -78,13 +84,15 @@ def read_statement(
     length_s = float(stream.duration or 0) * float(stream.time_base or 0)
     if form == "mp3":
         with reading_beside(opened) as file:
+            if (torn_s := torn_length_s(file)) is not None:
+                return Statement(torn_s, exact=True)
             stated_s = stated_length_s(file)
         return None if stated_s is None else Statement(stated_s)
     if form == "matroska":
         with reading_beside(opened) as file:
             is_cut = _is_cut_matroska(file)
         whole_s = (container.duration or 0) / 1e6
-        return Statement(whole_s) if is_cut and _is_alone(container) and whole_s else None
+        return Statement(whole_s) if is_cut and is_alone(container) and whole_s else None
     if form == "mov" and length_s and stream.frames:
         return Statement(length_s, packets=stream.frames)
     if form in _HEADERS_STATE and length_s > 0:
@@ -206,16 +214,40 @@ def _is_cut_matroska(file: BinaryIO) -> bool:
     """Whether the segment states more bytes than there are (RFC 8794, RFC 9559)."""
     size = file.seek(0, 2)
     file.seek(0)
-    if file.read(4) != b"\x1a\x45\xdf\xa3":
+    if file.read(4) != _EBML:
         return False
     header = _read_ebml_size(file)
     if header is None or header > _MOST_JUNK:
         return False
     file.seek(header, 1)
-    if file.read(4) != b"\x18\x53\x80\x67":
+    if file.read(4) != _SEGMENT:
         return False
     segment = _read_ebml_size(file)
     return segment is not None and file.tell() + segment > size
+
+
+def is_torn_matroska(opened: str | BinaryIO) -> bool:
+    """Whether something in a segment is no element: a reader leaves out what is around it."""
+    with reading_beside(opened) as file:
+        size = file.seek(0, 2)
+        file.seek(4)
+        file.seek(_read_ebml_size(file) or 0, 1)
+        while (at := file.tell()) < size:
+            name = _read_ebml_name(file)
+            if name == _EBML:
+                return False
+            length = _read_ebml_size(file)
+            if name in (_SEGMENT, _CLUSTER):
+                continue
+            if name not in _ELEMENTS or length is None:
+                return True
+            file.seek(length, 1)
+        return at > size
+
+
+def _read_ebml_name(file: BinaryIO) -> bytes:
+    first = file.read(1)
+    return first + file.read(max(0, 8 - first[0].bit_length()) if first else 0)
 
 
 def _read_ebml_size(file: BinaryIO) -> int | None:
@@ -229,7 +261,7 @@ def _read_ebml_size(file: BinaryIO) -> int | None:
     return None if value == unknown else value
 
 
-def _is_alone(container: av.container.InputContainer) -> bool:
+def is_alone(container: av.container.InputContainer) -> bool:
     """Whether there is one stream that lasts: what the container states is its length."""
     import av
 
