@@ -482,6 +482,62 @@ def with_co64(moov):
     return changed_atoms(moov, change)
 
 
+# High-efficiency AAC, whose decoders give twice the rate
+
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000)
+
+
+def _to_bytes(bits):
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def he_aac(data, rate, channels, *, kind=5):
+    """M4A of AAC whose configuration states spectral band replication, with stereo if 29."""
+    core, doubled = _AAC_RATES.index(rate), _AAC_RATES.index(2 * rate)
+    new = _to_bytes(f"{kind:05b}{core:04b}{channels:04b}{doubled:04b}{2:05b}000")
+
+    def change(name, whole):
+        if name != b"stsd":
+            return whole
+        whole = bytearray(whole)
+        at = whole.index(b"\x05\x80\x80\x80") + 4
+        longer = len(new) - whole[at]
+        whole[at : at + 1 + whole[at]] = bytes([len(new)]) + new
+        esds = whole.index(b"esds") - 4
+        for tag in 3, 4:
+            whole[whole.index(bytes([tag]) + b"\x80\x80\x80", esds) + 4] += longer
+        for size in 0, 16, esds:  # of the atom, of its entry, of the descriptor
+            (stated,) = struct.unpack_from(">I", whole, size)
+            struct.pack_into(">I", whole, size, stated + longer)
+        return bytes(whole)
+
+    return changed_atoms(data, change)
+
+
+def he_adts(data):
+    """ADTS whose frames hold data of spectral band replication, with high bands of silence."""
+    head = "1" + "0" + "0101" + "1000" + "000" + "00" + "0" + "0"
+    size = 14
+    fill = "110" + f"{size:04b}" + ("1101" + head).ljust(8 * size, "0")
+    frames, at = [], 0
+    while at < len(data):
+        header = bytearray(data[at : at + 7])
+        length = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
+        bits = "".join(f"{byte:08b}" for byte in data[at + 7 : at + length]).rstrip("0")
+        assert bits.endswith("111"), "the end of a frame"
+        body = _to_bytes(bits[:-3] + fill + "111")
+        total = 7 + len(body)
+        header[3:6] = (
+            header[3] & ~3 | total >> 11,
+            total >> 3 & 255,
+            header[5] & 31 | (total & 7) << 5,
+        )
+        frames.append(bytes(header) + body)
+        at += length
+    return b"".join(frames)
+
+
 # MPEG transport
 
 

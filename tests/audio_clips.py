@@ -1173,6 +1173,32 @@ def _mpeg4_rows():
         )  # fmt: skip
 
 
+def _he_aac_rows():
+    """Decoders add 481 samples of the core's rate, 22 ms, which no container states."""
+    for rate, channels, kind in (
+        (22050, 2, 5), (24000, 1, 5), (16000, 2, 5), (22050, 1, 29), (24000, 1, 29),
+    ):  # fmt: skip
+        sound = replace(M4A, rate=rate, channels=channels, bit_rate=64_000)
+        yield _odd(
+            f"HE-AAC v{1 if kind == 5 else 2} in M4A, {channels} of {2 * rate} Hz", "m4a",
+            lambda sound=sound, kind=kind: by_hand.he_aac(
+                encode(sound), sound.rate, sound.channels, kind=kind
+            ), sound,
+        )  # fmt: skip
+    for rate, channels in (22050, 2), (24000, 1):
+        sound = replace(ADTS, rate=rate, channels=channels, bit_rate=64_000)
+        yield _odd(
+            f"HE-AAC in ADTS, {channels} of {2 * rate} Hz", "aac",
+            lambda sound=sound: by_hand.he_adts(encode(sound)), sound, slack_s=0.075,
+        )  # fmt: skip
+    plain = replace(ADTS, seed=1)
+    high = replace(ADTS, rate=22050, bit_rate=64_000)
+    yield _odd(
+        "ADTS and HE-AAC in ADTS", "aac", lambda: encode(plain) + by_hand.he_adts(encode(high)),
+        plain, high, slack_s=0.15,
+    )  # fmt: skip
+
+
 def _stream_rows():
     first, second = replace(MKA, seed=0), replace(MKA, seed=1)
     for form, suffix in ("matroska", "mka"), ("mp4", "mp4"):
@@ -1283,7 +1309,7 @@ def _rows():
     for part in (
         _mp3_rows, _lossy_rows, _lossless_rows, _dsd_rows, _pcm_rows, _joined_rows, _ended_rows,
         _length_rows, _quiet_rows, _picture_rows, _tag_rows, _junk_rows, _riff_rows, _flac_rows,
-        _ogg_rows, _mpeg4_rows, _stream_rows, _beyond_rows,
+        _ogg_rows, _mpeg4_rows, _he_aac_rows, _stream_rows, _beyond_rows,
     ):  # fmt: skip
         yield from part()
 

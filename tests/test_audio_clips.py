@@ -12,6 +12,7 @@ import soundfile
 import soxr
 from audio_bytes import dts_wav, wav
 from audio_clips import (
+    ADTS,
     CLIPS,
     DSD,
     FLAC,
@@ -372,6 +373,15 @@ def test_what_is_missing_in_the_middle_counts(sound, size, cut):
     assert audio.damaged
     assert audio.lost_s == pytest.approx(whole.duration_s - audio.duration_s, abs=0.03)
     assert audio.lost_s > 0.02
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_he_aac_is_decoded_at_twice_the_rate_of_its_core(tmp_path, channels):
+    path = tmp_path / "x.aac"
+    path.write_bytes(by_hand.he_adts(encode(replace(ADTS, rate=24000, channels=channels))))
+    with decoded_by_ffmpeg(str(path), "x.aac") as decoded:
+        rates = {block.sample_rate for block in decoded.blocks}
+    assert rates == {48000}
 
 
 def test_channels_may_change_their_order():

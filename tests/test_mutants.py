@@ -62,8 +62,19 @@ def originals():
     }  # fmt: skip
     made["chained.ogg"] = made["ogg"] + encode(replace(VORBIS, seconds=SECONDS, seed=1, rate=48000))
     made["joined.mp3"] = by_hand.id3v2(size=2000) + made["mp3"] + made["mp3"]
+    for suffix in "wv", "tta", "wav", "m4a":
+        made[f"joined.{suffix}"] = made[suffix] * 2
+    made["edited.m4a"] = by_hand.edited(made["m4a"], (0, 1024))
+    made["middle.opus"] = made["opus"][:1000] + made["opus"][2000:]
+    low = Sound("aac", "adts", 1, 24000, bit_rate=48_000, seconds=SECONDS)
+    made["he.aac"] = by_hand.he_adts(encode(low))
+    made["he.m4a"] = by_hand.he_aac(encode(replace(low, form="ipod")), 24000, 1, kind=29)
     dsd = Sound(DSD, "dsf", rate=by_hand.DSD_RATE // by_hand.DSD_HELD, seconds=0.4)
     made["dsf"], made["dff"] = (write(dsd.at(dsd.rate)) for write in (by_hand.dsf, by_hand.dff))
+    mono = replace(dsd, channels=1)
+    made["mono.dsf"], made["mono.dff"] = (
+        write(mono.at(mono.rate)) for write in (by_hand.dsf, by_hand.dff)
+    )
     return made
 
 
