@@ -30,6 +30,7 @@ from audio_clips import (
 from musicnn_zoo import Tagger
 from musicnn_zoo.audio import AudioStream, load_audio
 from musicnn_zoo.decoding.ffmpeg import decoded_by_ffmpeg, main_audio_stream, open_container
+from musicnn_zoo.decoding.joined import find_joined
 from musicnn_zoo.decoding.mpeg import count_samples
 from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile
 from musicnn_zoo.decoding.statements import wav_options
@@ -446,6 +447,28 @@ def test_a_link_that_has_hardly_begun_is_nothing_lost(tmp_path):
     path = tmp_path / "x.ogg"
     path.write_bytes(encode(VORBIS) + encode(replace(VORBIS, seed=1))[:60])
     assert load_audio(path).duration_s == pytest.approx(3.2, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"MAC \x96\x0f\0\0\x34\0\0\0", b"MPCKSH", b"tBaK\x01\x1f\0\0", b"#!AMR-WB\n"],
+    ids=["APE", "Musepack", "TAK", "AMR-WB"],
+)
+@pytest.mark.parametrize("size", [999, (1 << 20) - 2])
+def test_files_that_no_encoder_here_makes_are_found_where_they_are_joined(head, size):
+    """Also where the beginning of one lies across the border of two blocks that are searched."""
+    one = head + bytes(size - len(head))
+    assert find_joined(io.BytesIO(one)) == []
+    assert find_joined(io.BytesIO(one * 3)) == [0, size, 2 * size]
+
+
+def test_a_file_within_a_chunk_of_another_is_not_joined_to_it():
+    samples = PCM.at(PCM.rate)
+    inner = wav(samples[:, :1000], PCM.rate)
+    for where in "before", "after":
+        outer = wav(samples, PCM.rate, **{where: by_hand.chunk(b"LIST", inner)})
+        assert find_joined(io.BytesIO(outer)) == []
+        assert find_joined(io.BytesIO(outer + outer)) == [0, len(outer)]
 
 
 @pytest.mark.parametrize("frames_more", [0, 100])
