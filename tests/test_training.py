@@ -497,14 +497,11 @@ def test_the_recipe_of_musicnn() -> None:
 def test_killed_at_any_moment_it_gives_the_weights_of_a_run_undisturbed(folder, tmp_path) -> None:
     """The promise of the command line: ``kill -9``, start again, same weights."""
     random = np.random.default_rng(0)
-    pretrained = save_pretrained(
-        small(["calm", "wild"], activation="sigmoid"), tmp_path / "pretrained"
-    )
 
     def start(output):
         return subprocess.Popen(
             [
-                sys.executable, "-m", "musicnn_zoo", "finetune", folder, "--model", pretrained,
+                sys.executable, "-m", "musicnn_zoo", "finetune", folder, "--model", "MTT_vgg",
                 "--output", tmp_path / output, "--head-epochs", "3", "--epochs", "3",
                 "--batch-size", "4", "--validation", "0.25", "--test", "0.25", "--deterministic",
                 "--freq-mask", "8", "--mixup", "0.2", "--multi-label",
@@ -521,7 +518,7 @@ def test_killed_at_any_moment_it_gives_the_weights_of_a_run_undisturbed(folder, 
             epochs -= line.startswith("epoch ")
             if epochs == 0:
                 break
-        time.sleep(random.uniform(0, 0.5))
+        time.sleep(random.uniform(0, 2))
         killed.kill()
         killed.communicate()
     resumed = start("parts")
