@@ -1,6 +1,7 @@
 """Places that several test modules look at."""
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,10 @@ from musicnn_zoo.architectures import ARCHITECTURES
 from musicnn_zoo.installation import has_keras
 from musicnn_zoo.presets import PRESETS
 from musicnn_zoo.weights import bundled
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core
+    for _count in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(_count, "1")
 
 ROOT = Path(__file__).parent.parent
 CLIPS = ROOT / "examples" / "audio"
@@ -41,6 +46,58 @@ def bundled_graph(name: str) -> Path:
     return bundled(graph)
 
 
+SECONDS = {
+    "test_onnx_graph": 219,
+    "test_audio_clips": 216,
+    "test_stores": 151,
+    "test_docs_blocks": 146,
+    "test_augmentation": 136,
+    "test_training": 117,
+    "test_export": 107,
+    "test_hub": 106,
+    "test_tagger_files": 106,
+    "test_cli": 85,
+    "test_parity": 84,
+    "test_architectures": 72,
+    "test_examples_data": 66,
+    "test_engines": 63,
+    "test_models": 61,
+    "test_isolation": 60,
+    "test_audio": 52,
+    "test_examples": 49,
+    "test_cli_learning": 42,
+    "test_evaluation": 42,
+    "test_tagger": 42,
+    "test_blocks": 42,
+    "test_folders": 38,
+    "test_variants": 31,
+    "test_downloads": 30,
+    "test_odd_files": 28,
+    "test_finetuning": 26,
+    "test_patches": 26,
+    "test_torch_names": 24,
+    "test_sota_parity": 22,
+    "test_embedder": 20,
+    "test_framewise": 19,
+    "test_training_batches": 18,
+    "test_metrics": 17,
+    "test_forks": 17,
+    "test_listening": 16,
+    "test_cli_listen": 15,
+    "test_backends": 15,
+    "test_live": 14,
+    "test_calibration": 14,
+    "test_writable_caches": 14,
+    "test_library": 13,
+    "test_gradient_ascent": 13,
+    "test_logmel": 13,
+    "test_publish": 13,
+    "test_shared_taggers": 12,
+    "test_plots_evaluation": 12,
+}
+"""What files of many seconds take, the slow tests aside: those of the most begin first."""
+
+
 def _missing() -> dict[str, str]:
     """Why tests with a marker cannot run here."""
     missing = {}
@@ -60,7 +117,14 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return "pytest.mark.light" not in collection_path.read_text(encoding="utf-8") or None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Let pytest-xdist hand out the files in the order of collection, not by numbers of tests."""
+    config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: -SECONDS.get(item.path.stem, 0))
     missing = _missing()
     for item in items:
         for marker, reason in missing.items():

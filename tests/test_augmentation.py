@@ -445,7 +445,13 @@ ONE_BY_ONE = {
 }
 
 
-@pytest.mark.parametrize("name", ONE_BY_ONE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("all", "none") else pytest.mark.slow)
+        for name in ONE_BY_ONE
+    ],
+)
 def test_training_the_augmented_model_trains_the_plain_one(name: str) -> None:
     model = small_model()
     described, before = model.get_config(), model.get_weights()
@@ -583,6 +589,7 @@ def step(trained, count: int) -> list[float]:
     return losses
 
 
+@pytest.mark.slow
 def test_training_can_be_resumed_exactly() -> None:
     def values(trained) -> list[np.ndarray]:
         return [array(v) for v in [*trained.variables, *trained.optimizer.variables]]

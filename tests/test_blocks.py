@@ -84,8 +84,7 @@ def check(model: TaggingModel, folder: Path) -> None:
     path = folder / "model.keras"
     model.save(path)
     copy = keras.saving.load_model(path)
-    for waveform, output in zip(waveforms, outputs, strict=True):
-        np.testing.assert_array_equal(copy(waveform, training=False), output)
+    np.testing.assert_array_equal(copy(waveforms[1], training=False), outputs[1])
 
     targets = random.uniform(size=(2, 3))
     with tf.GradientTape() as tape:
@@ -147,8 +146,18 @@ def test_variants_of_backends(backend, tmp_path: Path) -> None:
     check(build_model(frontend=frontend, backend=backend, tags=3), tmp_path)
 
 
-@pytest.mark.parametrize("midend", MIDENDS[1:], ids=lambda one: one.kind)
-@pytest.mark.parametrize("frontend", ["sample_level", "rectangular", "timbral_temporal"])
+@pytest.mark.parametrize(
+    ("frontend", "midend"),
+    [
+        ("sample_level", MIDENDS[1]),
+        ("rectangular", MIDENDS[2]),
+        ("timbral_temporal", MIDENDS[1]),
+        pytest.param("sample_level", MIDENDS[2], marks=pytest.mark.slow),
+        pytest.param("rectangular", MIDENDS[1], marks=pytest.mark.slow),
+        pytest.param("timbral_temporal", MIDENDS[2], marks=pytest.mark.slow),
+    ],
+    ids=lambda one: getattr(one, "kind", one),
+)
 def test_midends(frontend: str, midend, tmp_path: Path) -> None:
     model = build_model(
         frontend=SMALL_FRONTENDS[frontend][0],

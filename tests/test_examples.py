@@ -60,12 +60,14 @@ def trained(folder: Path) -> str:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_from_scratch(trained: str, folder: Path) -> None:
     assert re.findall(r"^epoch (\d): loss \d\.\d+, validation ", trained, flags=re.M) == ["1", "2"]
     assert "my_dieleman_mel trained for 2 epochs on " in trained
     assert tags_of(folder / "my_model") == set(from_table(folder / "data" / "clips.csv").tags)
 
 
+@pytest.mark.slow
 def test_a_model_is_evaluated_and_gets_thresholds(trained: str, folder: Path) -> None:
     said = run("evaluate", "my_model", "data/clips.csv", "--plot", "figures.png", cwd=folder)
     assert "thresholds stored: for " in said

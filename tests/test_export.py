@@ -47,7 +47,9 @@ needs_litert = pytest.mark.skipif(
     importlib.util.find_spec("ai_edge_litert") is None, reason="musicnn-zoo[litert] is missing"
 )
 PRECISIONS = [
-    pytest.param(precision, marks=needs_litert) for precision in ("float32", "float16", "int8")
+    pytest.param("float32", marks=needs_litert),
+    pytest.param("float16", marks=[needs_litert, pytest.mark.slow]),
+    pytest.param("int8", marks=[needs_litert, pytest.mark.slow]),
 ]
 KINDS = [
     ("model.keras", "float32"),
@@ -99,6 +101,12 @@ def exported(pretrained, tmp_path_factory):
     return get
 
 
+@pytest.fixture(scope="module")
+def one_model():
+    """A model that is not changed."""
+    return tiny()
+
+
 def top_three(scores):
     return np.argsort(-scores.mean(axis=0))[:3].tolist()
 
@@ -148,6 +156,7 @@ def test_an_export_tells_what_was_found(exported, name, precision):
 
 
 @needs_litert
+@pytest.mark.slow
 def test_smaller_weights_make_smaller_files(exported):
     sizes = [exported("model.tflite", one).size for one in ("float32", "float16", "int8")]
     assert sizes[0] > 1.4 * sizes[1] > 1.6 * sizes[2]
@@ -335,6 +344,7 @@ def test_a_litert_file_is_of_builtin_operations(exported, precision):
 
 
 @needs_litert
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 def test_the_spectrogram_stays_in_float32(exported, precision):
     graph = flatbuffer_utils.read_model(str(exported("model.tflite", precision).path))
@@ -499,7 +509,7 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_be_put(tmp_path, monkey
     ],
 )
 def test_an_export_that_differs_is_refused_and_nothing_is_left(
-    tmp_path, monkeypatch, name, off, message
+    tmp_path, monkeypatch, one_model, name, off, message
 ):
     (tmp_path / "a").mkdir()
     (tmp_path / "a.keras").write_bytes(b"old")
@@ -509,7 +519,7 @@ def test_an_export_that_differs_is_refused_and_nothing_is_left(
             module, "read", lambda path, read=read: lambda batch: read(path)(batch) + off
         )
     with pytest.raises(ExportError, match=f"tiny in .*{message}"):
-        export_model(tiny(), tmp_path / name, overwrite=True)
+        export_model(one_model, tmp_path / name, overwrite=True)
     assert names_in(tmp_path) == ["a", "a.keras"]
     assert names_in(tmp_path / "a") == []
     assert (tmp_path / "a.keras").read_bytes() == b"old"
@@ -520,8 +530,10 @@ def test_an_export_that_differs_is_refused_and_nothing_is_left(
     [("float16", 0.019, True), ("float16", 0.021, False), ("int8", 0.5, True),
      ("int8", np.inf, False), ("int8", np.nan, False)],
 )  # fmt: skip
-def test_the_limit_depends_on_the_precision(tmp_path, monkeypatch, precision, off, passes):
-    model = tiny()
+def test_the_limit_depends_on_the_precision(
+    tmp_path, monkeypatch, one_model, precision, off, passes
+):
+    model = one_model
 
     def read(path):
         return lambda batch: np.asarray(model(batch, training=False)) + off

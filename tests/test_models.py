@@ -265,13 +265,14 @@ def test_parts_of_a_model_are_keras_models(small: TaggingModel) -> None:
     assert "logmel" in "".join(lines)
 
 
-@pytest.fixture(params=[("set_image_data_format", "channels_first"), ("set_floatx", "float64")])
-def setting(request: pytest.FixtureRequest) -> Iterator[str]:
-    name, value = request.param
-    before = getattr(keras.config, name.removeprefix("set_"))()
-    getattr(keras.config, name)(value)
-    yield value
-    getattr(keras.config, name)(before)
+@pytest.fixture
+def _settings() -> Iterator[None]:
+    before = keras.config.image_data_format(), keras.config.floatx()
+    keras.config.set_image_data_format("channels_first")
+    keras.config.set_floatx("float64")
+    yield
+    keras.config.set_image_data_format(before[0])
+    keras.config.set_floatx(before[1])
 
 
 FRONTENDS = {
@@ -291,7 +292,8 @@ BACKENDS = ("mlp", "attention", "self_attention")
     + [{"config": "musicnn", "backend": backend} for backend in BACKENDS],
     ids=str,
 )
-def test_keras_settings_change_nothing(parts: dict, setting: str) -> None:
+@pytest.mark.usefixtures("_settings")
+def test_keras_settings_change_nothing(parts: dict) -> None:
     """The layout of images and the precision that Keras has for models that do not say."""
     model = build_model(**parts, tags=2)
     keras.config.set_image_data_format("channels_last")

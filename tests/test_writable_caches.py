@@ -66,6 +66,7 @@ def test_what_is_writable(tmp_path) -> None:
     assert not writable_caches._is_writable(None)
 
 
+@pytest.mark.slow
 def test_the_command_works_where_nothing_but_temporary_folders_can_be_written(tmp_path) -> None:
     """On TensorFlow, whose Kapre imports librosa, whose compiler wants to keep what it makes."""
     read_only = """
