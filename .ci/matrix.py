@@ -127,7 +127,10 @@ def run(row: Row, uv: str, work: Path) -> None:
     place = work / re.sub(r"\W+", "-", row.name)
     log = place.with_suffix(".log")
     commands = [[uv, "venv", "-q", "--clear", "-p", str(row.python), str(place)]]
-    commands += [[uv, "pip", "install", "-q", "-p", str(place), *what] for what in row.install]
+    commands += [
+        [uv, "pip", "install", "-q", "--compile-bytecode", "-p", str(place), *what]
+        for what in row.install
+    ]
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=work)
         if done.returncode:
