@@ -34,7 +34,8 @@ from sklearn.svm import SVC
 from benchmarks import report
 from musicnn_zoo import Embedder, Tagger, finetune_model, train_model
 from musicnn_zoo.datasets import Dataset, open_dataset
-from musicnn_zoo.metrics import ClassEvaluation, evaluate_classes
+from musicnn_zoo.evaluation.metrics import evaluate_classes
+from musicnn_zoo.evaluation.results import ClassEvaluation
 from musicnn_zoo.training import FINETUNE
 
 Scores = NDArray[np.float64]

@@ -18,11 +18,11 @@ from typing import Any
 
 import musicnn_zoo
 from musicnn_zoo import ArgumentError
-from musicnn_zoo.architectures import ARCHITECTURES, Architecture
-from musicnn_zoo.blocks import BLOCKS, BlockSpec, block_names
-from musicnn_zoo.config import Block, LogMelInput, ModelConfig, WaveformInput, block
-from musicnn_zoo.patches import patch_grid
-from musicnn_zoo.presets import PRESETS, list_models
+from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
+from musicnn_zoo.networks.blocks import BLOCKS, BlockSpec, block_names
+from musicnn_zoo.networks.config import Block, LogMelInput, ModelConfig, WaveformInput, block
+from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.zoo.catalogue import PRESETS, list_models
 
 PAGE = Path(__file__).parent / "architectures.md"
 PACKAGE = Path(musicnn_zoo.__file__).parent
@@ -108,13 +108,13 @@ HEAD = """\
 The order of this page is that of Jordi Pons's tutorial on deep learning architectures for music
 audio classification. A model is a chain:
 input → front-end → (mid-end) → back-end → tags. The input is the waveform, or a log-mel spectrogram
-that [logmel.py](../musicnn_zoo/logmel.py) computes inside the graph. A front-end
+that [logmel.py](../musicnn_zoo/networks/logmel.py) computes inside the graph. A front-end
 ([frontends/](../musicnn_zoo/frontends)) makes features of it, a mid-end
-([midends.py](../musicnn_zoo/midends.py)) refines them where there is one, and a back-end
+([midends.py](../musicnn_zoo/networks/frontends.py)) refines them where there is one, and a back-end
 ([backends/](../musicnn_zoo/backends)) sums them up over time and gives a score for each tag.
-[blocks.py](../musicnn_zoo/blocks.py) lists the blocks,
-[architectures.py](../musicnn_zoo/architectures.py) the chains, and
-[models.py](../musicnn_zoo/models.py) joins them to a Keras model.
+[blocks.py](../musicnn_zoo/networks/blocks.py) lists the blocks,
+[architectures.py](../musicnn_zoo/networks/architectures.py) the chains, and
+[models.py](../musicnn_zoo/networks/models.py) joins them to a Keras model.
 """
 
 FRONTENDS = """\
@@ -138,7 +138,7 @@ BACKENDS = """\
 
 Music is of any length, and the tags are not. A back-end either sums up whatever length it is given,
 or is made for one. Frame-wise scores say when a tag is heard
-([framewise.py](../musicnn_zoo/framewise.py)).
+([framewise.py](../musicnn_zoo/runtimes/framewise.py)).
 
 {table}"""
 

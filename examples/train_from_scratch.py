@@ -17,9 +17,9 @@ from pathlib import Path
 import keras
 
 from musicnn_zoo import Augmentation, build_model, list_models, train_model
-from musicnn_zoo.architectures import get_architecture
-from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.datasets import from_folder, from_table, split
+from musicnn_zoo.networks.architectures import get_architecture
+from musicnn_zoo.networks.config import LogMelInput
 from musicnn_zoo.training import FROM_SCRATCH
 
 

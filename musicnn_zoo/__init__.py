@@ -13,13 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from musicnn_zoo.api import embed, embed_files, events, features, tag, tag_files, taggram
-    from musicnn_zoo.audio import load_audio
     from musicnn_zoo.augmentation import Augmentation, augment
-    from musicnn_zoo.calibration import store_thresholds, with_thresholds
-    from musicnn_zoo.config import Block, LogMelInput, ModelConfig, WaveformInput, block
-    from musicnn_zoo.embedder import Embedder
-    from musicnn_zoo.embedding_map import EmbeddingMap, map_embeddings
     from musicnn_zoo.errors import (
         ArgumentError,
         AudioError,
@@ -36,41 +30,59 @@ if TYPE_CHECKING:
         UploadError,
         WeightsError,
     )
-    from musicnn_zoo.evaluation import ModelEvaluation, evaluate_model
-    from musicnn_zoo.export import Export, export_model
-    from musicnn_zoo.filters import FilterGroup, LearnedFilters, learned_filters
-    from musicnn_zoo.finetuning import finetune_model, set_trainable
-    from musicnn_zoo.folders import save_pretrained
-    from musicnn_zoo.hub import push_to_hub
-    from musicnn_zoo.info import ModelInfo, model_info
+    from musicnn_zoo.evaluation.evaluate import store_thresholds, with_thresholds
+    from musicnn_zoo.evaluation.evaluation import ModelEvaluation, evaluate_model
+    from musicnn_zoo.library.embedder import Embedder
+    from musicnn_zoo.library.embedding_map import EmbeddingMap, map_embeddings
     from musicnn_zoo.listening import ListeningPage, listening_page
-    from musicnn_zoo.models import TaggingModel, build_model
-    from musicnn_zoo.presets import list_models
-    from musicnn_zoo.provenance import Provenance
-    from musicnn_zoo.results import (
-        Clip,
-        Embedding,
-        Events,
-        Features,
-        FileResult,
-        Taggram,
-        Tags,
-        TagScore,
+    from musicnn_zoo.networks.config import Block, LogMelInput, ModelConfig, WaveformInput, block
+    from musicnn_zoo.networks.models import TaggingModel, build_model
+    from musicnn_zoo.networks.provenance import Provenance
+    from musicnn_zoo.networks.tag_thresholds import TagThresholds
+    from musicnn_zoo.runtimes.export import Export, export_model
+    from musicnn_zoo.sound.read import load_audio
+    from musicnn_zoo.tagging.clip import Clip
+    from musicnn_zoo.tagging.embedding import Embedding, Features
+    from musicnn_zoo.tagging.events import Events
+    from musicnn_zoo.tagging.functions import (
+        embed,
+        embed_files,
+        events,
+        features,
+        tag,
+        tag_files,
+        taggram,
     )
-    from musicnn_zoo.sound_events import Event
-    from musicnn_zoo.tag_thresholds import TagThresholds
-    from musicnn_zoo.tagger import Tagger
+    from musicnn_zoo.tagging.results import FileResult
+    from musicnn_zoo.tagging.sound_events import Event
+    from musicnn_zoo.tagging.tagger import Tagger
+    from musicnn_zoo.tagging.taggram import Taggram
+    from musicnn_zoo.tagging.tags import Tags, TagScore
+    from musicnn_zoo.training.finetuning import finetune_model, set_trainable
     from musicnn_zoo.training.fit import Training, train_model
-    from musicnn_zoo.zoo import load_model
+    from musicnn_zoo.zoo.catalogue import list_models
+    from musicnn_zoo.zoo.filters import FilterGroup, LearnedFilters, learned_filters
+    from musicnn_zoo.zoo.folder import save_pretrained
+    from musicnn_zoo.zoo.hub import push_to_hub
+    from musicnn_zoo.zoo.load import ModelInfo, model_info
+    from musicnn_zoo.zoo.zoo import load_model
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "api": ("embed", "embed_files", "events", "features", "tag", "tag_files", "taggram"),
-    "audio": ("load_audio",),
+    "tagging.functions": (
+        "embed",
+        "embed_files",
+        "events",
+        "features",
+        "tag",
+        "tag_files",
+        "taggram",
+    ),
+    "sound.read": ("load_audio",),
     "augmentation": ("Augmentation", "augment"),
-    "calibration": ("store_thresholds", "with_thresholds"),
-    "config": ("Block", "LogMelInput", "ModelConfig", "WaveformInput", "block"),
+    "evaluation.evaluate": ("store_thresholds", "with_thresholds"),
+    "networks.config": ("Block", "LogMelInput", "ModelConfig", "WaveformInput", "block"),
     "errors": (
         "ArgumentError",
         "AudioError",
@@ -87,34 +99,30 @@ _HOMES = {
         "UploadError",
         "WeightsError",
     ),
-    "sound_events": ("Event",),
+    "tagging.sound_events": ("Event",),
     "listening": ("ListeningPage", "listening_page"),
-    "models": ("TaggingModel", "build_model"),
-    "embedder": ("Embedder",),
-    "embedding_map": ("EmbeddingMap", "map_embeddings"),
-    "evaluation": ("ModelEvaluation", "evaluate_model"),
-    "export": ("Export", "export_model"),
-    "filters": ("FilterGroup", "LearnedFilters", "learned_filters"),
-    "finetuning": ("finetune_model", "set_trainable"),
-    "folders": ("save_pretrained",),
-    "hub": ("push_to_hub",),
-    "info": ("ModelInfo", "model_info"),
-    "presets": ("list_models",),
-    "provenance": ("Provenance",),
-    "results": (
-        "Clip",
-        "Embedding",
-        "Events",
-        "Features",
-        "FileResult",
-        "TagScore",
-        "Taggram",
-        "Tags",
-    ),
-    "tag_thresholds": ("TagThresholds",),
-    "tagger": ("Tagger",),
+    "networks.models": ("TaggingModel", "build_model"),
+    "library.embedder": ("Embedder",),
+    "library.embedding_map": ("EmbeddingMap", "map_embeddings"),
+    "evaluation.evaluation": ("ModelEvaluation", "evaluate_model"),
+    "runtimes.export": ("Export", "export_model"),
+    "zoo.filters": ("FilterGroup", "LearnedFilters", "learned_filters"),
+    "training.finetuning": ("finetune_model", "set_trainable"),
+    "zoo.folder": ("save_pretrained",),
+    "zoo.hub": ("push_to_hub",),
+    "zoo.load": ("ModelInfo", "model_info"),
+    "zoo.catalogue": ("list_models",),
+    "networks.provenance": ("Provenance",),
+    "tagging.clip": ("Clip",),
+    "tagging.embedding": ("Embedding", "Features"),
+    "tagging.events": ("Events",),
+    "tagging.results": ("FileResult",),
+    "tagging.taggram": ("Taggram",),
+    "tagging.tags": ("TagScore", "Tags"),
+    "networks.tag_thresholds": ("TagThresholds",),
+    "tagging.tagger": ("Tagger",),
     "training.fit": ("Training", "train_model"),
-    "zoo": ("load_model",),
+    "zoo.zoo": ("load_model",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -196,7 +204,7 @@ def __getattr__(name: str) -> Any:
     try:
         module = importlib.import_module(f"{__name__}.{_HOME[name]}")
     except ModuleNotFoundError as error:
-        from musicnn_zoo.installation import explained
+        from musicnn_zoo.machine.installation import explained
 
         raise explained(error, f"{__name__}.{name}") from error
     value = getattr(module, name)

@@ -27,14 +27,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from musicnn_zoo.audio import AudioStream
-from musicnn_zoo.engines.engine import EngineName
 from musicnn_zoo.errors import ArgumentError, AudioError
-from musicnn_zoo.patches import TAILS, Tail, patch_grid
-from musicnn_zoo.pipeline import process
-from musicnn_zoo.presets import DEFAULT_MODEL
-from musicnn_zoo.tagger import Tagger
-from musicnn_zoo.tasks import Pooling, embedding_task
+from musicnn_zoo.networks.patches import TAILS, Tail, patch_grid
+from musicnn_zoo.runtimes.engine import EngineName
+from musicnn_zoo.sound.read import AudioStream
+from musicnn_zoo.tagging.pipeline import process
+from musicnn_zoo.tagging.tagger import Tagger
+from musicnn_zoo.tagging.tasks import Pooling, embedding_task
+from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 __all__ = ["HearModel", "get_scene_embeddings", "get_timestamp_embeddings", "load_model"]
 

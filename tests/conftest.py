@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from musicnn_zoo.architectures import ARCHITECTURES
-from musicnn_zoo.installation import has_keras
-from musicnn_zoo.presets import PRESETS
-from musicnn_zoo.weights import bundled
+from musicnn_zoo.machine.installation import has_keras
+from musicnn_zoo.networks.architectures import ARCHITECTURES
+from musicnn_zoo.zoo.catalogue import PRESETS
+from musicnn_zoo.zoo.weights import bundled
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core
     for _count in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):

@@ -8,10 +8,10 @@ import pytest
 from conftest import ROOT
 
 from musicnn_zoo import ArgumentError, build_model, list_models
-from musicnn_zoo.architectures import ARCHITECTURES
-from musicnn_zoo.blocks import BLOCKS, BlockSpec, block_names
-from musicnn_zoo.config import block
-from musicnn_zoo.presets import PRESETS
+from musicnn_zoo.networks.architectures import ARCHITECTURES
+from musicnn_zoo.networks.blocks import BLOCKS, BlockSpec, block_names
+from musicnn_zoo.networks.config import block
+from musicnn_zoo.zoo.catalogue import PRESETS
 
 SCRIPT = ROOT / "docs" / "architecture_page.py"
 script = runpy.run_path(str(SCRIPT))

@@ -7,12 +7,12 @@ from conftest import REPRESENTATIVES
 from synthetic import sounds
 
 from musicnn_zoo import UnknownNameError, build_model, list_models, model_info
-from musicnn_zoo.architectures import ARCHITECTURES, SCHLUETER_INPUT, get_architecture
-from musicnn_zoo.config import LogMelInput, ModelConfig
-from musicnn_zoo.models import TaggingModel, adapt
-from musicnn_zoo.patches import patch_grid
-from musicnn_zoo.presets import PRESETS
-from musicnn_zoo.receptive_field import receptive_field
+from musicnn_zoo.networks.architectures import ARCHITECTURES, SCHLUETER_INPUT, get_architecture
+from musicnn_zoo.networks.build import receptive_field
+from musicnn_zoo.networks.config import LogMelInput, ModelConfig
+from musicnn_zoo.networks.models import TaggingModel, adapt
+from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.zoo.catalogue import PRESETS
 
 # From the papers' tables and code, see the docstrings of the blocks.
 PUBLISHED = {
@@ -105,7 +105,7 @@ def test_receptive_field_is_stated(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["musicnn", "lee2009_vertical", "zhu_multiscale"])
 def test_receptive_field_is_what_changes_a_frame(name: str) -> None:
-    from musicnn_zoo.models import build_features
+    from musicnn_zoo.networks.models import build_features
 
     config = get_architecture(name)
     features = keras.Model(*build_features(config))

@@ -3,8 +3,9 @@ import os
 import numpy as np
 import pytest
 
-from musicnn_zoo.archive import EmbeddingArchive
-from musicnn_zoo.results import Clip, Embedding
+from musicnn_zoo.library.archive import EmbeddingArchive
+from musicnn_zoo.tagging.clip import Clip
+from musicnn_zoo.tagging.embedding import Embedding
 
 
 def embedding_of(values, source="a.wav", pooling=None):

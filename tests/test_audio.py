@@ -12,8 +12,9 @@ from helpers_audio import EXAMPLES, chirps, cut_in_half, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicnn_zoo.audio import AUDIO_SUFFIXES, AudioStream, Resampler, find_audio, load_audio
 from musicnn_zoo.errors import ArgumentError, AudioError
+from musicnn_zoo.sound.find import AUDIO_SUFFIXES, find_audio
+from musicnn_zoo.sound.read import AudioStream, Resampler, load_audio
 
 pytestmark = pytest.mark.platform
 

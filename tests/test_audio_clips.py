@@ -28,13 +28,13 @@ from audio_clips import (
 )
 
 from musicnn_zoo import Tagger
-from musicnn_zoo.audio import AudioStream, load_audio
-from musicnn_zoo.decoding.ffmpeg import decoded_by_ffmpeg, main_audio_stream, open_container
-from musicnn_zoo.decoding.joined import find_joined
-from musicnn_zoo.decoding.mpeg import count_samples
-from musicnn_zoo.decoding.sndfile import decoded_by_libsndfile
-from musicnn_zoo.decoding.statements import wav_options
 from musicnn_zoo.errors import AudioError
+from musicnn_zoo.sound.decoders import decoded_by_libsndfile
+from musicnn_zoo.sound.ffmpeg import decoded_by_ffmpeg, main_audio_stream, open_container
+from musicnn_zoo.sound.joined import find_joined
+from musicnn_zoo.sound.mpeg import count_samples
+from musicnn_zoo.sound.read import AudioStream, load_audio
+from musicnn_zoo.sound.statements import wav_options
 
 LEAST_CLIPS = 120
 WINDOW = HEARD_RATE // 2

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicnn_zoo.audio import load_audio
-from musicnn_zoo.audio_files import AUDIO_SUFFIXES, find_audio, walk_audio
+from musicnn_zoo.sound.find import AUDIO_SUFFIXES, find_audio, walk_audio
+from musicnn_zoo.sound.read import load_audio
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="not on Windows")
 

@@ -34,7 +34,7 @@ from musicnn_zoo.augmentation import (
 )
 from musicnn_zoo.augmentation.randomness import symmetric_beta
 from musicnn_zoo.augmentation.spectrograms import value_of_silence
-from musicnn_zoo.finetuning import finetune_model
+from musicnn_zoo.training.finetuning import finetune_model
 
 SAMPLES = 48128
 ALL = Augmentation(

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from musicnn_zoo import ArgumentError, UnknownNameError, build_model
-from musicnn_zoo.blocks import BLOCKS, block_function, block_names, block_spec
-from musicnn_zoo.config import LogMelInput, ModelConfig, WaveformInput, block
-from musicnn_zoo.models import TaggingModel
+from musicnn_zoo.networks.blocks import BLOCKS, block_function, block_names, block_spec
+from musicnn_zoo.networks.config import LogMelInput, ModelConfig, WaveformInput, block
+from musicnn_zoo.networks.models import TaggingModel
 
 SMALL_FRONTENDS = {
     "sample_level": [

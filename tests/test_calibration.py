@@ -23,17 +23,18 @@ from musicnn_zoo import (
     push_to_hub,
     save_pretrained,
 )
-from musicnn_zoo.calibration import store_thresholds, with_thresholds
-from musicnn_zoo.config import ModelSpec
 from musicnn_zoo.datasets import Report
-from musicnn_zoo.evaluation import ModelEvaluation
-from musicnn_zoo.exporters.metadata import metadata_json
-from musicnn_zoo.folders import folder_stamp, read_folder
-from musicnn_zoo.metrics import evaluate_scores
-from musicnn_zoo.pretrained import find_pretrained
-from musicnn_zoo.results import Clip, Taggram
-from musicnn_zoo.tag_thresholds import TagThresholds
-from musicnn_zoo.thresholds import best_f1_thresholds
+from musicnn_zoo.evaluation.evaluate import store_thresholds, with_thresholds
+from musicnn_zoo.evaluation.evaluation import ModelEvaluation
+from musicnn_zoo.evaluation.metrics import evaluate_scores
+from musicnn_zoo.evaluation.thresholds import best_f1_thresholds
+from musicnn_zoo.networks.config import ModelSpec
+from musicnn_zoo.networks.tag_thresholds import TagThresholds
+from musicnn_zoo.runtimes.metadata import metadata_json
+from musicnn_zoo.tagging.clip import Clip
+from musicnn_zoo.tagging.taggram import Taggram
+from musicnn_zoo.zoo.folder import folder_stamp, read_folder
+from musicnn_zoo.zoo.pretrained import find_pretrained
 
 CLIP = CLIPS / "techno_loop.ogg"
 TAGS = ("calm", 'wild "x"', "täg|`1`")
@@ -350,7 +351,7 @@ def test_without_a_network_what_was_never_asked_for_is_taken_as_lacking(
 ) -> None:
     address = push_to_hub(small(), "me/small")
     with monkeypatch.context() as patch:
-        patch.setattr("musicnn_zoo.hub._fetch_if_there", lambda file: None)
+        patch.setattr("musicnn_zoo.zoo.hub._fetch_if_there", lambda file: None)
         load_model(address)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert load_model(address).thresholds is None

@@ -20,9 +20,9 @@ from helpers_audio import STRINGS, TECHNO, chirps, cut_in_half, encode
 
 import musicnn_zoo
 from musicnn_zoo import Tagger, list_models, model_info
-from musicnn_zoo.audio import AudioStream
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.sound.read import AudioStream
 
 SCRIPT = shutil.which("musicnn-zoo", path=Path(sys.executable).parent)
 MTT_TAGS = model_info("MTT_musicnn").tags

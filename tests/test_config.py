@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicnn_zoo.blocks import BLOCKS, block_spec
-from musicnn_zoo.config import (
+from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.networks.blocks import BLOCKS, block_spec
+from musicnn_zoo.networks.config import (
     Block,
     LogMelInput,
     ModelConfig,
@@ -17,10 +18,9 @@ from musicnn_zoo.config import (
     block,
     checked_tags,
 )
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
-from musicnn_zoo.option_types import is_of_type
-from musicnn_zoo.presets import PRESETS
-from musicnn_zoo.provenance import Provenance
+from musicnn_zoo.networks.option_types import is_of_type
+from musicnn_zoo.networks.provenance import Provenance
+from musicnn_zoo.zoo.catalogue import PRESETS
 
 MUSICNN = PRESETS["MTT_musicnn"].config
 VGG = PRESETS["MTT_vgg"].config

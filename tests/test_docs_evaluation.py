@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from conftest import ROOT
 
 from musicnn_zoo.cli.evaluate import evaluate
-from musicnn_zoo.info import model_info
+from musicnn_zoo.zoo.load import model_info
 
 PAGE = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
 

@@ -34,7 +34,7 @@ from musicnn_zoo import (
     UnknownNameError,
     build_model,
 )
-from musicnn_zoo.embedder import Embedder
+from musicnn_zoo.library.embedder import Embedder
 
 EXAMPLES = [TECHNO, HARPSICHORD, STRINGS]
 MODEL = "MTT_vgg"
@@ -42,7 +42,7 @@ MODEL = "MTT_vgg"
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
-    monkeypatch.setattr("musicnn_zoo.engines.engine._sees_gpu", lambda: False)
+    monkeypatch.setattr("musicnn_zoo.runtimes.engine._sees_gpu", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -428,7 +428,9 @@ def test_what_is_in_the_cache_is_not_computed_again(tagger, computed, clips, tmp
     np.testing.assert_allclose(first, expected(tagger, clips), rtol=1e-5, atol=1e-6)
     assert computed == ["a.wav", "b.wav", "c.wav"]
     # Not even the model is loaded.
-    monkeypatch.setattr("musicnn_zoo.embedder.shared_tagger", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "musicnn_zoo.library.embedder.shared_tagger", lambda *_: pytest.fail("loaded")
+    )
     order = [2, 0, 0, 1, 2]
     again = clone(embedder).transform([clips[i] for i in order])
     np.testing.assert_array_equal(again, first[order])
@@ -527,8 +529,8 @@ def test_threads_that_want_the_same_wait_for_each_other(computed, clips, tmp_pat
 
 PROCESS = """
 import sys, time
-from musicnn_zoo.embedder import Embedder
-from musicnn_zoo.tagger import Tagger
+from musicnn_zoo.library.embedder import Embedder
+from musicnn_zoo.tagging.tagger import Tagger
 original, computed = Tagger.embed_files, []
 def slow(self, paths, **options):
     for result in original(self, paths, **options):

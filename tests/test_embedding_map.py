@@ -13,10 +13,14 @@ import soundfile
 from conftest import CLIPS
 from sklearn.decomposition import PCA
 
-from musicnn_zoo import ArgumentError, Tagger, UnknownNameError, embedding_map, map_embeddings
-from musicnn_zoo.embedding_map import make_map, save_map
-from musicnn_zoo.results import Clip, Embedding, FileResult, Tags, TagScore
-from musicnn_zoo.tasks import EmbeddedTags
+from musicnn_zoo import ArgumentError, Tagger, UnknownNameError, map_embeddings
+from musicnn_zoo.library import embedding_map
+from musicnn_zoo.library.embedding_map import make_map, save_map
+from musicnn_zoo.tagging.clip import Clip
+from musicnn_zoo.tagging.embedding import Embedding
+from musicnn_zoo.tagging.results import FileResult
+from musicnn_zoo.tagging.tags import Tags, TagScore
+from musicnn_zoo.tagging.tasks import EmbeddedTags
 
 
 @pytest.fixture(autouse=True)
@@ -172,7 +176,7 @@ def folder(tmp_path):
 
 
 def test_a_folder_is_read_once_for_embeddings_and_tags(folder, tagger, monkeypatch) -> None:
-    from musicnn_zoo.audio import AudioStream
+    from musicnn_zoo.sound.read import AudioStream
 
     read = []
     original = AudioStream.__iter__

@@ -22,15 +22,15 @@ from musicnn_zoo import (
     build_model,
     load_model,
 )
-from musicnn_zoo.audio import load_audio
-from musicnn_zoo.engines import engine as engines
-from musicnn_zoo.engines import onnx_engine
-from musicnn_zoo.engines.engine import choose_engine
-from musicnn_zoo.engines.keras_engine import KerasEngine
-from musicnn_zoo.engines.onnx_engine import OnnxEngine
-from musicnn_zoo.logmel import LogMel
-from musicnn_zoo.models import adapt
-from musicnn_zoo.variants import remake, with_precision
+from musicnn_zoo.networks.logmel import LogMel
+from musicnn_zoo.networks.models import adapt
+from musicnn_zoo.runtimes import engine as engines
+from musicnn_zoo.runtimes import onnx_engine
+from musicnn_zoo.runtimes.engine import choose_engine
+from musicnn_zoo.runtimes.keras_engine import KerasEngine
+from musicnn_zoo.runtimes.onnx_engine import OnnxEngine
+from musicnn_zoo.runtimes.variants import remake, with_precision
+from musicnn_zoo.sound.read import load_audio
 
 KERAS = keras.backend.backend()
 LAYERS = ("output", "penultimate", "mean_pool")
@@ -269,7 +269,7 @@ def test_a_changed_bundled_graph_is_refused_for_its_digest(tmp_path, monkeypatch
     content = bytearray(graph.read_bytes())
     content[-1] ^= 1
     (tmp_path / graph.name).write_bytes(content)
-    monkeypatch.setattr("musicnn_zoo.weights.bundled_folder", lambda: tmp_path)
+    monkeypatch.setattr("musicnn_zoo.zoo.weights.bundled_folder", lambda: tmp_path)
     with pytest.raises(WeightsError, match=r"MTT_musicnn\.onnx.*SHA-256"):
         Tagger("MTT_musicnn")
     shutil.copy(graph, tmp_path)

@@ -20,14 +20,14 @@ from sklearn.metrics import (
 
 import musicnn_zoo
 from musicnn_zoo import ArgumentError, Tagger, block, build_model
-from musicnn_zoo.calibration import with_thresholds
 from musicnn_zoo.datasets import Dataset, DatasetError, DatasetWarning, Report
-from musicnn_zoo.evaluation import evaluate_model
-from musicnn_zoo.evaluation_files import SCORE_COLUMNS, save_evaluation, save_scores
-from musicnn_zoo.evaluation_results import CLASS_COLUMNS, TAG_COLUMNS
-from musicnn_zoo.tag_matching import match_tags
-from musicnn_zoo.tag_thresholds import TagThresholds
-from musicnn_zoo.tags import MTT_TAGS
+from musicnn_zoo.evaluation.evaluate import with_thresholds
+from musicnn_zoo.evaluation.evaluation import evaluate_model
+from musicnn_zoo.evaluation.evaluation_files import SCORE_COLUMNS, save_evaluation, save_scores
+from musicnn_zoo.evaluation.results import CLASS_COLUMNS, TAG_COLUMNS
+from musicnn_zoo.evaluation.tag_matching import match_tags
+from musicnn_zoo.networks.tag_thresholds import TagThresholds
+from musicnn_zoo.zoo.tags import MTT_TAGS
 
 SECONDS = 4
 

@@ -18,8 +18,8 @@ import pytest
 from conftest import ROOT
 
 import musicnn_zoo
-from musicnn_zoo.architectures import ARCHITECTURES
 from musicnn_zoo.datasets import from_table, split
+from musicnn_zoo.networks.architectures import ARCHITECTURES
 
 EXPERIMENT = (
     "--epochs", 1, "--batch-size", 4, "--width", 0.06, "--patch", 1.5, "--fractions", 0.5, 1

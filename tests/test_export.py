@@ -30,18 +30,19 @@ from musicnn_zoo import (
     build_model,
     load_model,
 )
-from musicnn_zoo import export as export_module
-from musicnn_zoo.architectures import ARCHITECTURES
-from musicnn_zoo.audio import load_audio
-from musicnn_zoo.config import LogMelInput
-from musicnn_zoo.engines.onnx_engine import open_session
-from musicnn_zoo.export import TOLERANCES, export_model
-from musicnn_zoo.exporters import keras_file, litert, onnx_file, saved_model
-from musicnn_zoo.exporters.probes import probes
-from musicnn_zoo.exporters.quiet import quiet
-from musicnn_zoo.models import TaggingModel, adapt
-from musicnn_zoo.patches import PatchStream, patch_grid
-from musicnn_zoo.pretrained import Pretrained
+from musicnn_zoo.networks.architectures import ARCHITECTURES
+from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.networks.models import TaggingModel, adapt
+from musicnn_zoo.networks.patches import PatchStream, patch_grid
+from musicnn_zoo.runtimes import export as export_module
+from musicnn_zoo.runtimes import formats as litert
+from musicnn_zoo.runtimes import keras_file, onnx_file, saved_model
+from musicnn_zoo.runtimes.export import TOLERANCES, export_model
+from musicnn_zoo.runtimes.onnx_engine import open_session
+from musicnn_zoo.runtimes.probes import probes
+from musicnn_zoo.runtimes.quiet import quiet
+from musicnn_zoo.sound.read import load_audio
+from musicnn_zoo.zoo.pretrained import Pretrained
 
 needs_litert = pytest.mark.skipif(
     importlib.util.find_spec("ai_edge_litert") is None, reason="musicnn-zoo[litert] is missing"

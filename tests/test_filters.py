@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from musicnn_zoo import ArgumentError, UnknownNameError, block, build_model, learned_filters
-from musicnn_zoo.architectures import SCHLUETER_INPUT
-from musicnn_zoo.config import WaveformInput
+from musicnn_zoo.networks.architectures import SCHLUETER_INPUT
+from musicnn_zoo.networks.config import WaveformInput
 
 RATE = 16000
 

@@ -22,9 +22,9 @@ from musicnn_zoo import (
     model_info,
     save_pretrained,
 )
-from musicnn_zoo.folders import read_folder
-from musicnn_zoo.models import adapt
-from musicnn_zoo.tag_thresholds import TagThresholds
+from musicnn_zoo.networks.models import adapt
+from musicnn_zoo.networks.tag_thresholds import TagThresholds
+from musicnn_zoo.zoo.folder import read_folder
 
 CLIP = CLIPS / "techno_loop.ogg"
 PROVENANCE = Provenance(

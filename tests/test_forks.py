@@ -8,7 +8,7 @@ import threading
 import pytest
 from conftest import CLIPS, ROOT
 
-from musicnn_zoo.forks import ForkedLock
+from musicnn_zoo.machine.processes import ForkedLock
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
-    monkeypatch.setattr("musicnn_zoo.engines.engine._sees_gpu", lambda: False)
+    monkeypatch.setattr("musicnn_zoo.runtimes.engine._sees_gpu", lambda: False)
 
 
 @pytest.fixture(scope="module")

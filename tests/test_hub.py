@@ -41,18 +41,18 @@ from musicnn_zoo import (
     WeightsError,
     block,
     build_model,
-    downloads,
     load_model,
     push_to_hub,
     save_pretrained,
 )
-from musicnn_zoo.architectures import ARCHITECTURES
 from musicnn_zoo.cli import cli
-from musicnn_zoo.downloads import sha256_of
-from musicnn_zoo.presets import PRESETS, Preset
-from musicnn_zoo.pretrained import Pretrained, find_pretrained
-from musicnn_zoo.sources import HubFile, WebFile
-from musicnn_zoo.tags import VOCABULARIES
+from musicnn_zoo.networks.architectures import ARCHITECTURES
+from musicnn_zoo.zoo import downloads
+from musicnn_zoo.zoo.catalogue import PRESETS, Preset
+from musicnn_zoo.zoo.downloads import sha256_of
+from musicnn_zoo.zoo.pretrained import Pretrained, find_pretrained
+from musicnn_zoo.zoo.sources import HubFile, WebFile
+from musicnn_zoo.zoo.tags import VOCABULARIES
 
 REPO = "tester/model"
 NEW = "tester/new"

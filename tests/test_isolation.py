@@ -19,13 +19,13 @@ from click.testing import CliRunner
 from helpers_audio import TECHNO, chirps
 
 import musicnn_zoo
-from musicnn_zoo import isolation
-from musicnn_zoo.audio import AudioStream, load_audio
 from musicnn_zoo.cli import cli
-from musicnn_zoo.decoding.decoded import NotDecodedError
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
-from musicnn_zoo.library import run_library
-from musicnn_zoo.stores import open_store
+from musicnn_zoo.library.opening import open_store
+from musicnn_zoo.library.run import run_library
+from musicnn_zoo.machine import isolation
+from musicnn_zoo.sound.blocks import NotDecodedError
+from musicnn_zoo.sound.read import AudioStream, load_audio
 
 INPUTS = Path(__file__).parent / "inputs"
 
@@ -106,7 +106,7 @@ def test_a_worker_gives_what_this_process_does(tmp_path):
 def test_a_crash_is_an_error_of_the_file(tmp_path, caplog):
     path = write(tmp_path / "segv.wav")
     with (
-        caplog.at_level(logging.DEBUG, "musicnn_zoo.isolation"),
+        caplog.at_level(logging.DEBUG, "musicnn_zoo.machine.isolation"),
         pytest.raises(DecoderCrashError, match=r"segv.wav: crashes the decoder \(SIGSEGV\), tried"),
     ):
         load_audio(path, isolate=True)
@@ -130,7 +130,7 @@ def test_a_decoder_that_hangs_is_ended(tmp_path):
 
 @pytest.mark.usefixtures("deadly_decoder")
 def test_what_decoders_print_is_for_the_log(tmp_path, caplog, capfd):
-    with caplog.at_level(logging.DEBUG, "musicnn_zoo.isolation"):
+    with caplog.at_level(logging.DEBUG, "musicnn_zoo.machine.isolation"):
         load_audio(write(tmp_path / "print.wav"), isolate=True)
     assert "print.wav: Note: Illegal Audio-MPEG-Header" in caplog.text
     assert capfd.readouterr() == ("", "")
@@ -172,7 +172,7 @@ def test_a_forked_child_says_nothing_of_the_workers_of_its_parent(tmp_path):
     path = write(tmp_path / "good.wav")
     program = f"""
         import os
-        from musicnn_zoo.audio import load_audio
+        from musicnn_zoo.sound.read import load_audio
         load_audio({path!r}, isolate=True)
         if child := os.fork():
             assert os.waitpid(child, 0)[1] == 0

@@ -17,9 +17,11 @@ from click.testing import CliRunner
 
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError
-from musicnn_zoo.library import run_library
-from musicnn_zoo.results import Clip, FileResult, Tags, TagScore
-from musicnn_zoo.stores import open_store
+from musicnn_zoo.library.opening import open_store
+from musicnn_zoo.library.run import run_library
+from musicnn_zoo.tagging.clip import Clip
+from musicnn_zoo.tagging.results import FileResult
+from musicnn_zoo.tagging.tags import Tags, TagScore
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="not on Windows")
 SCRIPT = shutil.which("musicnn-zoo", path=Path(sys.executable).parent)
@@ -317,7 +319,7 @@ def test_ctrl_c_ends_a_run_with_what_is_done_and_the_code_of_shells(tmp_path):
     code = (
         "import sys, signal, os\n"
         "from musicnn_zoo.cli import main\n"
-        "from musicnn_zoo.stores.text import TextStore\n"
+        "from musicnn_zoo.library.text_store import TextStore\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "append = TextStore._append\n"
         "def then_interrupt(store, *arguments):\n"

@@ -19,8 +19,8 @@ from conftest import CLIPS, ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from musicnn_zoo.engines.engine import choose_engine
-from musicnn_zoo.presets import PRESETS
+from musicnn_zoo.runtimes.engine import choose_engine
+from musicnn_zoo.zoo.catalogue import PRESETS
 
 pytestmark = [pytest.mark.platform, pytest.mark.light]
 
@@ -181,8 +181,8 @@ def test_names_that_need_keras_say_so(session: dict[str, Any]) -> None:
 
 
 def test_a_gpu_without_keras_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("musicnn_zoo.engines.engine._may_have_gpu", lambda: True)
-    monkeypatch.setattr("musicnn_zoo.engines.engine.has_keras", lambda: False)
+    monkeypatch.setattr("musicnn_zoo.runtimes.engine._may_have_gpu", lambda: True)
+    monkeypatch.setattr("musicnn_zoo.runtimes.engine.has_keras", lambda: False)
     assert choose_engine("auto", device=None, precision="float32") == "onnxruntime"
 
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo import ArgumentError, AudioError, Tagger
-from musicnn_zoo.architectures import ARCHITECTURES
-from musicnn_zoo.config import ModelSpec
-from musicnn_zoo.live import TaggramStream
-from musicnn_zoo.patches import patch_grid
+from musicnn_zoo.networks.architectures import ARCHITECTURES
+from musicnn_zoo.networks.config import ModelSpec
+from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.tagging.live import TaggramStream
 
 RATE = 16000
 FIRST_PATCH, HOP = 48128 - 256, 61 * 256

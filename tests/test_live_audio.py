@@ -13,8 +13,8 @@ import soundfile
 from helpers_audio import TECHNO, chirps, encode
 
 from musicnn_zoo import ArgumentError, AudioError, DeviceError
-from musicnn_zoo.audio import load_audio
-from musicnn_zoo.live_audio import RAW_SAMPLES, RawFormat, microphone_audio, piped_audio
+from musicnn_zoo.sound.live import RAW_SAMPLES, RawFormat, microphone_audio, piped_audio
+from musicnn_zoo.sound.read import load_audio
 
 
 def heard(pipe, **options):
@@ -176,7 +176,7 @@ def test_a_microphone_is_heard_and_closed(monkeypatch: pytest.MonkeyPatch) -> No
     spoken = np.random.default_rng(0).normal(size=(5, 4800, 2)).astype(np.float32)
     module = FakeSoundDevice(spoken)
     monkeypatch.setitem(sys.modules, "sounddevice", module)
-    monkeypatch.setattr("musicnn_zoo.live_audio._PATIENCE_S", 0.05)
+    monkeypatch.setattr("musicnn_zoo.sound.live._PATIENCE_S", 0.05)
     with microphone_audio("USB") as sound:
         assert sound.sample_rate == 48_000
         assert len(list(itertools.islice(sound.blocks, 5))) == 5

@@ -7,9 +7,9 @@ import pytest
 from conftest import CLIPS
 
 from musicnn_zoo import ArgumentError, load_audio
-from musicnn_zoo.config import LogMelInput
-from musicnn_zoo.logmel import IMPLEMENTATIONS, LogMel
-from musicnn_zoo.mel import log_mel, mel_filters, mel_frequencies
+from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.networks.logmel import IMPLEMENTATIONS, LogMel
+from musicnn_zoo.networks.mel import log_mel, mel_filters, mel_frequencies
 
 pytestmark = pytest.mark.platform
 

@@ -17,14 +17,11 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from musicnn_zoo.bootstrap import Ranking
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.evaluation_results import CLASS_COLUMNS, TAG_COLUMNS
-from musicnn_zoo.metrics import (
-    evaluate_classes,
-    evaluate_scores,
-)
-from musicnn_zoo.thresholds import best_f1_thresholds
+from musicnn_zoo.evaluation.bootstrap import Ranking
+from musicnn_zoo.evaluation.metrics import evaluate_classes, evaluate_scores
+from musicnn_zoo.evaluation.results import CLASS_COLUMNS, TAG_COLUMNS
+from musicnn_zoo.evaluation.thresholds import best_f1_thresholds
 
 NAMES = ("rock", "pop", "jazz", "folk", "soul")
 

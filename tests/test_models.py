@@ -18,10 +18,10 @@ from musicnn_zoo import (
     load_model,
     save_pretrained,
 )
-from musicnn_zoo.architectures import ARCHITECTURES
-from musicnn_zoo.config import ModelConfig, block
-from musicnn_zoo.models import TaggingModel, adapt
-from musicnn_zoo.tag_thresholds import TagThresholds
+from musicnn_zoo.networks.architectures import ARCHITECTURES
+from musicnn_zoo.networks.config import ModelConfig, block
+from musicnn_zoo.networks.models import TaggingModel, adapt
+from musicnn_zoo.networks.tag_thresholds import TagThresholds
 
 PATCH = 48128
 MUSICNN = ARCHITECTURES["musicnn"].config
@@ -146,7 +146,7 @@ def test_refuses_an_unknown_option_of_a_block() -> None:
 REVIVED = """
 import sys
 import keras
-import musicnn_zoo.models
+import musicnn_zoo.networks.models
 print(keras.saving.load_model(sys.argv[1] + "/model.keras").tags)
 import numpy
 import musicnn_zoo

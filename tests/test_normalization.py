@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from musicnn_zoo import LogMelInput, WeightsError, block, build_model
-from musicnn_zoo.models import adapt
-from musicnn_zoo.normalization import finish_normalization
-from musicnn_zoo.weights import load_into
+from musicnn_zoo.networks.models import adapt
+from musicnn_zoo.networks.normalization import finish_normalization
+from musicnn_zoo.zoo.weights import load_into
 
 
 def test_weights_that_were_assigned_are_computed_with() -> None:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from musicnn_zoo.config import LogMelInput, ModelConfig, block
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.patches import PatchGrid, PatchStream, patch_at, patch_grid
-from musicnn_zoo.presets import get_preset
+from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block
+from musicnn_zoo.networks.patches import PatchGrid, PatchStream, patch_at, patch_grid
+from musicnn_zoo.zoo.catalogue import get_preset
 
 MUSICNN = get_preset("MTT_musicnn").config
 VGG = get_preset("MTT_vgg").config

@@ -11,11 +11,12 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicnn_zoo import ArgumentError, AudioError, pipeline
-from musicnn_zoo.audio import AudioStream
-from musicnn_zoo.patches import PatchGrid
-from musicnn_zoo.pipeline import process
-from musicnn_zoo.tasks import Task
+from musicnn_zoo import ArgumentError, AudioError
+from musicnn_zoo.networks.patches import PatchGrid
+from musicnn_zoo.sound.read import AudioStream
+from musicnn_zoo.tagging import pipeline
+from musicnn_zoo.tagging.pipeline import process
+from musicnn_zoo.tagging.tasks import Task
 
 RATE = 1000
 GRID = PatchGrid(patch=20, hop=12, frame_hop=16, window=32, padding=16, sample_rate=RATE)

@@ -8,7 +8,7 @@ import pytest
 from helpers_pictures import HOSTILE, ODD, check_readable, check_saved
 from matplotlib.colors import to_hex
 
-from musicnn_zoo.embedding_map import EmbeddingMap
+from musicnn_zoo.library.embedding_map import EmbeddingMap
 
 
 def map_of(groups, *, colour_by="folder", explained=(0.5, 0.25), errors=None, model="a_model"):

@@ -12,8 +12,8 @@ from sklearn.metrics import roc_curve
 
 from musicnn_zoo import ArgumentError
 from musicnn_zoo.datasets import Report
-from musicnn_zoo.evaluation import ModelEvaluation
-from musicnn_zoo.metrics import evaluate_classes, evaluate_scores
+from musicnn_zoo.evaluation.evaluation import ModelEvaluation
+from musicnn_zoo.evaluation.metrics import evaluate_classes, evaluate_scores
 from musicnn_zoo.plots import plot_evaluation
 from musicnn_zoo.plots.drawing import drawable
 from musicnn_zoo.plots.evaluation import curves_of

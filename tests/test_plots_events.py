@@ -9,9 +9,10 @@ import soundfile
 from helpers_pictures import HOSTILE, ODD, check_readable, check_saved
 
 from musicnn_zoo import ArgumentError, AudioError
-from musicnn_zoo.config import LogMelInput
-from musicnn_zoo.results import Clip, Events
-from musicnn_zoo.sound_events import Event
+from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.tagging.clip import Clip
+from musicnn_zoo.tagging.events import Events
+from musicnn_zoo.tagging.sound_events import Event
 
 RATE = 16000
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers_pictures import check_readable, check_saved, lines
 
-from musicnn_zoo.filters import FilterGroup, LearnedFilters
+from musicnn_zoo.zoo.filters import FilterGroup, LearnedFilters
 
 GENERATOR = np.random.default_rng(0)
 

@@ -8,10 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.results import Clip, Embedding, Events, Features, Taggram, Tags, TagScore
-from musicnn_zoo.sound_events import Event
+from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.tagging.clip import Clip
+from musicnn_zoo.tagging.embedding import Embedding, Features
+from musicnn_zoo.tagging.events import Events
+from musicnn_zoo.tagging.sound_events import Event
+from musicnn_zoo.tagging.taggram import Taggram
+from musicnn_zoo.tagging.tags import Tags, TagScore
 
 NAMES = ("rock", "pop", "jazz", "folk", "techno", "ambient", "harp")
 CLIP = Clip("song.mp3", 12.3456789, dropped_s=0.4321)

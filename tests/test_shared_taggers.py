@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import musicnn_zoo
-from musicnn_zoo import build_model, shared_taggers, tag
-from musicnn_zoo.shared_taggers import shared_tagger
-from musicnn_zoo.tag_thresholds import TagThresholds
+from musicnn_zoo import build_model, tag
+from musicnn_zoo.networks.tag_thresholds import TagThresholds
+from musicnn_zoo.tagging import shared_taggers
+from musicnn_zoo.tagging.shared_taggers import shared_tagger
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
 

@@ -5,7 +5,7 @@ import pytest
 from conftest import SHARED
 
 from musicnn_zoo import Tagger, load_model
-from musicnn_zoo.presets import PRESETS
+from musicnn_zoo.zoo.catalogue import PRESETS
 
 CHECKPOINTS = SHARED / "checkpoints" / "sota"
 REFERENCE = SHARED / "reference" / "sota"

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from conftest import CLIPS
 
-from musicnn_zoo.architectures import ARCHITECTURES
-from musicnn_zoo.audio import AudioStream
-from musicnn_zoo.config import LogMelInput
-from musicnn_zoo.spectrogram import band_of, logmel_columns
+from musicnn_zoo.networks.architectures import ARCHITECTURES
+from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.networks.spectrogram import band_of, logmel_columns
+from musicnn_zoo.sound.read import AudioStream
 
 CLIP = CLIPS / "techno_loop.ogg"
 INPUTS = {name: ARCHITECTURES[name].config.input for name in ("musicnn", "short_chunk", "fcn5")}

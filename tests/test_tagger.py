@@ -9,8 +9,8 @@ from helpers_audio import HARPSICHORD, STRINGS, TECHNO, chirps
 
 import musicnn_zoo
 from musicnn_zoo import Tagger, build_model
-from musicnn_zoo.config import LogMelInput, ModelConfig, block
 from musicnn_zoo.errors import ArgumentError, AudioError, DeviceError, UnknownNameError
+from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block
 
 MODELS = ["MTT_musicnn", "MTT_vgg"]
 MUSICNN_SHAPES = {

@@ -16,8 +16,8 @@ from helpers_audio import HARPSICHORD, TECHNO, chirps, cut_in_half, encode
 
 import musicnn_zoo
 from musicnn_zoo import ArgumentError, AudioError, Tagger, UnknownNameError, build_model
-from musicnn_zoo.config import LogMelInput
-from musicnn_zoo.engines.onnx_engine import OnnxEngine
+from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.runtimes.onnx_engine import OnnxEngine
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
-    monkeypatch.setattr("musicnn_zoo.engines.engine._sees_gpu", lambda: False)
+    monkeypatch.setattr("musicnn_zoo.runtimes.engine._sees_gpu", lambda: False)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from torch_state import musicnn_pytorch_state
 
 import musicnn_zoo
 from musicnn_zoo import Tagger, WeightsError, build_model, load_model
-from musicnn_zoo.presets import PRESETS
-from musicnn_zoo.torch_names import FAMILIES, from_torch
+from musicnn_zoo.zoo.catalogue import PRESETS
+from musicnn_zoo.zoo.torch_names import FAMILIES, from_torch
 
 CLIP = CLIPS / "techno_loop.ogg"
 
@@ -110,7 +110,7 @@ def test_what_has_no_place_is_kept_to_be_refused() -> None:
     ids=["missing", "extra", "shape", "swapped"],
 )
 def test_a_checkpoint_that_does_not_fit_changes_nothing(change, message, tmp_path: Path) -> None:
-    from musicnn_zoo.weights import load_into
+    from musicnn_zoo.zoo.weights import load_into
 
     model = build_model("musicnn")
     before = model.get_weights()

@@ -9,7 +9,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo import ArgumentError, AudioError
-from musicnn_zoo.patches import PatchGrid, PatchStream
+from musicnn_zoo.networks.patches import PatchGrid, PatchStream
 from musicnn_zoo.training import Clips, evaluation_batches, open_clips, training_batches
 from musicnn_zoo.training.batches import batch_size_for_all
 

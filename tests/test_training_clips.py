@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo import ArgumentError, AudioError
-from musicnn_zoo.audio import load_audio
 from musicnn_zoo.datasets import DatasetError, DatasetWarning
 from musicnn_zoo.errors import OutputError, UnknownNameError
+from musicnn_zoo.sound.read import load_audio
 from musicnn_zoo.training import clips as module
 from musicnn_zoo.training import open_clips
 

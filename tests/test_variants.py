@@ -4,8 +4,8 @@ import pytest
 from keras import layers
 
 from musicnn_zoo import build_model, list_models
-from musicnn_zoo.logmel import LogMel
-from musicnn_zoo.variants import MaxThenBatchNorm, for_runtime, remake, with_precision
+from musicnn_zoo.networks.logmel import LogMel
+from musicnn_zoo.runtimes.variants import MaxThenBatchNorm, for_runtime, remake, with_precision
 
 SMALL = {
     "musicnn": {"frontend": {"kind": "timbral_temporal", "timbral": [[0.4, 7, 5], [0.7, 7, 20]]}},

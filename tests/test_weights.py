@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from conftest import BUNDLED, ROOT
 
-from musicnn_zoo import LogMelInput, WeightsError, block, build_model, load_model, weights
-from musicnn_zoo.models import TaggingModel
-from musicnn_zoo.presets import PRESETS
+from musicnn_zoo import LogMelInput, WeightsError, block, build_model, load_model
+from musicnn_zoo.networks.models import TaggingModel
+from musicnn_zoo.zoo import weights
+from musicnn_zoo.zoo.catalogue import PRESETS
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 def main() -> None:
     from musicnn_zoo.onnx_graph import convert
     from musicnn_zoo.presets import PRESETS
+
     from musicnn_zoo.zoo import load_model
 
     for preset in PRESETS.values():

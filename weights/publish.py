@@ -16,8 +16,9 @@ from pathlib import Path
 
 def render(folder: Path, user: str) -> dict[str, Path]:
     """Write the folders and return them by the name of their model."""
-    from musicnn_zoo import load_model, save_pretrained
     from musicnn_zoo.presets import PRESETS
+
+    from musicnn_zoo import load_model, save_pretrained
 
     return {
         name: save_pretrained(load_model(name), folder / name, repo=f"{user}/{name}")

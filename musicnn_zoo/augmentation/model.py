@@ -11,13 +11,13 @@ from keras import ops
 
 from musicnn_zoo.augmentation.checks import check_positive, check_seed
 from musicnn_zoo.augmentation.description import Augmentation
+from musicnn_zoo.augmentation.layers import TimeShift
 from musicnn_zoo.augmentation.randomness import ReplicaSeedGenerator, symmetric_beta
 from musicnn_zoo.augmentation.spectrograms import SpecAugment, value_of_silence
-from musicnn_zoo.augmentation.waveforms import TimeShift
-from musicnn_zoo.blocks import block_function
-from musicnn_zoo.config import LogMelInput, ModelConfig
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.models import TaggingModel
+from musicnn_zoo.networks.blocks import block_function
+from musicnn_zoo.networks.config import LogMelInput, ModelConfig
+from musicnn_zoo.networks.models import TaggingModel
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from keras import ops
 
 from musicnn_zoo.augmentation.checks import check_count, check_number
 from musicnn_zoo.augmentation.randomness import ReplicaSeedGenerator
-from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.mel import DECIBEL_FLOOR
+from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.networks.mel import DECIBEL_FLOOR
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")

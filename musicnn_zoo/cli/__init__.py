@@ -16,8 +16,8 @@ import click
 
 from musicnn_zoo import __version__
 from musicnn_zoo.cli import analysis, catalogue, evaluate, learning, listen
-from musicnn_zoo.cores import keep_libraries_to_usable_cores
-from musicnn_zoo.writable_caches import provide_writable_caches
+from musicnn_zoo.machine.cores import keep_libraries_to_usable_cores
+from musicnn_zoo.machine.writable_caches import provide_writable_caches
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ import click
 
 from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.export import FORMATS, PRECISIONS, export_model
-from musicnn_zoo.info import ModelInfo, model_info
 from musicnn_zoo.plain_text import printable
-from musicnn_zoo.presets import list_models
+from musicnn_zoo.runtimes.export import FORMATS, PRECISIONS, export_model
+from musicnn_zoo.zoo.catalogue import list_models
+from musicnn_zoo.zoo.load import ModelInfo, model_info
 
 
 @click.command()
@@ -67,8 +67,8 @@ def info(model: str, plot: Path | None) -> None:
     """Describe MODEL: its tags, input, figures, licence and citation."""
     text = str(model_info(model))
     if plot is not None:
-        from musicnn_zoo.filters import learned_filters
         from musicnn_zoo.plots.drawing import check_picture
+        from musicnn_zoo.zoo.filters import learned_filters
 
         check_picture(plot)
         learned_filters(model).plot(plot)

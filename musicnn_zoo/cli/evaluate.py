@@ -13,7 +13,7 @@ from musicnn_zoo.cli.options import cutting_options, engine_options, jobs_option
 from musicnn_zoo.cli.reporting import reports_errors
 from musicnn_zoo.datasets.dataset import SPLITS, split_name
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.installation import require_sklearn
+from musicnn_zoo.machine.installation import require_sklearn
 from musicnn_zoo.plain_text import printable
 
 _ALL = "all"
@@ -128,8 +128,8 @@ def evaluate(
     Scores are averaged over the patches of a track. Exit code 1 says that files of DATA could not
     be used; the figures are those of the others.
     """
-    from musicnn_zoo.evaluation import evaluate_model
-    from musicnn_zoo.evaluation_files import (
+    from musicnn_zoo.evaluation.evaluation import evaluate_model
+    from musicnn_zoo.evaluation.evaluation_files import (
         REPORT_ENDINGS,
         SCORE_ENDINGS,
         check_ending,
@@ -171,7 +171,7 @@ def evaluate(
     if plot is not None:
         found.plot(plot)
     if store_thresholds:
-        from musicnn_zoo.calibration import store_thresholds as store
+        from musicnn_zoo.evaluation.evaluate import store_thresholds as store
 
         stored = store(model, found)
         click.echo(printable(f"{model}: thresholds stored, {stored.describe()}"), err=True)
@@ -181,7 +181,7 @@ def evaluate(
 
 
 def _check_storing(model: str, split: str | None, calibrated: bool) -> None:
-    from musicnn_zoo.pretrained import looks_like_place
+    from musicnn_zoo.zoo.pretrained import looks_like_place
 
     if not looks_like_place(model) or not Path(model).is_dir():
         raise ArgumentError(

@@ -15,11 +15,11 @@ import click
 from musicnn_zoo.cli.reporting import Failure, describe_unexpected, warn_of_damage
 from musicnn_zoo.errors import MusicnnZooError
 from musicnn_zoo.plain_text import printable
-from musicnn_zoo.pretrained import find_pretrained
-from musicnn_zoo.results import FileResult
+from musicnn_zoo.tagging.results import FileResult
+from musicnn_zoo.zoo.pretrained import find_pretrained
 
 if TYPE_CHECKING:
-    from musicnn_zoo.tagger import Tagger
+    from musicnn_zoo.tagging.tagger import Tagger
 
 Results = Iterator[FileResult[Any]]
 Analyse = Callable[["Tagger", list[str], bool], Results]
@@ -80,7 +80,7 @@ class AudioFiles:
         return message
 
     def _expand(self, files: tuple[Path, ...]) -> Iterator[str]:
-        from musicnn_zoo.audio_files import find_audio, irregularity
+        from musicnn_zoo.sound.find import find_audio, irregularity
 
         for path in files:
             try:
@@ -158,8 +158,8 @@ class FileRun(AudioFiles):
         content_hash: bool,
     ) -> None:
         """Write results to an output that a later run goes on with, and sum up."""
-        from musicnn_zoo.library import run_library
-        from musicnn_zoo.stores import open_store
+        from musicnn_zoo.library.opening import open_store
+        from musicnn_zoo.library.run import run_library
 
         settings = {
             **settings,
@@ -187,7 +187,7 @@ class FileRun(AudioFiles):
     def _results(self, analyse: Analyse, paths: list[str]) -> Results:
         if not paths:
             return
-        from musicnn_zoo.tagger import Tagger
+        from musicnn_zoo.tagging.tagger import Tagger
 
         progress = len(paths) > 1 and sys.stderr.isatty()
         yield from analyse(Tagger(self._model, **self._options), paths, progress)

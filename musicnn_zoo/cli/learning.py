@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from musicnn_zoo.architectures import ARCHITECTURES, get_architecture
 from musicnn_zoo.cli.data import data_options, read_data, warnings_as_lines
 from musicnn_zoo.cli.reporting import Command, reports_errors
-from musicnn_zoo.engines.engine import PRECISIONS
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.installation import require_keras, require_sklearn
+from musicnn_zoo.machine.installation import require_keras, require_sklearn
+from musicnn_zoo.networks.architectures import ARCHITECTURES, get_architecture
 from musicnn_zoo.plain_text import printable
-from musicnn_zoo.presets import DEFAULT_MODEL
+from musicnn_zoo.runtimes.engine import PRECISIONS
 from musicnn_zoo.training.recipes import FINETUNE, FROM_SCRATCH, TRAINABLE, Recipe
+from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from musicnn_zoo.datasets.dataset import Dataset
-    from musicnn_zoo.models import TaggingModel
+    from musicnn_zoo.networks.models import TaggingModel
 
 Activation = Literal["sigmoid", "softmax"]
 Maker = Callable[["Dataset", Activation], "TaggingModel"]
@@ -127,7 +127,7 @@ def train(
     _check_installation()
 
     def make(dataset: Dataset, activation: Activation) -> TaggingModel:
-        from musicnn_zoo.models import build_model
+        from musicnn_zoo.networks.models import build_model
 
         config = replace(get_architecture(architecture), activation=activation)
         return build_model(config, tags=dataset.tags, name=f"{_name(dataset)}_{architecture}")
@@ -186,7 +186,7 @@ def finetune(
     model as any other. A run that was ended goes on where it was when it is started again with
     the same options.
     """
-    from musicnn_zoo.pretrained import find_pretrained
+    from musicnn_zoo.zoo.pretrained import find_pretrained
 
     _check_installation()
     pretrained = find_pretrained(model)
@@ -209,7 +209,7 @@ def finetune(
     )
 
     def make(dataset: Dataset, activation: Activation) -> TaggingModel:
-        from musicnn_zoo.finetuning import finetune_model
+        from musicnn_zoo.training.finetuning import finetune_model
 
         return finetune_model(
             pretrained.load(),
@@ -324,8 +324,8 @@ def _measure(dataset: Dataset, output: Path, *, classes: bool) -> None:
     """Find thresholds on the validation split, then measure on the test split if there is one."""
     import keras
 
-    from musicnn_zoo.calibration import store_thresholds
-    from musicnn_zoo.evaluation import evaluate_model
+    from musicnn_zoo.evaluation.evaluate import store_thresholds
+    from musicnn_zoo.evaluation.evaluation import evaluate_model
 
     # A model that is used once is not worth converting.
     engine: Any = keras.backend.backend()

@@ -27,13 +27,13 @@ from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.listening.making import DEFAULT_HOP_S, listening_page, listening_pages
 from musicnn_zoo.listening.page import check_place
 from musicnn_zoo.plain_text import printable
-from musicnn_zoo.presets import DEFAULT_MODEL
-from musicnn_zoo.pretrained import find_pretrained
-from musicnn_zoo.results.tags import check_ranking
+from musicnn_zoo.tagging.tags import check_ranking
+from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
+from musicnn_zoo.zoo.pretrained import find_pretrained
 
 if TYPE_CHECKING:
-    from musicnn_zoo.decoding import Decoded
-    from musicnn_zoo.tagger import Tagger
+    from musicnn_zoo.sound.blocks import Decoded
+    from musicnn_zoo.tagging.tagger import Tagger
 
 _FILE_ENDING = re.compile(r"\.(?=.*[a-z])[a-z0-9]{1,7}", re.IGNORECASE)
 """What looks like the ending of a file; a folder may be called ``Vol. 2`` or ``pages-1.0``."""
@@ -120,7 +120,7 @@ def listen(
     cutting = {"patch_s": patch_s, "hop_s": DEFAULT_HOP_S if hop_s is None else hop_s, "tail": tail}
 
     def load() -> list[Tagger]:
-        from musicnn_zoo.tagger import Tagger
+        from musicnn_zoo.tagging.tagger import Tagger
 
         return [Tagger(each, **loading) for each in found]
 
@@ -236,13 +236,13 @@ def _serve(files: AudioFiles, taggers: list[Tagger], making: dict[str, Any], por
 
 
 def _microphone(device: str | None) -> AbstractContextManager[Decoded]:
-    from musicnn_zoo.live_audio import microphone_audio
+    from musicnn_zoo.sound.live import microphone_audio
 
     return microphone_audio(int(device) if device and device.isdecimal() else device)
 
 
 def _pipe(samples: Any, rate: int | None, channels: int | None) -> AbstractContextManager[Decoded]:
-    from musicnn_zoo.live_audio import RawFormat, piped_audio
+    from musicnn_zoo.sound.live import RawFormat, piped_audio
 
     given = {"samples": samples, "sample_rate": rate, "channels": channels}
     stated = {name: value for name, value in given.items() if value is not None}

@@ -11,7 +11,8 @@ from typing import Literal, get_args
 import click
 
 from musicnn_zoo.plain_text import clock, printable
-from musicnn_zoo.results import Taggram, Tags
+from musicnn_zoo.tagging.taggram import Taggram
+from musicnn_zoo.tagging.tags import Tags
 
 LiveFormat = Literal["text", "jsonl"]
 LIVE_FORMATS: tuple[LiveFormat, ...] = get_args(LiveFormat)

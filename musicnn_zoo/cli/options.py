@@ -9,10 +9,10 @@ from typing import get_args
 import click
 
 from musicnn_zoo.cli.reporting import Command
-from musicnn_zoo.decoding import OnDamage
-from musicnn_zoo.engines.engine import ENGINES, PRECISIONS
-from musicnn_zoo.presets import DEFAULT_MODEL
-from musicnn_zoo.writers import FORMATS
+from musicnn_zoo.library.writers import FORMATS
+from musicnn_zoo.runtimes.engine import ENGINES, PRECISIONS
+from musicnn_zoo.sound.decode import OnDamage
+from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 Options = Callable[[Command], Command]
 

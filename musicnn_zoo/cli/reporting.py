@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from musicnn_zoo.errors import ArgumentError, MissingPackageError, MusicnnZooError
-from musicnn_zoo.installation import explained
+from musicnn_zoo.machine.installation import explained
 from musicnn_zoo.plain_text import printable
-from musicnn_zoo.results import Clip
+from musicnn_zoo.tagging.clip import Clip
 
 Command = Callable[..., None]
 

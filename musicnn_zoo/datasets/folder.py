@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from musicnn_zoo.audio_files import has_audio_name, is_left_out, walk_audio
 from musicnn_zoo.datasets.dataset import Dataset, split_name
 from musicnn_zoo.datasets.report import DatasetError, Findings, announce
 from musicnn_zoo.datasets.spelling import clean, spellings
 from musicnn_zoo.datasets.tracks import Track, assemble, judge_classes
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.sound.find import has_audio_name, is_left_out, walk_audio
 
 GroupBy = Literal["subfolder"]
 
@@ -23,7 +23,7 @@ def from_folder(
 ) -> Dataset:
     """Read a folder of classes: ``folder/CLASS/…/file.wav``.
 
-    Files count at any depth below their class. What :func:`musicnn_zoo.audio_files.find_audio`
+    Files count at any depth below their class. What :func:`musicnn_zoo.sound.find.find_audio`
     leaves out does not count. Classes are sorted; names that differ in case or in hyphens and
     spaces are one class. If the subfolders are called after splits (``train``, ``val``,
     ``test``) and hold folders only, the classes are the folders in them, and the splits are

@@ -22,7 +22,7 @@ from musicnn_zoo.datasets.rows import columns_of, read_table
 from musicnn_zoo.datasets.spelling import clean, spellings
 from musicnn_zoo.datasets.table import cut, read_split
 from musicnn_zoo.datasets.tracks import Track, assemble, merge_repeated
-from musicnn_zoo.tags import MSD_TAGS
+from musicnn_zoo.zoo.tags import MSD_TAGS
 
 COLUMNS = {
     "track": ("track_id", "msd_id", "id"),
@@ -42,7 +42,7 @@ def million_song(
 ) -> Dataset:
     """Read the Million Song Dataset with the 50 Last.fm tags that the models of the zoo know.
 
-    The tags are :data:`musicnn_zoo.tags.MSD_TAGS`, in that order. The audio is not distributed
+    The tags are :data:`musicnn_zoo.zoo.tags.MSD_TAGS`, in that order. The audio is not distributed
     with the data set.
 
     What is published of the split are pickles (``filtered_list_train.cP``,

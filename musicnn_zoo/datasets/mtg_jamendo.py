@@ -21,7 +21,7 @@ from musicnn_zoo.datasets.report import DatasetError, Findings, announce
 from musicnn_zoo.datasets.rows import read_table
 from musicnn_zoo.datasets.tracks import Track, assemble, merge_repeated
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.tags import JAMENDO_TAGS
+from musicnn_zoo.zoo.tags import JAMENDO_TAGS
 
 JamendoGroup = Literal["artist", "album"]
 
@@ -39,7 +39,7 @@ def jamendo(
     """Read MTG-Jamendo.
 
     The tags come in the order that the models of the zoo know,
-    :data:`musicnn_zoo.tags.JAMENDO_TAGS`, if all are among these; else sorted.
+    :data:`musicnn_zoo.zoo.tags.JAMENDO_TAGS`, if all are among these; else sorted.
 
     Parameters
     ----------

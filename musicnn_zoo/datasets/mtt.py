@@ -31,7 +31,7 @@ from musicnn_zoo.datasets.report import DatasetError, Findings, announce
 from musicnn_zoo.datasets.rows import TextTable, read_table
 from musicnn_zoo.datasets.tracks import Track, assemble
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.tags import MTT_TAGS
+from musicnn_zoo.zoo.tags import MTT_TAGS
 
 MttGroup = Literal["artist", "album", "recording"]
 
@@ -111,7 +111,7 @@ def magnatagatune(
     top : int or None
         Keep the most frequent tags over all clips, the most frequent first; None keeps all in
         the order of their columns. The 50 that the models of the zoo know come in their order,
-        :data:`musicnn_zoo.tags.MTT_TAGS`. musicnn-training's files have these only.
+        :data:`musicnn_zoo.zoo.tags.MTT_TAGS`. musicnn-training's files have these only.
     merge : mapping of str to sequence of str, optional
         Synonyms by the tag that is to stand for them, merged before the most frequent are
         chosen; :data:`~musicnn_zoo.datasets.mtt.MTT_SYNONYMS` is a list in use. The published

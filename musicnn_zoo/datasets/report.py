@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
-from musicnn_zoo.path_text import path_to_text
 from musicnn_zoo.plain_text import printable
+from musicnn_zoo.text import path_to_text
 
 EXAMPLES = 3
 """Items of each kind that the summary names; the report lists all."""

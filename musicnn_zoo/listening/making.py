@@ -6,20 +6,21 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from musicnn_zoo.audio import AudioSource, AudioStream
-from musicnn_zoo.decoding import OnDamage
-from musicnn_zoo.engines.engine import EngineName
 from musicnn_zoo.errors import ArgumentError, MusicnnZooError
 from musicnn_zoo.listening.envelope import find_envelope
 from musicnn_zoo.listening.page import ListeningPage
 from musicnn_zoo.listening.recording import Recording
-from musicnn_zoo.patches import Tail
-from musicnn_zoo.presets import DEFAULT_MODEL
-from musicnn_zoo.results import FileResult, Taggram
+from musicnn_zoo.networks.patches import Tail
+from musicnn_zoo.runtimes.engine import EngineName
+from musicnn_zoo.sound.decode import OnDamage
+from musicnn_zoo.sound.read import AudioSource, AudioStream
+from musicnn_zoo.tagging.results import FileResult
+from musicnn_zoo.tagging.taggram import Taggram
+from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from musicnn_zoo.shared_taggers import ModelLike
-    from musicnn_zoo.tagger import Tagger
+    from musicnn_zoo.tagging.shared_taggers import ModelLike
+    from musicnn_zoo.tagging.tagger import Tagger
 
 DEFAULT_HOP_S = 1.0
 _ENVELOPE_RATE = 16_000
@@ -71,7 +72,7 @@ def listening_page(
     ... )
     >>> page.save("techno.html")  # doctest: +SKIP
     """
-    from musicnn_zoo.shared_taggers import shared_tagger
+    from musicnn_zoo.tagging.shared_taggers import shared_tagger
 
     if hasattr(audio, "read"):
         audio = _kept(audio)

@@ -18,14 +18,14 @@ from urllib.parse import quote
 import numpy as np
 
 from musicnn_zoo import __version__
+from musicnn_zoo.durable import replacing
 from musicnn_zoo.errors import ArgumentError, OutputError
+from musicnn_zoo.library.writers import check_writable, csv_lines, path_cell, taggram_columns
 from musicnn_zoo.listening.envelope import Envelope
 from musicnn_zoo.listening.recording import Recording
-from musicnn_zoo.path_text import path_to_text
 from musicnn_zoo.plain_text import printable
-from musicnn_zoo.results import Taggram
-from musicnn_zoo.stores.durable import replacing
-from musicnn_zoo.writers import check_writable, csv_lines, path_cell, taggram_columns
+from musicnn_zoo.tagging.taggram import Taggram
+from musicnn_zoo.text import path_to_text
 
 _MARK = b'name="generator" content="musicnn-zoo listening page'
 _HEAD_BYTES = 1000

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from musicnn_zoo.audio import AudioSource
-from musicnn_zoo.decoding.ffmpeg import main_audio_stream, open_container
 from musicnn_zoo.errors import AudioError
-from musicnn_zoo.isolation import WorkerStartError, call_isolated
+from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
+from musicnn_zoo.sound.ffmpeg import main_audio_stream, open_container
+from musicnn_zoo.sound.read import AudioSource
 
 if TYPE_CHECKING:
     import av

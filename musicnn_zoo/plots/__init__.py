@@ -6,10 +6,10 @@ window system is touched and nothing has to be closed.
 
 from __future__ import annotations
 
-from musicnn_zoo.plots.embedding_map import plot_map
 from musicnn_zoo.plots.evaluation import plot_evaluation
 from musicnn_zoo.plots.events import plot_events
 from musicnn_zoo.plots.filters import plot_filters
+from musicnn_zoo.plots.results import plot_map
 from musicnn_zoo.plots.taggram import plot_taggram
 from musicnn_zoo.plots.tags import plot_tags
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.errors import ArgumentError, OutputError
+from musicnn_zoo.library.writers import check_writable
+from musicnn_zoo.machine.writable_caches import provide_writable_caches
 from musicnn_zoo.plain_text import printable
-from musicnn_zoo.results import Clip
-from musicnn_zoo.writable_caches import provide_writable_caches
-from musicnn_zoo.writers import check_writable
+from musicnn_zoo.tagging.clip import Clip
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

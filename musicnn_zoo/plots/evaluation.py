@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.bootstrap import Interval
-from musicnn_zoo.evaluation_results import ClassEvaluation, Evaluation, TagFigures
+from musicnn_zoo.evaluation.bootstrap import Interval
+from musicnn_zoo.evaluation.results import ClassEvaluation, Evaluation, TagFigures
 from musicnn_zoo.plain_text import count
 from musicnn_zoo.plots.drawing import (
     BLUE,
@@ -31,7 +31,7 @@ from musicnn_zoo.plots.drawing import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from musicnn_zoo.evaluation import ModelEvaluation
+    from musicnn_zoo.evaluation.evaluation import ModelEvaluation
 
 _NAME = 28
 _COLOURS = (BLUE, ORANGE, GREEN)

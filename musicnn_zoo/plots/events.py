@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicnn_zoo.audio import AudioSource, AudioStream
-from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.networks.spectrogram import band_of, logmel_columns
 from musicnn_zoo.plain_text import count, printable
 from musicnn_zoo.plots.drawing import (
     BLUE,
@@ -29,9 +29,9 @@ from musicnn_zoo.plots.drawing import (
     write,
 )
 from musicnn_zoo.plots.time_axis import time_axis
-from musicnn_zoo.results import Events
-from musicnn_zoo.sound_events import Event
-from musicnn_zoo.spectrogram import band_of, logmel_columns
+from musicnn_zoo.sound.read import AudioSource, AudioStream
+from musicnn_zoo.tagging.events import Events
+from musicnn_zoo.tagging.sound_events import Event
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -27,7 +27,7 @@ from musicnn_zoo.plots.drawing import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from musicnn_zoo.filters import FilterGroup, LearnedFilters
+    from musicnn_zoo.zoo.filters import FilterGroup, LearnedFilters
 
 _WIDTH = 14.0
 _TILE = 0.86

@@ -23,7 +23,7 @@ from musicnn_zoo.plots.drawing import (
     title_of,
 )
 from musicnn_zoo.plots.time_axis import time_axis
-from musicnn_zoo.results import Taggram
+from musicnn_zoo.tagging.taggram import Taggram
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

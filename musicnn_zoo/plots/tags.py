@@ -20,7 +20,7 @@ from musicnn_zoo.plots.drawing import (
     title_of,
     write,
 )
-from musicnn_zoo.results import Tags
+from musicnn_zoo.tagging.tags import Tags
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

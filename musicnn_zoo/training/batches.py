@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.patches import PatchGrid, patch_at
+from musicnn_zoo.networks.patches import PatchGrid, patch_at
 from musicnn_zoo.training.clips import Clips
 
 BATCH_SIZE = 32

@@ -19,21 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.augmentation import NO_AUGMENTATION, Augmentation, augment
-from musicnn_zoo.checkpoints import read_safetensors
-from musicnn_zoo.config import LogMelInput
 from musicnn_zoo.datasets.dataset import Dataset
 from musicnn_zoo.datasets.report import DatasetError
-from musicnn_zoo.engines.engine import PRECISIONS
-from musicnn_zoo.engines.keras_engine import device_scope, split_devices
 from musicnn_zoo.errors import ArgumentError, TrainingError, WeightsError
-from musicnn_zoo.finetuning import set_trainable
-from musicnn_zoo.folders import WEIGHTS, read_folder, save_pretrained
-from musicnn_zoo.logmel import LogMel
-from musicnn_zoo.models import TaggingModel, adapt, build_model
-from musicnn_zoo.normalization import finish_normalization
-from musicnn_zoo.patches import PatchGrid, patch_grid
+from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.networks.logmel import LogMel
+from musicnn_zoo.networks.models import TaggingModel, adapt, build_model
+from musicnn_zoo.networks.normalization import finish_normalization
+from musicnn_zoo.networks.patches import PatchGrid, patch_grid
+from musicnn_zoo.networks.provenance import Provenance
 from musicnn_zoo.plain_text import printable
-from musicnn_zoo.provenance import Provenance
+from musicnn_zoo.runtimes.engine import PRECISIONS
+from musicnn_zoo.runtimes.keras_engine import device_scope, split_devices
+from musicnn_zoo.runtimes.variants import SCORE_LAYERS
 from musicnn_zoo.training.batches import (
     batch_size_for_all,
     count_patches,
@@ -41,11 +39,13 @@ from musicnn_zoo.training.batches import (
     training_batches,
 )
 from musicnn_zoo.training.clips import Clips, open_clips
+from musicnn_zoo.training.finetuning import set_trainable
 from musicnn_zoo.training.losses import BalancedBinaryCrossentropy
 from musicnn_zoo.training.recipes import FROM_SCRATCH, Phase, Recipe
 from musicnn_zoo.training.run_folder import Progress, RunFolder
-from musicnn_zoo.variants import SCORE_LAYERS
-from musicnn_zoo.weights import arrays_of
+from musicnn_zoo.zoo.checkpoints import read_safetensors
+from musicnn_zoo.zoo.folder import WEIGHTS, read_folder, save_pretrained
+from musicnn_zoo.zoo.weights import arrays_of
 
 _log = logging.getLogger(__name__)
 

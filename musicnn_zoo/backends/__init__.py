@@ -1,1 +1,0 @@
-"""Back-ends: from a feature map of any length to the tags."""

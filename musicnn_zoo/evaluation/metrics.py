@@ -1,0 +1,340 @@
+"""The figures of an evaluation: from labels and scores alone, whatever gave the scores.
+
+:func:`evaluate_scores` is for tags, of which a track has any number, and
+:func:`evaluate_classes` for classes, of which it has exactly one. Both give figures with
+confidence intervals, and say in words what convention each figure follows, since figures
+under different conventions are not comparable.
+
+The area under the ROC curve of a tag is the probability that a track with the tag scores
+higher than one without, ties counted half (Fawcett 2006); chance is 0.5. Average precision is
+``Σ (R_k - R_{k-1}) P_k`` over the distinct scores ``k`` in descending order, where ``P_k`` and
+``R_k`` are the precision and the recall of the tracks that score at least as high. It
+summarises the precision-recall curve without the linear interpolation that makes areas under
+it too large (Davis & Goadrich 2006); chance is the fraction of tracks with the tag.
+
+References
+----------
+- T. Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27, 2006.
+- J. Davis and M. Goadrich, "The relationship between precision-recall and ROC curves",
+  ICML 2006.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.evaluation.bootstrap import Bootstrap, Ranking, mean_of_defined
+from musicnn_zoo.evaluation.results import ClassEvaluation, ClassFigures, Evaluation, TagFigures
+from musicnn_zoo.evaluation.thresholds import (
+    best_f1_thresholds,
+    check_classes,
+    check_labels_and_scores,
+    check_names,
+    check_scores,
+    check_thresholds,
+    decide,
+    ratio,
+)
+from musicnn_zoo.plain_text import count
+
+Untagged = Literal["keep", "drop"]
+UNTAGGED: tuple[Untagged, ...] = get_args(Untagged)
+
+NOT_STATED = "not stated"
+
+
+def evaluate_scores(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    tags: Sequence[str],
+    *,
+    untagged: Untagged = "keep",
+    thresholds: ArrayLike | None = None,
+    bootstrap: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: Sequence[Hashable] | None = None,
+    split: str | None = None,
+    patches: str | None = None,
+) -> Evaluation:
+    """Compare scores with the tags that tracks have.
+
+    Tags on no track, and tags on every one, have neither figure; they are listed and no average
+    contains them. The point figures are scikit-learn's.
+
+    Parameters
+    ----------
+    labels : array-like of bool (or 0 and 1), shape (tracks, tags)
+    scores : array-like, shape (tracks, tags)
+        Finite. Their order alone matters, except to the thresholds.
+    tags : sequence of str
+        Names, each once.
+    untagged : {"keep", "drop"}
+        What becomes of tracks without any tag. Pons's MagnaTagATune test split keeps them, Won's
+        leaves them out; PR-AUCs of the two are not comparable.
+    thresholds : array-like, shape (tags,), optional
+        From what score on each tag is given; NaN for none. By default what
+        :func:`~musicnn_zoo.evaluation.thresholds.best_f1_thresholds` finds on these very tracks, whose F1 is
+        optimistic.
+    bootstrap : int
+        Replicates for the intervals; 0 for no intervals.
+    level : float
+        Of the intervals, between 0 and 1.
+    seed : int
+        Of the bootstrap; the same gives the same intervals.
+    groups : sequence, length tracks, optional
+        For instance artists. The bootstrap then draws groups, whose tracks stay together. Without,
+        it draws tracks, and gives intervals too narrow if those of an artist are alike.
+    split, patches : str, optional
+        Whence the tracks are, and how the scores of their patches became theirs; goes into
+        ``conventions``, as "not stated" by default.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ArgumentError
+        If an argument cannot be used, or no tag has both tracks with and tracks without it.
+
+    Notes
+    -----
+    The figure ``θ`` is computed again on each of many resamples of the tracks, drawn with
+    replacement (Efron 1979). From the mean ``m`` and the standard deviation ``s`` of the
+    replicates, with ``z`` the normal quantile, the interval on the log-odds scale is
+    ``logit(θ) - (m - θ) / v ± z s / v``, where ``v = θ (1 - θ)`` is the derivative of ``θ`` with
+    respect to its log-odds. It stays between 0 and 1, and takes off the bootstrap's bias,
+    ``m - θ``. Average precision needs that: a track drawn twice ties with itself, which raises it,
+    and the mean over many tags has the bias of one tag and a much smaller spread. With 50 tags of
+    known average precision and 3,000 tracks, the plain percentile interval of the mean held the
+    truth in 77 % of 120 trials, this one in 95 %. No bootstrap mends tags of a handful of
+    positives: their intervals are too narrow.
+    """
+    truth, values = check_labels_and_scores(labels, scores)
+    names = check_names(tags, values.shape[1], "tags")
+    if untagged not in UNTAGGED:
+        raise ArgumentError(f"untagged must be 'keep' or 'drop'; received {untagged!r}")
+    resampling = Bootstrap.over(len(truth), groups, bootstrap, level, seed)
+    has_tag: NDArray[np.bool_] = np.any(truth, axis=1)
+    if untagged == "drop":
+        truth, values, resampling = truth[has_tag], values[has_tag], resampling.only(has_tag)
+    positives = truth.sum(axis=0)
+    defined = told_apart(truth)
+    if thresholds is None:
+        limits = best_f1_thresholds(truth, values)
+    else:
+        limits = check_thresholds(thresholds, len(names))
+    points = _point_figures(truth, values, defined)
+    replicates = _replicates(truth, values, defined, resampling)
+    decisions = [decide(*tag) for tag in zip(truth.T, values.T, limits, strict=True)]
+    per_tag = tuple(
+        TagFigures(
+            tag=name,
+            positives=int(positives[i]),
+            roc_auc=_number(points[0, i]),
+            average_precision=_number(points[1, i]),
+            roc_auc_interval=resampling.interval(points[0, i], replicates[0, :, i]),
+            average_precision_interval=resampling.interval(points[1, i], replicates[1, :, i]),
+            threshold=_number(limits[i]),
+            precision=_number(decisions[i].precision),
+            recall=_number(decisions[i].recall),
+            f1=_number(decisions[i].f1),
+        )
+        for i, name in enumerate(names)
+    )
+    roc_auc, pr_auc = (float(point[defined].mean()) for point in points)
+    roc_aucs, pr_aucs = mean_of_defined(replicates)
+    f1 = np.array([decision.f1 for decision in decisions])[defined]
+    left_out = tuple(name for name, kept in zip(names, defined, strict=True) if not kept)
+    n_untagged = int(np.count_nonzero(~has_tag))
+    return Evaluation(
+        roc_auc=roc_auc,
+        pr_auc=pr_auc,
+        roc_auc_interval=resampling.interval(roc_auc, roc_aucs),
+        pr_auc_interval=resampling.interval(pr_auc, pr_aucs),
+        f1=_number(mean_of_defined(f1)),
+        per_tag=per_tag,
+        tracks=len(truth),
+        untagged=n_untagged,
+        tags_left_out=left_out,
+        conventions={
+            "split": split or NOT_STATED,
+            "patches": patches or NOT_STATED,
+            "figures": "ROC-AUC by trapezoids, ties counted half; PR-AUC is average precision, "
+            "not interpolated; both by scikit-learn",
+            "averages": f"macro, the mean over {count(int(defined.sum()), 'tag')}; "
+            + _left_out("tags on no track or on every one", left_out),
+            "untagged": untagged_statement(n_untagged, untagged),
+            "thresholds": "best F1 on these very tracks, hence optimistic F1"
+            if thresholds is None
+            else "as given, not chosen on these tracks",
+            "bootstrap": resampling.describe(
+                "a tag that a resample cannot tell is left out of its averages"
+            ),
+        },
+    )
+
+
+def evaluate_classes(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    classes: Sequence[str],
+    *,
+    bootstrap: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: Sequence[Hashable] | None = None,
+    split: str | None = None,
+    patches: str | None = None,
+) -> ClassEvaluation:
+    """Compare scores with the one class that each track has.
+
+    A track is taken for the class with the highest score, the first of several.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (tracks,)
+        Number of the class of each track, from 0.
+    scores : array-like, shape (tracks, classes)
+        Finite.
+    classes : sequence of str
+        Names, each once.
+    bootstrap, level, seed, groups, split, patches
+        As in :func:`evaluate_scores`, and the intervals too.
+
+    Returns
+    -------
+    ClassEvaluation
+
+    Raises
+    ------
+    ArgumentError
+        If an argument cannot be used.
+    """
+    from sklearn.metrics import confusion_matrix
+
+    values = check_scores(scores, "classes")
+    names = check_names(classes, values.shape[1], "classes")
+    if len(names) < 2:
+        raise ArgumentError(f"classes must be at least two to be told apart; received {len(names)}")
+    truth = check_classes(labels, *values.shape)
+    resampling = Bootstrap.over(len(truth), groups, bootstrap, level, seed)
+    taken_for = values.argmax(axis=1)
+    confusion = confusion_matrix(truth, taken_for, labels=range(len(names)))
+    right, of_class, taken = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    per_class = tuple(
+        ClassFigures(
+            name=name,
+            tracks=int(of_class[i]),
+            precision=_number(ratio(right[i], taken[i])),
+            recall=_number(ratio(right[i], of_class[i])),
+            f1=_number(ratio(2 * right[i], taken[i] + of_class[i])),
+        )
+        for i, name in enumerate(names)
+    )
+    members = np.eye(len(names))[truth]
+    hits = members * (taken_for == truth)[:, np.newaxis]
+    resampled = [np.stack([w.T @ hits, w.T @ members]) for w in resampling.resamples()]
+    replicates = np.concatenate([np.empty((2, 0, len(names))), *resampled], axis=1)
+    accuracy, balanced = (float(figure) for figure in _accuracies(right, of_class))
+    accuracies, balanced_accuracies = _accuracies(*replicates)
+    left_out = tuple(found.name for found in per_class if not found.tracks)
+    return ClassEvaluation(
+        accuracy=accuracy,
+        balanced_accuracy=balanced,
+        accuracy_interval=resampling.interval(accuracy, accuracies),
+        balanced_accuracy_interval=resampling.interval(balanced, balanced_accuracies),
+        per_class=per_class,
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        tracks=len(truth),
+        classes_left_out=left_out,
+        conventions={
+            "split": split or NOT_STATED,
+            "patches": patches or NOT_STATED,
+            "figures": "a track is taken for the class with the highest score, the first of "
+            "several; balanced accuracy is the mean of the recalls",
+            "averages": f"over {len(names) - len(left_out)} classes; "
+            + _left_out("classes without tracks", left_out),
+            "bootstrap": resampling.describe(
+                "a class that a resample does not have is left out of its balanced accuracy"
+            ),
+        },
+    )
+
+
+def told_apart(labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which tags are on some tracks and not on all, shape (tags,); at least one must be.
+
+    Raises
+    ------
+    ArgumentError
+        If none is.
+    """
+    positives = labels.sum(axis=0)
+    defined: NDArray[np.bool_] = (positives > 0) & (positives < len(labels))
+    if not defined.any():
+        raise ArgumentError(
+            f"some tag must be on some tracks and not on all; received {len(labels)} tracks that "
+            f"no tag tells apart: check that labels and tags belong together"
+        )
+    return defined
+
+
+def untagged_statement(number: int, untagged: Untagged) -> str:
+    """Say what became of tracks without any tag."""
+    if untagged == "drop":
+        return f"{count(number, 'track')} without any tag dropped"
+    return f"{count(number, 'track')} without any tag kept, as negatives of every tag"
+
+
+def _point_figures(
+    labels: NDArray[np.bool_], scores: NDArray[np.float64], defined: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """ROC-AUC and average precision of each tag, shape (2, tags); NaN where not defined."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    figures = np.full((2, len(defined)), np.nan)
+    for tag in np.flatnonzero(defined):
+        column = labels[:, tag], scores[:, tag]
+        figures[:, tag] = roc_auc_score(*column), average_precision_score(*column)
+    return figures
+
+
+def _replicates(
+    labels: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    defined: NDArray[np.bool_],
+    resampling: Bootstrap,
+) -> NDArray[np.float64]:
+    """Both figures of each resample and tag, shape (2, resamples, tags); NaN likewise."""
+    rankings = {tag: Ranking.of(labels[:, tag], scores[:, tag]) for tag in np.flatnonzero(defined)}
+    figures = np.full((2, resampling.replicates, len(defined)), np.nan)
+    first = 0
+    for weights in resampling.resamples():
+        rows = slice(first, first + weights.shape[1])
+        for tag, ranking in rankings.items():
+            figures[:, rows, tag] = ranking.figures(weights)
+        first = rows.stop
+    return figures
+
+
+def _accuracies(
+    right: NDArray[Any], of_class: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Accuracy and balanced accuracy of tracks counted by class along the last axis."""
+    recalls = np.divide(right, of_class, out=np.full(right.shape, np.nan), where=of_class > 0)
+    return right.sum(axis=-1) / of_class.sum(axis=-1), mean_of_defined(recalls)
+
+
+def _number(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _left_out(what: str, names: Sequence[str]) -> str:
+    return f"{what} left out: {', '.join(names) or 'none'}"

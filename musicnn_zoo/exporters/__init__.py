@@ -1,1 +1,0 @@
-"""Formats that a model can be exported to, one a module."""

@@ -1,1 +1,0 @@
-"""Front-ends: from the input to a latent feature map."""

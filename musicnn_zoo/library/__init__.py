@@ -1,0 +1,1 @@
+"""Many files at once: results written as they come, and resumed."""

@@ -1,0 +1,235 @@
+"""Results as a folder of Parquet files, which readers take as one table.
+
+Results wait in ``pending.jsonl`` in the run folder until there are enough for a file of their
+own, a shard. A shard appears whole; a result that is in a shard and still waits is of the
+shard.
+
+The metadata of a shard say of which files its rows are, in their order: what stands there is
+exact, and a file without rows stands there too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from musicnn_zoo.durable import GrowingFile, json_line, read_lines, replacing, sync_folder
+from musicnn_zoo.errors import ArgumentError, OutputError
+from musicnn_zoo.library.stamp import Stamp
+from musicnn_zoo.library.store import Result, Store
+from musicnn_zoo.library.tables import Entry, count_rows, make_entry, make_table, with_stamps
+
+SHARD_FILES = 256
+"""So many files make a shard, or ``SHARD_BYTES`` of what waits."""
+SHARD_BYTES = 64 << 20
+
+_SETTINGS = "musicnn_zoo"
+_FILES = "musicnn_zoo_files"
+
+Files: TypeAlias = list[tuple[Stamp, int]]
+"""The files of a shard, each with its number of rows."""
+
+
+class ParquetStore(Store):
+    """Results as a folder of Parquet files; see :class:`Store`."""
+
+    _files = "pending.jsonl", "pending.next", "shard.next"
+    _log: GrowingFile
+
+    def __init__(self, output: Path, settings: Mapping[str, Any], *, overwrite: bool) -> None:
+        super().__init__(output, settings, overwrite=overwrite)
+        if self._output.exists() and not self._output.is_dir():
+            raise ArgumentError(
+                f"output {str(output)!r} is a file, and would be a folder of Parquet files; "
+                "delete it or name another output"
+            )
+        self._pending_path, self._next_pending, self._next_shard = (
+            self._folder.path / name for name in self._files
+        )
+        self._pending: dict[str, Entry] = {}
+        self._shard_of: dict[str, Path] = {}
+        self._number = 0
+
+    def _contents(self) -> list[Path]:
+        # As readers of such folders do, names with a dot or an underscore are left out.
+        if not self._output.exists():
+            return []
+        return sorted(path for path in self._output.iterdir() if path.name[0] not in "._")
+
+    def _holds_something(self) -> bool:
+        return bool(self._contents())
+
+    def _remove_output(self) -> None:
+        contents = self._contents()
+        for path in contents:
+            if path.suffix != ".parquet" or not path.is_file():
+                raise ArgumentError(
+                    f"output {str(self._output)!r} holds {path.name!r}, which is no Parquet file; "
+                    "delete the folder yourself or name another output"
+                )
+        for path in contents:
+            path.unlink()
+
+    def _make_output(self) -> None:
+        self._output.mkdir(exist_ok=True)
+
+    def _recover(self) -> dict[str, Stamp]:
+        self._next_shard.unlink(missing_ok=True)
+        known: dict[str, Stamp] = {}
+        for shard in self._contents():
+            if shard.suffix == ".parquet":
+                files = _read_files(shard)
+                paths = [stamp.path for stamp, _ in files]
+                if len(known.keys() | set(paths)) < len(known) + len(paths):
+                    # After a kill between two shards of a move, and in old outputs.
+                    self._change_shard(shard, {}, taken=known)
+                    files = _read_files(shard) if shard.exists() else []
+                for stamp, _ in files:
+                    known[stamp.path] = stamp
+                    self._shard_of[stamp.path] = shard
+                if number := re.fullmatch(r"part-(\d+)\.parquet", shard.name):
+                    self._number = max(self._number, int(number[1]) + 1)
+        for (stamp, entry), _ in read_lines(self._pending_path, _parse):
+            if stamp.path not in self._shard_of:
+                self._pending[stamp.path] = entry
+                known[stamp.path] = stamp
+        self._write_pending()
+        return known
+
+    def _append(self, stamp: Stamp, result: Result) -> None:
+        entry = make_entry(stamp, result)
+        self._log.append(json_line(entry))
+        self._pending[stamp.path] = entry
+        if len(self._pending) >= SHARD_FILES or self._log.end >= SHARD_BYTES:
+            self._complete()
+
+    def _complete(self) -> None:
+        if not self._pending:
+            return
+        shard = self._output / f"part-{self._number:05}.parquet"
+        entries = list(self._pending.values())
+        kind = self._settings["kind"]
+        files = [(Stamp.of(entry), count_rows(kind, entry)) for entry in entries]
+        self._write_shard(shard, make_table(self._settings, entries), files)
+        self._shard_of.update(dict.fromkeys(self._pending, shard))
+        self._pending = {}
+        self._number += 1
+        self._write_pending()
+
+    def _rewrite(self, changes: Mapping[str, Stamp | None]) -> None:
+        shards = {path: self._shard_of[path] for path in changes if path in self._shard_of}
+        for shard in sorted(set(shards.values())):
+            self._change_shard(shard, changes)
+        sync_folder(self._output)
+        for path in shards:
+            del self._shard_of[path]
+        for path, shard in shards.items():
+            if stamp := changes[path]:
+                self._shard_of[stamp.path] = shard
+        pending: dict[str, Entry] = {}
+        for path, entry in self._pending.items():
+            stamp = changes.get(path, Stamp.of(entry))
+            if stamp is not None:
+                pending[stamp.path] = {**entry, **asdict(stamp)}
+        self._pending = pending
+        self._write_pending()
+
+    def _change_shard(
+        self, shard: Path, changes: Mapping[str, Stamp | None], taken: Collection[str] = ()
+    ) -> None:
+        """Rewrite a shard without what changes to nothing, or would be of a taken path."""
+        table, files = read_shard(shard)
+        written = set(taken)
+        kept: Files = []
+        mask: list[bool] = []
+        for old, rows in files:
+            stamp = changes.get(old.path, old)
+            is_kept = stamp is not None and stamp.path not in written
+            mask += [is_kept] * rows
+            if stamp is not None and is_kept:
+                kept.append((stamp, rows))
+                written.add(stamp.path)
+        if not kept:
+            shard.unlink()
+            return
+        table = table.filter(pa.array(mask, pa.bool_()))
+        self._write_shard(shard, with_stamps(table, kept), kept)
+
+    def _write_pending(self) -> None:
+        self._close()
+        with replacing(self._pending_path, self._next_pending) as file:
+            file.writelines(map(json_line, self._pending.values()))
+        self._log = self._grow(self._pending_path)
+
+    def _write_shard(self, shard: Path, table: pa.Table, files: Files) -> None:
+        metadata = {
+            _SETTINGS: self._settings,
+            _FILES: [{**asdict(stamp), "rows": rows} for stamp, rows in files],
+        }
+        table = table.replace_schema_metadata(
+            {name: json.dumps(value) for name, value in metadata.items()}
+        )
+        with replacing(shard, self._next_shard) as file:
+            pq.write_table(table, file)
+
+
+def _parse(entry: Entry) -> tuple[Stamp, Entry]:
+    return Stamp.of(entry), entry
+
+
+def read_shard(shard: Path, columns: list[str] | None = None) -> tuple[pa.Table, Files]:
+    """Return the columns of a shard, by default all, and the files of its rows.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be read.
+    """
+    with _opened(shard) as file:
+        return file.read(columns, use_threads=False), _files_of(file)
+
+
+def _read_files(shard: Path) -> Files:
+    with _opened(shard) as file:
+        return _files_of(file)
+
+
+@contextmanager
+def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(shard) as file:
+            yield file
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise OutputError(
+            f"{shard}: cannot be read ({error}); move it away and run the same command again, "
+            "which does its files anew"
+        ) from error
+
+
+def _files_of(file: pq.ParquetFile) -> Files:
+    metadata = file.schema_arrow.metadata or {}
+    written = metadata.get(_FILES.encode())
+    if written is None:
+        return _files_of_old(file, json.loads(metadata.get(b"musicnn_zoo_paths", "{}")))
+    files = [(Stamp.of(one), int(one["rows"])) for one in json.loads(written)]
+    if sum(rows for _, rows in files) != file.metadata.num_rows:
+        raise ValueError("it was changed by something else")
+    return files
+
+
+def _files_of_old(file: pq.ParquetFile, exact: Mapping[str, str]) -> Files:
+    """Return the files of a shard of an earlier release, whose columns say them."""
+    columns = [column.name for column in fields(Stamp) if column.name != "path"]
+    rows = file.read(columns, use_threads=False).to_pylist()
+    for at, path in exact.items():
+        rows[int(at)]["source"] = path
+    return [(Stamp.of(file), len(list(group))) for file, group in groupby(rows)]

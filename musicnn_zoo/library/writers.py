@@ -1,0 +1,221 @@
+"""Write results one after the other as text, JSON, JSON lines or CSV.
+
+A writer touches its file when the first result comes, and flushes after every one, so that
+whatever was finished is there if the rest is not.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, TextIO, get_args
+
+from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.plain_text import printable
+from musicnn_zoo.tagging.events import Events
+from musicnn_zoo.tagging.taggram import Taggram
+from musicnn_zoo.tagging.tags import Tags
+from musicnn_zoo.text import path_to_text
+
+Format = Literal["text", "json", "jsonl", "csv"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+LIBRARY_SUFFIXES = (".parquet", ".jsonl", ".csv")
+"""Of outputs that a later run goes on with, see :mod:`musicnn_zoo.library.opening`."""
+TAG_COLUMNS = ("source", "rank", "tag", "score")
+EVENT_COLUMNS = ("source", "tag", "start_s", "end_s", "score")
+
+_SUFFIXES: dict[str, Format] = {
+    ".txt": "text", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".text": "text", "": "text",
+}  # fmt: skip
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the start of a formula."""
+
+
+class Writer:
+    """Writes :class:`Tags`, :class:`Taggram` or :class:`Events` results in one format.
+
+    Use it as a context manager; leaving it completes the file.
+
+    Parameters
+    ----------
+    output : Path or None
+        File to write; None for standard output.
+    form : {"text", "json", "jsonl", "csv"} or None
+        By default what the ending of ``output`` says; text if it has none.
+
+    Raises
+    ------
+    ArgumentError
+        If ``output`` cannot be written, or ends in what is no format.
+    """
+
+    def __init__(self, output: Path | None, form: Format | None = None) -> None:
+        self._output = output
+        self._form = _form_of(output, form)
+        if output is not None:
+            check_writable(output)
+        self._file: TextIO | None = None
+        self._count = 0
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._form == "json" and self._count:
+            self._emit("\n]\n")
+        elif self._form == "json" and error is None:
+            self._emit("[]\n")
+        if self._file is not None and self._output is not None:
+            self._file.close()
+
+    def write(self, result: Tags | Taggram | Events) -> None:
+        """Write one result."""
+        if self._form == "text":
+            self._emit(f"{result}\n" if self._count == 0 else f"\n{result}\n")
+        elif self._form == "json":
+            self._emit(("[\n" if self._count == 0 else ",\n") + json.dumps(result.to_dict()))
+        elif self._form == "jsonl":
+            self._emit(json.dumps(result.to_dict()) + "\n")
+        else:
+            rows = result_rows(result.clip.source or "", result)
+            self._emit(csv_lines([result_columns(result), *rows] if self._count == 0 else rows))
+        self._count += 1
+
+    def _open(self) -> TextIO:
+        if self._file is None:
+            if self._output is None:
+                self._file = sys.stdout
+                if isinstance(self._file, io.TextIOWrapper):
+                    self._file.reconfigure(errors="backslashreplace")
+            else:
+                self._file = self._output.open(
+                    "w", encoding="utf-8", errors="backslashreplace", newline=""
+                )
+        return self._file
+
+    def _emit(self, text: str) -> None:
+        file = self._open()
+        file.write(text)
+        file.flush()
+
+
+def result_columns(result: Tags | Taggram | Events) -> tuple[str, ...]:
+    """Return the heading of a CSV of such results."""
+    if isinstance(result, Taggram):
+        return taggram_columns(result.tags)
+    return TAG_COLUMNS if isinstance(result, Tags) else EVENT_COLUMNS
+
+
+def result_rows(source: str, result: Tags | Taggram | Events) -> list[Iterable[object]]:
+    """Return the rows of a CSV: one a tag, a patch or an event, under ``result_columns``."""
+    cell = path_cell(source)
+    if isinstance(result, Tags):
+        return [
+            (cell, rank, safe_tag(tag), f"{score:.6f}")
+            for rank, (tag, score) in enumerate(result, start=1)
+        ]
+    if isinstance(result, Events):
+        return [
+            (cell, safe_tag(tag), f"{start:.3f}", f"{end:.3f}", f"{score:.6f}")
+            for tag, start, end, score in result
+        ]
+    return [
+        (cell, f"{time:.3f}", *(f"{score:.6f}" for score in row))
+        for time, row in zip(result.times, result.scores, strict=True)
+    ]
+
+
+def taggram_columns(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns of a table of taggrams: no two have the same name."""
+    columns = dict.fromkeys(("source", "time_s"))
+    for column in map(safe_tag, tags):
+        while column in columns:
+            column += " (tag)"
+        columns[column] = None
+    return tuple(columns)
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as the lines of a CSV."""
+    lines = []
+    for row in rows:
+        # The csv module quotes a carriage return only if its line terminator has one.
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\r\n").writerow(row)
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
+
+
+def safe_cell(text: str) -> str:
+    """Keep a spreadsheet from taking a text for a formula; a file name stays a valid path."""
+    return f"./{text}" if text.startswith(_FORMULA) else text
+
+
+def path_cell(path: str) -> str:
+    """Write a path as a cell; :func:`musicnn_zoo.text.path_from_text` goes back."""
+    return safe_cell(path_to_text(path))
+
+
+def safe_tag(tag: str) -> str:
+    """Escape control characters of a tag; an apostrophe, which a spreadsheet hides, stops formulas.
+
+    A spreadsheet takes ``=1+1`` for a formula, but not ``'=1+1``.
+    """
+    tag = printable(tag)
+    return f"'{tag}" if tag.startswith(_FORMULA) else tag
+
+
+def check_parent(output: Path) -> None:
+    """Refuse an output in a folder that does not exist."""
+    if not output.parent.is_dir():
+        raise ArgumentError(f"output {str(output)!r}: there is no folder {str(output.parent)!r}")
+
+
+def check_writable(output: Path) -> None:
+    """Refuse an output that cannot become a file, before any work is done for it."""
+    if output.is_dir():
+        raise ArgumentError(f"output {str(output)!r} is a directory; name a file")
+    check_parent(output)
+    if output.is_symlink() and not output.exists():
+        return
+    created = not output.exists()
+    try:
+        with output.open("ab"):
+            pass
+        if created:
+            output.unlink()
+    except OSError as error:
+        raise ArgumentError(
+            f"output {str(output)!r} cannot be written ({error.strerror})"
+        ) from error
+
+
+def _form_of(output: Path | None, form: Format | None) -> Format:
+    if output is None:
+        return form or "text"
+    suffix = output.suffix.lower()
+    if output.name.endswith(".") or output.name.lower() in (*_SUFFIXES, ".parquet"):
+        raise ArgumentError(f"output {str(output)!r} has no name before or after its last point")
+    if suffix == ".parquet":
+        raise ArgumentError(
+            f"output {str(output)!r}: Parquet is not one of the formats {', '.join(FORMATS)}; "
+            "the commands tag, taggram, events and embed write it without --format"
+        )
+    if form is not None:
+        return form
+    if suffix not in _SUFFIXES:
+        raise ArgumentError(
+            f"output {str(output)!r} must end in .txt, .json, .jsonl, .csv or .parquet; received "
+            f"{suffix!r} (--format chooses a format for any other ending)"
+        )
+    return _SUFFIXES[suffix]

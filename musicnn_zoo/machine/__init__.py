@@ -1,0 +1,1 @@
+"""The machine that this runs on: cores, processes, caches, and what is installed."""

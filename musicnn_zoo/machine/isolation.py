@@ -1,0 +1,369 @@
+"""Call functions in processes of their own, which crashes and hangs end instead of this one.
+
+Decoders are native code, and files are made by strangers. A worker is kept for the next call; one
+that died is replaced.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import logging
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
+from musicnn_zoo.machine.processes import ForkedLock
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE_S = 15.0
+_PATIENCE_OF_A_BYTE_S = 1 / (4 << 20)
+"""A piece of the result may take so long: 15 seconds, and one more for 4 MiB of the file."""
+_START_S = 120.0
+_IDLE_S = 30.0
+_ATTEMPTS = 2
+_WATCH_S = 0.2
+_START = (
+    "import sys; sys.path[:] = [path for path in sys.path if path]; "
+    "import json; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
+    "from musicnn_zoo.machine.worker import serve; serve()"
+)
+"""Nothing is imported from the folder in which the user happens to be."""
+
+
+class Answer(NamedTuple):
+    """Part of what a worker sends."""
+
+    kind: bytes
+    payload: bytes
+
+
+class _WorkerDiedError(Exception):
+    """A worker ended while it was asked."""
+
+
+class WorkerStartError(Exception):
+    """No worker can be started here, as where Python is part of another program."""
+
+
+def call_isolated(
+    function: str, label: str, *, content: bytes | None = None, size: int = 0, **arguments: Any
+) -> Generator[bytes, None, Any]:
+    """Call a generator function in a worker.
+
+    Parameters
+    ----------
+    function : str
+        ``"module:name"``. It yields bytes and returns what JSON can hold.
+    label : str
+        How messages call the file.
+    content : bytes, optional
+        Becomes the argument ``audio``, as a binary file object.
+    size : int
+        Of the file in bytes: what may be waited for it.
+    arguments
+        What JSON can hold.
+
+    Yields
+    ------
+    bytes
+        What the function yields.
+
+    Returns
+    -------
+    Any
+        What it returns.
+
+    Raises
+    ------
+    AudioError
+        As the function does.
+    DecoderCrashError
+        If the file crashes two workers.
+    DecoderTimeoutError
+        If a worker does not answer in time.
+    WorkerStartError
+        If there can be no workers.
+    """
+    request = {
+        "function": function,
+        "arguments": arguments,
+        "content": None if content is None else len(content),
+    }
+    patience_s = _PATIENCE_S + size * _PATIENCE_OF_A_BYTE_S
+    taken = 0
+    for attempt in range(_ATTEMPTS):
+        try:
+            worker = _workers.take(new=attempt > 0)
+        except WorkerStartError as error:
+            if attempt == 0:
+                raise
+            raise DecoderCrashError(
+                f"{label}: crashes the decoder, and no other can be started ({error})"
+            ) from error
+        try:
+            number = 0
+            for kind, payload in worker.ask(request, content, patience_s):
+                if kind == b"B":
+                    number += 1
+                    if number > taken:
+                        taken = number
+                        yield payload
+                    continue
+                _workers.give_back(worker, label)
+                if kind == b"E":
+                    return json.loads(payload)
+                if kind == b"A":
+                    raise _audio_error(*json.loads(payload))
+                text = payload.decode(errors="surrogatepass")
+                raise AudioError(f"{label}: cannot be decoded ({text})")
+        except _WorkerDiedError as death:
+            worker.end(label)
+            if worker.timed_out:
+                raise DecoderTimeoutError(
+                    f"{label}: the decoder gave nothing for {patience_s:.0f} s and was ended"
+                ) from death
+            if attempt + 1 == _ATTEMPTS:
+                raise DecoderCrashError(
+                    f"{label}: crashes the decoder ({worker.reason}), tried {_ATTEMPTS} times"
+                ) from death
+        finally:
+            if worker.busy:
+                worker.end(label)
+    raise AssertionError
+
+
+def _audio_error(name: str, text: str) -> AudioError:
+    """Return the error of that class, if this process has it, too."""
+    classes = [AudioError]
+    for each in classes:
+        classes += each.__subclasses__()
+    return next((each for each in classes if each.__name__ == name), AudioError)(text)
+
+
+def _scratch_file() -> IO[bytes]:
+    """Return a file for what decoders print; without a temporary folder it is lost."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return Path(os.devnull).open("w+b")
+
+
+class _Worker:
+    """One process, for one call at a time."""
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.timed_out = False
+        self.idle_since = 0.0
+        self._deadline: float | None = None
+        if not sys.executable or getattr(sys, "frozen", False):
+            raise WorkerStartError("Python is part of another program")
+        self._errors = _scratch_file()
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+                env={**os.environ, **threads},
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )  # fmt: skip
+        except OSError as error:
+            self._errors.close()
+            raise WorkerStartError(str(error)) from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
+        self.ready = False
+
+    @property
+    def reason(self) -> str:
+        """How the process ended."""
+        code = self._process.wait()
+        if code >= 0:
+            return f"exit code {code}"
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+        return f"signal {-code}"
+
+    def start(self) -> None:
+        """Wait until it takes requests."""
+        self.busy = True
+        try:
+            self._requests.write(json.dumps([p for p in sys.path if isinstance(p, str)]).encode())
+            self._requests.write(b"\n")
+            self._requests.flush()
+            kind, _ = self._receive(_START_S)
+        except (OSError, _WorkerDiedError) as error:
+            said = self._said()
+            self.end("")
+            raise WorkerStartError(said or str(error)) from error
+        assert kind == b"R"
+        self.ready = True
+
+    def ask(
+        self, request: dict[str, Any], content: bytes | None, patience_s: float
+    ) -> Iterator[Answer]:
+        """Send a request; yield the answers, the last of which is no piece."""
+        try:
+            self._deadline = time.monotonic() + patience_s
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            if content is not None:
+                self._requests.write(content)
+            self._requests.flush()
+        except OSError as error:
+            raise _WorkerDiedError from error
+        finally:
+            self._deadline = None
+        while True:
+            answer = self._receive(patience_s)
+            yield answer
+            if answer.kind != b"B":
+                return
+
+    def end(self, label: str) -> None:
+        """End the process, and tell the log what it said."""
+        self.busy = False
+        self._process.kill()
+        self._process.wait()
+        self.log(label)
+        for file in (self._requests, self._answers, self._errors):
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def leave_to_parent(self) -> None:
+        """Let the process be, which is that of the process that forked this one."""
+        self._process.returncode = 0
+
+    def log(self, label: str) -> None:
+        """Tell the log what decoders printed."""
+        if said := self._said():
+            _log.debug("%s: %s", label, said)
+
+    def kill_if_late(self, now: float) -> None:
+        """End the process if its time is up; who waits for it notices."""
+        deadline = self._deadline
+        if deadline is not None and now > deadline:
+            self.timed_out = True
+            self._process.kill()
+
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self._process.poll() is None
+
+    def _receive(self, patience_s: float) -> Answer:
+        self._deadline = time.monotonic() + patience_s
+        try:
+            header = self._answers.read(5)
+            length = struct.unpack("<I", header[1:])[0] if len(header) == 5 else 0
+            payload = self._answers.read(length)
+        except OSError as error:
+            raise _WorkerDiedError from error
+        finally:
+            self._deadline = None
+        if len(header) < 5 or len(payload) < length:
+            raise _WorkerDiedError
+        return Answer(header[:1], payload)
+
+    def _said(self) -> str:
+        try:
+            self._errors.seek(0)
+            said = self._errors.read().decode(errors="replace")
+            self._errors.seek(0)
+            self._errors.truncate()
+        except (OSError, ValueError):
+            return ""
+        return " | ".join(said.split("\n")).strip(" |")
+
+
+class _Workers:
+    """All workers of this process."""
+
+    def __init__(self) -> None:
+        self._lock = ForkedLock()
+        self._of_parents: list[_Worker] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        self._owner = os.getpid()
+        self._idle: list[_Worker] = []
+        self._busy: set[_Worker] = set()
+        self._watcher: threading.Thread | None = None
+
+    def take(self, *, new: bool = False) -> _Worker:
+        """Return a worker that waits for a request; start one, if there is none.
+
+        A file that ended one worker is judged by a ``new`` one: those that wait may have been ended
+        from outside, or be the worse for the files that they had before.
+        """
+        with self._lock:
+            if self._owner != os.getpid():
+                self._of_parents += {*self._idle, *self._busy}
+                for worker in self._of_parents:
+                    worker.leave_to_parent()
+                self._forget()
+            while self._idle and not new:
+                worker = self._idle.pop()
+                if worker.alive():
+                    break
+                worker.end("")
+            else:
+                worker = _Worker()
+            worker.busy = True
+            self._busy.add(worker)
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._watch, daemon=True)
+                self._watcher.start()
+        if not worker.ready:
+            worker.start()
+        return worker
+
+    def give_back(self, worker: _Worker, label: str) -> None:
+        """Keep a worker for the next call."""
+        worker.log(label)
+        with self._lock:
+            worker.busy = False
+            worker.idle_since = time.monotonic()
+            self._idle.append(worker)
+
+    def close(self) -> None:
+        """End the workers that nobody uses."""
+        with self._lock:
+            if self._owner == os.getpid():
+                while self._idle:
+                    self._idle.pop().end("")
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_WATCH_S)
+            now = time.monotonic()
+            with self._lock:
+                self._busy = {worker for worker in self._busy if worker.busy}
+                for worker in self._busy:
+                    worker.kill_if_late(now)
+                old = [
+                    each
+                    for each in self._idle
+                    if now - each.idle_since > _IDLE_S or not each.alive()
+                ]
+                self._idle = [each for each in self._idle if each not in old]
+                for worker in old:
+                    worker.end("")
+                if not self._busy and not self._idle:
+                    self._watcher = None
+                    return
+
+
+_workers = _Workers()
+atexit.register(_workers.close)

@@ -1,0 +1,492 @@
+"""A model as data: frozen configurations that go to JSON and back.
+
+A preset, a saved model and a user's own variant are all a :class:`ModelConfig`;
+:func:`musicnn_zoo.build_model` turns any of them into a Keras model.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
+
+from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.networks.blocks import Role, block_spec
+from musicnn_zoo.networks.tag_thresholds import TagThresholds
+from musicnn_zoo.plain_text import shortened, shown
+
+SHORTEST_WINDOW, LONGEST_WINDOW = 16, 2**14
+"""In samples. A spectrum of fewer has too few bins to speak of; the longest is 0.34 s at 48 kHz."""
+MOST_WINDOWS = 16
+HIGHEST_RATE = 1_000_000
+"""In Hz; of all audio that there is, no PCM comes near."""
+LONGEST_PATCH = 2**28
+"""In samples: more than an hour at 48 kHz, 1 GiB."""
+MOST_TAGS = 100_000
+"""Several times what the largest vocabularies of music hold."""
+
+
+Compression = Literal["log10", "decibel"]
+MelScale = Literal["slaney", "htk"]
+Normalization = Literal["batchnorm", "standardize"] | None
+Padding = Literal["constant", "reflect"] | None
+OutputActivation = Literal["sigmoid", "softmax"] | None
+
+Option = str | int | float | bool | None | tuple["Option", ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block by name, with the options that differ from its function's defaults.
+
+    Parameters
+    ----------
+    kind : str
+        Name in :data:`musicnn_zoo.networks.blocks.BLOCKS`.
+    options : tuple of (str, value)
+        Keyword arguments of the block's function, sorted by name. Use :func:`block` to
+        write them as keywords.
+    """
+
+    kind: str
+    options: tuple[tuple[str, Option], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"kind": …, option: value, …}``, ready for JSON."""
+        return {"kind": self.kind, **{name: _thaw(value) for name, value in self.options}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Block:
+        """Inverse of :meth:`to_dict`."""
+        if not isinstance(values, Mapping) or not isinstance(values.get("kind"), str):
+            raise ArgumentError(
+                f"a block needs a 'kind' that is a string; received {shown(values)}"
+            )
+        return block(**values)
+
+
+def block(kind: str, **options: Any) -> Block:
+    """Write a :class:`Block` with its options as keywords: ``block("vgg", filters=128)``."""
+    return Block(kind, tuple(sorted((name, _freeze(value)) for name, value in options.items())))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How samples become frames where patches are cut.
+
+    Parameters
+    ----------
+    frame_hop : int
+        Samples between two frames; 1 where patches are counted in samples.
+    window : int
+        Samples that one frame looks at.
+    padding : int
+        Zeros put on each side of the whole signal before patches are cut.
+    """
+
+    frame_hop: int
+    window: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class WaveformInput:
+    """The raw waveform.
+
+    Parameters
+    ----------
+    sample_rate : int
+        In Hz.
+    """
+
+    kind: ClassVar[str] = "waveform"
+
+    sample_rate: int = 16000
+
+    def __post_init__(self) -> None:
+        _set_whole(self, "sample_rate", most=HIGHEST_RATE)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Patches are counted in samples."""
+        return Geometry(frame_hop=1, window=1, padding=0)
+
+
+@dataclass(frozen=True)
+class LogMelInput:
+    """Log-mel spectrogram of the waveform, computed inside the graph.
+
+    The defaults are musicnn's input representation.
+
+    Parameters
+    ----------
+    sample_rate : int
+        In Hz.
+    n_fft, hop : int
+        Length and step of the periodic Hann window, in samples. A step longer than the window
+        leaves samples out.
+    n_mels : int
+        Number of mel bands. Those that are narrower than a bin of the spectrum may stay empty.
+    f_min, f_max : float
+        Edges of the lowest and the highest band, in Hz.
+    mel_scale : {"slaney", "htk"}
+        Formula of the mel scale.
+    mel_norm : {"slaney"} or None
+        Divide each filter by its width in Hz, or let all peak at 1.
+    compression : {"log10", "decibel"}
+        ``log10(10000 x + 1)`` or ``10 log10(max(x, 1e-10))`` of the mel power ``x``.
+    shorter_windows : tuple of int
+        Lengths below ``n_fft`` of further windows. Each gives a spectrogram of its own, centred
+        on the same frames, as one more channel before that of ``n_fft``.
+    padding : {"constant", "reflect"} or None
+        Put ``n_fft // 2`` zeros, or the reflected signal, on both sides of the input inside
+        the graph. With None the graph pads nothing: the frames of a patch are then those of
+        the whole signal, which is padded once by who cuts it into patches.
+    normalization : {"batchnorm", "standardize"} or None
+        What stands between the log-mel and the front-end: BatchNorm of each channel, or every
+        band brought to zero mean and unit variance with statistics of the training data
+        (:func:`musicnn_zoo.networks.models.adapt`).
+    bn_epsilon : float
+        What that BatchNorm adds to the variance.
+    """
+
+    kind: ClassVar[str] = "logmel"
+
+    sample_rate: int = 16000
+    n_fft: int = 512
+    hop: int = 256
+    n_mels: int = 96
+    f_min: float = 0.0
+    f_max: float = 8000.0
+    mel_scale: MelScale = "slaney"
+    mel_norm: Literal["slaney"] | None = "slaney"
+    compression: Compression = "log10"
+    shorter_windows: tuple[int, ...] = ()
+    padding: Padding = None
+    normalization: Normalization = "batchnorm"
+    bn_epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _set_whole(self, "sample_rate", most=HIGHEST_RATE)
+        _set_whole(self, "n_fft", least=SHORTEST_WINDOW, most=LONGEST_WINDOW)
+        _set_whole(self, "hop", most=LONGEST_PATCH)
+        _set_whole(self, "n_mels", most=LONGEST_WINDOW)
+        for name in ("f_min", "f_max", "bn_epsilon"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if isinstance(self.shorter_windows, str) or len(self.shorter_windows) > MOST_WINDOWS:
+            raise ArgumentError(
+                f"shorter_windows must be at most {MOST_WINDOWS} lengths; "
+                f"received {shown(self.shorter_windows)}"
+            )
+        windows = tuple(
+            whole("shorter_windows", window, least=SHORTEST_WINDOW, most=LONGEST_WINDOW)
+            for window in self.shorter_windows
+        )
+        object.__setattr__(self, "shorter_windows", windows)
+        for name, known in (
+            ("mel_scale", ("slaney", "htk")),
+            ("mel_norm", ("slaney", None)),
+            ("compression", ("log10", "decibel")),
+            ("padding", ("constant", "reflect", None)),
+            ("normalization", ("batchnorm", "standardize", None)),
+        ):
+            if getattr(self, name) not in known:
+                raise ArgumentError(
+                    f"{name} must be one of {', '.join(map(str, known))}; "
+                    f"received {shown(getattr(self, name))}"
+                )
+        if any(window > self.n_fft for window in self.shorter_windows):
+            raise ArgumentError(
+                f"shorter_windows must be at most n_fft={self.n_fft}; "
+                f"received {self.shorter_windows}"
+            )
+        if self.f_max > self.sample_rate / 2:
+            raise ArgumentError(
+                f"f_max must be at most half the sample rate, {self.sample_rate / 2} Hz; "
+                f"received {self.f_max}"
+            )
+        if self.f_min >= self.f_max:
+            raise ArgumentError(
+                f"f_min must be below f_max={self.f_max}; received f_min={self.f_min}"
+            )
+
+    @property
+    def geometry(self) -> Geometry:
+        """Patches are counted in frames, or in samples where the graph pads them itself."""
+        if self.padding is not None:
+            return Geometry(frame_hop=1, window=1, padding=0)
+        return Geometry(frame_hop=self.hop, window=self.n_fft, padding=self.n_fft // 2)
+
+    def frames(self, samples: int) -> int:
+        """Frames that the graph makes of an input of ``samples`` samples."""
+        usable = samples - self.n_fft
+        if self.padding is not None:
+            usable += 2 * (self.n_fft // 2)
+        return usable // self.hop + 1 if usable >= 0 else 0
+
+
+Input = WaveformInput | LogMelInput
+INPUTS: dict[str, type[WaveformInput] | type[LogMelInput]] = {
+    "waveform": WaveformInput,
+    "logmel": LogMelInput,
+}
+
+
+def _input_from_dict(values: Mapping[str, Any]) -> Input:
+    if not isinstance(values, Mapping):
+        raise ArgumentError(f"an input must be an object with a 'kind'; received {shown(values)}")
+    options = {name: value for name, value in values.items() if name != "kind"}
+    kind = values.get("kind")
+    if kind is None:
+        raise ArgumentError(f"an input needs a 'kind': one of {', '.join(INPUTS)}")
+    if kind not in INPUTS:
+        raise UnknownNameError("input", shortened(str(kind), 80), INPUTS)
+    _refuse_unknown(options, INPUTS[kind])
+    return INPUTS[kind](**options)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that defines a model except its tags and its weights.
+
+    Parameters
+    ----------
+    input : LogMelInput or WaveformInput
+    frontend, backend : Block
+    midend : Block or None
+    patch : int
+        Length of the input that the model was or will be trained on: in frames for a log-mel
+        that the graph does not pad, else in samples.
+    activation : {"sigmoid", "softmax"} or None
+        Of the output; None gives logits.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such block.
+    ArgumentError
+        If two blocks do not fit together, or a value cannot be; the message says why.
+    """
+
+    input: Input
+    frontend: Block
+    backend: Block
+    midend: Block | None = None
+    patch: int = 187
+    activation: OutputActivation = "sigmoid"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ("sigmoid", "softmax", None):
+            raise ArgumentError(
+                f"activation must be sigmoid, softmax or None; received {shown(self.activation)}"
+            )
+        _set_whole(self, "patch", most=LONGEST_PATCH)
+        geometry = self.input.geometry
+        samples = (self.patch - 1) * geometry.frame_hop + geometry.window
+        if samples > LONGEST_PATCH:
+            raise ArgumentError(
+                f"patch must be at most {LONGEST_PATCH} samples long; received {self.patch} "
+                f"frames, which are {samples} samples"
+            )
+        chain = [(chosen.kind, block_spec(chosen.kind, role)) for role, chosen in self.blocks()]
+        given, giver = ("waveform" if self.input.kind == "waveform" else "map"), "the input"
+        for name, spec in chain:
+            merges = spec.takes == "sequence" and given == "map"
+            if spec.takes != given and not merges and not (spec.takes_any and given == "sequence"):
+                raise ArgumentError(
+                    f"{spec.role} {name!r} takes a {spec.takes}, but {giver} gives a {given}: "
+                    + _REMEDY[spec.takes]
+                )
+            given, giver = spec.gives, f"{spec.role} {name!r}"
+
+    def blocks(self) -> list[tuple[Role, Block]]:
+        """Front-end, mid-end if there is one, and back-end."""
+        chain: list[tuple[Role, Block]] = [("frontend", self.frontend)]
+        if self.midend is not None:
+            chain.append(("midend", self.midend))
+        chain.append(("backend", self.backend))
+        return chain
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Names of the layers that `features` offers, in order of depth."""
+        names: list[str] = []
+        for role, chosen in self.blocks():
+            names += block_spec(chosen.kind, role).endpoints_of(dict(chosen.options))
+        return tuple(names)
+
+    @property
+    def fixed_length(self) -> bool:
+        """Whether the model takes patches of one length only."""
+        return any(block_spec(chosen.kind, role).fixed_length for role, chosen in self.blocks())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested dicts, lists and numbers, ready for JSON."""
+        signal = {name: _thaw(value) for name, value in asdict(self.input).items()}
+        return {
+            "input": {"kind": self.input.kind, **signal},
+            "frontend": self.frontend.to_dict(),
+            "midend": self.midend.to_dict() if self.midend else None,
+            "backend": self.backend.to_dict(),
+            "patch": self.patch,
+            "activation": self.activation,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ArgumentError
+            If a key or a block is unknown, or one that is needed is missing.
+        """
+        if not isinstance(values, Mapping):
+            raise ArgumentError(
+                f"a model configuration must be an object; received {shown(values)}"
+            )
+        _refuse_unknown(values, cls)
+        given = dict(values)
+        if "input" in given:
+            given["input"] = _input_from_dict(given["input"])
+        for part in ("frontend", "midend", "backend"):
+            if given.get(part) is not None:
+                given[part] = Block.from_dict(given[part])
+        missing = [name for name in ("input", "frontend", "backend") if name not in given]
+        if missing:
+            raise ArgumentError(f"the model configuration lacks {missing[0]!r}")
+        return cls(**given)
+
+    def to_json(self) -> str:
+        """Return the configuration as a JSON text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """Inverse of :meth:`to_json`."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ArgumentError(f"the model configuration is not JSON: {error}") from error
+        return cls.from_dict(values)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model computes, without its weights.
+
+    Parameters
+    ----------
+    name : str
+    config : ModelConfig
+    tags : tuple of str
+        In the order of the outputs.
+    thresholds : TagThresholds or None
+        From what score on each tag is given, if that was calibrated.
+
+    Raises
+    ------
+    ArgumentError
+        If there is not one threshold for each tag.
+    """
+
+    name: str
+    config: ModelConfig
+    tags: tuple[str, ...]
+    thresholds: TagThresholds | None = None
+
+    def __post_init__(self) -> None:
+        if self.thresholds is not None and len(self.thresholds) != len(self.tags):
+            raise ArgumentError(
+                f"{self.name}: thresholds must be one for each of the {len(self.tags)} tags; "
+                f"received {len(self.thresholds)}"
+            )
+
+    @property
+    def spectrogram(self) -> LogMelInput | None:
+        """What the model looks at, if that is a log-mel spectrogram."""
+        return self.config.input if isinstance(self.config.input, LogMelInput) else None
+
+
+def whole(name: str, value: object, *, least: int = 1, most: int) -> int:
+    """Return a whole number as an ``int``.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none, or out of bounds; ``True`` and 2.0 are none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ArgumentError(f"{name} must be a whole number; received {shown(value)}")
+    number = int(value)
+    if not least <= number <= most:
+        limit = f"at least {least}" if number < least else f"at most {most}"
+        raise ArgumentError(f"{name} must be {limit}; received {shown(value)}")
+    return number
+
+
+def checked_tags(tags: Any) -> tuple[str, ...]:
+    """Return the tags of a model.
+
+    Raises
+    ------
+    ArgumentError
+        If they are no sequence of different strings, or there is none, or too many.
+    """
+    if isinstance(tags, str) or not isinstance(tags, Sequence):
+        raise ArgumentError(f"tags must be a list of different names; received {shown(tags)}")
+    if len(tags) > MOST_TAGS:
+        raise ArgumentError(f"tags must be at most {MOST_TAGS:,}; received {len(tags):,}")
+    if not all(isinstance(tag, str) and tag for tag in tags) or not 0 < len(set(tags)) == len(tags):
+        raise ArgumentError(
+            f"tags must be one or more different names, which are strings; received {shown(tags)}"
+        )
+    return tuple(tags)
+
+
+def _set_whole(config: object, name: str, **bounds: int) -> None:
+    object.__setattr__(config, name, whole(name, getattr(config, name), **bounds))
+
+
+def _number(name: str, value: object) -> int | float:
+    """Return a finite number from 0 on as JSON has it."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = int(value) if isinstance(value, Integral) else float(value)
+        if 0 <= number <= sys.float_info.max:
+            return number
+    raise ArgumentError(f"{name} must be a number from 0 on; received {shown(value)}")
+
+
+_REMEDY = {
+    "waveform": "give it input=WaveformInput()",
+    "map": "choose a front-end that keeps the bands, or for spectrograms input=LogMelInput()",
+}
+
+
+def _refuse_unknown(values: Mapping[str, Any], of: type) -> None:
+    known = {field.name for field in fields(of)}
+    for name in values:
+        if name not in known:
+            raise UnknownNameError(f"{of.__name__} entry", shortened(name, 80), known)
+
+
+def _freeze(value: Any) -> Option:
+    if isinstance(value, list | tuple):
+        return tuple(_freeze(item) for item in value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    raise ArgumentError(
+        f"a block option must be a string, number, boolean, None or a list of those; "
+        f"received {shown(value)} of type {type(value).__name__}"
+    )
+
+
+def _thaw(value: Any) -> Any:
+    return [_thaw(item) for item in value] if isinstance(value, tuple) else value

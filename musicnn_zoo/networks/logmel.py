@@ -1,0 +1,242 @@
+"""The log-mel spectrogram as a layer inside the graph, computed by Kapre where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.machine.writable_caches import provide_writable_caches
+from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.networks.mel import compress, hann, mel_filters
+
+IMPLEMENTATIONS = ("kapre", "portable", "convolution")
+
+
+@keras.saving.register_keras_serializable(package="musicnn_zoo")
+class LogMel(keras.layers.Layer):
+    """Log-mel spectrogram of a batch of waveforms.
+
+    Input ``(batch, samples)``, output ``(batch, frames, n_mels, channels)`` with one channel for
+    each window. Without padding there
+    are ``(samples - n_fft) // hop + 1`` frames, with it ``samples // hop + 1``.
+
+    It has three implementations of the same numbers (equal to 5e-5 in the logarithm):
+
+    ``kapre``
+        Kapre's ``STFT`` → ``Magnitude``, squared, → ``ApplyFilterbank`` → logarithm. Needs Kapre
+        and Keras's TensorFlow backend; the default where both are there.
+    ``portable``
+        ``keras.ops.stft``, squares added → mel filters → logarithm, on every backend: the
+        default elsewhere. As fast as Kapre, a fast Fourier transform too.
+    ``convolution``
+        The windowed Fourier basis as one convolution in place of the transform, without complex
+        numbers: for export, which does not get past them. As fast for a window of 512 samples,
+        several times slower for one of 2048.
+
+    It is computed in float32 under every dtype policy, since neither Kapre's complex STFT nor
+    ``10000 x`` of a loud spectrum fits float16.
+
+    Parameters
+    ----------
+    sample_rate, n_fft, hop, n_mels, f_min, f_max, mel_scale, mel_norm, compression, \
+    shorter_windows, padding
+        As in :class:`musicnn_zoo.networks.config.LogMelInput`.
+    implementation : {"kapre", "portable", "convolution"}, optional
+        By default the first that can run here. A saved layer keeps only what was asked
+        for, so a file saved under one backend loads under another.
+
+    Raises
+    ------
+    ArgumentError
+        If ``implementation`` is something else, or Kapre where it cannot run.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        n_fft: int = 512,
+        hop: int = 256,
+        n_mels: int = 96,
+        f_min: float = 0.0,
+        f_max: float = 8000.0,
+        mel_scale: str = "slaney",
+        mel_norm: str | None = "slaney",
+        compression: str = "log10",
+        shorter_windows: tuple[int, ...] = (),
+        padding: str | None = None,
+        implementation: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.spectrogram = LogMelInput(
+            sample_rate=sample_rate,
+            n_fft=n_fft,
+            hop=hop,
+            n_mels=n_mels,
+            f_min=f_min,
+            f_max=f_max,
+            mel_scale=mel_scale,  # type: ignore[arg-type]
+            mel_norm=mel_norm,  # type: ignore[arg-type]
+            compression=compression,  # type: ignore[arg-type]
+            shorter_windows=shorter_windows,
+            padding=padding,  # type: ignore[arg-type]
+            normalization=None,
+        )
+        backend = keras.backend.backend()
+        if implementation not in (None, *IMPLEMENTATIONS):
+            raise ArgumentError(
+                f"implementation must be one of {', '.join(IMPLEMENTATIONS)} or None; "
+                f"received {implementation!r}"
+            )
+        if implementation == "kapre" and backend != "tensorflow":
+            raise ArgumentError(
+                "Kapre needs Keras's TensorFlow backend; received implementation='kapre' under "
+                f"{backend}: use 'portable'"
+            )
+        if implementation == "kapre" and not _kapre_is_installed():
+            raise ArgumentError(
+                "received implementation='kapre', and Kapre is not installed: use 'portable', or "
+                "pip install kapre"
+            )
+        self.implementation = implementation
+        if implementation is None:
+            usable = backend == "tensorflow" and _kapre_is_installed()
+            implementation = "kapre" if usable else "portable"
+        self._chosen = implementation
+
+    @classmethod
+    def from_input(cls, spectrogram: LogMelInput, **kwargs: Any) -> LogMel:
+        """Layer of a configuration."""
+        return cls(**_layer_options(spectrogram), **kwargs)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the filters."""
+        del input_shape
+        make = {
+            "kapre": self._kapre_mel,
+            "portable": self._portable_mel,
+            "convolution": self._convolution_mel,
+        }[self._chosen]
+        windows = (*self.spectrogram.shorter_windows, self.spectrogram.n_fft)
+        self._mels = [(window, make(window)) for window in windows]
+        self.built = True
+
+    def call(self, waveform: Any) -> Any:
+        """Compute the spectrogram of ``(batch, samples)``."""
+        spectrogram = self.spectrogram
+        if spectrogram.padding is not None:
+            margin = spectrogram.n_fft // 2
+            waveform = ops.pad(waveform, ((0, 0), (margin, margin)), mode=spectrogram.padding)
+        mel = ops.concatenate(
+            [mel_power(self._inner(waveform, window)) for window, mel_power in self._mels], axis=-1
+        )
+        return compress(mel, spectrogram, ops)
+
+    def _inner(self, waveform: Any, window: int) -> Any:
+        """Cut off what a window shorter than ``n_fft`` must not see to be centred with it."""
+        spare = self.spectrogram.n_fft - window
+        before = spare // 2
+        return waveform if spare == 0 else waveform[:, before : before - spare]
+
+    def _kapre_mel(self, n_fft: int) -> Callable[[Any], Any]:
+        provide_writable_caches()
+        import kapre
+
+        spectrogram = self.spectrogram
+        stft = kapre.STFT(
+            n_fft=n_fft,
+            hop_length=spectrogram.hop,
+            input_data_format="channels_last",
+            output_data_format="channels_last",
+            dtype="float32",
+        )
+        magnitude = kapre.Magnitude(dtype="float32")
+        filterbank = kapre.ApplyFilterbank(
+            type="mel",
+            filterbank_kwargs={
+                "sample_rate": spectrogram.sample_rate,
+                "n_freq": n_fft // 2 + 1,
+                "n_mels": spectrogram.n_mels,
+                "f_min": spectrogram.f_min,
+                "f_max": spectrogram.f_max,
+                "htk": spectrogram.mel_scale == "htk",
+                "norm": spectrogram.mel_norm,
+            },
+            data_format="channels_last",
+            dtype="float32",
+        )
+        filterbank.filterbank = ops.cast(filterbank.filterbank, "float32")  # it is in floatx
+
+        def mel(waveform: Any) -> Any:
+            channel = ops.expand_dims(waveform, -1)
+            return filterbank(ops.square(magnitude(stft(channel))))
+
+        return mel
+
+    def _portable_mel(self, n_fft: int) -> Callable[[Any], Any]:
+        filters = mel_filters(self.spectrogram, n_fft)
+        hop = self.spectrogram.hop
+
+        def mel(waveform: Any) -> Any:
+            real, imaginary = ops.stft(waveform, n_fft, hop, n_fft, window="hann", center=False)
+            power = ops.square(real) + ops.square(imaginary)
+            return ops.expand_dims(ops.matmul(power, ops.convert_to_tensor(filters)), -1)
+
+        return mel
+
+    def _convolution_mel(self, n_fft: int) -> Callable[[Any], Any]:
+        filters = mel_filters(self.spectrogram, n_fft)
+        hop, bins = self.spectrogram.hop, n_fft // 2 + 1
+        phases = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(bins)) / n_fft
+        basis = np.concatenate([np.cos(phases), np.sin(phases)], axis=1)
+        kernel = (basis * hann(n_fft)[:, np.newaxis])[:, np.newaxis, :].astype(np.float32)
+
+        def mel(waveform: Any) -> Any:
+            parts = ops.conv(
+                ops.expand_dims(waveform, -1),
+                ops.convert_to_tensor(kernel),
+                strides=hop,
+                padding="valid",
+                data_format="channels_last",
+            )
+            squares = ops.square(parts)
+            power = squares[..., :bins] + squares[..., bins:]
+            return ops.expand_dims(ops.matmul(power, ops.convert_to_tensor(filters)), -1)
+
+        return mel
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return ``(batch, frames, n_mels, channels)``."""
+        batch, samples = input_shape
+        spectrogram = self.spectrogram
+        frames = None if samples is None else spectrogram.frames(samples)
+        return (batch, frames, spectrogram.n_mels, len(spectrogram.shorter_windows) + 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            **_layer_options(self.spectrogram),
+            "implementation": self.implementation,
+        }
+
+
+@cache
+def _kapre_is_installed() -> bool:
+    return importlib.util.find_spec("kapre") is not None
+
+
+def _layer_options(spectrogram: LogMelInput) -> dict[str, Any]:
+    options = asdict(spectrogram)
+    options["shorter_windows"] = list(spectrogram.shorter_windows)
+    del options["normalization"], options["bn_epsilon"]
+    return options

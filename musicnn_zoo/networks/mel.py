@@ -1,0 +1,130 @@
+"""Mel bands in NumPy: their filters, where they lie, and the log-mel of single frames.
+
+The same numbers as ``librosa.filters.mel`` and ``librosa.feature.melspectrogram``, without
+librosa, whose compiler (Numba) is late for each new Python and large.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from musicnn_zoo.networks.config import LogMelInput
+
+DECIBEL_FLOOR = 1e-10
+"""Least mel power under ``compression="decibel"``."""
+
+# Slaney's scale: linear below 1 kHz, 15 mels there; above it 27 mels for a factor of 6.4.
+_SLANEY_HZ_PER_MEL = 200 / 3
+_SLANEY_BREAK_HZ = 1000.0
+_SLANEY_BREAK_MEL = _SLANEY_BREAK_HZ / _SLANEY_HZ_PER_MEL
+_SLANEY_STEP = np.log(6.4) / 27
+
+
+def mel_frequencies(n_mels: int, f_min: float, f_max: float, mel_scale: str) -> NDArray[np.float64]:
+    """Frequencies in Hz at equal distances on the mel scale, both ends included.
+
+    Parameters
+    ----------
+    n_mels : int
+        How many.
+    f_min, f_max : float
+        In Hz.
+    mel_scale : {"slaney", "htk"}
+
+    Returns
+    -------
+    ndarray, shape (n_mels,), float64
+
+    References
+    ----------
+    Slaney. "Auditory Toolbox." Interval Research, 1998. Young et al. "The HTK Book", eq. 5.13.
+    """
+    ends = _to_mel(np.array([f_min, f_max], np.float64), mel_scale)
+    return _to_hz(np.linspace(ends[0], ends[1], n_mels), mel_scale)
+
+
+def mel_filters(spectrogram: LogMelInput, n_fft: int) -> NDArray[np.float32]:
+    """Weights of the bins of a power spectrum in each mel band: overlapping triangles.
+
+    Parameters
+    ----------
+    spectrogram : LogMelInput
+        Whose ``sample_rate``, ``n_mels``, ``f_min``, ``f_max``, ``mel_scale`` and ``mel_norm``
+        count.
+    n_fft : int
+        Length of the window in samples.
+
+    Returns
+    -------
+    ndarray, shape (n_fft // 2 + 1, n_mels), float32
+        A band that lies between two bins is all zeros, as in librosa, which warns of it.
+    """
+    bins = np.linspace(0, spectrogram.sample_rate / 2, n_fft // 2 + 1)
+    edges = mel_frequencies(
+        spectrogram.n_mels + 2, spectrogram.f_min, spectrogram.f_max, spectrogram.mel_scale
+    )
+    widths = np.diff(edges)
+    distances = edges[:, np.newaxis] - bins
+    rising = -distances[:-2] / widths[:-1, np.newaxis]
+    falling = distances[2:] / widths[1:, np.newaxis]
+    filters = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    if spectrogram.mel_norm == "slaney":
+        filters *= (2 / (edges[2:] - edges[:-2]))[:, np.newaxis]
+    return np.ascontiguousarray(filters.T)
+
+
+def log_mel(frames: NDArray[np.float32], spectrogram: LogMelInput) -> NDArray[np.float32]:
+    """Log-mel of frames that were cut already.
+
+    Parameters
+    ----------
+    frames : ndarray, shape (frames, n_fft), float32
+        Samples, without a window.
+    spectrogram : LogMelInput
+        Of several windows the longest counts.
+
+    Returns
+    -------
+    ndarray, shape (frames, n_mels), float32
+    """
+    spectrum = np.fft.rfft(frames * hann(spectrogram.n_fft))
+    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+    mel = power @ mel_filters(spectrogram, spectrogram.n_fft)
+    return np.asarray(compress(mel, spectrogram, np), np.float32)
+
+
+def hann(n_fft: int) -> NDArray[np.float64]:
+    """Return the periodic Hann window, shape (n_fft,)."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+
+
+def compress(mel: Any, spectrogram: LogMelInput, ops: Any) -> Any:
+    """Return the logarithm of mel power, by the operations of ``ops``: NumPy or ``keras.ops``."""
+    if spectrogram.compression == "log10":
+        return ops.log10(10000.0 * mel + 1.0)
+    return 10.0 * ops.log10(ops.maximum(mel, DECIBEL_FLOOR))
+
+
+def _to_mel(hz: NDArray[np.float64], mel_scale: str) -> NDArray[np.float64]:
+    if mel_scale == "htk":
+        return 2595.0 * np.log10(1.0 + hz / 700.0)
+    above = np.maximum(hz, _SLANEY_BREAK_HZ)
+    return np.where(
+        hz < _SLANEY_BREAK_HZ,
+        hz / _SLANEY_HZ_PER_MEL,
+        _SLANEY_BREAK_MEL + np.log(above / _SLANEY_BREAK_HZ) / _SLANEY_STEP,
+    )
+
+
+def _to_hz(mel: NDArray[np.float64], mel_scale: str) -> NDArray[np.float64]:
+    if mel_scale == "htk":
+        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    return np.where(
+        mel < _SLANEY_BREAK_MEL,
+        mel * _SLANEY_HZ_PER_MEL,
+        _SLANEY_BREAK_HZ * np.exp(_SLANEY_STEP * (mel - _SLANEY_BREAK_MEL)),
+    )

@@ -1,0 +1,1 @@
+"""What computes a model, and what it can be exported to."""

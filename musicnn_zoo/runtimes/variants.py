@@ -1,0 +1,234 @@
+"""The same model and weights, remade: for another runtime, or in another precision."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+from numpy.typing import NDArray
+
+from musicnn_zoo.networks.logmel import LogMel
+from musicnn_zoo.networks.normalization import finish_normalization
+
+Change = Callable[[keras.layers.Layer, dict[str, Any]], None]
+
+_BLOCK = 16
+SCORE_LAYERS = ("tags", "frame_scores")
+"""Layers that stay in float32 under every precision."""
+
+
+@keras.saving.register_keras_serializable(package="musicnn_zoo")
+class MaxThenBatchNorm(layers.Layer):
+    """What convolution → ReLU → BatchNorm → maximum over positions gives, in cheaper order.
+
+    ReLU rises, and BatchNorm, ``scale * x + offset``, rises where the scale of the channel is
+    positive and falls where it is negative. So its maximum is that of the convolution, or its
+    minimum, put through both. The convolution before this layer gives channels of negative scale
+    with the other sign, whose maximum is the minimum wanted; then ReLU and BatchNorm are left to
+    do on one value in place of many. Channels beyond those of the BatchNorm are dropped.
+
+    Parameters
+    ----------
+    pool : dict
+        Configuration of the ``MaxPooling2D`` or ``MaxPooling1D`` layer.
+    scale, offset : list of float
+        Of the BatchNorm, one for each channel.
+    """
+
+    def __init__(
+        self, pool: dict[str, Any], scale: list[float], offset: list[float], **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pool = keras.saving.deserialize_keras_object(pool)
+        self.scale, self.offset = scale, offset
+
+    def call(self, x: Any) -> Any:
+        """Return the pooled features."""
+        scale = np.array(self.scale, np.float32)
+        extreme = self.pool(x)[..., : len(scale)]
+        lowest_or_highest = extreme * np.where(scale < 0, -1, 1).astype(np.float32)
+        return ops.relu(lowest_or_highest) * scale + np.array(self.offset, np.float32)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape after pooling."""
+        *shape, _ = self.pool.compute_output_shape(input_shape)
+        return (*shape, len(self.scale))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        pool = keras.saving.serialize_keras_object(self.pool)
+        own = {"pool": pool, "scale": self.scale, "offset": self.offset}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="musicnn_zoo")
+class Skipped(layers.Layer):
+    """Stands, and does nothing, where a BatchNorm was, which is called with a mask."""
+
+    def call(self, x: Any, mask: Any = None) -> Any:
+        """Return ``x``."""
+        del mask
+        return x
+
+
+def for_runtime(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Model:
+    """Copy a model for a runtime: the log-mel in plain operations, maxima before BatchNorm.
+
+    It computes the same; see :class:`MaxThenBatchNorm`.
+
+    Parameters
+    ----------
+    model : keras.Model
+    keep : collection of str
+        Layers whose output must stay what it is.
+
+    Returns
+    -------
+    keras.Model
+    """
+    swapped = _maxima_of_batchnorm(model, keep)
+    convolutions = {convolution.name: batchnorm for convolution, batchnorm in swapped.values()}
+    batchnorms = {batchnorm.name for _, batchnorm in swapped.values()}
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if layer.name in batchnorms:
+            return Skipped(name=layer.name)
+        if layer.name in swapped:
+            scale, offset = _affine(swapped[layer.name][1])
+            pool = keras.saving.serialize_keras_object(layer)
+            return MaxThenBatchNorm(pool, scale.tolist(), offset.tolist(), name=layer.name)
+        if layer.name in convolutions:
+            config["activation"] = "linear"
+            config["filters"] += _missing(config["filters"])
+        if isinstance(layer, LogMel):
+            config["implementation"] = "convolution"
+        if config.get("activation") == "gelu":
+            config["activation"] = _gelu
+        return type(layer).from_config(config)
+
+    graph = keras.Model(model.input, model.output, name=model.name)
+    remade = keras.models.clone_model(graph, clone_function=copy)
+    for layer in graph.layers:
+        weights = layer.get_weights()
+        if layer.name in convolutions:
+            scale, _ = _affine(convolutions[layer.name])
+            weights = [
+                np.pad(
+                    values * np.where(scale < 0, -1, 1),
+                    [(0, 0)] * (values.ndim - 1) + [(0, _missing(len(scale)))],
+                )
+                for values in weights
+            ]
+        if weights and layer.name not in batchnorms:
+            remade.get_layer(layer.name).set_weights(weights)
+    finish_normalization(remade)
+    for layer in remade.layers:
+        if isinstance(layer, layers.Normalization):
+            # Its statistics are tensors, which the converter takes for inputs of the graph.
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
+    return remade
+
+
+def _gelu(x: Any) -> Any:
+    """GELU by the error function; Keras takes its complement, which the converter lacks."""
+    return 0.5 * x * (1 + ops.erf(x * np.float32(np.sqrt(0.5))))
+
+
+def _missing(filters: int) -> int:
+    """How many filters short of whole blocks, in which runtimes compute and pool channels."""
+    return -filters % _BLOCK
+
+
+Swap = tuple[keras.layers.Layer, keras.layers.BatchNormalization]
+
+
+def _maxima_of_batchnorm(model: keras.Model, keep: Collection[str]) -> dict[str, Swap]:
+    """Find convolution → ReLU → BatchNorm → maximum; return the first two by the last's name."""
+    makers = {id(layer.output): layer for layer in model.layers}
+    used = Counter(id(x) for layer in model.layers for x in keras.tree.flatten(layer.input))
+    used.update(id(x) for x in keras.tree.flatten(model.output))
+    used.update(id(model.get_layer(name).output) for name in keep)
+    found = {}
+    for pool in model.layers:
+        if not isinstance(pool, layers.MaxPooling1D | layers.MaxPooling2D):
+            continue
+        batchnorm = makers[id(pool.input)]
+        if not isinstance(batchnorm, layers.BatchNormalization) or used[id(pool.input)] > 1:
+            continue
+        convolution = makers[id(batchnorm.input)]
+        if (
+            isinstance(convolution, layers.Conv1D | layers.Conv2D)
+            and used[id(batchnorm.input)] == 1
+            and convolution.groups == 1
+            and convolution.activation is keras.activations.relu
+            and {convolution.data_format, pool.data_format} == {"channels_last"}
+            and batchnorm.axis in (-1, len(batchnorm.input.shape) - 1)
+        ):
+            found[pool.name] = convolution, batchnorm
+    return found
+
+
+def _affine(
+    batchnorm: keras.layers.BatchNormalization,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scale and offset of a BatchNorm with its moving statistics."""
+    mean, variance = (
+        np.asarray(keras.ops.convert_to_numpy(x), np.float64)
+        for x in (batchnorm.moving_mean, batchnorm.moving_variance)
+    )
+    scale = 1 / np.sqrt(variance + batchnorm.epsilon)
+    if batchnorm.scale:
+        scale *= keras.ops.convert_to_numpy(batchnorm.gamma)
+    offset = -mean * scale
+    if batchnorm.center:
+        offset += keras.ops.convert_to_numpy(batchnorm.beta)
+    return scale.astype(np.float32), offset.astype(np.float32)
+
+
+def with_precision(model: keras.Model, precision: str) -> keras.Model:
+    """Copy a model to compute in float16 or bfloat16.
+
+    Weights stay in float32, and so do the log-mel, which float16 does not hold, and the
+    scores ("mixed precision").
+    """
+    if precision == "float32":
+        return model
+
+    def change(layer: keras.layers.Layer, config: dict[str, Any]) -> None:
+        if not isinstance(layer, LogMel) and layer.name not in SCORE_LAYERS:
+            config["dtype"] = f"mixed_{precision}"
+
+    return remake(model, change)
+
+
+def remake(model: keras.Model, change: Change | None = None) -> keras.Model:
+    """Copy a functional model layer by layer, with its weights.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With one input.
+    change : callable, optional
+        Receives each layer and its configuration, which it may change.
+
+    Returns
+    -------
+    keras.Model
+    """
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if change is not None:
+            change(layer, config)
+        return type(layer).from_config(config)
+
+    graph = keras.Model(model.input, model.output, name=model.name)
+    remade = keras.models.clone_model(graph, clone_function=copy)
+    remade.set_weights(model.get_weights())
+    finish_normalization(remade)
+    return remade

@@ -1,0 +1,148 @@
+"""Sound that comes while it is heard: from a pipe or a microphone."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.errors import ArgumentError, AudioError, DeviceError
+from musicnn_zoo.sound.blocks import Block, Decoded
+from musicnn_zoo.sound.pipe import decode_pipe
+
+_log = logging.getLogger(__name__)
+
+RawSamples = Literal["u8", "s16le", "s16be", "s24le", "s32le", "f32le", "f64le"]
+RAW_SAMPLES: tuple[RawSamples, ...] = get_args(RawSamples)
+
+_MICROPHONE_BLOCK_S = 0.1
+_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True)
+class RawFormat:
+    """What sound without a header is.
+
+    Parameters
+    ----------
+    samples : {"u8", "s16le", "s16be", "s24le", "s32le", "f32le", "f64le"}
+        As FFmpeg names them.
+    sample_rate : int
+        In Hz.
+    channels : int
+        Interleaved.
+    """
+
+    samples: RawSamples = "s16le"
+    sample_rate: int = 44_100
+    channels: int = 2
+
+    def __post_init__(self) -> None:
+        if self.samples not in RAW_SAMPLES:
+            raise ArgumentError(
+                f"samples must be one of {', '.join(RAW_SAMPLES)}; received {self.samples!r}"
+            )
+        for name, value in (("sample_rate", self.sample_rate), ("channels", self.channels)):
+            if value < 1:
+                raise ArgumentError(f"{name} must be at least 1; received {value}")
+
+
+def piped_audio(
+    pipe: BinaryIO, *, raw: RawFormat | None = None, label: str = "standard input"
+) -> contextlib.AbstractContextManager[Decoded]:
+    """Decode sound from a pipe as it comes.
+
+    Parameters
+    ----------
+    pipe : binary file object
+        Only read, never wound back.
+    raw : RawFormat, optional
+        What the sound is, if it has no header; by default FFmpeg finds out: wav, flac, mp3, ogg, …
+    label : str
+        How messages call it.
+
+    Returns
+    -------
+    context manager of Decoded
+        With mono blocks as short as they come.
+
+    Raises
+    ------
+    AudioError
+        If it is not sound, or empty.
+    """
+    options = {}
+    if raw is not None:
+        options = {"sample_rate": str(raw.sample_rate), "ch_layout": f"{raw.channels}c"}
+    return decode_pipe(pipe, label, form=raw.samples if raw else None, options=options)
+
+
+@contextlib.contextmanager
+def microphone_audio(device: str | int | None = None) -> Iterator[Decoded]:
+    """Open a microphone.
+
+    Parameters
+    ----------
+    device : str or int, optional
+        Name or number of an input, as ``python -m sounddevice`` lists them; by default the
+        system's.
+
+    Yields
+    ------
+    Decoded
+        Its blocks never end by themselves.
+
+    Raises
+    ------
+    ArgumentError
+        If sounddevice or PortAudio is not installed.
+    DeviceError
+        If there is no such microphone, or it cannot be opened.
+    AudioError
+        From the blocks, if the microphone falls silent for 10 s, as when it is unplugged.
+    """
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        raise ArgumentError(
+            "a microphone needs sounddevice: pip install sounddevice, and on Linux "
+            f"PortAudio (libportaudio2) ({error})"
+        ) from error
+    blocks: queue.Queue[NDArray[np.float32]] = queue.Queue()
+
+    def heard(block: NDArray[np.float32], frames: int, time: Any, status: Any) -> None:
+        del frames, time
+        if status:
+            _log.warning("microphone: %s", status)
+        blocks.put(block.mean(axis=1))
+
+    try:
+        rate = int(sounddevice.query_devices(device, "input")["default_samplerate"])
+        stream = sounddevice.InputStream(
+            samplerate=rate, device=device, dtype="float32", callback=heard,
+            blocksize=round(rate * _MICROPHONE_BLOCK_S),
+        )  # fmt: skip
+        stream.start()
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise DeviceError(
+            f"no microphone {'' if device is None else repr(device) + ' '}can be opened ({error}); "
+            "'python -m sounddevice' lists the inputs"
+        ) from error
+
+    def received() -> Iterator[Block]:
+        while True:
+            try:
+                yield Block(blocks.get(timeout=_PATIENCE_S), rate)
+            except queue.Empty:
+                raise AudioError("microphone: no sound came for 10 s; is it plugged in?") from None
+
+    try:
+        yield Decoded(rate, received())
+    finally:
+        stream.close()

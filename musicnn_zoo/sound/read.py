@@ -1,0 +1,387 @@
+"""Audio in: decode, downmix, resample, whole or in blocks.
+
+What comes out equals ``librosa.load(path, sr=sample_rate, mono=True)``: all channels
+averaged, then resampled by soxr in its "HQ" quality. Block by block gives the very same
+samples as at once. Where a file changes its rate on the way, each part is resampled from its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.errors import ArgumentError, AudioError
+from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
+from musicnn_zoo.sound.blocks import BLOCK_S, Block
+from musicnn_zoo.sound.decode import OnDamage, check_damaged, decode_file, open_source, seekable
+from musicnn_zoo.sound.find import AUDIO_SUFFIXES as AUDIO_SUFFIXES
+from musicnn_zoo.sound.find import find_audio as find_audio
+from musicnn_zoo.sound.risk import RiskyFile
+
+_log = logging.getLogger(__name__)
+
+LOUDEST = 1e10
+"""Beyond this powers overflow. Full scale is 1; of 32-bit integers written as floats, 2e9."""
+
+AudioSource: TypeAlias = str | os.PathLike[str] | BinaryIO | NDArray[Any]
+"""What public functions take as audio: a path, a binary file object, or an array."""
+
+
+@dataclass(frozen=True, eq=False)
+class Audio:
+    """A mono signal.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (samples,), float32
+    sample_rate : int
+        In Hz.
+    source : str or None
+        The file it came from.
+    damaged : bool
+        Whether some of the file could not be decoded.
+    lost_s : float
+        How many seconds, as far as that is known.
+    """
+
+    samples: NDArray[np.float32]
+    sample_rate: int
+    source: str | None = None
+    damaged: bool = False
+    lost_s: float = 0.0
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sample_rate
+
+
+def load_audio(
+    audio: AudioSource,
+    *,
+    sample_rate: int | None = None,
+    target_rate: int = 16000,
+    damaged: OnDamage = "refuse",
+    isolate: bool = False,
+) -> Audio:
+    """Read audio as one mono signal at ``target_rate``.
+
+    Parameters
+    ----------
+    audio : path, binary file object, or ndarray
+        An array is ``(samples,)`` or ``(channels, samples)``, as in librosa; floating
+        point, or signed integers, whose full scale becomes ±1.
+    sample_rate : int, optional
+        Of an array, in Hz; must be given for an array and only then.
+    target_rate : int
+        Sample rate of the result in Hz.
+    damaged : {"refuse", "use"}
+        What to do with a file of which more than a second or 2 % cannot be decoded, or is not
+        there though the file states it: raise an error, or take what can be decoded. With
+        ``"use"`` the result says in ``damaged`` and ``lost_s`` what is missing; so it does with
+        both where less is.
+    isolate : bool
+        Decode in a process of its own, which a file that crashes the decoder ends instead of this
+        one, and a time limit, if it hangs. Files that are known to be dangerous are so decoded in
+        any case.
+
+    Returns
+    -------
+    Audio
+
+    Raises
+    ------
+    AudioError
+        If there is no such file, if it cannot be decoded, is damaged or cut off, holds no
+        samples, or holds samples that are NaN, infinite or beyond 1e10. (Ogg, MPEG-TS, and MP3 and
+        AAC without a header do not state their length: what is left of them is read.)
+    ArgumentError
+        If ``sample_rate`` does not go with ``audio``.
+    """
+    stream = AudioStream(
+        audio, sample_rate=sample_rate, target_rate=target_rate, damaged=damaged, isolate=isolate
+    )
+    blocks = list(stream)
+    samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return Audio(samples, target_rate, stream.source, stream.damaged, stream.lost_s)
+
+
+class AudioStream:
+    """Audio as mono blocks at one sample rate; holds no more than a block of a file.
+
+    Iterate over it once. The blocks put together are what :func:`musicnn_zoo.load_audio` gives,
+    and the parameters and errors are the same; those of the audio itself are raised on the way.
+
+    Attributes
+    ----------
+    source : str or None
+        File name; None for an array.
+    samples : int
+        At ``target_rate``, so far.
+    damaged : bool
+    lost_s : float
+        As in :class:`Audio`, when the blocks have ended.
+    """
+
+    def __init__(
+        self,
+        audio: AudioSource,
+        *,
+        sample_rate: int | None = None,
+        target_rate: int = 16000,
+        damaged: OnDamage = "refuse",
+        isolate: bool = False,
+    ) -> None:
+        check_damaged(damaged)
+        if isinstance(audio, np.ndarray):
+            if sample_rate is None:
+                raise ArgumentError(
+                    "an array needs its sample rate: sample_rate=44100, for instance"
+                )
+            check_rate(sample_rate)
+            _refuse_transposed(audio)
+        elif sample_rate is not None:
+            raise ArgumentError(
+                "sample_rate goes with an array only; a file states its own "
+                f"(received sample_rate={sample_rate} with {_name(audio)})"
+            )
+        self._audio = audio
+        self._array_rate = sample_rate
+        self._target_rate = target_rate
+        self.source = None if isinstance(audio, np.ndarray) else _name(audio)
+        self._on_damage = damaged
+        self._isolate = isolate
+        self._in_worker = False
+        self.samples = 0
+        self.damaged = False
+        self.lost_s = 0.0
+
+    @property
+    def duration_s(self) -> float:
+        """Length so far in seconds."""
+        return self.samples / self._target_rate
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        label = self.source or "array"
+        if isinstance(self._audio, np.ndarray):
+            mono = downmix_array(self._audio)
+            assert self._array_rate is not None
+            rate = int(self._array_rate)
+            step = round(BLOCK_S * rate)
+            parts = (Block(mono[at : at + step], rate) for at in range(0, len(mono), step))
+            yield from self._resampled(parts, label)
+            return
+        try:
+            if not isinstance(self._audio, str | os.PathLike | io.TextIOBase) and hasattr(
+                self._audio, "read"
+            ):
+                self._audio = seekable(self._audio)
+            if not self._isolate:
+                try:
+                    yield from self._decoded(label)
+                    return
+                except RiskyFile as risk:
+                    _log.info("%s: %s: decoded in a process of its own", label, risk)
+            yield from self._decoded_isolated(label)
+        except OSError as error:
+            raise AudioError(f"{label}: cannot be read ({error.strerror or error})") from error
+
+    def _decoded(self, label: str) -> Iterator[NDArray[np.float32]]:
+        assert not isinstance(self._audio, np.ndarray)
+        with decode_file(
+            self._audio, label, damaged=self._on_damage, in_worker=self._in_worker
+        ) as decoded:
+            yield from self._resampled(decoded.blocks, label)
+            self.damaged, self.lost_s = decoded.damaged, decoded.lost_s
+
+    def _decoded_isolated(self, label: str) -> Iterator[NDArray[np.float32]]:
+        assert not isinstance(self._audio, np.ndarray)
+        with contextlib.ExitStack() as opened_files:
+            source = open_source(self._audio, label, opened_files)
+            content, size, arguments = None, 0, {}
+            if isinstance(self._audio, str | os.PathLike) and Path(self._audio).is_file():
+                path = Path(self._audio)
+                size = path.stat().st_size
+                arguments = {"audio": str(path.absolute())}
+            else:
+                assert not isinstance(source, str)
+                source.seek(0)
+                content = source.read()
+                size = len(content)
+        pieces = call_isolated(
+            "musicnn_zoo.sound.read:isolated_blocks", label, content=content, size=size, source=label,
+            target_rate=self._target_rate, damaged=self._on_damage, **arguments,
+        )  # fmt: skip
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                self.damaged, self.lost_s = end.value
+                return
+            except WorkerStartError as error:
+                _log.warning("no process can be started for decoding (%s)", error)
+                try:
+                    yield from self._decoded(label)
+                except RiskyFile as risk:
+                    raise AudioError(
+                        f"{label}: {risk}, which is decoded in a process of its own only, and none "
+                        f"can be started ({error})"
+                    ) from risk
+                return
+            yield self._counted(np.frombuffer(piece, np.float32))
+
+    def _resampled(self, blocks: Iterator[Block], label: str) -> Iterator[NDArray[np.float32]]:
+        resampler: Resampler | None = None
+        received = 0
+        for samples, rate in blocks:
+            _check_samples(samples, label)
+            if resampler is None or resampler.sample_rate != rate:
+                if resampler is not None:
+                    yield self._counted(resampler.finish())
+                resampler = Resampler(rate, self._target_rate)
+            received += len(samples)
+            yield self._counted(resampler.feed(samples))
+        if resampler is None or received == 0:
+            raise AudioError(f"{label}: holds no samples")
+        yield self._counted(resampler.finish())
+
+    def _counted(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.samples += len(block)
+        return block
+
+
+class Resampler:
+    """Resample a mono signal that comes in blocks, by soxr HQ.
+
+    All blocks together become ``ceil(samples * target / source)`` samples.
+
+    Parameters
+    ----------
+    sample_rate, target_rate : int
+        In Hz.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Of what it takes, in Hz.
+    received : int
+        Samples fed so far.
+    """
+
+    def __init__(self, sample_rate: int, target_rate: int) -> None:
+        self.sample_rate = sample_rate
+        self._rates = (sample_rate, target_rate)
+        self._given = 0
+        self.received = 0
+        if sample_rate != target_rate:
+            import soxr
+
+            self._soxr = soxr.ResampleStream(
+                sample_rate, target_rate, 1, dtype="float32", quality="HQ"
+            )
+
+    def feed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take a block; return what is ready, which may be nothing."""
+        self.received += len(block)
+        if self._rates[0] == self._rates[1]:
+            return block
+        ready: NDArray[np.float32] = self._soxr.resample_chunk(block)
+        self._given += len(ready)
+        return ready
+
+    def finish(self) -> NDArray[np.float32]:
+        """Return the rest."""
+        source, target = self._rates
+        if source == target:
+            return np.zeros(0, np.float32)
+        rest = self._soxr.resample_chunk(np.zeros(0, np.float32), last=True)
+        left = -(-self.received * target // source) - self._given
+        return np.pad(rest[:left], (0, max(0, left - len(rest))))
+
+
+def isolated_blocks(
+    audio: str | BinaryIO, *, source: str, target_rate: int, damaged: OnDamage
+) -> Generator[bytes, None, tuple[bool, float]]:
+    """Yield the blocks of a file as bytes of float32; a worker calls it.
+
+    Returns
+    -------
+    tuple of bool and float
+        Whether the file is damaged, and how many seconds are lost.
+    """
+    stream = AudioStream(audio, target_rate=target_rate, damaged=damaged)
+    stream.source, stream._in_worker = source, True
+    for block in stream:
+        yield block.tobytes()
+    return stream.damaged, stream.lost_s
+
+
+def check_rate(sample_rate: float) -> None:
+    """Refuse a sample rate that is not a positive whole number."""
+    if not (np.isfinite(sample_rate) and sample_rate >= 1 and sample_rate == int(sample_rate)):
+        raise ArgumentError(
+            f"sample_rate must be a positive whole number of Hz; received {sample_rate}"
+        )
+
+
+def _check_samples(samples: NDArray[np.float32], label: str) -> None:
+    if len(samples) == 0:
+        return
+    loudest = max(samples.max(), -samples.min())
+    if not np.isfinite(loudest):
+        raise AudioError(f"{label}: holds NaN or infinite samples; clean or export it again")
+    if loudest > LOUDEST:
+        raise AudioError(
+            f"{label}: holds samples as large as {loudest:.0e}, where full scale is 1; bring them "
+            "to ±1"
+        )
+
+
+def _name(audio: AudioSource) -> str:
+    if isinstance(audio, str | os.PathLike):
+        return os.fspath(audio)
+    name = getattr(audio, "name", None)
+    return name if isinstance(name, str) else f"<{type(audio).__name__}>"
+
+
+def _refuse_transposed(array: NDArray[Any]) -> None:
+    if array.ndim == 2 and len(array) > array.shape[1] > 0:
+        raise AudioError(
+            f"array: must be (channels, samples); received shape {array.shape}, "
+            "which looks transposed: pass array.T"
+        )
+
+
+def downmix_array(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Turn ``(samples,)`` or ``(channels, samples)`` of floats or integers into mono floats.
+
+    Raises
+    ------
+    AudioError
+        If it is of another shape or type.
+    """
+    if np.issubdtype(array.dtype, np.signedinteger):
+        array = array / -float(np.iinfo(array.dtype).min)
+    elif not np.issubdtype(array.dtype, np.floating):
+        raise AudioError(
+            f"array: must be floating point or signed integers; received {array.dtype}"
+        )
+    if array.ndim not in (1, 2):
+        raise AudioError(
+            f"array: must be (samples,) or (channels, samples); received shape {array.shape}"
+        )
+    if array.ndim == 2:
+        channels = len(array)
+        with np.errstate(all="ignore"):
+            array = array.mean(axis=0) if channels else array.reshape(-1)
+    with np.errstate(all="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)

@@ -1,0 +1,1 @@
+"""From sound to results: patches, scores, tags, embeddings and events."""

@@ -1,0 +1,391 @@
+"""One call for one file, and one for many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from musicnn_zoo.networks.patches import Tail
+from musicnn_zoo.networks.tag_thresholds import Calibrated
+from musicnn_zoo.runtimes.engine import EngineName
+from musicnn_zoo.sound.decode import OnDamage
+from musicnn_zoo.sound.read import AudioSource
+from musicnn_zoo.tagging.embedding import Embedding, Features
+from musicnn_zoo.tagging.events import Events
+from musicnn_zoo.tagging.results import FileResult
+from musicnn_zoo.tagging.shared_taggers import ModelLike, shared_tagger
+from musicnn_zoo.tagging.sound_events import DEFAULT_THRESHOLD
+from musicnn_zoo.tagging.tagger import Paths
+from musicnn_zoo.tagging.taggram import Taggram
+from musicnn_zoo.tagging.tags import Tags
+from musicnn_zoo.tagging.tasks import Pooling
+from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
+
+
+def tag(
+    audio: AudioSource,
+    *,
+    model: ModelLike = DEFAULT_MODEL,
+    sample_rate: int | None = None,
+    top_k: int | None = None,
+    threshold: float | Calibrated | None = None,
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = False,
+    engine: EngineName = "auto",
+    device: str | None = None,
+) -> Tags:
+    """Ranked tags of a clip with their scores.
+
+    The scores are the model's sigmoid outputs, averaged over the patches of the clip.
+
+    Parameters
+    ----------
+    audio : path, binary file object, or ndarray
+        An array is ``(samples,)`` or ``(channels, samples)`` and needs ``sample_rate``.
+    model : str, path, TaggingModel or Tagger
+        Name of a pretrained model, ``hf://user/repository`` or a folder (see
+        :func:`musicnn_zoo.load_model`), a model of one's own, or a loaded :class:`Tagger`. A
+        model given by name or place is loaded once and kept, a model of one's own is made ready
+        once.
+    sample_rate : int, optional
+        Of an array, in Hz.
+    top_k : int, optional
+        Keep the best ``top_k`` tags.
+    threshold : float or "calibrated", optional
+        Keep tags with a score of at least ``threshold``, between 0 and 1; or of at least the
+        model's own threshold for each tag, which :func:`musicnn_zoo.with_thresholds` gives it.
+        With neither ``top_k`` nor ``threshold``, the best five tags are kept.
+    patch_s, hop_s, tail, damaged, isolate, engine, device
+        See :class:`Tagger`.
+
+    Returns
+    -------
+    Tags
+        A sequence of (tag, score), best first.
+
+    Raises
+    ------
+    AudioError
+        If the audio cannot be used.
+    UnknownNameError
+        If there is no model of that name.
+    ArgumentError
+        If another argument cannot be used.
+
+    References
+    ----------
+    Pons, Serra. "musicnn: Pre-trained convolutional neural networks for music audio
+    tagging." ISMIR late-breaking 2019.
+
+    Examples
+    --------
+    >>> import musicnn_zoo
+    >>> tags = musicnn_zoo.tag("examples/audio/bach_prelude_harpsichord.ogg")
+    >>> tags.names[:2]
+    ('harpsichord', 'classical')
+    """
+    return shared_tagger(model, engine, device).tag(
+        audio, sample_rate=sample_rate, top_k=top_k, threshold=threshold,
+        patch_s=patch_s, hop_s=hop_s, tail=tail,
+        damaged=damaged, isolate=isolate,
+    )  # fmt: skip
+
+
+def taggram(
+    audio: AudioSource,
+    *,
+    model: ModelLike = DEFAULT_MODEL,
+    sample_rate: int | None = None,
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = False,
+    engine: EngineName = "auto",
+    device: str | None = None,
+) -> Taggram:
+    """Scores of all tags over time, one row a patch.
+
+    Parameters
+    ----------
+    audio, model, sample_rate
+        As in :func:`tag`.
+    patch_s : float, optional
+        Length of a patch in seconds; by default 2.992 s (187 frames), what musicnn and vgg
+        were trained on. vgg takes no other.
+    hop_s : float, optional
+        Distance between the starts of two patches in seconds; by default one patch. 1 s
+        becomes 61 frames, 0.976 s (see :mod:`musicnn_zoo.networks.patches`).
+    tail, damaged, isolate, engine, device
+        See :class:`Tagger`.
+
+    Returns
+    -------
+    Taggram
+        ``scores`` (patches, tags) between 0 and 1, ``times`` (patches,) in seconds.
+
+    Raises
+    ------
+    AudioError, UnknownNameError, ArgumentError
+        As in :func:`tag`.
+    """
+    return shared_tagger(model, engine, device).taggram(
+        audio, sample_rate=sample_rate, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        damaged=damaged, isolate=isolate,
+    )  # fmt: skip
+
+
+def events(
+    audio: AudioSource,
+    *,
+    model: ModelLike = DEFAULT_MODEL,
+    sample_rate: int | None = None,
+    threshold: float = DEFAULT_THRESHOLD,
+    release: float | None = None,
+    min_length_s: float = 0.0,
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = False,
+    engine: EngineName = "auto",
+    device: str | None = None,
+) -> Events:
+    """When each tag begins and ends: sound events from a model of whole clips.
+
+    Back-ends that have scores of single frames (autopool, attention) give events as sharp as
+    their frames; with the others, and where ``hop_s`` is given, events are made of the rows of
+    the taggram.
+
+    Parameters
+    ----------
+    audio, model, sample_rate
+        As in :func:`tag`.
+    threshold : float
+        Score that begins an event, between 0 and 1.
+    release : float, optional
+        Score that it must keep; by default 0.8 × ``threshold``.
+    min_length_s : float
+        Shortest event in seconds.
+    patch_s, hop_s, tail, damaged, isolate, engine, device
+        See :class:`Tagger`.
+
+    Returns
+    -------
+    Events
+        A sequence of (tag, start_s, end_s, score), by start.
+
+    Raises
+    ------
+    AudioError, UnknownNameError, ArgumentError
+        As in :func:`tag`.
+
+    References
+    ----------
+    McFee, Salamon, Bello. "Adaptive pooling operators for weakly labeled sound event
+    detection." 2018.
+    """
+    return shared_tagger(model, engine, device).events(
+        audio, sample_rate=sample_rate, threshold=threshold, release=release,
+        min_length_s=min_length_s, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        damaged=damaged, isolate=isolate,
+    )  # fmt: skip
+
+
+def embed(
+    audio: AudioSource,
+    *,
+    model: ModelLike = DEFAULT_MODEL,
+    sample_rate: int | None = None,
+    layer: str = "penultimate",
+    pooling: Pooling = "mean",
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = False,
+    engine: EngineName = "auto",
+    device: str | None = None,
+) -> Embedding:
+    """Activations of one layer as vectors, for transfer learning.
+
+    Parameters
+    ----------
+    audio, model, sample_rate
+        As in :func:`tag`.
+    layer : str
+        Any layer of the model; the default is what the output layer receives: 200
+        dimensions of musicnn, 256 of vgg. Where a layer has a time or band
+        axis inside the patch, it is pooled in the same way as the patches (by the mean if
+        ``pooling`` is None).
+    pooling : {"mean", "max"} or None
+        One vector for the clip, or with None one for each patch.
+    patch_s, hop_s, tail, damaged, isolate, engine, device
+        See :class:`Tagger`.
+
+    Returns
+    -------
+    Embedding
+        ``values`` of shape (dimensions,), or (patches, dimensions) if ``pooling`` is None.
+
+    Raises
+    ------
+    AudioError, UnknownNameError, ArgumentError
+        As in :func:`tag`.
+    """
+    return shared_tagger(model, engine, device).embed(
+        audio, sample_rate=sample_rate, layer=layer, pooling=pooling,
+        patch_s=patch_s, hop_s=hop_s, tail=tail,
+        damaged=damaged, isolate=isolate,
+    )  # fmt: skip
+
+
+def features(
+    audio: AudioSource,
+    *,
+    model: ModelLike = DEFAULT_MODEL,
+    sample_rate: int | None = None,
+    layers: Sequence[str] | None = None,
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = False,
+    engine: EngineName = "auto",
+    device: str | None = None,
+) -> Features:
+    """Activations of several layers, as they are.
+
+    Parameters
+    ----------
+    audio, model, sample_rate
+        As in :func:`tag`.
+    layers : sequence of str, optional
+        Any layers of the model; by default its endpoints: ``timbral, temporal, cnn1, cnn2,
+        cnn3, mean_pool, max_pool, penultimate`` of musicnn, ``pool1`` … ``pool5,
+        penultimate`` of vgg.
+    patch_s, hop_s, tail, damaged, isolate, engine, device
+        See :class:`Tagger`.
+
+    Returns
+    -------
+    Features
+        A mapping from layer name to an array (patches, …).
+
+    Raises
+    ------
+    AudioError, UnknownNameError, ArgumentError
+        As in :func:`tag`.
+    """
+    return shared_tagger(model, engine, device).features(
+        audio, sample_rate=sample_rate, layers=layers, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        damaged=damaged, isolate=isolate,
+    )  # fmt: skip
+
+
+def tag_files(
+    paths: Paths,
+    *,
+    model: ModelLike = DEFAULT_MODEL,
+    top_k: int | None = None,
+    threshold: float | Calibrated | None = None,
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = True,
+    engine: EngineName = "auto",
+    device: str | None = None,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> Iterator[FileResult[Tags]]:
+    """Ranked tags of many files, as they are ready.
+
+    Files are read ahead in threads, and their patches share batches. Nothing but the results
+    that were not taken yet is kept, so that any number of files will do.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        May be a generator; for the files of a directory see
+        :func:`musicnn_zoo.sound.find.find_audio`.
+    model, top_k, threshold
+        As in :func:`tag`.
+    patch_s, hop_s, tail, damaged, isolate, engine, device
+        See :class:`Tagger`.
+    jobs : int, optional
+        Threads that read files; by default one a core up to 8, then one for three cores.
+    progress : bool
+        Show a progress bar on standard error.
+
+    Yields
+    ------
+    FileResult
+        In the order of ``paths``: the file as ``source``, and either its :class:`Tags` as
+        ``value`` or what went wrong with it as ``error``.
+
+    Raises
+    ------
+    UnknownNameError, ArgumentError
+        As in :func:`tag`.
+
+    Examples
+    --------
+    >>> import musicnn_zoo
+    >>> from musicnn_zoo.sound.find import find_audio
+    >>> for result in musicnn_zoo.tag_files(find_audio("examples/audio")):
+    ...     print(result.source, result.value.names[0] if result.value else result.error)
+    examples/audio/bach_chorale_strings.ogg classical
+    examples/audio/bach_prelude_harpsichord.ogg harpsichord
+    examples/audio/techno_loop.ogg techno
+    """
+    return shared_tagger(model, engine, device).tag_files(
+        paths, top_k=top_k, threshold=threshold, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        damaged=damaged, isolate=isolate, jobs=jobs, progress=progress,
+    )  # fmt: skip
+
+
+def embed_files(
+    paths: Paths,
+    *,
+    model: ModelLike = DEFAULT_MODEL,
+    layer: str = "penultimate",
+    pooling: Pooling = "mean",
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    isolate: bool = True,
+    engine: EngineName = "auto",
+    device: str | None = None,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> Iterator[FileResult[Embedding]]:
+    """Embeddings of many files, as they are ready.
+
+    Parameters
+    ----------
+    paths, jobs, progress
+        As in :func:`tag_files`.
+    model, layer, pooling
+        As in :func:`embed`.
+    patch_s, hop_s, tail, damaged, isolate, engine, device
+        See :class:`Tagger`.
+
+    Yields
+    ------
+    FileResult
+        In the order of ``paths``: the file as ``source``, and either its :class:`Embedding` as
+        ``value`` or what went wrong with it as ``error``.
+
+    Raises
+    ------
+    UnknownNameError, ArgumentError
+        As in :func:`embed`.
+    """
+    return shared_tagger(model, engine, device).embed_files(
+        paths, layer=layer, pooling=pooling, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        damaged=damaged, isolate=isolate, jobs=jobs, progress=progress,
+    )  # fmt: skip

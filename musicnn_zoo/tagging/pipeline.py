@@ -1,0 +1,287 @@
+"""Many files at once: read ahead in threads, compute patches of all of them together."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.errors import ArgumentError, AudioError
+from musicnn_zoo.machine.cores import usable_cores
+from musicnn_zoo.networks.patches import PatchGrid, PatchStream, Tail
+from musicnn_zoo.runtimes.engine import Engine
+from musicnn_zoo.sound.read import AudioStream
+from musicnn_zoo.tagging.clip import Clip
+from musicnn_zoo.tagging.results import FileResult, Result
+from musicnn_zoo.tagging.tasks import Activations, Task
+
+NOT_FINITE = "has samples so large that scores of them are no numbers; bring them to ±1"
+
+_CALLS_QUEUED = 4
+_MANY_READERS = 8
+_FILES_AHEAD = 256
+_PATIENCE_S = 5.0
+
+
+def process(
+    streams: Iterable[AudioStream],
+    task: Task[Result],
+    *,
+    engine: Engine,
+    grid: PatchGrid,
+    tail: Tail = "drop",
+    jobs: int | None = None,
+) -> Iterator[FileResult[Result]]:
+    """Run a task on many files.
+
+    Threads decode, resample and cut files ahead, and others have the engine compute their patches,
+    which share batches whatever file they come from. Neither waits for the other as long as there
+    is work, and no more than a few batches of audio are held at a time, however long the files
+    are.
+
+    Parameters
+    ----------
+    streams : iterable of AudioStream
+        Taken as they are needed.
+    task : Task
+    engine : Engine
+    grid : PatchGrid
+    tail : {"drop", "pad"}
+    jobs : int, optional
+        Threads that read files; by default one a core up to 8, then one for three cores.
+
+    Yields
+    ------
+    FileResult
+        In the order of ``streams``. What went wrong with a file is its result. Closing the
+        generator ends the threads.
+
+    Raises
+    ------
+    ArgumentError
+        If ``jobs`` is less than one.
+    Exception
+        What the engine raises ends the run.
+    """
+    if jobs is not None and jobs < 1:
+        raise ArgumentError(f"jobs must be at least 1; received {jobs}")
+    return _Pipeline(streams, task, engine, grid, tail, jobs or reading_threads()).results()
+
+
+def reading_threads() -> int:
+    """Return how many threads read files by default.
+
+    Decoding and resampling take about a third of the time, and each thread holds some 15 MB.
+    """
+    cores = usable_cores()
+    return min(cores, max(_MANY_READERS, cores // 3))
+
+
+@dataclass(eq=False)
+class _File:
+    """A file between being opened and its result."""
+
+    stream: AudioStream
+    patches: PatchStream
+    computed: list[Activations | None] = field(default_factory=list)
+    outstanding: int = 0
+    read: bool = False
+    error: Exception | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.error is not None or (self.read and self.outstanding == 0)
+
+
+class _Part(NamedTuple):
+    """Patches of a file that are computed in one call, and the how manieth these are."""
+
+    file: _File
+    number: int
+    windows: NDArray[np.float32]
+
+
+class _Stop(Exception):  # noqa: N818
+    """Tells a thread that nobody waits for it any more."""
+
+
+class _Pipeline(Generic[Result]):
+    """All state is guarded by one condition; ``streams`` by the lock of whose turn it is."""
+
+    def __init__(
+        self,
+        streams: Iterable[AudioStream],
+        task: Task[Result],
+        engine: Engine,
+        grid: PatchGrid,
+        tail: Tail,
+        jobs: int,
+    ) -> None:
+        self._streams = iter(streams)
+        self._task = task
+        self._engine = engine
+        self._grid = grid
+        self._tail = tail
+        self._jobs = jobs
+        self._changed = threading.Condition()
+        self._turn = threading.Lock()
+        self._files: deque[_File] = deque()
+        self._queue: deque[tuple[_File, NDArray[np.float32]]] = deque()
+        self._queued = 0
+        self._exhausted = False
+        self._stopped = False
+        self._failure: BaseException | None = None
+
+    def results(self) -> Iterator[FileResult[Result]]:
+        threads = [
+            threading.Thread(target=self._guarded, args=(work,), daemon=True)
+            for work in (
+                *[self._read_files] * self._jobs,
+                *[self._compute] * self._engine.calls,
+            )
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            while (file := self._next_finished()) is not None:
+                yield self._result(file)
+        finally:
+            with self._changed:
+                self._stopped = True
+                self._changed.notify_all()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join(_PATIENCE_S)  # one may hang in an iterator of the caller's
+
+    def _next_finished(self) -> _File | None:
+        with self._changed:
+            while not (self._failure or (self._files and self._files[0].finished)):
+                if self._exhausted and not self._files:
+                    return None
+                self._changed.wait()
+            if self._failure is not None:
+                raise self._failure
+            self._changed.notify_all()
+            return self._files.popleft()
+
+    def _result(self, file: _File) -> FileResult[Result]:
+        source = file.stream.source
+        if file.error is not None:
+            return FileResult(source, None, file.error)
+        activations = {
+            layer: np.concatenate([part[layer] for part in file.computed if part is not None])
+            for layer in self._task.layers
+        }
+        if not all(np.isfinite(values).all() for values in activations.values()):
+            return FileResult(source, None, AudioError(f"{source or 'array'}: {NOT_FINITE}"))
+        patches, stream = file.patches, file.stream
+        clip = Clip(
+            source, stream.duration_s, patches.repeated, patches.dropped_s,
+            stream.damaged, stream.lost_s,
+        )  # fmt: skip
+        return FileResult(source, self._task.finish(activations, clip), None)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except _Stop:
+            pass
+        except BaseException as error:
+            with self._changed:
+                self._failure = self._failure or error
+                self._stopped = True
+                self._changed.notify_all()
+
+    def _read_files(self) -> None:
+        while (file := self._next_file()) is not None:
+            try:
+                for block in file.stream:
+                    self._offer(file, file.patches.feed(block))
+                self._offer(file, file.patches.finish())
+            except _Stop:
+                raise
+            except Exception as error:
+                file.error = error
+            with self._changed:
+                file.read = True
+                self._changed.notify_all()
+
+    def _next_file(self) -> _File | None:
+        with self._turn:
+            with self._changed:
+                self._wait_until(lambda: len(self._files) < _FILES_AHEAD)
+            # Outside of the condition: finding the next file may itself take its time.
+            stream = None if self._exhausted else next(self._streams, None)
+            with self._changed:
+                self._changed.notify_all()
+                if stream is None:
+                    self._exhausted = True
+                    return None
+                file = _File(stream, PatchStream(self._grid, tail=self._tail))
+                self._files.append(file)
+                return file
+
+    def _offer(self, file: _File, windows: NDArray[np.float32]) -> None:
+        if len(windows) == 0:
+            return
+        capacity = _CALLS_QUEUED * self._engine.appetite
+        with self._changed:
+            self._wait_until(lambda: self._queued < capacity)
+            file.outstanding += len(windows)
+            self._queued += len(windows)
+            self._queue.append((file, windows))
+            self._changed.notify_all()
+
+    def _compute(self) -> None:
+        while True:
+            with self._changed:
+                self._wait_until(lambda: self._queue or self._all_read())
+                if not self._queue:
+                    return
+                batch = self._take()
+                self._changed.notify_all()
+            windows = np.concatenate([part.windows for part in batch])
+            activations = self._engine.run(windows, self._task.layers)
+            start = 0
+            for part in batch:
+                rows = slice(start, start + len(part.windows))
+                start += len(part.windows)
+                part.file.computed[part.number] = self._task.reduce(
+                    {layer: a[rows] for layer, a in activations.items()}
+                )
+            with self._changed:
+                for part in batch:
+                    part.file.outstanding -= len(part.windows)
+                self._changed.notify_all()
+
+    def _take(self) -> list[_Part]:
+        """Take patches for one call of the engine from the front of the queue."""
+        batch = []
+        room = self._engine.appetite
+        while room and self._queue:
+            file, windows = self._queue.popleft()
+            if len(windows) > room:
+                self._queue.appendleft((file, windows[room:]))
+                windows = windows[:room]
+            batch.append(_Part(file, len(file.computed), windows))
+            file.computed.append(None)
+            room -= len(windows)
+            self._queued -= len(windows)
+        return batch
+
+    def _all_read(self) -> bool:
+        return self._exhausted and all(file.read for file in self._files)
+
+    def _wait_until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition; the lock is held."""
+        while not condition():
+            if self._stopped:
+                raise _Stop
+            self._changed.wait()
+        if self._stopped:
+            raise _Stop

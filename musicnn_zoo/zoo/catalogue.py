@@ -1,0 +1,275 @@
+"""The table of models: what each is, where its weights are, who made it, how good it is."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass, replace
+from typing import Any
+
+from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
+from musicnn_zoo.networks.config import ModelConfig, ModelSpec
+from musicnn_zoo.networks.provenance import Provenance
+from musicnn_zoo.zoo.sources import BundledFile, HubFile, SourceKind, WebFile, WeightsSource
+from musicnn_zoo.zoo.tags import VOCABULARIES
+
+_PONS = """\
+@inproceedings{pons2019musicnn,
+  title={musicnn: Pre-trained convolutional neural networks for music audio tagging},
+  author={Pons, Jordi and Serra, Xavier},
+  booktitle={Late-breaking/demo session in 20th International Society for Music Information
+             Retrieval Conference (LBD-ISMIR2019)},
+  year={2019}
+}"""
+_WON = """\
+@inproceedings{won2020evaluation,
+  title={Evaluation of CNN-based automatic music tagging models},
+  author={Won, Minz and Ferraro, Andres and Bogdanov, Dmitry and Serra, Xavier},
+  booktitle={Proceedings of the 17th Sound and Music Computing Conference (SMC)},
+  year={2020}
+}"""
+_DATA = {
+    "MTT": "MagnaTagATune (Law et al. 2009)",
+    "MSD": "Million Song Dataset (Bertin-Mahieux et al. 2011) with Last.fm tags",
+    "Jamendo": "MTG-Jamendo (Bogdanov et al. 2019), its 50 most frequent tags",
+}
+_TEST_SETS = {
+    "MTT": "the 5,329 test clips of MagnaTagATune, 997 of them without any tag",
+    "MSD": "the test split of the Million Song Dataset with Last.fm tags",
+}
+
+_HUB_REPO = "oriyonay/musicnn-pytorch"
+_HUB_SAFETENSORS = HubFile(
+    _HUB_REPO,
+    "7cff1a4f9899825ddba77130899dfac4c8cfe9d5",
+    "model.safetensors",
+    "cc0b9400fcaed6e9ce7fbcfa97ec91e4fcb5f2ab34ca3a0cd6bef4af74753e1a",
+)
+_SOTA_ADDRESS = (
+    "https://raw.githubusercontent.com/7x11x13/sota-music-tagging-models/"
+    "8907dd96f448c7351eb1127cbb2299bcb54b5c73/models"
+)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One row of :data:`PRESETS`: an architecture with weights.
+
+    Parameters
+    ----------
+    name : str
+    architecture : Architecture
+    vocabulary : str
+        Name of the tags in :data:`musicnn_zoo.zoo.tags.VOCABULARIES`.
+    sources : tuple of BundledFile, HubFile or WebFile
+        Where the same weights are to be had; the first is taken unless another is asked for.
+        Bundled ones are in Keras's format, others in PyTorch's.
+    graph : BundledFile or None
+        The same as an ONNX graph (see :mod:`musicnn_zoo.runtimes.onnx_graph`).
+    provenance : Provenance
+    notice_file : str
+        Beside the bundled weights; what must go with copies of these.
+    """
+
+    name: str
+    architecture: Architecture
+    vocabulary: str
+    sources: tuple[WeightsSource, ...]
+    graph: BundledFile | None
+    provenance: Provenance
+    notice_file: str = "LICENSE"
+
+    @property
+    def config(self) -> ModelConfig:
+        """The architecture's configuration."""
+        return self.architecture.config
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model computes."""
+        return ModelSpec(self.name, self.config, self.tags)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags, in the order of the outputs."""
+        return VOCABULARIES[self.vocabulary]
+
+    def source(self, kind: SourceKind | None = None) -> WeightsSource:
+        """Where the weights are; ``kind`` chooses among several.
+
+        Raises
+        ------
+        ArgumentError
+            If there are none of that kind.
+        """
+        for source in self.sources:
+            if kind in (None, source.kind):
+                return source
+        kinds = ", ".join(repr(source.kind) for source in self.sources)
+        raise ArgumentError(f"the sources of {self.name} are {kinds}; received source={kind!r}")
+
+
+def _pons(vocabulary: str, architecture: str, roc_auc: float, pr_auc: float) -> dict[str, Any]:
+    return {
+        "name": f"{vocabulary}_{architecture}",
+        "architecture": ARCHITECTURES[architecture],
+        "vocabulary": vocabulary,
+        "provenance": Provenance(
+            trained_on=_DATA[vocabulary],
+            metrics={"roc_auc": roc_auc, "pr_auc": pr_auc},
+            test_set=_TEST_SETS[vocabulary],
+            source="musicnn 0.1.0 on PyPI",
+            license="ISC",
+            citation=_PONS,
+        ),
+    }
+
+
+def _bundled(
+    vocabulary: str,
+    architecture: str,
+    *,
+    roc_auc: float,
+    pr_auc: float,
+    weights_sha256: str,
+    graph_sha256: str,
+    hub: HubFile | None = None,
+) -> Preset:
+    row = _pons(vocabulary, architecture, roc_auc, pr_auc)
+    weights = BundledFile(f"{row['name']}.weights.h5", weights_sha256)
+    graph = BundledFile(f"{row['name']}.onnx", graph_sha256)
+    return Preset(**row, sources=(weights, hub) if hub else (weights,), graph=graph)
+
+
+def _hub_checkpoint(name: str) -> HubFile:
+    return HubFile(_HUB_REPO, "394be17b3a5c2c2e1bb8a6593cfc3c5557eb8a82", f"weights/{name}.pt")
+
+
+def _musicnn_big() -> Preset:
+    row = _pons("MSD", "musicnn_big", 88.41, 30.03)
+    row["provenance"] = replace(
+        row["provenance"],
+        source=f"musicnn, converted to PyTorch in {_HUB_REPO} (whose card says Apache-2.0)",
+    )
+    return Preset(**row, sources=(_hub_checkpoint("MSD_musicnn_big"),), graph=None)
+
+
+def _won(name: str, folder: str, sha256: str) -> Preset:
+    vocabulary, _, architecture = name.partition("_")
+    if architecture == "musicnn":
+        architecture = "musicnn_won"
+    return Preset(
+        name=name,
+        architecture=ARCHITECTURES[architecture],
+        vocabulary=vocabulary,
+        sources=(WebFile(f"{_SOTA_ADDRESS}/{folder}/best_model.pth", sha256),),
+        graph=None,
+        provenance=Provenance(
+            trained_on=_DATA[vocabulary],
+            source="sota-music-tagging-models",
+            license="MIT",
+            citation=_WON,
+        ),
+        notice_file="LICENSE-sota-music-tagging-models",
+    )
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        _bundled(
+            "MTT", "musicnn", roc_auc=90.67, pr_auc=38.31,
+            weights_sha256="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
+            graph_sha256="1fecae394c39daac669b602f39c12eed32904fad511e2fdac993ffd5644d6ffe",
+            hub=_HUB_SAFETENSORS,
+        ),
+        _bundled(
+            "MSD", "musicnn", roc_auc=88.02, pr_auc=28.91,
+            weights_sha256="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
+            graph_sha256="049350a00b16fb933f539cb93be50e0b00aba0f815f0db215a517f7ad11d041e",
+            hub=_hub_checkpoint("MSD_musicnn"),
+        ),
+        _bundled(
+            "MTT", "vgg", roc_auc=90.30, pr_auc=38.23,
+            weights_sha256="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
+            graph_sha256="44e98ae6867b9f2f0be04b906110782272db8a1910661e2ad0d6a0373cc9cf55",
+        ),
+        _bundled(
+            "MSD", "vgg", roc_auc=87.68, pr_auc=28.19,
+            weights_sha256="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
+            graph_sha256="c6b2828116b48a135ce64560a0bc87fd28f96d2d3a3463e7fc60cea0df6ddac6",
+        ),
+        _musicnn_big(),
+        _won("MTT_fcn", "mtat/fcn",
+             "e89d751202d38c3ae69855782bc27010f87051958dbec64f5aa762364dbac271"),
+        _won("MSD_fcn", "msd/fcn",
+             "6012aa7eecf864a8081faedca56af054521e8dfb9c5c98659a3dd5d3e1e66f21"),
+        _won("Jamendo_fcn", "jamendo/fcn",
+             "7bce08a66dbc70d096b0a330f44b4cacd9aa25519b83489fbb98f2164a194e2b"),
+        _won("MTT_crnn", "mtat/crnn",
+             "cd22fc70cafd06f8f2bfc7dd795abccb1f4b50d5b09094c39ad100baf87475a3"),
+        _won("MSD_crnn", "msd/crnn",
+             "ebb99855ed0c83f38845db9cfb383dd6fc70938bc58701dcb66e18af9ee7fbea"),
+        _won("Jamendo_crnn", "jamendo/crnn",
+             "0a558989c0793f488cb677d188464c91f47c007f7c70473230e55537ca598215"),
+        _won("MTT_musicnn_won", "mtat/musicnn",
+             "690ace3bb5d49d90dd38fe3ec05a1185350b3bc3742bd7ee941f56b649b2c893"),
+        _won("Jamendo_musicnn", "jamendo/musicnn",
+             "66280f4859376377c47f64313c7ac889a3201fdb06a01bf6e94ac6e619081bb5"),
+    )
+}  # fmt: skip
+"""All pretrained models by name."""
+
+DEFAULT_MODEL = "MTT_musicnn"
+
+
+def get_preset(name: str) -> Preset:
+    """Look up a pretrained model.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of that name; the message suggests the nearest ones.
+    ArgumentError
+        If the name is that of an architecture, which has no weights.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    if name in ARCHITECTURES:
+        raise ArgumentError(
+            f"{name!r} is an architecture without pretrained weights; "
+            f"build_model({name!r}) makes an untrained one, and there are pretrained: "
+            + ", ".join(PRESETS)
+        )
+    raise UnknownNameError("model", name, PRESETS)
+
+
+def list_models(pattern: str | None = None, *, pretrained: bool | None = True) -> list[str]:
+    """Names of the models.
+
+    Parameters
+    ----------
+    pattern : str, optional
+        With shell wildcards, for instance ``"MTT_*"``; upper and lower case count the same.
+    pretrained : bool or None
+        True for those that :func:`musicnn_zoo.load_model` loads with weights, False for the
+        architectures that :func:`musicnn_zoo.build_model` builds without, None for both.
+
+    Returns
+    -------
+    list of str
+        Sorted as in the table of models; empty if nothing fits.
+
+    Examples
+    --------
+    >>> import musicnn_zoo
+    >>> musicnn_zoo.list_models("*_vgg")
+    ['MTT_vgg', 'MSD_vgg']
+    """
+    names = [
+        *(PRESETS if pretrained is not False else ()),
+        *(ARCHITECTURES if not pretrained else ()),
+    ]
+    if pattern is None:
+        return names
+    return [name for name in names if fnmatch.fnmatchcase(name.lower(), pattern.lower())]

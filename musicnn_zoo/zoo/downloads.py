@@ -1,0 +1,442 @@
+"""Fetch files from the Hugging Face Hub and from pinned addresses, and verify them.
+
+Files of the Hub lie in the cache of ``huggingface_hub``, which other programs share, and follow
+its settings: ``HF_HOME``, ``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HUB_OFFLINE`` and the proxies. Others
+lie in the folder of :mod:`musicnn_zoo.machine.cache`. What was downloaded once is not asked for
+again, and processes that want the same file wait for one download.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import re
+import socket
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeGuard, TypeVar
+from urllib.parse import urlsplit
+
+from musicnn_zoo.errors import DownloadError, UploadError, WeightsError
+from musicnn_zoo.machine.cache import alone, own_folder
+from musicnn_zoo.zoo.sources import HubFile, RemoteFile, WebFile
+
+_log = logging.getLogger(__name__)
+
+LIBRARY = "musicnn-zoo"
+PAUSES_S = (1.0, 3.0)
+"""Before the second and the third try, besides those of ``huggingface_hub`` itself."""
+
+CONNECT_S = 5.0
+"""How long a server may take to accept a connection."""
+
+RANGE_NOT_SATISFIABLE = 416
+TOO_MANY_REQUESTS = 429
+
+_DIGESTS = "digests"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PORTS = {"http": 80, "https": 443}
+_SOCKS_PORT = 1080
+Value = TypeVar("Value")
+
+
+class _NoConnectionError(Exception):
+    """A server that cannot be reached at all."""
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def fetch(file: RemoteFile) -> Path:
+    """Return the path of a file that was downloaded, now or before, and verify it.
+
+    A file with another SHA-256 than it must have, or than it had at its first download, is
+    removed and downloaded once more.
+
+    Raises
+    ------
+    DownloadError
+        If it cannot be downloaded.
+    WeightsError
+        If what is downloaded is not the file that it should be.
+    """
+    with alone(_DIGESTS, f"{_key_of(file)}.lock"):
+        path = _download(file)
+        expected = file.sha256 or recorded_digest(file) or _stated_by_hub(path)
+        received = _received(file, path)
+        if expected not in (None, received):
+            _log.warning("%s has another SHA-256 than it must have; downloading it again", path)
+            _forget(path)
+            path = _download(file)
+            received = _received(file, path)
+            if received != expected:
+                _forget(path)
+                raise WeightsError(
+                    f"{file.address}: the file is not the one it should be; its SHA-256 must be "
+                    f"{expected}, received {received}: it was changed at its source or on the way, "
+                    f"and was not kept; {_remedy(file)}"
+                )
+        if file.sha256 is None:
+            _record(file, received)
+        return path
+
+
+def _remedy(file: RemoteFile) -> str:
+    if file.sha256 is None and recorded_digest(file):
+        return (
+            f"if the change is meant, remove {_record_of(file)}, which holds the SHA-256 of the "
+            "first download"
+        )
+    return "try again, and over another network if that does not help"
+
+
+def _download(file: RemoteFile) -> Path:
+    return _from_hub(file) if isinstance(file, HubFile) else _from_web(file)
+
+
+def _received(file: RemoteFile, path: Path) -> str:
+    with explained(file.address, DownloadError):
+        return sha256_of(path)
+
+
+def hub_commit(repo: str, revision: str, path: str) -> str:
+    """Commit that a revision of a repository stands for, by fetching one of its files."""
+    pinned = _from_hub(HubFile(repo, revision, path))
+    return pinned.relative_to(_snapshots(pinned)).parts[0]
+
+
+def _snapshots(pointer: Path) -> Path:
+    return next(parent for parent in pointer.parents if parent.name == "snapshots")
+
+
+def _from_hub(file: HubFile) -> Path:
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+
+    from musicnn_zoo import __version__
+
+    def download() -> Path:
+        return Path(
+            hf_hub_download(
+                file.repo, file.path, revision=file.revision,
+                library_name=LIBRARY, library_version=__version__,
+            )
+        )  # fmt: skip
+
+    with explained(file.address, DownloadError):
+        cached = try_to_load_from_cache(file.repo, file.path, revision=file.revision)
+        if not isinstance(cached, str):
+            _reach(constants.ENDPOINT)
+        try:
+            return _patiently(download)
+        except Exception as error:
+            cached = try_to_load_from_cache(file.repo, file.path, revision=file.revision)
+            if not _is_passing(error) or not isinstance(cached, str):
+                raise
+            _log.warning(
+                "%s: %s; taking the file of an earlier download", file.address, _first_line(error)
+            )
+            return Path(cached)
+
+
+def _from_web(file: WebFile) -> Path:
+    from huggingface_hub.file_download import http_get
+
+    name = file.url.rpartition("/")[2]
+    with explained(file.url, DownloadError):
+        path = own_folder("downloads") / f"{file.sha256[:16]}-{name}"
+        if path.is_file():
+            return path
+        unfinished = path.with_name(f"{path.name}.incomplete")
+
+        def download() -> None:
+            try:
+                with unfinished.open("ab") as target:
+                    http_get(file.url, target, resume_size=target.tell())
+            except Exception as error:
+                if _status(error) == RANGE_NOT_SATISFIABLE:
+                    unfinished.unlink()
+                raise
+
+        own_folder("downloads", make=True)
+        _reach(file.url)
+        _patiently(download)
+        unfinished.replace(path)
+    return path
+
+
+def _forget(path: Path) -> None:
+    """Remove a file from a cache, with all that it is a link to."""
+    for part in reversed(_links(path)):
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def _stated_by_hub(path: Path) -> str | None:
+    """SHA-256 that the Hub states for a large file: its cache names the file after it."""
+    name = _links(path)[:2][-1].name
+    return name if _SHA256.fullmatch(name) else None
+
+
+def _links(path: Path) -> list[Path]:
+    """Return a file of a cache, and what it is a link to, one after another.
+
+    In the cache of the Hub the file of a commit is a link to one that is named after its digest,
+    and that may be a link to one which repositories share, named after another digest.
+    """
+    chain = [path]
+    while chain[-1].is_symlink():
+        chain.append(chain[-1].parent / chain[-1].readlink())
+    return chain
+
+
+def _key_of(file: RemoteFile) -> str:
+    return hashlib.sha256(file.address.encode()).hexdigest()[:32]
+
+
+def _record_of(file: RemoteFile, *, make: bool = False) -> Path:
+    return own_folder(_DIGESTS, make=make) / f"{_key_of(file)}.json"
+
+
+def recorded_digest(file: RemoteFile) -> str | None:
+    """SHA-256 that a file had at its first download, if that was recorded."""
+    try:
+        digest = json.loads(_record_of(file).read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return digest if isinstance(digest, str) and _SHA256.fullmatch(digest) else None
+
+
+def _record(file: RemoteFile, sha256: str) -> None:
+    if recorded_digest(file):
+        return
+    try:
+        record = _record_of(file, make=True)
+        with tempfile.TemporaryDirectory(dir=record.parent) as folder:
+            unfinished = Path(folder, record.name)
+            unfinished.write_text(json.dumps({"address": file.address, "sha256": sha256}))
+            unfinished.replace(record)
+    except OSError as error:
+        _log.info("the digest of %s cannot be recorded (%s)", file.address, error.strerror)
+
+
+def _reach(address: str) -> None:
+    """Say soon that there is no network; ``huggingface_hub`` tries for half a minute.
+
+    The second and last try is that of its own session, which may be told of a way that is not in
+    the environment.
+    """
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return  # which is said where it is asked
+    try:
+        _connect(address)
+    except OSError as refusal:
+        time.sleep(PAUSES_S[0])
+        try:
+            get_session().request("HEAD", address, timeout=CONNECT_S)
+        except Exception as error:  # those of two HTTP libraries have no common base
+            _log.debug("%s", error)
+            raise _NoConnectionError(address) from refusal
+
+
+def _connect(address: str) -> None:
+    """Open a connection to the server of an address, or to the proxy before it, and close it."""
+    try:
+        server = urlsplit(address)
+        proxies = urllib.request.getproxies()
+        proxy = proxies.get(server.scheme) or proxies.get("all")
+        if proxy and not urllib.request.proxy_bypass(server.netloc):
+            server = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        host, port = server.hostname, server.port or _PORTS.get(server.scheme, _SOCKS_PORT)
+    except ValueError:
+        return  # a proxy that is no address; who uses it will say so
+    if host:
+        socket.create_connection((host, port), CONNECT_S).close()
+
+
+def _patiently(download: Callable[[], Value]) -> Value:
+    """Try again after what may pass: a server that is busy, a connection that was cut."""
+    for pause in PAUSES_S:
+        try:
+            return download()
+        except Exception as error:
+            if not _is_passing(error):
+                raise
+            _log.info("%s; trying again in %g s", _first_line(error), pause)
+            time.sleep(pause)
+    return download()
+
+
+def _is_passing(error: Exception) -> bool:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        return False  # was tried several times, or is not to be tried
+    status = _status(error)
+    if status is not None:
+        return status >= 500 or status in (TOO_MANY_REQUESTS, RANGE_NOT_SATISFIABLE)
+    incomplete = isinstance(error, OSError) and error.errno is None
+    return incomplete or isinstance(error, errors.HTTPError)  # type: ignore[attr-defined]
+
+
+def _status(error: BaseException | None) -> int | None:
+    """HTTP status that an error, or what caused it, tells of."""
+    while error is not None:
+        status: Any = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(status, int):
+            return status
+        error = error.__cause__
+    return None
+
+
+@contextlib.contextmanager
+def explained(what: str, kind: type[Exception]) -> Iterator[None]:
+    """Turn what ``huggingface_hub`` raises into one line with a remedy.
+
+    Parameters
+    ----------
+    what : str
+        Address of what is asked for, at the beginning of the line.
+    kind : type
+        Of the error raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        why = _why_not_sent if kind is UploadError else _why_not_fetched
+        raise kind(f"{what}: {why(error, what)}") from error
+
+
+def _why_not_fetched(error: Exception, what: str) -> str:
+    from huggingface_hub import constants, errors
+
+    status = _status(error)
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            "the repository is gated; accept its conditions on its page and log in with "
+            "'hf auth login', or set HF_TOKEN"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return (
+            "there is no such repository, or it is private; check its name, and for a private "
+            "one log in with 'hf auth login' or set HF_TOKEN"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the repository has no such revision; name a branch, tag or commit of it"
+    if isinstance(error, errors.HFValidationError):
+        return f"this is no name of a repository; check it ({_first_line(error)})"
+    if isinstance(error, _NoConnectionError):
+        if what.startswith("hf://"):
+            return _no_connection(error)
+        return (
+            f"no connection to {urlsplit(what).netloc} ({_first_line(_root(error))}); check the "
+            "network and the proxy (HTTPS_PROXY), and try again"
+        )
+    if _is_local(error):
+        return _why_not_written(error)
+    if constants.HF_HUB_OFFLINE or _caused_by(error, errors.OfflineModeIsEnabled):
+        return "it is not in the cache, and HF_HUB_OFFLINE is set; unset it to download"
+    if status in (401, 403, 404) and not what.startswith("hf://"):
+        return (
+            f"the server does not give it any more (status {status}); update this package, which "
+            "may know where it is now (pip install --upgrade musicnn-zoo), or try again later"
+        )
+    if status in (401, 403):
+        return _no_access(status)
+    if status == 404:
+        return "there is no such file; check the repository, the revision and the name"
+    if status is not None:
+        return f"the server cannot give it now (status {status}); try again later"
+    if _caused_by(error, errors.FileMetadataError):
+        return (
+            f"what answers at {constants.ENDPOINT} is no Hugging Face Hub; log in to the network "
+            "if it asks for that, check the proxy (HTTPS_PROXY) and HF_ENDPOINT, and try again"
+        )
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return _no_connection(error)
+    return f"the download failed ({_first_line(_root(error))}); check the network and try again"
+
+
+def _why_not_sent(error: Exception, _: str) -> str:
+    from huggingface_hub import constants, errors
+
+    status = _status(error)
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the repository has no such branch; name one that it has"
+    if isinstance(error, errors.HFValidationError):
+        return f"this is no name of a repository; check it ({_first_line(error)})"
+    if constants.HF_HUB_OFFLINE or _caused_by(error, errors.OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set; unset it to upload"
+    if status in (401, 403):
+        return _no_access(status)
+    if status is not None and status < 500 and status != TOO_MANY_REQUESTS:
+        said = getattr(error, "server_message", None) or _first_line(error)
+        return (
+            f"the server does not take it (status {status}: {_first_line(said)}); check the names "
+            "of the repository and the branch, and what the model says of itself"
+        )
+    if status is not None:
+        return f"the server cannot take it now (status {status}); try again later"
+    return _no_connection(error)
+
+
+def _no_access(status: int | None) -> str:
+    return (
+        f"the server refuses access ({status}); log in with 'hf auth login', or set HF_TOKEN "
+        "to a token with the right to it"
+    )
+
+
+def _no_connection(error: Exception) -> str:
+    from huggingface_hub import constants
+
+    return (
+        f"no connection to {constants.ENDPOINT} ({_first_line(_root(error))}); check the network, "
+        "the proxy (HTTPS_PROXY) and HF_ENDPOINT, and try again"
+    )
+
+
+def _is_local(error: Exception) -> TypeGuard[OSError]:
+    """Whether the disk, and not the network, is to blame."""
+    return isinstance(error, OSError) and (
+        error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    )
+
+
+def _why_not_written(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return (
+        f"{place}the cache cannot be used ({error.strerror}); set HF_HOME and MUSICNN_ZOO_CACHE to "
+        "folders that can be written and have room"
+    )
+
+
+def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+    while error is not None:
+        if isinstance(error, kind):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _first_line(said: BaseException | str) -> str:
+    return (str(said).strip().splitlines() or [type(said).__name__])[0]

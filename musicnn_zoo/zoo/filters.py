@@ -1,0 +1,342 @@
+"""What the first layers of a model have learned: their filters, as they are or by what they seek.
+
+Filters on a log-mel spectrogram are small pictures: timbral (vertical) ones of some frames and many
+bands, temporal (horizontal) ones of one band and many frames, rectangular ones of 3 × 3. Filters on
+a waveform that are as long as an STFT window are small waveforms. Filters of a few samples say
+nothing by themselves; they are shown by the input that drives them most.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block
+from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from musicnn_zoo.networks.models import TaggingModel
+
+FilterKind = Literal["image", "curve", "waveform", "input"]
+
+_MOST: dict[FilterKind, int] = {"image": 32, "curve": 8, "waveform": 128, "input": 32}
+_SHORTEST_WAVEFORM = 32
+_DEEPEST = 6
+
+
+@dataclass(frozen=True, eq=False)
+class FilterGroup:
+    """Filters of one layer.
+
+    Parameters
+    ----------
+    layer : str
+    kind : {"image", "curve", "waveform", "input"}
+        ``image``: weights (filters, frames, bands), the strongest first; ``curve``: weights
+        (filters, frames), the strongest first; ``waveform``: weights (filters, samples), by
+        centre frequency; ``input``: what drives the filters most, (filters, samples), by centre
+        frequency.
+    values : ndarray, float32
+    indices : ndarray, shape (filters,)
+        Which filters of the layer they are.
+    n_filters : int
+        Of the layer.
+    step_s : float
+        Seconds between two frames or samples.
+    window_s : float or None
+        Length of the window in seconds whose spectrogram they look at, if there are several.
+    """
+
+    layer: str
+    kind: FilterKind
+    values: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    n_filters: int
+    step_s: float
+    window_s: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether waveforms are long enough to be told apart by eye."""
+        return bool(self.values.shape[1] >= _SHORTEST_WAVEFORM)
+
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """Of :attr:`spectra`, in Hz."""
+        return np.fft.rfftfreq(self.values.shape[1], self.step_s)[1:].astype(np.float64)
+
+    @property
+    def spectra(self) -> NDArray[np.float64]:
+        """Magnitudes (filters, frequencies) of waveforms, without that of 0 Hz."""
+        return _magnitudes(self.values)
+
+    @property
+    def centre_frequencies(self) -> NDArray[np.float64]:
+        """Where the spectrum of each filter is highest, in Hz."""
+        centres: NDArray[np.float64] = self.frequencies[self.spectra.argmax(axis=1)]
+        return centres
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedFilters:
+    """Filters of a front-end, one group for each layer and spectrogram.
+
+    Parameters
+    ----------
+    groups : tuple of FilterGroup
+    model : str
+        Name of the model.
+    frontend : str
+        Kind of the front-end.
+    """
+
+    groups: tuple[FilterGroup, ...]
+    model: str
+    frontend: str
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw the filters; see :func:`musicnn_zoo.plots.plot_filters`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        """
+        from musicnn_zoo.plots import plot_filters
+
+        return plot_filters(self, path)
+
+    def __repr__(self) -> str:
+        groups = ", ".join(
+            f"{group.layer} ({len(group)} of {group.n_filters}, {group.kind})"
+            for group in self.groups
+        )
+        return f"<LearnedFilters of {self.model}, {self.frontend}: {groups}>"
+
+
+def learned_filters(
+    model: str | os.PathLike[str] | TaggingModel = DEFAULT_MODEL,
+    *,
+    layers: Sequence[str] | None = None,
+    filters: int | None = None,
+    steps: int = 100,
+    seed: int = 0,
+) -> LearnedFilters:
+    """Take the filters out of a front-end.
+
+    Parameters
+    ----------
+    model : str, path or TaggingModel
+        As in :func:`musicnn_zoo.load_model`, or a model of one's own.
+    layers : sequence of str, optional
+        Convolutions of the front-end. By default those of the first layer; where they are shorter
+        than 32 samples of a waveform, the first six. Of spectrograms only those of the first
+        layer can be drawn.
+    filters : int, optional
+        How many of each layer: those of the largest norm, or evenly spaced where inputs are
+        sought. By default 32 images, 8 curves, 128 waveforms, 32 inputs.
+    steps : int
+        Of gradient ascent, where inputs are sought.
+    seed : int
+        Of the noise that it starts from.
+
+    Returns
+    -------
+    LearnedFilters
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no model, or no convolution in its front-end, of that name.
+    ArgumentError
+        If the front-end has no convolutions, or another argument cannot be used; if inputs are
+        sought and Keras does not run on TensorFlow.
+    DownloadError, WeightsError
+        If the model cannot be had.
+
+    Notes
+    -----
+    Inputs are found as in Lee et al. 2017, by gradient ascent from noise of 729 samples (more if
+    the layer sees more) on the mean over time of the positive part of the filter's response. Every
+    step goes along the normalised gradient. Unlike there, the input keeps its norm and a mean of
+    zero, and is rolled by a random number of samples before each step: the mean over the moments
+    that a stride leaves would else be largest for multiples of the rate of the frames, whatever
+    band the filter passes.
+
+    References
+    ----------
+    Lee, Park, Kim, Nam. "Sample-level deep convolutional neural networks for music auto-tagging
+    using raw waveforms." SMC 2017. Dieleman, Schrauwen. "End-to-end learning for music audio."
+    ICASSP 2014. Pons, Serra. "musicnn." ISMIR late-breaking 2019.
+
+    Examples
+    --------
+    >>> import musicnn_zoo
+    >>> musicnn_zoo.learned_filters("MTT_vgg").groups[0].values.shape
+    (32, 3, 3)
+    """
+    for name, number in (("filters", filters), ("steps", steps)):
+        if number is not None and number < 1:
+            raise ArgumentError(f"{name} must be at least 1; received {number}")
+    if isinstance(model, str | os.PathLike):
+        from musicnn_zoo.zoo.zoo import load_model
+
+        model = load_model(model)
+    config = model.zoo_config
+    frontend = _frontend_of(model)
+    first = _first_convolutions(frontend)
+    if not first:
+        raise ArgumentError(f"the front-end {config.frontend.kind!r} has no convolutions to show")
+    chosen = first if layers is None else [_convolution(frontend, name) for name in layers]
+    groups: list[FilterGroup] = []
+    if isinstance(config.input, LogMelInput):
+        for layer in chosen:
+            if layer not in first:
+                raise ArgumentError(
+                    f"{layer.name} is no convolution on the spectrogram itself; those are "
+                    + ", ".join(one.name for one in first)
+                )
+            groups += _on_spectrogram(layer, config.input, filters)
+        return LearnedFilters(tuple(groups), model.name, config.frontend.kind)
+    if layers is None and all(_is_short(layer) for layer in first):
+        deeper = [layer for layer in frontend.layers if _is_convolution(layer)]
+        chosen = [layer for layer in deeper if layer.kernel_size[0] > 1][:_DEEPEST]
+    step_s = 1 / config.input.sample_rate
+    for layer in chosen:
+        if layer in first and not _is_short(layer):
+            groups.append(_on_waveform(layer, step_s, filters))
+        else:
+            groups.append(_by_inputs(frontend, layer, step_s, filters, steps=steps, seed=seed))
+    return LearnedFilters(tuple(groups), model.name, config.frontend.kind)
+
+
+def _frontend_of(model: TaggingModel) -> Any:
+    """Make the front-end anew, for an input of any length, with the weights of the model."""
+    import keras
+
+    from musicnn_zoo.networks.models import build_features
+
+    config: ModelConfig = replace(model.zoo_config, midend=None, backend=block("temporal_pooling"))
+    frontend = keras.Model(*build_features(config))
+    for layer in frontend.layers:
+        layer.set_weights(model.get_layer(layer.name).get_weights())
+    return frontend
+
+
+def _is_convolution(layer: Any) -> bool:
+    from keras import layers
+
+    return isinstance(layer, layers.Conv1D | layers.Conv2D)
+
+
+def _is_short(layer: Any) -> bool:
+    return bool(layer.kernel_size[0] < _SHORTEST_WAVEFORM)
+
+
+def _convolution(frontend: Any, name: str) -> Any:
+    known = {layer.name: layer for layer in frontend.layers if _is_convolution(layer)}
+    if name not in known:
+        raise UnknownNameError("convolution of the front-end", name, known)
+    return known[name]
+
+
+def _first_convolutions(frontend: Any) -> list[Any]:
+    """Convolutions that no other convolution comes before."""
+    after: set[str] = set()
+    first = []
+    for layer in frontend.layers:
+        given = {
+            tensor._keras_history.operation.name
+            for node in layer._inbound_nodes
+            for tensor in node.input_tensors
+        }
+        if _is_convolution(layer) and not given & after:
+            first.append(layer)
+        if _is_convolution(layer) or given & after:
+            after.add(layer.name)
+    return first
+
+
+def _on_spectrogram(
+    layer: Any, spectrogram: LogMelInput, filters: int | None
+) -> Iterator[FilterGroup]:
+    """Split the filters of a layer by the spectrogram that they look at."""
+    kernel = _kernel(layer)
+    windows = (*spectrogram.shorter_windows, spectrogram.n_fft)
+    if kernel.ndim == 3:
+        frames, inputs, count = kernel.shape
+        channels = len(windows) if inputs % len(windows) == 0 else 1
+        kernel = kernel.reshape(frames, inputs // channels, channels, count)
+    values = kernel.transpose(2, 3, 0, 1)
+    strongest = _strongest(values.transpose(1, 0, 2, 3))
+    is_curve = values.shape[3] == 1
+    kind: FilterKind = "curve" if is_curve else "image"
+    kept = strongest[: filters or _MOST[kind]]
+    several = len(values) > 1
+    for window, of_window in zip(windows, values, strict=False):
+        yield FilterGroup(
+            layer=layer.name,
+            kind=kind,
+            values=of_window[kept, :, 0] if is_curve else of_window[kept],
+            indices=kept,
+            n_filters=len(of_window),
+            step_s=spectrogram.hop / spectrogram.sample_rate,
+            window_s=window / spectrogram.sample_rate if several else None,
+        )
+
+
+def _on_waveform(layer: Any, step_s: float, filters: int | None) -> FilterGroup:
+    values = _kernel(layer)[:, 0].T
+    kept = _strongest(values)[: filters or _MOST["waveform"]]
+    return _by_frequency(layer, "waveform", values[kept], kept, len(values), step_s)
+
+
+def _by_inputs(
+    frontend: Any, layer: Any, step_s: float, filters: int | None, *, steps: int, seed: int
+) -> FilterGroup:
+    from musicnn_zoo.zoo.gradient_ascent import maximizing_inputs
+
+    most = min(filters or _MOST["input"], layer.filters)
+    kept = np.linspace(0, layer.filters - 1, most).round().astype(np.int64)
+    values = maximizing_inputs(frontend, layer, kept, steps=steps, seed=seed)
+    return _by_frequency(layer, "input", values, kept, layer.filters, step_s)
+
+
+def _by_frequency(
+    layer: Any,
+    kind: FilterKind,
+    values: NDArray[np.float32],
+    indices: NDArray[np.int64],
+    n_filters: int,
+    step_s: float,
+) -> FilterGroup:
+    order = np.argsort(_magnitudes(values).argmax(axis=1), kind="stable")
+    return FilterGroup(layer.name, kind, values[order], indices[order], n_filters, step_s)
+
+
+def _kernel(layer: Any) -> NDArray[np.float32]:
+    from keras import ops
+
+    kernel: NDArray[np.float32] = ops.convert_to_numpy(layer.kernel)
+    return kernel
+
+
+def _strongest(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    norms = np.linalg.norm(values.reshape(len(values), -1), axis=1)
+    return np.argsort(-norms, kind="stable")
+
+
+def _magnitudes(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    magnitudes: NDArray[np.float64] = np.abs(np.fft.rfft(values, axis=1))[:, 1:]
+    return magnitudes

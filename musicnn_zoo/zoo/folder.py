@@ -1,0 +1,380 @@
+"""A model as a folder, the same on a disk and on the Hugging Face Hub.
+
+``config.json``
+    The configuration of :mod:`musicnn_zoo.networks.config`, the name and the provenance.
+``tags.json``
+    The tags, in the order of the outputs.
+``model.safetensors``
+    The weights by the names of the model's variables, such as ``logits/kernel``.
+``thresholds.json``
+    If they were calibrated, the score from which on each tag is given, and how it was found.
+``README.md``
+    The model card.
+``LICENSE``
+    The notice that must go with the weights, if there is one.
+
+The names of the files are fixed and none of them can hold code or a path, so that a stranger's
+folder can be loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
+from musicnn_zoo.files import check_regular, parse_json, read_regular
+from musicnn_zoo.networks.config import ModelConfig, ModelSpec, checked_tags
+from musicnn_zoo.networks.provenance import Provenance
+from musicnn_zoo.networks.tag_thresholds import TagThresholds
+from musicnn_zoo.plain_text import shown
+from musicnn_zoo.zoo.checkpoints import LARGEST_CHECKPOINT, read_safetensors, safetensors_headers
+from musicnn_zoo.zoo.downloads import sha256_of
+from musicnn_zoo.zoo.weight_limit import WeightLimit
+
+if TYPE_CHECKING:
+    from musicnn_zoo.networks.models import TaggingModel
+
+FORMAT = 1
+"""Raised when older versions could no longer read what is written."""
+
+CONFIG, TAGS, WEIGHTS = "config.json", "tags.json", "model.safetensors"
+CARD, NOTICE = "README.md", "LICENSE"
+THRESHOLDS = "thresholds.json"
+NEEDED = (CONFIG, TAGS, WEIGHTS)
+OPTIONAL = (THRESHOLDS, NOTICE)
+"""What a model need not have, and must not have from another that was there before."""
+LARGEST = {
+    CONFIG: 2**20,  # a hundred times that of any model here, with room for a long notice
+    TAGS: 2**24,  # the most tags of over a hundred letters each
+    THRESHOLDS: 2**24,
+    WEIGHTS: LARGEST_CHECKPOINT,
+}
+"""Bytes of the files, beyond which they are neither read nor written."""
+
+_SPARE_NUMBERS, _SPARE_WEIGHTS = 2**24, 100
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,95}")
+_ENTRIES = {"format", "library_name", "name", "model", "provenance", "sample_rate"}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder whose configuration and tags were read and found good.
+
+    Parameters
+    ----------
+    path : Path
+    origin : str
+        What to call it in messages.
+    spec : ModelSpec
+    provenance : Provenance
+    """
+
+    path: Path
+    origin: str
+    spec: ModelSpec
+    provenance: Provenance
+
+    def digest(self) -> str:
+        """SHA-256 of what decides what the model computes."""
+        digest = hashlib.sha256()
+        for name in (*NEEDED, THRESHOLDS):
+            if name in NEEDED or (self.path / name).exists():
+                path = self.path / name
+                check_regular(path, largest=LARGEST[name], origin=f"{self.origin}/{name}")
+                digest.update(bytes.fromhex(sha256_of(path)))
+        return digest.hexdigest()
+
+    def weight_limit(self) -> WeightLimit:
+        """How much the weights hold, with some to spare: what does not fit is told by name."""
+        headers = safetensors_headers(self.path / WEIGHTS)
+        numbers = sum(math.prod(header.shape) for header in headers.values())
+        return WeightLimit(2 * numbers + _SPARE_NUMBERS, 2 * len(headers) + _SPARE_WEIGHTS)
+
+    def put(self, model: TaggingModel) -> None:
+        """Set the weights of a model of this spec.
+
+        Raises
+        ------
+        WeightsError
+            If the file is damaged or does not fit.
+        """
+        from musicnn_zoo.zoo.weights import assign, check_headers
+
+        path, origin = self.path / WEIGHTS, f"{self.origin}/{WEIGHTS}"
+        check_headers(model, safetensors_headers(path), origin=origin)
+        assign(model, read_safetensors(path), origin=origin)
+
+
+def read_folder(path: Path, *, origin: str) -> ModelFolder:
+    """Read the configuration and the tags of a folder, and see that it has weights.
+
+    Parameters
+    ----------
+    path : Path
+    origin : str
+        What to call the folder in messages.
+
+    Raises
+    ------
+    WeightsError
+        If it is no such folder, or asks for something that is not there to be had.
+    """
+    if not path.is_dir():
+        raise WeightsError(f"{origin}: there is no such folder")
+    for name in NEEDED:
+        if not (path / name).exists():
+            raise WeightsError(
+                f"{origin}: the folder lacks {name}; a model is a folder with {', '.join(NEEDED)}, "
+                "as save_pretrained writes it"
+            )
+        check_regular(path / name, largest=LARGEST[name], origin=f"{origin}/{name}")
+    config = _read_json(path, CONFIG, origin)
+    try:
+        if not isinstance(config, Mapping):
+            raise ArgumentError("it must be an object")
+        _check_entries(config)
+        spec = ModelSpec(
+            _checked_name(config.get("name")),
+            ModelConfig.from_dict(config.get("model", {})),
+            _tags_of(_read_json(path, TAGS, origin)),
+        )
+        rate = spec.config.input.sample_rate
+        if config.get("sample_rate", rate) != rate:
+            raise ArgumentError(
+                f"sample_rate is {shown(config['sample_rate'])}, and the model's input has {rate}"
+            )
+        provenance = Provenance.from_dict(config.get("provenance", {}))
+    except WeightsError:
+        raise
+    except (
+        ArgumentError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        raise WeightsError(f"{origin}/{CONFIG}: refused: {error}") from error
+    if os.path.lexists(path / THRESHOLDS):
+        spec = replace(spec, thresholds=_read_thresholds(path, spec.tags, origin))
+    return ModelFolder(path, origin, spec, provenance)
+
+
+def folder_stamp(place: str) -> tuple[int, ...]:
+    """Return times and sizes of a folder's files, which tell that it was written anew."""
+    try:
+        files = [Path(place, name).stat() for name in NEEDED]
+        if Path(place, THRESHOLDS).exists():
+            files.append(Path(place, THRESHOLDS).stat())
+    except OSError:
+        return ()
+    return tuple(number for file in files for number in (file.st_mtime_ns, file.st_size))
+
+
+def save_pretrained(
+    model: TaggingModel,
+    folder: str | os.PathLike[str],
+    *,
+    provenance: Provenance | None = None,
+    repo: str | None = None,
+) -> Path:
+    """Write a model to a folder, as it would stand on the Hugging Face Hub.
+
+    ``load_model(folder)`` and ``Tagger(folder)`` take it, and so does whoever it is given to: it
+    holds no code and no pickle.
+
+    Parameters
+    ----------
+    model : TaggingModel
+    folder : str or path
+        Made if it is not there. Files of an earlier call in it are replaced, or removed if this
+        model has none of the kind; others stay.
+    provenance : Provenance, optional
+        What the model card says of training data, metrics, licence and citation; by default
+        what the model knows of itself.
+    repo : str, optional
+        ``"user/repository"`` that the folder is for, which the model card names.
+
+    Returns
+    -------
+    Path
+        The folder, with config.json, tags.json, model.safetensors, README.md, thresholds.json
+        if the model has calibrated thresholds, and LICENSE if the weights have a notice that must
+        go with them.
+
+    Raises
+    ------
+    ArgumentError
+        If the name of the model is not made of letters, digits, ``_``, ``.`` and ``-``, or it is
+        larger than what is loaded again.
+    OutputError
+        If the folder cannot be written.
+
+    Examples
+    --------
+    >>> import musicnn_zoo, tempfile
+    >>> model = musicnn_zoo.load_model("MTT_vgg")
+    >>> folder = musicnn_zoo.save_pretrained(model, tempfile.mkdtemp())
+    >>> sorted(path.name for path in folder.iterdir())
+    ['LICENSE', 'README.md', 'config.json', 'model.safetensors', 'tags.json']
+    """
+    from musicnn_zoo.zoo.model_card import model_card
+    from musicnn_zoo.zoo.weights import arrays_of
+
+    spec = model.spec
+    _checked_name(spec.name)
+    if provenance is None:
+        provenance = model.provenance
+    arrays = arrays_of(model)
+    config = {
+        "format": FORMAT,
+        "library_name": "musicnn-zoo",
+        "name": spec.name,
+        "sample_rate": spec.config.input.sample_rate,
+        "model": spec.config.to_dict(),
+        "provenance": provenance.to_dict(),
+    }
+    texts = {
+        CONFIG: json.dumps(config, indent=2, ensure_ascii=False) + "\n",
+        TAGS: json.dumps(spec.tags, indent=2, ensure_ascii=False) + "\n",
+        CARD: model_card(model, provenance, repo=repo),
+    }
+    if provenance.notice:
+        texts[NOTICE] = provenance.notice
+    if spec.thresholds is not None:
+        texts[THRESHOLDS] = _thresholds_json(spec.thresholds, spec.tags)
+    _check_sizes(
+        {name: len(text.encode()) for name, text in texts.items()}
+        | {WEIGHTS: sum(array.nbytes for array in arrays.values())}
+    )
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path) as unfinished:
+            for name, text in texts.items():
+                Path(unfinished, name).write_text(text, encoding="utf-8")
+            _save_arrays(arrays, Path(unfinished, WEIGHTS))
+            for name in OPTIONAL:
+                if name not in texts:
+                    (path / name).unlink(missing_ok=True)
+            for name in (*texts, WEIGHTS):
+                Path(unfinished, name).replace(path / name)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the model cannot be written there ({error.strerror or error})"
+        ) from error
+    return path
+
+
+def write_thresholds(folder: ModelFolder, thresholds: TagThresholds) -> None:
+    """Put thresholds into a folder, and into its model card.
+
+    Parameters
+    ----------
+    folder : ModelFolder
+        Weights and configuration stay, and so does what else the card says.
+    thresholds : TagThresholds
+        One for each tag.
+
+    Raises
+    ------
+    ArgumentError
+        If there is not one for each tag.
+    OutputError
+        If the folder cannot be written.
+    """
+    from musicnn_zoo.zoo.model_card import with_thresholds_section
+
+    spec = replace(folder.spec, thresholds=thresholds)
+    path, card = folder.path, folder.path / CARD
+    texts = {THRESHOLDS: _thresholds_json(thresholds, spec.tags)}
+    try:
+        if card.is_file():
+            text = card.read_text(encoding="utf-8", errors="surrogateescape")
+            texts[CARD] = with_thresholds_section(text, spec)
+        with tempfile.TemporaryDirectory(dir=path) as unfinished:
+            for name, text in texts.items():
+                Path(unfinished, name).write_text(
+                    text, encoding="utf-8", errors="surrogateescape", newline=""
+                )
+            for name in texts:
+                Path(unfinished, name).replace(path / name)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the thresholds cannot be written there ({error.strerror or error})"
+        ) from error
+
+
+def _thresholds_json(thresholds: TagThresholds, tags: Sequence[str]) -> str:
+    return json.dumps(thresholds.to_dict(tags), indent=2, ensure_ascii=False) + "\n"
+
+
+def _read_thresholds(path: Path, tags: Sequence[str], origin: str) -> TagThresholds:
+    try:
+        return TagThresholds.from_dict(_read_json(path, THRESHOLDS, origin), tags)
+    except ArgumentError as error:
+        raise WeightsError(f"{origin}/{THRESHOLDS}: refused: {error}") from error
+
+
+def _save_arrays(arrays: Mapping[str, Any], path: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save
+
+    # Written by ourselves, so that a full disk is an OSError.
+    path.write_bytes(save({name: np.asarray(value, order="C") for name, value in arrays.items()}))
+
+
+def _check_sizes(sizes: Mapping[str, int]) -> None:
+    for name, size in sizes.items():
+        if size > LARGEST.get(name, size):
+            raise ArgumentError(
+                f"{name} would have {size:,} bytes; at most {LARGEST[name]:,} are loaded again"
+            )
+
+
+def _read(folder: Path, name: str, origin: str) -> bytes:
+    return read_regular(folder / name, largest=LARGEST[name], origin=f"{origin}/{name}")
+
+
+def _read_json(folder: Path, name: str, origin: str) -> Any:
+    return parse_json(_read(folder, name, origin), origin=f"{origin}/{name}")
+
+
+def _check_entries(config: Mapping[str, Any]) -> None:
+    made_by = config.get("format")
+    if isinstance(made_by, bool) or not isinstance(made_by, int) or made_by < 1:
+        raise ArgumentError(f"'format' must be a number from 1 on; received {shown(made_by)}")
+    if made_by > FORMAT:
+        raise ArgumentError(
+            f"it has format {shown(made_by)}, this version reads up to {FORMAT}: "
+            "pip install --upgrade musicnn-zoo"
+        )
+    unknown = sorted(set(config) - _ENTRIES)
+    if unknown:
+        raise ArgumentError(f"it has an unknown entry {shown(unknown[0])}")
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ArgumentError(
+            "the name of a model must be letters, digits, '_', '.' and '-', 96 at most, and begin "
+            f"with a letter or digit; received {shown(name)}"
+        )
+    return name
+
+
+def _tags_of(tags: Any) -> tuple[str, ...]:
+    try:
+        return checked_tags(tags)
+    except ArgumentError as error:
+        raise ArgumentError(f"{TAGS}: {error}") from error
