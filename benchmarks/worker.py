@@ -53,8 +53,8 @@ def load_onnxruntime(_options: dict[str, Any]) -> Run:
     import onnxruntime
 
     from musicnn_zoo import load_model
-    from musicnn_zoo.runtimes.onnx_graph import find_graph
-    from musicnn_zoo.zoo.pretrained import find_pretrained
+    from musicnn_zoo.runtimes.onnx_engine import find_graph
+    from musicnn_zoo.zoo.load import find_pretrained
 
     graph = find_graph(find_pretrained(MODEL), lambda: load_model(MODEL))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])

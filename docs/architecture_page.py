@@ -19,8 +19,16 @@ from typing import Any
 import musicnn_zoo
 from musicnn_zoo import ArgumentError
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
-from musicnn_zoo.networks.blocks import BLOCKS, BlockSpec, block_names
-from musicnn_zoo.networks.config import Block, LogMelInput, ModelConfig, WaveformInput, block
+from musicnn_zoo.networks.config import (
+    BLOCKS,
+    Block,
+    BlockSpec,
+    LogMelInput,
+    ModelConfig,
+    WaveformInput,
+    block,
+    block_names,
+)
 from musicnn_zoo.networks.patches import patch_grid
 from musicnn_zoo.zoo.catalogue import PRESETS, list_models
 
@@ -112,9 +120,9 @@ that [logmel.py](../musicnn_zoo/networks/logmel.py) computes inside the graph. A
 ([frontends/](../musicnn_zoo/frontends)) makes features of it, a mid-end
 ([midends.py](../musicnn_zoo/networks/frontends.py)) refines them where there is one, and a back-end
 ([backends/](../musicnn_zoo/backends)) sums them up over time and gives a score for each tag.
-[blocks.py](../musicnn_zoo/networks/blocks.py) lists the blocks,
+[blocks.py](../musicnn_zoo/networks/config.py) lists the blocks,
 [architectures.py](../musicnn_zoo/networks/architectures.py) the chains, and
-[models.py](../musicnn_zoo/networks/models.py) joins them to a Keras model.
+[models.py](../musicnn_zoo/networks/build.py) joins them to a Keras model.
 """
 
 FRONTENDS = """\
@@ -138,7 +146,7 @@ BACKENDS = """\
 
 Music is of any length, and the tags are not. A back-end either sums up whatever length it is given,
 or is made for one. Frame-wise scores say when a tag is heard
-([framewise.py](../musicnn_zoo/runtimes/framewise.py)).
+([framewise.py](../musicnn_zoo/runtimes/variants.py)).
 
 {table}"""
 

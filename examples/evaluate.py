@@ -13,7 +13,7 @@ from pathlib import Path
 
 from musicnn_zoo import evaluate_model, store_thresholds, tag
 from musicnn_zoo.datasets import open_dataset
-from musicnn_zoo.evaluation.evaluation_files import save_evaluation
+from musicnn_zoo.evaluation.evaluate import save_evaluation
 from musicnn_zoo.evaluation.results import Evaluation
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from musicnn_zoo import block, build_model, evaluate_model, train_model
 from musicnn_zoo.datasets import LAYOUTS, Dataset, DatasetWarning, from_folder, open_dataset, split
-from musicnn_zoo.evaluation.evaluation_files import save_evaluation
+from musicnn_zoo.evaluation.evaluate import save_evaluation
 from musicnn_zoo.networks.architectures import get_architecture
 from musicnn_zoo.networks.config import ModelConfig
 from musicnn_zoo.plots.drawing import BLUE, GREY, VERMILION, new_figure, save, tidy

@@ -30,20 +30,27 @@ if TYPE_CHECKING:
         UploadError,
         WeightsError,
     )
-    from musicnn_zoo.evaluation.evaluate import store_thresholds, with_thresholds
-    from musicnn_zoo.evaluation.evaluation import ModelEvaluation, evaluate_model
+    from musicnn_zoo.evaluation.evaluate import (
+        ModelEvaluation,
+        evaluate_model,
+        store_thresholds,
+        with_thresholds,
+    )
     from musicnn_zoo.library.embedder import Embedder
     from musicnn_zoo.library.embedding_map import EmbeddingMap, map_embeddings
     from musicnn_zoo.listening import ListeningPage, listening_page
-    from musicnn_zoo.networks.config import Block, LogMelInput, ModelConfig, WaveformInput, block
-    from musicnn_zoo.networks.models import TaggingModel, build_model
-    from musicnn_zoo.networks.provenance import Provenance
-    from musicnn_zoo.networks.tag_thresholds import TagThresholds
+    from musicnn_zoo.networks.build import TaggingModel, build_model
+    from musicnn_zoo.networks.config import (
+        Block,
+        LogMelInput,
+        ModelConfig,
+        Provenance,
+        TagThresholds,
+        WaveformInput,
+        block,
+    )
     from musicnn_zoo.runtimes.export import Export, export_model
     from musicnn_zoo.sound.read import load_audio
-    from musicnn_zoo.tagging.clip import Clip
-    from musicnn_zoo.tagging.embedding import Embedding, Features
-    from musicnn_zoo.tagging.events import Events
     from musicnn_zoo.tagging.functions import (
         embed,
         embed_files,
@@ -53,36 +60,33 @@ if TYPE_CHECKING:
         tag_files,
         taggram,
     )
-    from musicnn_zoo.tagging.results import FileResult
-    from musicnn_zoo.tagging.sound_events import Event
+    from musicnn_zoo.tagging.results import (
+        Clip,
+        Embedding,
+        Event,
+        Events,
+        Features,
+        FileResult,
+        Taggram,
+        Tags,
+        TagScore,
+    )
     from musicnn_zoo.tagging.tagger import Tagger
-    from musicnn_zoo.tagging.taggram import Taggram
-    from musicnn_zoo.tagging.tags import Tags, TagScore
     from musicnn_zoo.training.finetuning import finetune_model, set_trainable
     from musicnn_zoo.training.fit import Training, train_model
     from musicnn_zoo.zoo.catalogue import list_models
     from musicnn_zoo.zoo.filters import FilterGroup, LearnedFilters, learned_filters
     from musicnn_zoo.zoo.folder import save_pretrained
     from musicnn_zoo.zoo.hub import push_to_hub
-    from musicnn_zoo.zoo.load import ModelInfo, model_info
-    from musicnn_zoo.zoo.zoo import load_model
+    from musicnn_zoo.zoo.load import ModelInfo, load_model, model_info
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "tagging.functions": (
-        "embed",
-        "embed_files",
-        "events",
-        "features",
-        "tag",
-        "tag_files",
-        "taggram",
+    "augmentation": (
+        "Augmentation",
+        "augment",
     ),
-    "sound.read": ("load_audio",),
-    "augmentation": ("Augmentation", "augment"),
-    "evaluation.evaluate": ("store_thresholds", "with_thresholds"),
-    "networks.config": ("Block", "LogMelInput", "ModelConfig", "WaveformInput", "block"),
     "errors": (
         "ArgumentError",
         "AudioError",
@@ -99,30 +103,81 @@ _HOMES = {
         "UploadError",
         "WeightsError",
     ),
-    "tagging.sound_events": ("Event",),
-    "listening": ("ListeningPage", "listening_page"),
-    "networks.models": ("TaggingModel", "build_model"),
+    "evaluation.evaluate": (
+        "ModelEvaluation",
+        "evaluate_model",
+        "store_thresholds",
+        "with_thresholds",
+    ),
     "library.embedder": ("Embedder",),
-    "library.embedding_map": ("EmbeddingMap", "map_embeddings"),
-    "evaluation.evaluation": ("ModelEvaluation", "evaluate_model"),
-    "runtimes.export": ("Export", "export_model"),
-    "zoo.filters": ("FilterGroup", "LearnedFilters", "learned_filters"),
-    "training.finetuning": ("finetune_model", "set_trainable"),
+    "library.embedding_map": (
+        "EmbeddingMap",
+        "map_embeddings",
+    ),
+    "listening": (
+        "ListeningPage",
+        "listening_page",
+    ),
+    "networks.config": (
+        "Block",
+        "LogMelInput",
+        "ModelConfig",
+        "Provenance",
+        "TagThresholds",
+        "WaveformInput",
+        "block",
+    ),
+    "networks.build": (
+        "TaggingModel",
+        "build_model",
+    ),
+    "runtimes.export": (
+        "Export",
+        "export_model",
+    ),
+    "sound.read": ("load_audio",),
+    "tagging.results": (
+        "Clip",
+        "Embedding",
+        "Event",
+        "Events",
+        "Features",
+        "FileResult",
+        "TagScore",
+        "Taggram",
+        "Tags",
+    ),
+    "tagging.functions": (
+        "embed",
+        "embed_files",
+        "events",
+        "features",
+        "tag",
+        "tag_files",
+        "taggram",
+    ),
+    "tagging.tagger": ("Tagger",),
+    "training.finetuning": (
+        "finetune_model",
+        "set_trainable",
+    ),
+    "training.fit": (
+        "Training",
+        "train_model",
+    ),
+    "zoo.catalogue": ("list_models",),
+    "zoo.filters": (
+        "FilterGroup",
+        "LearnedFilters",
+        "learned_filters",
+    ),
     "zoo.folder": ("save_pretrained",),
     "zoo.hub": ("push_to_hub",),
-    "zoo.load": ("ModelInfo", "model_info"),
-    "zoo.catalogue": ("list_models",),
-    "networks.provenance": ("Provenance",),
-    "tagging.clip": ("Clip",),
-    "tagging.embedding": ("Embedding", "Features"),
-    "tagging.events": ("Events",),
-    "tagging.results": ("FileResult",),
-    "tagging.taggram": ("Taggram",),
-    "tagging.tags": ("TagScore", "Tags"),
-    "networks.tag_thresholds": ("TagThresholds",),
-    "tagging.tagger": ("Tagger",),
-    "training.fit": ("Training", "train_model"),
-    "zoo.zoo": ("load_model",),
+    "zoo.load": (
+        "ModelInfo",
+        "load_model",
+        "model_info",
+    ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

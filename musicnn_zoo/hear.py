@@ -31,9 +31,8 @@ from musicnn_zoo.errors import ArgumentError, AudioError
 from musicnn_zoo.networks.patches import TAILS, Tail, patch_grid
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import AudioStream
-from musicnn_zoo.tagging.pipeline import process
+from musicnn_zoo.tagging.pipeline import Pooling, embedding_task, process
 from musicnn_zoo.tagging.tagger import Tagger
-from musicnn_zoo.tagging.tasks import Pooling, embedding_task
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 __all__ = ["HearModel", "get_scene_embeddings", "get_timestamp_embeddings", "load_model"]

@@ -9,8 +9,7 @@ from conftest import ROOT
 
 from musicnn_zoo import ArgumentError, build_model, list_models
 from musicnn_zoo.networks.architectures import ARCHITECTURES
-from musicnn_zoo.networks.blocks import BLOCKS, BlockSpec, block_names
-from musicnn_zoo.networks.config import block
+from musicnn_zoo.networks.config import BLOCKS, BlockSpec, block, block_names
 from musicnn_zoo.zoo.catalogue import PRESETS
 
 SCRIPT = ROOT / "docs" / "architecture_page.py"

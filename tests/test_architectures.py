@@ -8,9 +8,8 @@ from synthetic import sounds
 
 from musicnn_zoo import UnknownNameError, build_model, list_models, model_info
 from musicnn_zoo.networks.architectures import ARCHITECTURES, SCHLUETER_INPUT, get_architecture
-from musicnn_zoo.networks.build import receptive_field
+from musicnn_zoo.networks.build import TaggingModel, adapt, receptive_field
 from musicnn_zoo.networks.config import LogMelInput, ModelConfig
-from musicnn_zoo.networks.models import TaggingModel, adapt
 from musicnn_zoo.networks.patches import patch_grid
 from musicnn_zoo.zoo.catalogue import PRESETS
 
@@ -105,7 +104,7 @@ def test_receptive_field_is_stated(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["musicnn", "lee2009_vertical", "zhu_multiscale"])
 def test_receptive_field_is_what_changes_a_frame(name: str) -> None:
-    from musicnn_zoo.networks.models import build_features
+    from musicnn_zoo.networks.build import build_features
 
     config = get_architecture(name)
     features = keras.Model(*build_features(config))

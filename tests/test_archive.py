@@ -3,9 +3,8 @@ import os
 import numpy as np
 import pytest
 
-from musicnn_zoo.library.archive import EmbeddingArchive
-from musicnn_zoo.tagging.clip import Clip
-from musicnn_zoo.tagging.embedding import Embedding
+from musicnn_zoo.library.writers import EmbeddingArchive
+from musicnn_zoo.tagging.results import Clip, Embedding
 
 
 def embedding_of(values, source="a.wav", pooling=None):

@@ -29,10 +29,14 @@ from audio_clips import (
 
 from musicnn_zoo import Tagger
 from musicnn_zoo.errors import AudioError
-from musicnn_zoo.sound.decoders import decoded_by_libsndfile
-from musicnn_zoo.sound.ffmpeg import decoded_by_ffmpeg, main_audio_stream, open_container
-from musicnn_zoo.sound.joined import find_joined
+from musicnn_zoo.sound.decoders import (
+    decoded_by_ffmpeg,
+    decoded_by_libsndfile,
+    main_audio_stream,
+    open_container,
+)
 from musicnn_zoo.sound.mpeg import count_samples
+from musicnn_zoo.sound.parts import find_joined
 from musicnn_zoo.sound.read import AudioStream, load_audio
 from musicnn_zoo.sound.statements import wav_options
 

@@ -32,8 +32,7 @@ from musicnn_zoo.augmentation import (
     TimeShift,
     augment,
 )
-from musicnn_zoo.augmentation.randomness import symmetric_beta
-from musicnn_zoo.augmentation.spectrograms import value_of_silence
+from musicnn_zoo.augmentation.layers import symmetric_beta, value_of_silence
 from musicnn_zoo.training.finetuning import finetune_model
 
 SAMPLES = 48128

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from test_blocks import SMALL_BACKENDS
 
-from musicnn_zoo.networks.attention import TemporalAttention
-from musicnn_zoo.networks.autopool import AutoPool
-from musicnn_zoo.networks.blocks import block_function
-from musicnn_zoo.networks.positions import sinusoidal_positions
-from musicnn_zoo.networks.temporal_pooling import TemporalMaximum
+from musicnn_zoo.networks.backends import (
+    AutoPool,
+    TemporalAttention,
+    TemporalMaximum,
+    sinusoidal_positions,
+)
+from musicnn_zoo.networks.config import block_function
 
 CHANNELS = 5
 random = np.random.default_rng(0)

@@ -8,9 +8,17 @@ import pytest
 import tensorflow as tf
 
 from musicnn_zoo import ArgumentError, UnknownNameError, build_model
-from musicnn_zoo.networks.blocks import BLOCKS, block_function, block_names, block_spec
-from musicnn_zoo.networks.config import LogMelInput, ModelConfig, WaveformInput, block
-from musicnn_zoo.networks.models import TaggingModel
+from musicnn_zoo.networks.build import TaggingModel
+from musicnn_zoo.networks.config import (
+    BLOCKS,
+    LogMelInput,
+    ModelConfig,
+    WaveformInput,
+    block,
+    block_function,
+    block_names,
+    block_spec,
+)
 
 SMALL_FRONTENDS = {
     "sample_level": [

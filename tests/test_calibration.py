@@ -24,17 +24,13 @@ from musicnn_zoo import (
     save_pretrained,
 )
 from musicnn_zoo.datasets import Report
-from musicnn_zoo.evaluation.evaluate import store_thresholds, with_thresholds
-from musicnn_zoo.evaluation.evaluation import ModelEvaluation
-from musicnn_zoo.evaluation.metrics import evaluate_scores
-from musicnn_zoo.evaluation.thresholds import best_f1_thresholds
-from musicnn_zoo.networks.config import ModelSpec
-from musicnn_zoo.networks.tag_thresholds import TagThresholds
+from musicnn_zoo.evaluation.evaluate import ModelEvaluation, store_thresholds, with_thresholds
+from musicnn_zoo.evaluation.metrics import best_f1_thresholds, evaluate_scores
+from musicnn_zoo.networks.config import ModelSpec, TagThresholds
 from musicnn_zoo.runtimes.metadata import metadata_json
-from musicnn_zoo.tagging.clip import Clip
-from musicnn_zoo.tagging.taggram import Taggram
+from musicnn_zoo.tagging.results import Clip, Taggram
 from musicnn_zoo.zoo.folder import folder_stamp, read_folder
-from musicnn_zoo.zoo.pretrained import find_pretrained
+from musicnn_zoo.zoo.load import find_pretrained
 
 CLIP = CLIPS / "techno_loop.ogg"
 TAGS = ("calm", 'wild "x"', "täg|`1`")

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from musicnn_zoo import WeightsError, load_model
-from musicnn_zoo.zoo.checkpoints import ArrayHeader, read_checkpoint, safetensors_headers
+from musicnn_zoo.zoo.weights import ArrayHeader, read_checkpoint, safetensors_headers
 
 
 class Payload:

@@ -12,9 +12,9 @@ from conftest import CLIPS
 
 import musicnn_zoo
 from musicnn_zoo import load_model, save_pretrained
-from musicnn_zoo.cli.evaluate import evaluate
+from musicnn_zoo.cli.learning import evaluate
 from musicnn_zoo.datasets import from_table
-from musicnn_zoo.evaluation.evaluation import evaluate_model
+from musicnn_zoo.evaluation.evaluate import evaluate_model
 
 KINDS = {
     "bach_chorale_strings": "classical;strings",

@@ -9,17 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
-from musicnn_zoo.networks.blocks import BLOCKS, block_spec
 from musicnn_zoo.networks.config import (
+    BLOCKS,
     Block,
     LogMelInput,
     ModelConfig,
+    Provenance,
     WaveformInput,
     block,
+    block_spec,
     checked_tags,
+    is_of_type,
 )
-from musicnn_zoo.networks.option_types import is_of_type
-from musicnn_zoo.networks.provenance import Provenance
 from musicnn_zoo.zoo.catalogue import PRESETS
 
 MUSICNN = PRESETS["MTT_musicnn"].config

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from musicnn_zoo.machine import cores
-from musicnn_zoo.machine.cores import keep_libraries_to_usable_cores, usable_cores
+from musicnn_zoo.machine import processes as cores
+from musicnn_zoo.machine.processes import keep_libraries_to_usable_cores, usable_cores
 
 V2 = "30 23 0:26 {mounted} {point} rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "33 25 0:30 {mounted} {point} rw shared:9 - cgroup cgroup rw,cpu,cpuacct"

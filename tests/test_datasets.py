@@ -16,7 +16,7 @@ from musicnn_zoo.datasets import (
     Report,
     from_folder,
 )
-from musicnn_zoo.datasets.report import KINDS
+from musicnn_zoo.datasets.dataset import KINDS
 
 
 def touch(*paths: Path) -> None:

@@ -17,7 +17,7 @@ from musicnn_zoo.datasets import (
     million_song,
 )
 from musicnn_zoo.datasets.mtt import _group
-from musicnn_zoo.zoo.tags import JAMENDO_TAGS, MSD_TAGS, MTT_TAGS
+from musicnn_zoo.zoo.catalogue import JAMENDO_TAGS, MSD_TAGS, MTT_TAGS
 
 FILES = SHARED / "datasets"
 needs_files = pytest.mark.skipif(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from musicnn_zoo import ArgumentError
 from musicnn_zoo.datasets import DatasetError, DatasetWarning, from_table
-from musicnn_zoo.datasets.spelling import normal_form
+from musicnn_zoo.datasets.table import normal_form
 
 FILES = tuple(f"{name}.wav" for name in "abcdef")
 

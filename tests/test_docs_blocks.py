@@ -21,7 +21,7 @@ from docs_blocks import (
 from hub_server import HubServer, patch_hub
 
 from musicnn_zoo.cli import cli
-from musicnn_zoo.zoo.tags import MTT_TAGS
+from musicnn_zoo.zoo.catalogue import MTT_TAGS
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): blocks_of(path)

@@ -8,7 +8,7 @@ import re
 from click.testing import CliRunner
 from conftest import ROOT
 
-from musicnn_zoo.cli.evaluate import evaluate
+from musicnn_zoo.cli.learning import evaluate
 from musicnn_zoo.zoo.load import model_info
 
 PAGE = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")

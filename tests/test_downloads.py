@@ -35,8 +35,8 @@ from hub_server import (
 import musicnn_zoo
 from musicnn_zoo import DownloadError, WeightsError
 from musicnn_zoo.zoo import downloads
+from musicnn_zoo.zoo.catalogue import HubFile, WebFile
 from musicnn_zoo.zoo.downloads import fetch, hub_commit
-from musicnn_zoo.zoo.sources import HubFile, WebFile
 
 REPO = "tester/model"
 CONTENT = bytes(range(256)) * 1024
@@ -745,7 +745,7 @@ SCRIPT = """
 import sys
 from huggingface_hub import constants
 from musicnn_zoo.zoo.downloads import fetch
-from musicnn_zoo.zoo.sources import HubFile, WebFile
+from musicnn_zoo.zoo.catalogue import HubFile, WebFile
 constants.DOWNLOAD_CHUNK_SIZE = 16384
 file = eval(sys.argv[1])
 print("ready", flush=True)

@@ -16,11 +16,8 @@ from sklearn.decomposition import PCA
 from musicnn_zoo import ArgumentError, Tagger, UnknownNameError, map_embeddings
 from musicnn_zoo.library import embedding_map
 from musicnn_zoo.library.embedding_map import make_map, save_map
-from musicnn_zoo.tagging.clip import Clip
-from musicnn_zoo.tagging.embedding import Embedding
-from musicnn_zoo.tagging.results import FileResult
-from musicnn_zoo.tagging.tags import Tags, TagScore
-from musicnn_zoo.tagging.tasks import EmbeddedTags
+from musicnn_zoo.tagging.pipeline import EmbeddedTags
+from musicnn_zoo.tagging.results import Clip, Embedding, FileResult, Tags, TagScore
 
 
 @pytest.fixture(autouse=True)

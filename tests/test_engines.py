@@ -22,8 +22,8 @@ from musicnn_zoo import (
     build_model,
     load_model,
 )
+from musicnn_zoo.networks.build import adapt
 from musicnn_zoo.networks.logmel import LogMel
-from musicnn_zoo.networks.models import adapt
 from musicnn_zoo.runtimes import engine as engines
 from musicnn_zoo.runtimes import onnx_engine
 from musicnn_zoo.runtimes.engine import choose_engine

@@ -21,13 +21,17 @@ from sklearn.metrics import (
 import musicnn_zoo
 from musicnn_zoo import ArgumentError, Tagger, block, build_model
 from musicnn_zoo.datasets import Dataset, DatasetError, DatasetWarning, Report
-from musicnn_zoo.evaluation.evaluate import with_thresholds
-from musicnn_zoo.evaluation.evaluation import evaluate_model
-from musicnn_zoo.evaluation.evaluation_files import SCORE_COLUMNS, save_evaluation, save_scores
+from musicnn_zoo.evaluation.evaluate import (
+    SCORE_COLUMNS,
+    evaluate_model,
+    match_tags,
+    save_evaluation,
+    save_scores,
+    with_thresholds,
+)
 from musicnn_zoo.evaluation.results import CLASS_COLUMNS, TAG_COLUMNS
-from musicnn_zoo.evaluation.tag_matching import match_tags
-from musicnn_zoo.networks.tag_thresholds import TagThresholds
-from musicnn_zoo.zoo.tags import MTT_TAGS
+from musicnn_zoo.networks.config import TagThresholds
+from musicnn_zoo.zoo.catalogue import MTT_TAGS
 
 SECONDS = 4
 

@@ -31,8 +31,8 @@ from musicnn_zoo import (
     load_model,
 )
 from musicnn_zoo.networks.architectures import ARCHITECTURES
+from musicnn_zoo.networks.build import TaggingModel, adapt
 from musicnn_zoo.networks.config import LogMelInput
-from musicnn_zoo.networks.models import TaggingModel, adapt
 from musicnn_zoo.networks.patches import PatchStream, patch_grid
 from musicnn_zoo.runtimes import export as export_module
 from musicnn_zoo.runtimes import formats as litert
@@ -42,7 +42,7 @@ from musicnn_zoo.runtimes.onnx_engine import open_session
 from musicnn_zoo.runtimes.probes import probes
 from musicnn_zoo.runtimes.quiet import quiet
 from musicnn_zoo.sound.read import load_audio
-from musicnn_zoo.zoo.pretrained import Pretrained
+from musicnn_zoo.zoo.load import Pretrained
 
 needs_litert = pytest.mark.skipif(
     importlib.util.find_spec("ai_edge_litert") is None, reason="musicnn-zoo[litert] is missing"

@@ -22,8 +22,8 @@ from musicnn_zoo import (
     model_info,
     save_pretrained,
 )
-from musicnn_zoo.networks.models import adapt
-from musicnn_zoo.networks.tag_thresholds import TagThresholds
+from musicnn_zoo.networks.build import adapt
+from musicnn_zoo.networks.config import TagThresholds
 from musicnn_zoo.zoo.folder import read_folder
 
 CLIP = CLIPS / "techno_loop.ogg"

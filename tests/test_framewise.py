@@ -4,7 +4,7 @@ import pytest
 from conftest import CLIPS
 
 from musicnn_zoo import ArgumentError, Tagger, build_model
-from musicnn_zoo.runtimes.framewise import framewise_model
+from musicnn_zoo.runtimes.variants import framewise_model
 
 CLIP = CLIPS / "techno_loop.ogg"
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from musicnn_zoo import ArgumentError, block, build_model
-from musicnn_zoo.zoo.gradient_ascent import RMS, maximizing_inputs
+from musicnn_zoo.zoo.filters import RMS, maximizing_inputs
 
 RATE = 16000
 

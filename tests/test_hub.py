@@ -48,11 +48,9 @@ from musicnn_zoo import (
 from musicnn_zoo.cli import cli
 from musicnn_zoo.networks.architectures import ARCHITECTURES
 from musicnn_zoo.zoo import downloads
-from musicnn_zoo.zoo.catalogue import PRESETS, Preset
+from musicnn_zoo.zoo.catalogue import PRESETS, VOCABULARIES, HubFile, Preset, WebFile
 from musicnn_zoo.zoo.downloads import sha256_of
-from musicnn_zoo.zoo.pretrained import Pretrained, find_pretrained
-from musicnn_zoo.zoo.sources import HubFile, WebFile
-from musicnn_zoo.zoo.tags import VOCABULARIES
+from musicnn_zoo.zoo.load import Pretrained, find_pretrained
 
 REPO = "tester/model"
 NEW = "tester/new"

@@ -100,7 +100,7 @@ def test_saves_loads_and_trains(backend: str, tmp_path: Path) -> None:
     if importlib.util.find_spec("tensorflow") is not None:
         import keras
 
-        import musicnn_zoo.networks.models  # noqa: F401  (registers what the file names)
+        import musicnn_zoo.networks.build  # noqa: F401  (registers what the file names)
 
         x = np.random.default_rng(0).normal(0, 0.1, (2, 48128)).astype("float32")
         here = keras.saving.load_model(path).predict(x, verbose=0)
@@ -109,7 +109,7 @@ def test_saves_loads_and_trains(backend: str, tmp_path: Path) -> None:
 
 BLOCKS = """
 import numpy as np, musicnn_zoo
-from musicnn_zoo.networks.blocks import block_names, block_spec
+from musicnn_zoo.networks.config import block_names, block_spec
 x = np.random.default_rng(0).normal(0, 0.1, (2, 61000)).astype("float32")
 backends = [b for b in block_names("backend") if not block_spec(b, "backend").fixed_length]
 for frontend in block_names("frontend"):

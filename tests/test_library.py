@@ -17,11 +17,8 @@ from click.testing import CliRunner
 
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError
-from musicnn_zoo.library.opening import open_store
-from musicnn_zoo.library.run import run_library
-from musicnn_zoo.tagging.clip import Clip
-from musicnn_zoo.tagging.results import FileResult
-from musicnn_zoo.tagging.tags import Tags, TagScore
+from musicnn_zoo.library.run import open_store, run_library
+from musicnn_zoo.tagging.results import Clip, FileResult, Tags, TagScore
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="not on Windows")
 SCRIPT = shutil.which("musicnn-zoo", path=Path(sys.executable).parent)

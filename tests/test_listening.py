@@ -25,8 +25,7 @@ from musicnn_zoo import (
     Tagger,
     listening_page,
 )
-from musicnn_zoo.listening.envelope import find_envelope
-from musicnn_zoo.listening.making import listening_pages
+from musicnn_zoo.listening.page import find_envelope, listening_pages
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.sound.read import load_audio
 
@@ -244,7 +243,7 @@ def test_a_full_disk_leaves_the_old_page(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("musicnn_zoo.durable.flush_to_disk", full)
+    monkeypatch.setattr("musicnn_zoo.files.flush_to_disk", full)
     with pytest.raises(OutputError, match=r"p\.html: the page cannot be written \(No space left"):
         page.save(place)
     assert place.read_bytes() == first

@@ -16,11 +16,10 @@ from helpers_audio import HARPSICHORD, TECHNO, chirps, encode
 
 from musicnn_zoo import Taggram, listening_page
 from musicnn_zoo.library.writers import Writer
-from musicnn_zoo.listening.envelope import Envelope
-from musicnn_zoo.listening.page import ListeningPage
+from musicnn_zoo.listening.page import Envelope, ListeningPage
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.listening.server import PageServer
-from musicnn_zoo.tagging.clip import Clip
+from musicnn_zoo.tagging.results import Clip
 
 pytestmark = pytest.mark.browser
 

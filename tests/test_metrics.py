@@ -18,10 +18,8 @@ from sklearn.metrics import (
 )
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.evaluation.bootstrap import Ranking
-from musicnn_zoo.evaluation.metrics import evaluate_classes, evaluate_scores
-from musicnn_zoo.evaluation.results import CLASS_COLUMNS, TAG_COLUMNS
-from musicnn_zoo.evaluation.thresholds import best_f1_thresholds
+from musicnn_zoo.evaluation.metrics import best_f1_thresholds, evaluate_classes, evaluate_scores
+from musicnn_zoo.evaluation.results import CLASS_COLUMNS, TAG_COLUMNS, Ranking
 
 NAMES = ("rock", "pop", "jazz", "folk", "soul")
 

@@ -19,9 +19,8 @@ from musicnn_zoo import (
     save_pretrained,
 )
 from musicnn_zoo.networks.architectures import ARCHITECTURES
-from musicnn_zoo.networks.config import ModelConfig, block
-from musicnn_zoo.networks.models import TaggingModel, adapt
-from musicnn_zoo.networks.tag_thresholds import TagThresholds
+from musicnn_zoo.networks.build import TaggingModel, adapt
+from musicnn_zoo.networks.config import ModelConfig, TagThresholds, block
 
 PATCH = 48128
 MUSICNN = ARCHITECTURES["musicnn"].config
@@ -146,7 +145,7 @@ def test_refuses_an_unknown_option_of_a_block() -> None:
 REVIVED = """
 import sys
 import keras
-import musicnn_zoo.networks.models
+import musicnn_zoo.networks.build
 print(keras.saving.load_model(sys.argv[1] + "/model.keras").tags)
 import numpy
 import musicnn_zoo

@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from musicnn_zoo import LogMelInput, WeightsError, block, build_model
-from musicnn_zoo.networks.models import adapt
-from musicnn_zoo.networks.normalization import finish_normalization
+from musicnn_zoo.networks.build import adapt, finish_normalization
 from musicnn_zoo.zoo.weights import load_into
 
 

@@ -18,7 +18,7 @@ from musicnn_zoo import Tagger, listening_page
 from musicnn_zoo.cli import cli
 from musicnn_zoo.datasets import DatasetWarning, from_table
 from musicnn_zoo.errors import AudioError, DecoderCrashError
-from musicnn_zoo.listening.making import listening_pages
+from musicnn_zoo.listening.page import listening_pages
 from musicnn_zoo.sound.read import load_audio
 from musicnn_zoo.training import open_clips
 

@@ -24,16 +24,21 @@ from helpers_audio import TECHNO, chirps
 from test_blocks import MIDENDS, SMALL_BACKENDS, SMALL_FRONTENDS
 
 from musicnn_zoo import ExportError, Tagger, build_model, load_model
-from musicnn_zoo.machine.cache import alone, cache_folder
+from musicnn_zoo.machine.installation import alone, cache_folder
+from musicnn_zoo.networks.build import TaggingModel, adapt
 from musicnn_zoo.networks.config import LogMelInput, ModelConfig
-from musicnn_zoo.networks.models import TaggingModel, adapt
 from musicnn_zoo.networks.patches import patch_grid
-from musicnn_zoo.runtimes import onnx_graph
-from musicnn_zoo.runtimes.onnx_engine import open_session
-from musicnn_zoo.runtimes.onnx_graph import convert, find_graph, graph_of, weights_digest
+from musicnn_zoo.runtimes import onnx_engine as onnx_graph
+from musicnn_zoo.runtimes.onnx_engine import (
+    convert,
+    find_graph,
+    graph_of,
+    open_session,
+    weights_digest,
+)
 from musicnn_zoo.sound.read import load_audio
 from musicnn_zoo.zoo.catalogue import PRESETS
-from musicnn_zoo.zoo.pretrained import Pretrained, find_pretrained
+from musicnn_zoo.zoo.load import Pretrained, find_pretrained
 
 AUDIO = SHARED / "reference" / "audio"
 SHIPPED = sorted(CLIPS.glob("*.ogg"))
@@ -468,7 +473,7 @@ def test_the_cache_is_for_this_user_alone(kept, cache):
 
 def test_the_folder_above_may_be_everybodys_if_it_is_sticky(kept, cache, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: cache.stat().st_uid + 1)
-    monkeypatch.setattr("musicnn_zoo.machine.cache._ROOT", cache.stat().st_uid)
+    monkeypatch.setattr("musicnn_zoo.machine.installation._ROOT", cache.stat().st_uid)
     cache.parent.chmod(0o1777)
     assert onnx_graph._cached("tiny", lambda: pytest.fail("made again")) == kept[0]
     cache.parent.chmod(0o777)
@@ -478,7 +483,7 @@ def test_the_folder_above_may_be_everybodys_if_it_is_sticky(kept, cache, monkeyp
 
 def test_a_folder_of_another_user_is_refused(kept, cache, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: cache.stat().st_uid + 1)
-    monkeypatch.setattr("musicnn_zoo.machine.cache._ROOT", -1)
+    monkeypatch.setattr("musicnn_zoo.machine.installation._ROOT", -1)
     with pytest.raises(ExportError, match=r"belongs to another user.*set MUSICNN_ZOO_CACHE"):
         onnx_graph._cached("tiny", lambda: pytest.fail("made again"))
     monkeypatch.delattr(os, "getuid")
@@ -487,7 +492,7 @@ def test_a_folder_of_another_user_is_refused(kept, cache, monkeypatch):
 
 def test_a_folder_of_roots_is_taken_unless_others_write_to_it(kept, cache, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: cache.stat().st_uid + 1)
-    monkeypatch.setattr("musicnn_zoo.machine.cache._ROOT", cache.stat().st_uid)
+    monkeypatch.setattr("musicnn_zoo.machine.installation._ROOT", cache.stat().st_uid)
     cache.chmod(0o755)
     assert onnx_graph._cached("tiny", lambda: pytest.fail("made again")) == kept[0]
     cache.chmod(0o777)

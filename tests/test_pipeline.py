@@ -15,8 +15,7 @@ from musicnn_zoo import ArgumentError, AudioError
 from musicnn_zoo.networks.patches import PatchGrid
 from musicnn_zoo.sound.read import AudioStream
 from musicnn_zoo.tagging import pipeline
-from musicnn_zoo.tagging.pipeline import process
-from musicnn_zoo.tagging.tasks import Task
+from musicnn_zoo.tagging.pipeline import Task, process
 
 RATE = 1000
 GRID = PatchGrid(patch=20, hop=12, frame_hop=16, window=32, padding=16, sample_rate=RATE)

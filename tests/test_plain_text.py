@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicnn_zoo.plain_text import aligned, clock, count, printable, shortened, statements
+from musicnn_zoo.text import aligned, clock, count, printable, shortened, statements
 
 
 @pytest.mark.parametrize(

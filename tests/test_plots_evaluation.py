@@ -12,7 +12,7 @@ from sklearn.metrics import roc_curve
 
 from musicnn_zoo import ArgumentError
 from musicnn_zoo.datasets import Report
-from musicnn_zoo.evaluation.evaluation import ModelEvaluation
+from musicnn_zoo.evaluation.evaluate import ModelEvaluation
 from musicnn_zoo.evaluation.metrics import evaluate_classes, evaluate_scores
 from musicnn_zoo.plots import plot_evaluation
 from musicnn_zoo.plots.drawing import drawable

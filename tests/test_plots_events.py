@@ -10,9 +10,7 @@ from helpers_pictures import HOSTILE, ODD, check_readable, check_saved
 
 from musicnn_zoo import ArgumentError, AudioError
 from musicnn_zoo.networks.config import LogMelInput
-from musicnn_zoo.tagging.clip import Clip
-from musicnn_zoo.tagging.events import Events
-from musicnn_zoo.tagging.sound_events import Event
+from musicnn_zoo.tagging.results import Clip, Event, Events
 
 RATE = 16000
 

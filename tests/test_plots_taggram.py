@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicnn_zoo import ArgumentError
-from musicnn_zoo.plots.taggram import columns_of
-from musicnn_zoo.tagging.clip import Clip
-from musicnn_zoo.tagging.taggram import Taggram
+from musicnn_zoo.plots.results import columns_of
+from musicnn_zoo.tagging.results import Clip, Taggram
 
 
 def taggram_of(scores, *, hop_s=1.0, patch_s=3.0, names=None, source="song.mp3"):

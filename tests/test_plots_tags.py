@@ -6,8 +6,7 @@ import pytest
 from helpers_pictures import HOSTILE, ODD, check_readable, check_saved
 
 from musicnn_zoo import ArgumentError
-from musicnn_zoo.tagging.clip import Clip
-from musicnn_zoo.tagging.tags import Tags, TagScore
+from musicnn_zoo.tagging.results import Clip, Tags, TagScore
 
 
 def tags_of(*scores, names=None, source="folder/song.mp3"):

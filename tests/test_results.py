@@ -10,12 +10,16 @@ from hypothesis.extra.numpy import arrays
 
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.networks.config import LogMelInput
-from musicnn_zoo.tagging.clip import Clip
-from musicnn_zoo.tagging.embedding import Embedding, Features
-from musicnn_zoo.tagging.events import Events
-from musicnn_zoo.tagging.sound_events import Event
-from musicnn_zoo.tagging.taggram import Taggram
-from musicnn_zoo.tagging.tags import Tags, TagScore
+from musicnn_zoo.tagging.results import (
+    Clip,
+    Embedding,
+    Event,
+    Events,
+    Features,
+    Taggram,
+    Tags,
+    TagScore,
+)
 
 NAMES = ("rock", "pop", "jazz", "folk", "techno", "ambient", "harp")
 CLIP = Clip("song.mp3", 12.3456789, dropped_s=0.4321)

@@ -9,9 +9,9 @@ import pytest
 
 import musicnn_zoo
 from musicnn_zoo import build_model, tag
-from musicnn_zoo.networks.tag_thresholds import TagThresholds
-from musicnn_zoo.tagging import shared_taggers
-from musicnn_zoo.tagging.shared_taggers import shared_tagger
+from musicnn_zoo.networks.config import TagThresholds
+from musicnn_zoo.tagging import functions as shared_taggers
+from musicnn_zoo.tagging.functions import shared_tagger
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from musicnn_zoo import ArgumentError
-from musicnn_zoo.tagging.sound_events import Event, find_events
+from musicnn_zoo.tagging.results import Event, find_events
 
 TAGS = ("drums", "voice")
 

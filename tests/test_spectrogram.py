@@ -5,7 +5,7 @@ from conftest import CLIPS
 
 from musicnn_zoo.networks.architectures import ARCHITECTURES
 from musicnn_zoo.networks.config import LogMelInput
-from musicnn_zoo.networks.spectrogram import band_of, logmel_columns
+from musicnn_zoo.networks.mel import band_of, logmel_columns
 from musicnn_zoo.sound.read import AudioStream
 
 CLIP = CLIPS / "techno_loop.ogg"

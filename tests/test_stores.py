@@ -21,19 +21,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicnn_zoo.durable import GrowingFile, read_lines
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
+from musicnn_zoo.files import GrowingFile, read_lines
 from musicnn_zoo.library import parquet_store as parquet
 from musicnn_zoo.library import store
-from musicnn_zoo.library.opening import open_store
-from musicnn_zoo.library.stamp import Stamp, take_stamp, unchanged
+from musicnn_zoo.library.run import open_store
+from musicnn_zoo.library.store import Stamp, take_stamp, unchanged
 from musicnn_zoo.library.writers import Writer
-from musicnn_zoo.tagging.clip import Clip
-from musicnn_zoo.tagging.embedding import Embedding
-from musicnn_zoo.tagging.events import Events
-from musicnn_zoo.tagging.sound_events import Event
-from musicnn_zoo.tagging.taggram import Taggram
-from musicnn_zoo.tagging.tags import Tags, TagScore
+from musicnn_zoo.tagging.results import Clip, Embedding, Event, Events, Taggram, Tags, TagScore
 
 LATIN1 = os.fsdecode(b"caf\xe9.mp3")
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="not on Windows")
@@ -790,7 +785,7 @@ def test_a_second_store_is_refused_while_the_first_is_open(out):
 HOLDER = """
 import sys
 from pathlib import Path
-from musicnn_zoo.library.opening import open_store
+from musicnn_zoo.library.run import open_store
 with open_store(Path(sys.argv[1]), {"kind": "tags", "model": "M"}):
     print("open", flush=True)
     sys.stdin.read()
@@ -1296,6 +1291,6 @@ def test_a_thousand_files_are_quick(out):
 
 
 def test_text_outputs_need_no_pyarrow():
-    code = "import sys, musicnn_zoo.library.opening; print('pyarrow' in sys.modules)"
+    code = "import sys, musicnn_zoo.library.run; print('pyarrow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

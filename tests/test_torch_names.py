@@ -8,7 +8,7 @@ from torch_state import musicnn_pytorch_state
 import musicnn_zoo
 from musicnn_zoo import Tagger, WeightsError, build_model, load_model
 from musicnn_zoo.zoo.catalogue import PRESETS
-from musicnn_zoo.zoo.torch_names import FAMILIES, from_torch
+from musicnn_zoo.zoo.weights import FAMILIES, from_torch
 
 CLIP = CLIPS / "techno_loop.ogg"
 

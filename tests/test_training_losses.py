@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from musicnn_zoo.training.losses import BalancedBinaryCrossentropy
+from musicnn_zoo.training.fit import BalancedBinaryCrossentropy
 
 WEIGHTS = np.array([[0.6, 3.0], [1.0, 1.0], [2.0, 0.25]])
 labels = arrays(np.float32, (4, 3), elements=st.sampled_from([0.0, 0.3, 1.0]))

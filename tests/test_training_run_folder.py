@@ -305,7 +305,7 @@ def test_a_checkpoint_of_something_else_says_what_to_do(model_folder, metadata) 
 
 @pytest.mark.parametrize("written", [0, 1])
 def test_a_full_disk_leaves_the_checkpoint_before(model_folder, monkeypatch, written) -> None:
-    from musicnn_zoo import durable
+    from musicnn_zoo import files as durable
 
     begin(model_folder)
     before = contents(model_folder)

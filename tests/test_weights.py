@@ -8,7 +8,7 @@ import pytest
 from conftest import BUNDLED, ROOT
 
 from musicnn_zoo import LogMelInput, WeightsError, block, build_model, load_model
-from musicnn_zoo.networks.models import TaggingModel
+from musicnn_zoo.networks.build import TaggingModel
 from musicnn_zoo.zoo import weights
 from musicnn_zoo.zoo.catalogue import PRESETS
 

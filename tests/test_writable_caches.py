@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import CLIPS, ROOT
 
-from musicnn_zoo.machine import writable_caches
+from musicnn_zoo.machine import installation as writable_caches
 
 UNWRITABLE = "/dev/null/home"  # no user can write below what is no folder, root neither
 

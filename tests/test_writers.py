@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.library.writers import FORMATS, Writer, check_writable
-from musicnn_zoo.plain_text import printable
-from musicnn_zoo.tagging.clip import Clip
-from musicnn_zoo.tagging.events import Events
-from musicnn_zoo.tagging.sound_events import Event
-from musicnn_zoo.tagging.taggram import Taggram
-from musicnn_zoo.tagging.tags import Tags, TagScore
-from musicnn_zoo.text import path_from_text, path_to_text
+from musicnn_zoo.tagging.results import Clip, Event, Events, Taggram, Tags, TagScore
+from musicnn_zoo.text import path_from_text, path_to_text, printable
 
 LATIN1 = os.fsdecode(b"caf\xe9.mp3")
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="not a file name on Windows")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicnn_zoo.augmentation.checks import check_count, check_number, check_range, check_seed
+from musicnn_zoo.augmentation.layers import check_count, check_number, check_range, check_seed
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
 from musicnn_zoo.networks.config import Input, LogMelInput
 
@@ -114,9 +114,14 @@ class Augmentation:
         ArgumentError
             If it masks spectrograms and ``signal`` is none, or there can be no such seed.
         """
-        from musicnn_zoo.augmentation.layers import Gain, Noise, TimeShift
+        from musicnn_zoo.augmentation.layers import (
+            Gain,
+            Noise,
+            SpecAugment,
+            TimeShift,
+            value_of_silence,
+        )
         from musicnn_zoo.augmentation.model import Mixup
-        from musicnn_zoo.augmentation.spectrograms import SpecAugment, value_of_silence
 
         shift_seed, gain_seed, noise_seed, mask_seed, mixup_seed = _seeds(seed, 5)
         parts: list[keras.layers.Layer | Mixup] = []

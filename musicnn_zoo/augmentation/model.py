@@ -9,15 +9,19 @@ from typing import Any
 import keras
 from keras import ops
 
-from musicnn_zoo.augmentation.checks import check_positive, check_seed
 from musicnn_zoo.augmentation.description import Augmentation
-from musicnn_zoo.augmentation.layers import TimeShift
-from musicnn_zoo.augmentation.randomness import ReplicaSeedGenerator, symmetric_beta
-from musicnn_zoo.augmentation.spectrograms import SpecAugment, value_of_silence
+from musicnn_zoo.augmentation.layers import (
+    ReplicaSeedGenerator,
+    SpecAugment,
+    TimeShift,
+    check_positive,
+    check_seed,
+    symmetric_beta,
+    value_of_silence,
+)
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.networks.blocks import block_function
-from musicnn_zoo.networks.config import LogMelInput, ModelConfig
-from musicnn_zoo.networks.models import TaggingModel
+from musicnn_zoo.networks.build import TaggingModel
+from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block_function
 
 
 @dataclass(frozen=True)

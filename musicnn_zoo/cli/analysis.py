@@ -7,15 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from musicnn_zoo.cli.file_run import Analyse, FileRun, Results
-from musicnn_zoo.cli.options import analysis_options, library_options, writer_options
-from musicnn_zoo.cli.reporting import reports_errors
+from musicnn_zoo.cli.options import (
+    Analyse,
+    FileRun,
+    Results,
+    analysis_options,
+    library_options,
+    reports_errors,
+    writer_options,
+)
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.library.writers import LIBRARY_SUFFIXES, Format, Writer, check_writable
-from musicnn_zoo.networks.tag_thresholds import CALIBRATED, Calibrated
-from musicnn_zoo.tagging.results import FileResult
-from musicnn_zoo.tagging.sound_events import DEFAULT_THRESHOLD, check_event_rule
-from musicnn_zoo.tagging.tags import check_ranking
+from musicnn_zoo.networks.config import CALIBRATED, Calibrated
+from musicnn_zoo.tagging.results import (
+    DEFAULT_THRESHOLD,
+    FileResult,
+    check_event_rule,
+    check_ranking,
+)
 
 if TYPE_CHECKING:
     from musicnn_zoo.tagging.tagger import Tagger
@@ -216,7 +225,7 @@ def embed(
     check_writable(output)
     if output.suffix.lower() != ".npz":
         raise ArgumentError(f"output {str(output)!r} must end in .npz, .parquet or .jsonl")
-    from musicnn_zoo.library.archive import EmbeddingArchive
+    from musicnn_zoo.library.writers import EmbeddingArchive
 
     with run, EmbeddingArchive(output) as archive:
         for value in run.values(analyse):
@@ -258,7 +267,7 @@ def map_files(
 
     Prints how many files there are of each folder, or of each strongest tag.
     """
-    from musicnn_zoo.evaluation.evaluation_files import check_ending
+    from musicnn_zoo.evaluation.evaluate import check_ending
     from musicnn_zoo.library.embedding_map import MAP_ENDINGS, check_map, make_map, save_map
 
     check_map(method, colour_by)

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.reporting import reports_errors
+from musicnn_zoo.cli.options import reports_errors
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.plain_text import printable
 from musicnn_zoo.runtimes.export import FORMATS, PRECISIONS, export_model
+from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import list_models
 from musicnn_zoo.zoo.load import ModelInfo, model_info
 

@@ -1,29 +1,80 @@
-"""The commands train and finetune."""
+"""The commands train, finetune and evaluate, and the options of data sets."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from musicnn_zoo.cli.data import data_options, read_data, warnings_as_lines
-from musicnn_zoo.cli.reporting import Command, reports_errors
+from musicnn_zoo.cli.options import (
+    Command,
+    cutting_options,
+    engine_options,
+    jobs_option,
+    reports_errors,
+    warn,
+)
+from musicnn_zoo.datasets import LAYOUTS, open_dataset
+from musicnn_zoo.datasets.dataset import SPLITS, Dataset, split_name
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.machine.installation import require_keras, require_sklearn
 from musicnn_zoo.networks.architectures import ARCHITECTURES, get_architecture
-from musicnn_zoo.plain_text import printable
 from musicnn_zoo.runtimes.engine import PRECISIONS
+from musicnn_zoo.text import printable
 from musicnn_zoo.training.recipes import FINETUNE, FROM_SCRATCH, TRAINABLE, Recipe
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from musicnn_zoo.datasets.dataset import Dataset
-    from musicnn_zoo.networks.models import TaggingModel
+    from musicnn_zoo.networks.build import TaggingModel
+
+
+def data_options(command: Command) -> Command:
+    """``--layout``, ``--audio-root``, ``--group-by``; the command has ``data`` of its own."""
+    options = [
+        click.option("--layout", type=click.Choice(LAYOUTS),
+                     help="What DATA is.  [default: a folder of classes, or a table if a file]"),
+        click.option("--audio-root", type=click.Path(path_type=Path), metavar="DIR",
+                     help="Where the paths of a table start.  [default: where it lies]"),
+        click.option("--group-by", type=click.Choice(["subfolder", "none"]), default="subfolder",
+                     show_default=True,
+                     help="Whether files of one subfolder of a class, such as an artist's, stay "
+                     "together when a folder is split."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_data(data: Path, *, layout: Any, audio_root: Path | None, group_by: str) -> Dataset:
+    """Read the data set that these options name."""
+    return open_dataset(
+        data,
+        layout=layout,
+        audio_root=audio_root,
+        group_by="subfolder" if group_by == "subfolder" else None,
+    )
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print each warning on a line of standard error, without the place in the code."""
+
+    def show(message: Warning | str, *rest: object, **named: object) -> None:
+        del rest, named
+        warn(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
+
 
 Activation = Literal["sigmoid", "softmax"]
 Maker = Callable[["Dataset", Activation], "TaggingModel"]
@@ -127,7 +178,7 @@ def train(
     _check_installation()
 
     def make(dataset: Dataset, activation: Activation) -> TaggingModel:
-        from musicnn_zoo.networks.models import build_model
+        from musicnn_zoo.networks.build import build_model
 
         config = replace(get_architecture(architecture), activation=activation)
         return build_model(config, tags=dataset.tags, name=f"{_name(dataset)}_{architecture}")
@@ -186,7 +237,7 @@ def finetune(
     model as any other. A run that was ended goes on where it was when it is started again with
     the same options.
     """
-    from musicnn_zoo.zoo.pretrained import find_pretrained
+    from musicnn_zoo.zoo.load import find_pretrained
 
     _check_installation()
     pretrained = find_pretrained(model)
@@ -268,8 +319,7 @@ def _learn(
         import keras
 
         from musicnn_zoo.augmentation import Augmentation
-        from musicnn_zoo.training.determinism import make_deterministic
-        from musicnn_zoo.training.fit import train_model
+        from musicnn_zoo.training.fit import make_deterministic, train_model
 
         if deterministic:
             make_deterministic(seed)
@@ -324,8 +374,7 @@ def _measure(dataset: Dataset, output: Path, *, classes: bool) -> None:
     """Find thresholds on the validation split, then measure on the test split if there is one."""
     import keras
 
-    from musicnn_zoo.evaluation.evaluate import store_thresholds
-    from musicnn_zoo.evaluation.evaluation import evaluate_model
+    from musicnn_zoo.evaluation.evaluate import evaluate_model, store_thresholds
 
     # A model that is used once is not worth converting.
     engine: Any = keras.backend.backend()
@@ -357,3 +406,193 @@ def _name(dataset: Dataset) -> str:
     """Return the name of a data set as part of the name of a model."""
     letters = (character if character.isalnum() else "_" for character in dataset.name)
     return "".join(letter for letter in letters if letter.isascii()).strip("_")[:48] or "my"
+
+
+_ALL = "all"
+_REPORTED = 20
+
+
+@click.command()
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path))
+@data_options
+@click.option(
+    "--split",
+    default="test",
+    show_default=True,
+    metavar="SPLIT",
+    help=f"{', '.join(SPLITS)}, or all.",
+)
+@click.option(
+    "--tags",
+    type=click.Choice(["all", "common"]),
+    default="all",
+    show_default=True,
+    help="Whether MODEL and DATA must know the same tags.",
+)
+@click.option(
+    "--untagged",
+    type=click.Choice(["keep", "drop"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of tracks without any of the tags.",
+)
+@click.option(
+    "--as-classes/--as-tags",
+    default=None,
+    help="One class a track, or any number of tags.  "
+    "[default: classes if MODEL ends in a softmax and DATA has one tag a track]",
+)
+@click.option(
+    "--calibrated",
+    is_flag=True,
+    help="F1 at the thresholds of MODEL, not at the best ones for these tracks.",
+)
+@click.option(
+    "--bootstrap",
+    type=int,
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Resamples for the intervals; 0 for none.",
+)
+@click.option(
+    "--resample",
+    type=click.Choice(["tracks", "groups"]),
+    help="What the bootstrap draws.  [default: groups (artists) if DATA has some]",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="Of the bootstrap."
+)
+@cutting_options
+@engine_options
+@jobs_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the figures there, too: .json, .csv or .txt.",
+)
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the scores of all tracks: .csv or .npz.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the figures: .png, .svg or .pdf.",
+)
+@click.option(
+    "--store-thresholds",
+    is_flag=True,
+    help="Put the thresholds of best F1 on the validation split into the folder MODEL, "
+    "for 'tag --threshold calibrated'.",
+)
+@reports_errors
+def evaluate(
+    model: str,
+    data: Path,
+    layout: Any,
+    audio_root: Path | None,
+    group_by: str,
+    split: str,
+    tags: Any,
+    untagged: Any,
+    as_classes: bool | None,
+    calibrated: bool,
+    resample: Any,
+    output: Path | None,
+    scores: Path | None,
+    plot: Path | None,
+    store_thresholds: bool,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Tell how good MODEL is on DATA: figures with intervals, in total and for each tag.
+
+    MODEL is one of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder. DATA
+    is a folder with a subfolder of audio for each class, a CSV or TSV of paths and tags, or with
+    --layout a published data set.
+
+    Scores are averaged over the patches of a track. Exit code 1 says that files of DATA could not
+    be used; the figures are those of the others.
+    """
+    from musicnn_zoo.evaluation.evaluate import (
+        REPORT_ENDINGS,
+        SCORE_ENDINGS,
+        check_ending,
+        evaluate_model,
+        save_evaluation,
+        save_scores,
+    )
+
+    require_sklearn("an evaluation")
+    chosen = None if split == _ALL else split
+    if store_thresholds:
+        _check_storing(model, chosen, calibrated)
+    if output is not None:
+        check_ending(output, REPORT_ENDINGS)
+    if scores is not None:
+        check_ending(scores, SCORE_ENDINGS)
+    if plot is not None:
+        from musicnn_zoo.plots.drawing import check_picture
+
+        check_picture(plot)
+    with warnings_as_lines():
+        dataset = read_data(data, layout=layout, audio_root=audio_root, group_by=group_by)
+        found = evaluate_model(
+            model,
+            dataset,
+            split=chosen,
+            tags=tags,
+            untagged=untagged,
+            as_classes=as_classes,
+            thresholds="calibrated" if calibrated else None,
+            resample=resample,
+            progress=sys.stderr.isatty(),
+            **options,
+        )
+    click.echo(str(found))
+    if output is not None:
+        save_evaluation(found, output)
+    if scores is not None:
+        save_scores(found, scores)
+    if plot is not None:
+        found.plot(plot)
+    if store_thresholds:
+        from musicnn_zoo.evaluation.evaluate import store_thresholds as store
+
+        stored = store(model, found)
+        click.echo(printable(f"{model}: thresholds stored, {stored.describe()}"), err=True)
+    if found.errors:
+        _report(found.errors, len(found))
+        raise click.exceptions.Exit(1)
+
+
+def _check_storing(model: str, split: str | None, calibrated: bool) -> None:
+    from musicnn_zoo.zoo.load import looks_like_place
+
+    if not looks_like_place(model) or not Path(model).is_dir():
+        raise ArgumentError(
+            f"--store-thresholds goes with the folder of a model; received {model!r}: "
+            "musicnn_zoo.save_pretrained writes one"
+        )
+    if split is not None and split_name(split) != "validation":
+        raise ArgumentError(
+            "--store-thresholds finds thresholds on tracks that the model is neither trained nor "
+            f"tested on; received --split {split}: pass --split validation, or --split all for "
+            "DATA that is all for validation"
+        )
+    if calibrated:
+        raise ArgumentError("--store-thresholds finds thresholds, --calibrated takes the old ones")
+
+
+def _report(errors: dict[str, str], n_used: int) -> None:
+    click.echo(f"{len(errors)} of {len(errors) + n_used} could not be used:", err=True)
+    for message in list(errors.values())[:_REPORTED]:
+        click.echo(f"  {printable(message)}", err=True)
+    if len(errors) > _REPORTED:
+        click.echo(f"  … and {len(errors) - _REPORTED} more", err=True)

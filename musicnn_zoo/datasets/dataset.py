@@ -1,16 +1,247 @@
-"""A data set as files and labels: what training and evaluation read from."""
+"""A data set as files and labels, what was left out of it and why."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+import stat
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.datasets.report import DatasetError, Report
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.text import path_to_text, printable
+
+EXAMPLES = 3
+"""Items of each kind that the summary names; the report lists all."""
+
+
+class DatasetError(ArgumentError):
+    """A data set that cannot be read, or of which nothing is left."""
+
+
+class DatasetWarning(UserWarning):
+    """A data set of which something was left out or changed."""
+
+
+class Kind(NamedTuple):
+    """How the summary words one kind of finding.
+
+    Parameters
+    ----------
+    one, many : str
+        What stands after the number 1 and after any other.
+    warns : bool
+        Whether the caller must be told; not if they asked for it.
+    """
+
+    one: str
+    many: str
+    warns: bool = True
+
+
+KINDS: dict[str, Kind] = {
+    # Files.
+    "missing_files": Kind("missing file left out", "missing files left out"),
+    "empty_files": Kind("file of zero bytes left out", "files of zero bytes left out"),
+    "broken_files": Kind(
+        "file that cannot be decoded left out", "files that cannot be decoded left out"
+    ),
+    "known_broken": Kind(
+        "clip known to be broken left out", "clips known to be broken left out", False
+    ),
+    "not_audio": Kind(
+        "file that is no audio by its name left out",
+        "files that are no audio by their names left out",
+    ),
+    "not_regular": Kind(
+        "pipe, device or broken link left out", "pipes, devices or broken links left out"
+    ),
+    "unclassed_files": Kind(
+        "audio file outside the class folders left out",
+        "audio files outside the class folders left out",
+    ),
+    "unread_folders": Kind(
+        "folder left out that is a link or cannot be opened",
+        "folders left out that are links or cannot be opened",
+    ),
+    # Rows.
+    "unreadable_rows": Kind("unreadable row left out", "unreadable rows left out"),
+    "duplicates": Kind(
+        "row left out that repeats an earlier one", "rows left out that repeat earlier ones"
+    ),
+    "conflicts": Kind(
+        "row that contradicts the group or split of an earlier row for its file, which stands",
+        "rows that contradict the group or split of an earlier row for their file, which stands",
+    ),
+    "merged_rows": Kind(
+        "file on several rows with different tags, which were put together",
+        "files on several rows with different tags, which were put together",
+        False,
+    ),
+    "without_split": Kind(
+        "track left out that is in no split", "tracks left out that are in no split"
+    ),
+    "absent_splits": Kind("split without its file", "splits without their files"),
+    "without_group": Kind(
+        "track without a group, taken for a group of its own",
+        "tracks without a group, each taken for a group of its own",
+    ),
+    "unlabelled": Kind(
+        "track of the index left out that no ground truth names",
+        "tracks of the index left out that no ground truth names",
+    ),
+    "unindexed": Kind(
+        "track of the ground truth left out that the index does not name",
+        "tracks of the ground truth left out that the index does not name",
+    ),
+    # Tags.
+    "untagged": Kind("track without a tag left out", "tracks without a tag left out"),
+    "untagged_by_request": Kind(
+        "track without a tag left out, as asked", "tracks without a tag left out, as asked", False
+    ),
+    "unknown_tags": Kind(
+        "tag ignored that is not in the vocabulary", "tags ignored that are not in the vocabulary"
+    ),
+    "unused_tags": Kind("tag not used, as asked", "tags not used, as asked", False),
+    "tags_without_tracks": Kind("tag that no track has", "tags that no track has"),
+    "merged_tags": Kind("tag merged, as asked", "tags merged, as asked", False),
+    "merged_spellings": Kind(
+        "tag in several spellings, merged into the most frequent",
+        "tags in several spellings, merged into the most frequent",
+    ),
+    "commas": Kind(
+        "tag with a comma, taken for one tag (separators=',' splits it)",
+        "tags with commas, each taken for one tag (separators=',' splits them)",
+    ),
+    # Classes.
+    "empty_classes": Kind(
+        "class without usable audio left out", "classes without usable audio left out"
+    ),
+    "single_file_classes": Kind(
+        "class with a single file, which cannot be split",
+        "classes with a single file, which cannot be split",
+    ),
+    "only_class": Kind("class and no other: there is nothing to tell apart", "classes"),
+    "seldom_several": Kind(
+        "track with several tags where nearly all have one, which makes this multi-label",
+        "tracks with several tags where nearly all have one, which makes this multi-label",
+    ),
+    "absent_from_split": Kind(
+        "tag without a track in one of the splits", "tags without a track in one of the splits"
+    ),
+}
+"""Kinds of findings, in the order of the summary."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What was left out of a data set or changed, and why.
+
+    ``report["missing_files"]`` is a tuple, empty if there are none; iterating gives the kinds
+    that there are; ``str(report)`` is a paragraph.
+
+    Parameters
+    ----------
+    found : mapping of str to tuple of str
+        Items (paths, rows, tags …) by their kind, one of
+        :data:`~musicnn_zoo.datasets.dataset.KINDS`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such kind.
+    """
+
+    found: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for kind in self.found:
+            _check(kind)
+        ordered = {kind: tuple(self.found[kind]) for kind in KINDS if self.found.get(kind)}
+        object.__setattr__(self, "found", ordered)
+
+    def __getitem__(self, kind: str) -> tuple[str, ...]:
+        _check(kind)
+        return self.found.get(kind, ())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self.found
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of items of each kind that there is."""
+        return {kind: len(items) for kind, items in self.found.items()}
+
+    @property
+    def alarming(self) -> Report:
+        """What the caller did not ask for."""
+        return Report({kind: items for kind, items in self.found.items() if KINDS[kind].warns})
+
+    def adding(self, kind: str, items: Iterable[str]) -> Report:
+        """Return a report with more items of one kind."""
+        return Report({**self.found, kind: (*self[kind], *items)})
+
+    def to_dict(self) -> dict[str, list[str]]:
+        """Return all items by kind, ready for JSON."""
+        return {kind: [path_to_text(item) for item in items] for kind, items in self.found.items()}
+
+    def __str__(self) -> str:
+        if not self.found:
+            return "nothing was left out."
+        return "; ".join(_clause(kind, items) for kind, items in self.found.items()) + "."
+
+
+class Findings:
+    """Collects a :class:`Report` while a data set is read."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+
+    def add(self, kind: str, *items: str) -> None:
+        """Note items of one kind."""
+        _check(kind)
+        self._found.setdefault(kind, []).extend(items)
+
+    def report(self) -> Report:
+        """Return what was found so far."""
+        return Report({kind: tuple(items) for kind, items in self._found.items()})
+
+
+def announce(name: str, report: Report, *, stacklevel: int = 3) -> None:
+    """Warn once with a summary of what the caller did not ask for, if there is any.
+
+    The warning names the line that called the function that calls this one.
+    """
+    alarming = report.alarming
+    if alarming:
+        warnings.warn(
+            f"{printable(name)}: {alarming} The data set's .report lists all.",
+            DatasetWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def _check(kind: str) -> None:
+    if kind not in KINDS:
+        raise UnknownNameError("kind of finding", kind, KINDS)
+
+
+def _clause(kind: str, items: tuple[str, ...]) -> str:
+    words = KINDS[kind].one if len(items) == 1 else KINDS[kind].many
+    shown = ", ".join(printable(item) for item in items[:EXAMPLES])
+    return f"{len(items)} {words} ({shown}{', …' if len(items) > EXAMPLES else ''})"
+
 
 Untagged = Literal["keep", "drop"]
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
@@ -167,7 +398,7 @@ class Dataset:
         which : iterable of int
             Indices of tracks.
         kind : str
-            Why: one of :data:`musicnn_zoo.datasets.report.KINDS`.
+            Why: one of :data:`musicnn_zoo.datasets.dataset.KINDS`.
 
         Raises
         ------
@@ -307,3 +538,186 @@ def check_untagged(untagged: str) -> None:
     """Refuse what is neither "keep" nor "drop"."""
     if untagged not in ("keep", "drop"):
         raise ArgumentError(f"untagged must be keep or drop; received {untagged!r}")
+
+
+_SELDOM = 0.05
+
+
+class Track(NamedTuple):
+    """A file with its tags, as read.
+
+    Parameters
+    ----------
+    path : str
+    tags : tuple of str
+    group, split : str or None
+    """
+
+    path: str
+    tags: tuple[str, ...]
+    group: str | None = None
+    split: str | None = None
+
+
+def assemble(
+    name: str,
+    tracks: Iterable[Track],
+    found: Findings,
+    *,
+    vocabulary: Sequence[str] | None = None,
+    untagged: Untagged = "drop",
+    check_files: bool = True,
+) -> Dataset:
+    """Make a data set of tracks, leaving out and noting what cannot be used.
+
+    Parameters
+    ----------
+    name : str
+    tracks : iterable of Track
+        Each path once.
+    found : Findings
+        What was found so far; becomes the report.
+    vocabulary : sequence of str, optional
+        The tags and their order; others are ignored. By default all there are, sorted.
+    untagged : {"keep", "drop"}
+        What becomes of tracks without a tag.
+    check_files : bool
+        Whether to look for the files and leave out those that are missing or have no bytes.
+
+    Raises
+    ------
+    DatasetError
+        If nothing is left; the message has the report.
+    """
+    check_untagged(untagged)
+    kept = list(tracks)
+    if vocabulary is None:
+        known = sorted({tag for track in kept for tag in track.tags}, key=_alphabetically)
+    else:
+        known = list(dict.fromkeys(vocabulary))
+        kept = _within(known, kept, found)
+    if check_files:
+        kept = [track for track in kept if _usable(track.path, found)]
+    if any(track.split is not None for track in kept):
+        kept = _sift(kept, found, "without_split", lambda track: track.split is not None)
+    if untagged == "drop":
+        kept = _sift(kept, found, "untagged", lambda track: bool(track.tags))
+    used = {tag for track in kept for tag in track.tags}
+    unused = [tag for tag in known if tag not in used]
+    if vocabulary is None:
+        found.add("empty_classes", *unused)
+        known = [tag for tag in known if tag in used]
+    if not kept or not known:
+        raise DatasetError(
+            f"{name}: nothing is left: {found.report()} "
+            "Are the paths right, and is audio_root the folder they start from?"
+        )
+    if vocabulary is not None:
+        found.add("tags_without_tracks", *unused)
+    column = {tag: index for index, tag in enumerate(known)}
+    labels = np.zeros((len(kept), len(known)), bool)
+    for row, track in enumerate(kept):
+        labels[row, [column[tag] for tag in track.tags]] = True
+    return Dataset(
+        name=name,
+        tags=tuple(known),
+        paths=tuple(track.path for track in kept),
+        labels=labels,
+        groups=_groups(kept, found),
+        splits=tuple(track.split for track in kept if track.split is not None) or None,
+        report=found.report(),
+    )
+
+
+def judge_classes(dataset: Dataset) -> Dataset:
+    """Note in the report what will not do for training: lonely classes, lonely files.
+
+    Also where a few tracks with several tags make multi-label what looks like single-label.
+    """
+    report = dataset.report
+    if len(dataset.tags) == 1:
+        report = report.adding("only_class", dataset.tags)
+    lonely = [tag for tag, count in zip(dataset.tags, dataset.positives, strict=True) if count == 1]
+    report = report.adding("single_file_classes", lonely)
+    several = np.flatnonzero(dataset.labels.sum(axis=1) > 1)
+    if len(several) <= _SELDOM * len(dataset):
+        report = report.adding("seldom_several", [dataset.paths[row] for row in several])
+    return replace(dataset, report=report)
+
+
+def merge_repeated(tracks: Iterable[tuple[str, Track]], found: Findings) -> list[Track]:
+    """Put the rows of one file together.
+
+    Rows with further tags add them; rows that repeat are noted as duplicates. The group and
+    the split of the first row that states them stand, and rows that contradict are noted.
+
+    Parameters
+    ----------
+    tracks : iterable of (str, Track)
+        Where each stands, for the report, and what it is.
+    found : Findings
+    """
+    merged: dict[str, Track] = {}
+    grown: dict[str, None] = {}
+    for where, track in tracks:
+        key = os.path.normpath(track.path)
+        first = merged.setdefault(key, track)
+        if first is track:
+            continue
+        new = [tag for tag in track.tags if tag not in first.tags]
+        pairs = ((first.group, track.group), (first.split, track.split))
+        if any(old and other and old != other for old, other in pairs):
+            found.add("conflicts", f"{where}: {track.path}")
+        elif not new:
+            found.add("duplicates", f"{where}: {track.path}")
+        if new:
+            grown[first.path] = None
+        merged[key] = first._replace(
+            tags=(*first.tags, *new),
+            group=first.group or track.group,
+            split=first.split or track.split,
+        )
+    found.add("merged_rows", *grown)
+    return list(merged.values())
+
+
+def _within(vocabulary: Sequence[str], tracks: list[Track], found: Findings) -> list[Track]:
+    known = set(vocabulary)
+    unknown = sorted({tag for track in tracks for tag in track.tags} - known, key=_alphabetically)
+    found.add("unknown_tags", *unknown)
+    if not unknown:
+        return tracks
+    return [
+        track._replace(tags=tuple(tag for tag in track.tags if tag in known)) for track in tracks
+    ]
+
+
+def _usable(path: str, found: Findings) -> bool:
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        status = None
+    if status is None or not stat.S_ISREG(status.st_mode):
+        found.add("missing_files", path)
+        return False
+    if status.st_size == 0:
+        found.add("empty_files", path)
+    return status.st_size > 0
+
+
+def _sift(
+    tracks: list[Track], found: Findings, kind: str, keep: Callable[[Track], bool]
+) -> list[Track]:
+    found.add(kind, *(track.path for track in tracks if not keep(track)))
+    return [track for track in tracks if keep(track)]
+
+
+def _groups(tracks: list[Track], found: Findings) -> tuple[str, ...] | None:
+    if all(track.group is None for track in tracks):
+        return None
+    found.add("without_group", *(track.path for track in tracks if track.group is None))
+    return tuple(track.path if track.group is None else track.group for track in tracks)
+
+
+def _alphabetically(tag: str) -> tuple[str, str]:
+    return tag.casefold(), tag

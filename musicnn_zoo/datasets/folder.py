@@ -8,10 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from musicnn_zoo.datasets.dataset import Dataset, split_name
-from musicnn_zoo.datasets.report import DatasetError, Findings, announce
-from musicnn_zoo.datasets.spelling import clean, spellings
-from musicnn_zoo.datasets.tracks import Track, assemble, judge_classes
+from musicnn_zoo.datasets.dataset import (
+    Dataset,
+    DatasetError,
+    Findings,
+    Track,
+    announce,
+    assemble,
+    judge_classes,
+    split_name,
+)
+from musicnn_zoo.datasets.table import clean, spellings
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.sound.find import has_audio_name, is_left_out, walk_audio
 

@@ -15,14 +15,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from musicnn_zoo.datasets.dataset import Dataset
-from musicnn_zoo.datasets.ground_truth import has_index, read_ground_truth
-from musicnn_zoo.datasets.report import DatasetError, Findings, announce
-from musicnn_zoo.datasets.rows import columns_of, read_table
-from musicnn_zoo.datasets.spelling import clean, spellings
-from musicnn_zoo.datasets.table import cut, read_split
-from musicnn_zoo.datasets.tracks import Track, assemble, merge_repeated
-from musicnn_zoo.zoo.tags import MSD_TAGS
+from musicnn_zoo.datasets.dataset import (
+    Dataset,
+    DatasetError,
+    Findings,
+    Track,
+    announce,
+    assemble,
+    merge_repeated,
+)
+from musicnn_zoo.datasets.mtt import has_index, read_ground_truth
+from musicnn_zoo.datasets.table import clean, columns_of, cut, read_split, read_table, spellings
+from musicnn_zoo.zoo.catalogue import MSD_TAGS
 
 COLUMNS = {
     "track": ("track_id", "msd_id", "id"),
@@ -42,7 +46,7 @@ def million_song(
 ) -> Dataset:
     """Read the Million Song Dataset with the 50 Last.fm tags that the models of the zoo know.
 
-    The tags are :data:`musicnn_zoo.zoo.tags.MSD_TAGS`, in that order. The audio is not distributed
+    The tags are :data:`musicnn_zoo.zoo.catalogue.MSD_TAGS`, in that order. The audio is not distributed
     with the data set.
 
     What is published of the split are pickles (``filtered_list_train.cP``,

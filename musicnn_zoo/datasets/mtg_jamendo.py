@@ -16,12 +16,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from musicnn_zoo.datasets.dataset import SPLITS, Dataset, split_name
-from musicnn_zoo.datasets.report import DatasetError, Findings, announce
-from musicnn_zoo.datasets.rows import read_table
-from musicnn_zoo.datasets.tracks import Track, assemble, merge_repeated
+from musicnn_zoo.datasets.dataset import (
+    SPLITS,
+    Dataset,
+    DatasetError,
+    Findings,
+    Track,
+    announce,
+    assemble,
+    merge_repeated,
+    split_name,
+)
+from musicnn_zoo.datasets.table import read_table
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.zoo.tags import JAMENDO_TAGS
+from musicnn_zoo.zoo.catalogue import JAMENDO_TAGS
 
 JamendoGroup = Literal["artist", "album"]
 
@@ -39,7 +47,7 @@ def jamendo(
     """Read MTG-Jamendo.
 
     The tags come in the order that the models of the zoo know,
-    :data:`musicnn_zoo.zoo.tags.JAMENDO_TAGS`, if all are among these; else sorted.
+    :data:`musicnn_zoo.zoo.catalogue.JAMENDO_TAGS`, if all are among these; else sorted.
 
     Parameters
     ----------

@@ -10,8 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.datasets.dataset import SPLITS, Dataset
-from musicnn_zoo.datasets.report import DatasetError, Report, announce
+from musicnn_zoo.datasets.dataset import SPLITS, Dataset, DatasetError, Report, announce
 from musicnn_zoo.errors import ArgumentError
 
 By = Literal["track", "group"]

@@ -1,23 +1,698 @@
-"""Thresholds found on a validation split, put into a model or its folder."""
+"""How good a model is on a data set, and the thresholds that this gives.
+
+Scores are computed as :class:`musicnn_zoo.Tagger` does, averaged over the patches of a track, and
+compared with the labels by :mod:`musicnn_zoo.evaluation.metrics`. What decides whether figures can be
+compared with others (split, patches, tags, tracks left out) is part of the result.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.evaluation.evaluation import ModelEvaluation
-from musicnn_zoo.evaluation.thresholds import best_f1_thresholds
-from musicnn_zoo.networks.tag_thresholds import TagThresholds
-from musicnn_zoo.plain_text import count
+from musicnn_zoo.datasets.dataset import Dataset, DatasetError, DatasetWarning, Report, split_name
+from musicnn_zoo.datasets.table import normal_form
+from musicnn_zoo.errors import ArgumentError, OutputError
+from musicnn_zoo.evaluation.metrics import (
+    UNTAGGED,
+    Untagged,
+    best_f1_thresholds,
+    check_thresholds,
+    evaluate_classes,
+    evaluate_scores,
+    told_apart,
+    untagged_statement,
+)
+from musicnn_zoo.evaluation.results import Bootstrap, ClassEvaluation, Evaluation
+from musicnn_zoo.library.writers import check_writable, csv_lines, path_cell, safe_tag
+from musicnn_zoo.machine.installation import require_sklearn
+from musicnn_zoo.networks.config import CALIBRATED, Calibrated, TagThresholds, own_thresholds
+from musicnn_zoo.networks.patches import PatchGrid, Tail, patch_grid
+from musicnn_zoo.runtimes.engine import EngineName
+from musicnn_zoo.tagging.functions import ModelLike, shared_tagger
+from musicnn_zoo.tagging.results import FileResult, Taggram
+from musicnn_zoo.tagging.tagger import Tagger
+from musicnn_zoo.text import count, path_to_text, printable, statements
 from musicnn_zoo.zoo.folder import read_folder, write_thresholds
 
 if TYPE_CHECKING:
-    from musicnn_zoo.networks.models import TaggingModel
+    from matplotlib.figure import Figure
+
+    from musicnn_zoo.networks.build import TaggingModel
+
+
+WhichTags = Literal["all", "common"]
+WHICH_TAGS: tuple[WhichTags, ...] = get_args(WhichTags)
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class TagMatch:
+    """The tags that a model and a data set share, in the order of the model's outputs.
+
+    Parameters
+    ----------
+    tags : tuple of str
+        As the model spells them.
+    columns : tuple of int
+        Where each stands among the model's outputs.
+    in_data : tuple of str
+        As the data set spells them.
+    model_only, data_only : tuple of str
+        Tags that the other side does not know.
+    """
+
+    tags: tuple[str, ...]
+    columns: tuple[int, ...]
+    in_data: tuple[str, ...]
+    model_only: tuple[str, ...]
+    data_only: tuple[str, ...]
+
+    def labels_of(self, dataset: Dataset) -> Dataset:
+        """Return the data set with these tags only, in this order and spelling."""
+        chosen = dataset if dataset.tags == self.in_data else dataset.with_tags(self.in_data)
+        return replace(chosen, tags=self.tags)
+
+    def describe(self) -> str:
+        """Say in words how the tags were matched."""
+        respelled = [
+            f"{printable(theirs)!r} is {printable(ours)!r}"
+            for ours, theirs in zip(self.tags, self.in_data, strict=True)
+            if ours != theirs
+        ]
+        parts = [f"{len(self.tags)}, matched by name"]
+        if respelled:
+            parts.append(f"spelled differently in the data set: {', '.join(respelled)}")
+        for whose, names in (("the model", self.model_only), ("the data set", self.data_only)):
+            if names:
+                parts.append(f"{len(names)} left out that only {whose} knows: {_some(names)}")
+        return "; ".join(parts)
+
+
+def match_tags(
+    model_tags: Sequence[str], dataset: Dataset, *, which: WhichTags = "all"
+) -> TagMatch:
+    """Find the tags that a model and a data set share, whatever their order.
+
+    A tag is matched by its name. Of the rest those are matched that differ only in case, or in
+    spaces, hyphens and underscores between words, where that leaves no doubt.
+
+    Parameters
+    ----------
+    model_tags : sequence of str
+        In the order of the outputs.
+    dataset : Dataset
+    which : {"all", "common"}
+        Whether both must know all tags, or the common ones will do.
+
+    Raises
+    ------
+    ArgumentError
+        If one side knows tags that the other does not, unless the common ones will do; or if
+        there are none in common.
+    """
+    if which not in WHICH_TAGS:
+        raise ArgumentError(f"tags must be 'all' or 'common'; received {which!r}")
+    known = set(dataset.tags)
+    theirs = {tag: tag for tag in model_tags if tag in known}
+    left = _distinct(set(dataset.tags) - set(theirs))
+    for form, tag in _distinct(set(model_tags) - set(theirs)).items():
+        if form in left:
+            theirs[tag] = left[form]
+    columns = tuple(column for column, tag in enumerate(model_tags) if tag in theirs)
+    tags = tuple(model_tags[column] for column in columns)
+    used = set(theirs.values())
+    match = TagMatch(
+        tags=tags,
+        columns=columns,
+        in_data=tuple(theirs[tag] for tag in tags),
+        model_only=tuple(tag for tag in model_tags if tag not in theirs),
+        data_only=tuple(tag for tag in dataset.tags if tag not in used),
+    )
+    _check(match, dataset.name, which)
+    return match
+
+
+def _check(match: TagMatch, dataset: str, which: WhichTags) -> None:
+    if not match.tags:
+        raise ArgumentError(
+            f"{dataset} and the model have no tag in common: the model knows "
+            f"{_some(match.model_only)}, the data set {_some(match.data_only)}"
+        )
+    if which == "common" or not (match.model_only or match.data_only):
+        return
+    found = [
+        f"only {whose} knows {len(names)}: {_some(names)}"
+        for whose, names in (("the model", match.model_only), ("the data set", match.data_only))
+        if names
+    ]
+    raise ArgumentError(
+        f"{dataset} and the model differ in their tags, {'; '.join(found)}. "
+        f"tags='common' (--tags common) evaluates the {len(match.tags)} that both know"
+    )
+
+
+def _distinct(tags: set[str]) -> dict[str, str]:
+    """Tags by their normal form, without those that share one."""
+    by_form: dict[str, list[str]] = {}
+    for tag in tags:
+        by_form.setdefault(normal_form(tag), []).append(tag)
+    return {form: same[0] for form, same in by_form.items() if len(same) == 1}
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(printable(name)) for name in names[:_NAMED])
+    return f"{shown}, …" if len(names) > _NAMED else shown
+
+
+REPORT_ENDINGS = (".json", ".csv", ".txt")
+SCORE_ENDINGS = (".csv", ".npz")
+SCORE_COLUMNS = ("path", "tag", "label", "score")
+
+
+def save_evaluation(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -> None:
+    """Write the figures of an evaluation.
+
+    Parameters
+    ----------
+    evaluation : ModelEvaluation
+    path : path
+        ``.json`` has all, also conventions and what was left out; ``.csv`` a row for each tag or
+        class; ``.txt`` what the evaluation prints as. Appears whole or not at all.
+
+    Raises
+    ------
+    ArgumentError
+        If the path has another ending or cannot be written.
+    OutputError
+        If the disk fails.
+    """
+    place = check_ending(path, REPORT_ENDINGS)
+    ending = place.suffix.lower()
+    if ending == ".json":
+        text = evaluation.to_json() + "\n"
+    elif ending == ".csv":
+        text = csv_lines([evaluation.columns, *evaluation.rows()])
+    else:
+        text = f"{evaluation}\n"
+    with _whole(place) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def save_scores(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -> None:
+    """Write labels and scores of an evaluation, from which all its figures can be computed.
+
+    Parameters
+    ----------
+    evaluation : ModelEvaluation
+    path : path
+        ``.csv`` has a row for each track and tag: ``path``, ``tag``, ``label`` (0 or 1) and
+        ``score``. ``.npz`` has ``paths`` (tracks,), ``tags`` (tags,), ``labels`` and ``scores``
+        (tracks, tags), ``groups`` (tracks,) if there are any, and ``model``, ``dataset`` and
+        ``split`` as texts; it holds no pickle. Appears whole or not at all.
+
+    Raises
+    ------
+    ArgumentError
+        If the path has another ending or cannot be written.
+    OutputError
+        If the disk fails.
+    """
+    place = check_ending(path, SCORE_ENDINGS)
+    if place.suffix.lower() == ".csv":
+        with _whole(place) as file:
+            file.write(csv_lines([SCORE_COLUMNS]).encode())
+            for rows in _score_rows(evaluation):
+                file.write(csv_lines(rows).encode())
+        return
+    arrays = {
+        "paths": np.array([path_to_text(path) for path in evaluation.paths]),
+        "tags": np.array(evaluation.tags),
+        "labels": evaluation.labels,
+        "scores": evaluation.scores,
+        "model": np.array(evaluation.model),
+        "dataset": np.array(evaluation.dataset),
+        "split": np.array(evaluation.split or "all"),
+    }
+    if evaluation.groups is not None:
+        arrays["groups"] = np.array(evaluation.groups)
+    with _whole(place) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def check_ending(path: str | os.PathLike[str], endings: tuple[str, ...]) -> Path:
+    """Refuse an output that has another ending or cannot become a file."""
+    place = Path(path)
+    if place.suffix.lower() not in endings:
+        raise ArgumentError(f"output {os.fspath(path)!r} must end in {', '.join(endings)}")
+    check_writable(place)
+    return place
+
+
+def _score_rows(evaluation: ModelEvaluation) -> Iterator[list[Iterable[object]]]:
+    for path, labels, scores in zip(
+        evaluation.paths, evaluation.labels, evaluation.scores, strict=True
+    ):
+        yield [
+            (path_cell(path), safe_tag(tag), int(label), f"{score:.9g}")
+            for tag, label, score in zip(evaluation.tags, labels, scores, strict=True)
+        ]
+
+
+@contextmanager
+def _whole(place: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes its place when all is written."""
+    unfinished = place.with_name(f".{place.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+        unfinished.replace(place)
+    except OSError as error:
+        raise OutputError(
+            f"{place}: the output cannot be written ({error.strerror or error})"
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+Resample = Literal["tracks", "groups"]
+
+_TAILS: dict[Tail, str] = {
+    "drop": "an end that fills no patch left out",
+    "pad": "an end that fills no patch repeated until it does",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ModelEvaluation:
+    """How good a model is on a data set; prints as a table in percent.
+
+    Parameters
+    ----------
+    model, dataset : str
+        Their names.
+    split : str or None
+        Which tracks; None for all.
+    figures : Evaluation or ClassEvaluation
+        Its ``conventions`` say in words what to know before comparing it with other figures.
+    report : Report
+        What was left out, when the data set was read and now.
+    errors : dict of str to str
+        Why, by the path of a file that could not be used.
+    hours : float
+        Length of the audio evaluated.
+    tags : tuple of str
+        Columns of ``labels`` and ``scores``, in the order of the model's outputs.
+    paths : tuple of str
+        Tracks evaluated, the rows.
+    labels : ndarray, shape (tracks, tags), bool
+    scores : ndarray, shape (tracks, tags), float32
+        What the model gives, averaged over the patches of each track.
+    groups : tuple of str or None
+        Of the tracks, if the data set has groups.
+    """
+
+    model: str
+    dataset: str
+    split: str | None
+    figures: Evaluation | ClassEvaluation
+    report: Report
+    errors: dict[str, str]
+    hours: float
+    tags: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    groups: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the cells of :meth:`rows` are."""
+        return self.figures.columns
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the cells of a CSV, one row a tag or class under :attr:`columns`."""
+        return self.figures.rows()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but labels, scores, paths and groups as plain data, ready for JSON."""
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            "split": self.split,
+            "hours": self.hours,
+            "kind": "tags" if isinstance(self.figures, Evaluation) else "classes",
+            "figures": self.figures.to_dict(),
+            "left_out": self.report.to_dict(),
+            "errors": {path_to_text(path): path_to_text(why) for path, why in self.errors.items()},
+        }
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict())
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw the figures; see :func:`musicnn_zoo.plots.plot_evaluation`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        """
+        from musicnn_zoo.plots import plot_evaluation
+
+        return plot_evaluation(self, path)
+
+    def __str__(self) -> str:
+        which = f"split {self.split!r}" if self.split else "all tracks"
+        head = f"{self.model} on {self.dataset}, {which}, {self.hours:.2f} hours of audio"
+        return "\n".join(
+            [printable(head), str(self.figures), *statements({"report": str(self.report)})]
+        )
+
+    def __repr__(self) -> str:
+        which = self.split or "all tracks"
+        return f"<ModelEvaluation of {self.model} on {self.dataset}, {which}: {len(self)} tracks>"
+
+
+def evaluate_model(
+    model: ModelLike,
+    dataset: Dataset,
+    *,
+    split: str | None = "test",
+    tags: WhichTags = "all",
+    untagged: Untagged = "keep",
+    as_classes: bool | None = None,
+    thresholds: ArrayLike | Calibrated | None = None,
+    bootstrap: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    resample: Resample | None = None,
+    patch_s: float | None = None,
+    hop_s: float | None = None,
+    tail: Tail = "drop",
+    engine: EngineName = "auto",
+    device: str | None = None,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> ModelEvaluation:
+    """Compare what a model says of the tracks of a data set with their labels.
+
+    Tags are matched by name, whatever their order; see
+    :func:`musicnn_zoo.evaluation.evaluate.match_tags` for spellings. Files that cannot be used are left
+    out, counted and listed.
+
+    Parameters
+    ----------
+    model : str, path, TaggingModel or Tagger
+        As for :func:`musicnn_zoo.tag`.
+    dataset : Dataset
+        See :mod:`musicnn_zoo.datasets`.
+    split : str or None
+        Which tracks: ``"test"``, ``"validation"`` or ``"train"``; None for all.
+    tags : {"all", "common"}
+        Whether model and data set must know the same tags, or those that both know will do.
+    untagged : {"keep", "drop"}
+        What becomes of tracks without any of the tags; see
+        :func:`musicnn_zoo.evaluation.metrics.evaluate_scores`.
+    as_classes : bool, optional
+        Whether each track has one class, which the highest score names (accuracy and confusion),
+        or any number of tags, each told for itself (ROC-AUC and average precision). By default
+        classes if the model ends in a softmax and every track has one tag, else tags: the scores
+        of a sigmoid model are made for single tags, also where the data have one a track.
+    thresholds : "calibrated" or array-like, shape (tags of the model,), optional
+        From what score on each tag is given, for precision, recall and F1: the model's own, or
+        these (NaN for none). By default those of best F1 on these very tracks.
+    bootstrap, level, seed
+        Of the intervals; see :func:`musicnn_zoo.evaluation.metrics.evaluate_scores`.
+    resample : {"tracks", "groups"}, optional
+        What the bootstrap draws. By default groups if the data set has some: tracks of an artist
+        are alike, and intervals that take them for independent are too narrow.
+    patch_s, hop_s, tail, engine, device
+        See :class:`musicnn_zoo.Tagger`. With a Tagger as ``model``, the last two are its own.
+    jobs, progress
+        See :func:`musicnn_zoo.tag_files`.
+
+    Returns
+    -------
+    ModelEvaluation
+
+    Raises
+    ------
+    ArgumentError
+        If an argument cannot be used, the tags differ, or no tag tells tracks apart.
+    DatasetError
+        If no file can be used.
+    MissingPackageError
+        If scikit-learn is not installed.
+
+    Warns
+    -----
+    DatasetWarning
+        If files could not be used.
+
+    Examples
+    --------
+    >>> import musicnn_zoo, numpy as np
+    >>> from musicnn_zoo.datasets import Dataset
+    >>> clips = ["bach_prelude_harpsichord", "techno_loop"]
+    >>> paths = [f"examples/audio/{clip}.ogg" for clip in clips]
+    >>> mine = Dataset("mine", ("techno", "harpsichord"), paths, np.array([[0, 1], [1, 0]]))
+    >>> found = musicnn_zoo.evaluate_model("MTT_musicnn", mine, split=None, tags="common")
+    >>> found.figures.roc_auc
+    1.0
+    """
+    require_sklearn("an evaluation")
+    part, whence = _part_of(dataset, split)
+    tagger = shared_tagger(model, engine, device)
+    match = match_tags(tagger.tags, part, which=tags)
+    classes = _takes_classes(as_classes, tagger.spec.config.activation, part)
+    if untagged not in UNTAGGED:
+        raise ArgumentError(f"untagged must be 'keep' or 'drop'; received {untagged!r}")
+    lowest, told = _thresholds(thresholds, tagger, classes)
+    part = match.labels_of(part)
+    n_untagged = int(np.count_nonzero(~part.labels.any(axis=1)))
+    if n_untagged and (classes or untagged == "drop"):
+        part = part.without(np.flatnonzero(~part.labels.any(axis=1)), "untagged_by_request")
+    grid = patch_grid(tagger.spec.config, patch_s=patch_s, hop_s=hop_s)
+    options = {"bootstrap": bootstrap, "level": level, "seed": seed}
+    drawn = _drawn(resample, part)
+    _check_before_computing(part, classes, drawn, options)
+    results = tagger.taggram_files(
+        part.paths, patch_s=patch_s, hop_s=hop_s, tail=tail, jobs=jobs, progress=progress
+    )
+    scored = _score(results, part, match)
+    part, scores = scored.dataset, scored.scores
+    known: dict[str, Any] = {
+        **options,
+        "groups": part.groups if drawn == "groups" else None,
+        "split": whence,
+        "patches": _patches_statement(grid, tail, scored.n_repeated),
+    }
+    figures: Evaluation | ClassEvaluation
+    stated = {"tags": match.describe()}
+    if classes:
+        figures = evaluate_classes(part.labels.argmax(axis=1), scores, match.tags, **known)
+        stated["kind"] = "classes, one a track"
+        if n_untagged:
+            stated["untagged"] = f"{count(n_untagged, 'track')} of none of the classes left out"
+    else:
+        figures = evaluate_scores(
+            part.labels, scores, match.tags,
+            thresholds=None if lowest is None else lowest[list(match.columns)], **known,
+        )  # fmt: skip
+        figures = replace(figures, untagged=n_untagged)
+        stated["kind"] = "tags, any number a track, each told for itself"
+        stated["untagged"] = _untagged_statement(n_untagged, untagged, part.report)
+        if told is not None:
+            stated["thresholds"] = told
+    return ModelEvaluation(
+        model=tagger.spec.name,
+        dataset=dataset.name,
+        split=None if split is None else split_name(split),
+        figures=replace(figures, conventions=_ordered({**figures.conventions, **stated})),
+        report=part.report,
+        errors=scored.errors,
+        hours=scored.hours,
+        tags=match.tags,
+        paths=part.paths,
+        labels=part.labels,
+        scores=scores,
+        groups=part.groups,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """The tracks that could be used with their scores, and what there is to say of the rest."""
+
+    dataset: Dataset
+    scores: NDArray[np.float32]
+    errors: dict[str, str]
+    hours: float
+    n_repeated: int
+
+
+def _score(results: Iterator[FileResult[Taggram]], dataset: Dataset, match: TagMatch) -> _Scored:
+    rows: list[NDArray[np.float32]] = []
+    errors: dict[int, str] = {}
+    seconds, n_repeated = 0.0, 0
+    for index, result in enumerate(results):
+        if result.value is None:
+            errors[index] = str(result.error)
+            continue
+        rows.append(result.value.scores.mean(axis=0)[list(match.columns)])
+        seconds += result.value.clip.duration_s
+        n_repeated += result.value.clip.repeated
+    if not rows:
+        raise DatasetError(
+            f"{printable(dataset.name)}: none of the {count(len(dataset), 'file')} can be used; "
+            f"the first: {printable(errors[0])}"
+        )
+    missing = [index for index in errors if not Path(dataset.paths[index]).exists()]
+    broken = [index for index in errors if index not in missing]
+    _warn(dataset, {"missing_files": missing, "broken_files": broken})
+    kept = dataset.without(broken)
+    now_at = {path: index for index, path in enumerate(kept.paths)}
+    kept = kept.without((now_at[dataset.paths[index]] for index in missing), "missing_files")
+    return _Scored(
+        dataset=kept,
+        scores=np.stack(rows),
+        errors={dataset.paths[index]: message for index, message in errors.items()},
+        hours=seconds / 3600,
+        n_repeated=n_repeated,
+    )
+
+
+def _warn(dataset: Dataset, left_out: dict[str, list[int]]) -> None:
+    found = {kind: [dataset.paths[index] for index in which] for kind, which in left_out.items()}
+    report = Report({kind: tuple(paths) for kind, paths in found.items()})
+    if report:
+        warnings.warn(
+            f"{printable(dataset.name)}: {report} The evaluation's .errors says why.",
+            DatasetWarning,
+            stacklevel=4,
+        )
+
+
+def _part_of(dataset: Dataset, split: str | None) -> tuple[Dataset, str]:
+    """Return the tracks to evaluate, and say which they are."""
+    if split is None:
+        sizes = dataset.split_sizes
+        if not sizes:
+            return dataset, f"all tracks of {dataset.name}, which has no splits"
+        listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+        return dataset, f"all tracks of {dataset.name}, whatever their split ({listed})"
+    if not dataset.splits:
+        raise ArgumentError(
+            f"{dataset.name} has no splits; pass split=None (--split all) to evaluate all its "
+            "tracks, or make splits with musicnn_zoo.datasets.split()"
+        )
+    name = split_name(split) or split
+    part = dataset.subset(name)
+    whence = f"{name} of {dataset.name}"
+    if dataset.groups is not None and part.groups is not None:
+        others = {
+            group for group, of in zip(dataset.groups, dataset.splits, strict=True) if of != name
+        }
+        groups = set(part.groups)
+        if groups & others:
+            whence += (
+                f"; {len(groups & others):,} of its {len(groups):,} groups (such as artists) are "
+                "in other splits, too"
+            )
+    return part, whence
+
+
+def _takes_classes(as_classes: bool | None, activation: str | None, part: Dataset) -> bool:
+    if as_classes is None:
+        return activation == "softmax" and part.single_label
+    if as_classes and not part.single_label:
+        others = int(np.count_nonzero(part.labels.sum(axis=1) != 1))
+        raise ArgumentError(
+            f"as_classes needs exactly one tag a track; {others:,} of the {len(part):,} tracks of "
+            f"{part.name} have several or none"
+        )
+    return as_classes
+
+
+def _thresholds(
+    thresholds: ArrayLike | Calibrated | None, tagger: Tagger, classes: bool
+) -> tuple[NDArray[np.float64] | None, str | None]:
+    """Return the threshold of each of the model's tags, and what to say of them."""
+    if thresholds is None:
+        return None, None
+    if classes:
+        raise ArgumentError("thresholds go with tags; of classes the highest score decides")
+    if not isinstance(thresholds, str):
+        return check_thresholds(thresholds, len(tagger.tags)), None
+    if thresholds != CALIBRATED:
+        raise ArgumentError(
+            f"thresholds must be 'calibrated', one number a tag, or None; received {thresholds!r}"
+        )
+    own: TagThresholds = own_thresholds(tagger.spec.thresholds, tagger.spec.name)
+    values = [np.nan if value is None else value for value in own.values]
+    return np.array(values), f"the model's own, {own.describe()}"
+
+
+def _drawn(resample: Resample | None, part: Dataset) -> Resample:
+    if resample is None:
+        return "tracks" if part.groups is None else "groups"
+    if resample not in ("tracks", "groups"):
+        raise ArgumentError(f"resample must be 'tracks' or 'groups'; received {resample!r}")
+    if resample == "groups" and part.groups is None:
+        raise ArgumentError(
+            f"{part.name} has no groups to resample; Dataset.with_groups() gives it some"
+        )
+    return resample
+
+
+def _check_before_computing(
+    part: Dataset, classes: bool, drawn: Resample, options: dict[str, Any]
+) -> None:
+    """Refuse before the hours of computing what would be refused after them."""
+    groups = part.groups if drawn == "groups" else None
+    Bootstrap.over(len(part), groups, options["bootstrap"], options["level"], options["seed"])
+    if not classes:
+        told_apart(part.labels)
+
+
+def _patches_statement(grid: PatchGrid, tail: Tail, n_repeated: int) -> str:
+    statement = (
+        f"{grid.patch_s:.3f} s every {grid.hop_s:.3f} s, their scores averaged per track; "
+        f"{_TAILS[tail]}"
+    )
+    if n_repeated:
+        statement += f"; {count(n_repeated, 'track')} shorter than a patch repeated to fill one"
+    return statement
+
+
+def _ordered(conventions: dict[str, str]) -> dict[str, str]:
+    """Put what was evaluated before how."""
+    order = dict.fromkeys(("split", "tags", "kind", "patches", *conventions))
+    return {name: conventions[name] for name in order}
+
+
+def _untagged_statement(n_untagged: int, untagged: Untagged, report: Report) -> str:
+    statement = untagged_statement(n_untagged, untagged)
+    before = len(report["untagged"])
+    if before:
+        statement += f"; {before:,} more left out when the data set was read"
+    return statement
+
 
 _NOT_FOR_CHOOSING = ("train", "test")
 
@@ -33,7 +708,7 @@ def with_thresholds(
         Not changed.
     thresholds : ModelEvaluation, TagThresholds or None
         An evaluation of this model on a validation split, whose tracks give the thresholds of
-        best F1 (see :func:`musicnn_zoo.evaluation.thresholds.best_f1_thresholds`); or thresholds; or None for
+        best F1 (see :func:`musicnn_zoo.evaluation.metrics.best_f1_thresholds`); or thresholds; or None for
         a model without.
 
     Returns
@@ -47,7 +722,7 @@ def with_thresholds(
         If the evaluation is of another model, or on tracks that thresholds must not be chosen on;
         if a threshold is not between 0 and 1, as of a model whose outputs are no probabilities.
     """
-    from musicnn_zoo.networks.models import TaggingModel
+    from musicnn_zoo.networks.build import TaggingModel
 
     if isinstance(thresholds, ModelEvaluation):
         thresholds = _found(thresholds, model.name, model.tags)

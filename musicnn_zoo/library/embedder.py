@@ -21,20 +21,18 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
 from musicnn_zoo.networks.config import ModelSpec
 from musicnn_zoo.networks.patches import PatchGrid, Tail, patch_grid
-from musicnn_zoo.plain_text import printable
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import AudioStream
-from musicnn_zoo.tagging.embedding import Embedding
-from musicnn_zoo.tagging.pipeline import process
-from musicnn_zoo.tagging.results import FileResult
-from musicnn_zoo.tagging.shared_taggers import shared_tagger
-from musicnn_zoo.tagging.tasks import embedding_task
+from musicnn_zoo.tagging.functions import shared_tagger
+from musicnn_zoo.tagging.pipeline import embedding_task, process
+from musicnn_zoo.tagging.results import Embedding, FileResult
+from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 from musicnn_zoo.zoo.folder import folder_stamp
-from musicnn_zoo.zoo.pretrained import Pretrained, find_pretrained
+from musicnn_zoo.zoo.load import Pretrained, find_pretrained
 
 if TYPE_CHECKING:
-    from musicnn_zoo.networks.models import TaggingModel
+    from musicnn_zoo.networks.build import TaggingModel
     from musicnn_zoo.tagging.tagger import Tagger
 
 _log = logging.getLogger(__name__)
@@ -247,7 +245,7 @@ class Embedder(TransformerMixin, BaseEstimator):
     def _digest(self) -> str:
         if isinstance(self.model, str | os.PathLike):
             return _find(self.model).digest()
-        from musicnn_zoo.runtimes.onnx_graph import weights_digest
+        from musicnn_zoo.runtimes.onnx_engine import weights_digest
 
         return weights_digest(self.model)
 
@@ -306,8 +304,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         )  # fmt: skip
 
     def _embed_cached(self, cache: Path, paths: list[str], grid: PatchGrid) -> dict[str, Row]:
-        from musicnn_zoo.library.opening import open_store
-        from musicnn_zoo.library.run import run_library
+        from musicnn_zoo.library.run import open_store, run_library
 
         settings = {
             "kind": "embeddings",

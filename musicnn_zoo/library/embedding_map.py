@@ -15,20 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
-from musicnn_zoo.evaluation.evaluation_files import check_ending
+from musicnn_zoo.evaluation.evaluate import check_ending
 from musicnn_zoo.library.writers import csv_lines, path_cell, safe_tag
-from musicnn_zoo.machine.writable_caches import provide_writable_caches
+from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.networks.patches import Tail
-from musicnn_zoo.plain_text import count, printable
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.decode import OnDamage
 from musicnn_zoo.sound.find import find_audio
-from musicnn_zoo.tagging.forms import plain_floats, require_pandas
-from musicnn_zoo.tagging.results import FileResult
-from musicnn_zoo.tagging.shared_taggers import ModelLike, shared_tagger
+from musicnn_zoo.tagging.functions import ModelLike, shared_tagger
+from musicnn_zoo.tagging.pipeline import EmbeddedTags
+from musicnn_zoo.tagging.results import FileResult, plain_floats, require_pandas
 from musicnn_zoo.tagging.tagger import Paths
-from musicnn_zoo.tagging.tasks import EmbeddedTags
-from musicnn_zoo.text import path_to_text
+from musicnn_zoo.text import count, path_to_text, printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:

@@ -1,27 +1,235 @@
-"""What the stores of all formats have in common."""
+"""What the stores of all formats have in common: stamps of files, the run folder, and resuming."""
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
+import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeAlias
 
-from musicnn_zoo.durable import GrowingFile, json_line, read_lines, sync_folder
-from musicnn_zoo.errors import ArgumentError, OutputError
-from musicnn_zoo.library.damage import DamageList
-from musicnn_zoo.library.run_folder import REMEDY, RunFolder
-from musicnn_zoo.library.stamp import Stamp
-from musicnn_zoo.library.writers import check_parent, path_cell
-from musicnn_zoo.tagging.embedding import Embedding
-from musicnn_zoo.tagging.events import Events
-from musicnn_zoo.tagging.taggram import Taggram
-from musicnn_zoo.tagging.tags import Tags
+from filelock import FileLock, Timeout
+
+from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
+from musicnn_zoo.files import GrowingFile, json_line, read_lines, replacing, sync_folder
+from musicnn_zoo.library.writers import check_parent, csv_lines, path_cell, safe_cell
+from musicnn_zoo.sound.find import irregularity
+from musicnn_zoo.tagging.results import Embedding, Events, Taggram, Tags
+from musicnn_zoo.text import path_to_text, printable
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A file as it was when it was done.
+
+    Parameters
+    ----------
+    source : str
+        As the caller gave it.
+    size : int
+        In bytes.
+    mtime_ns : int
+        Time of the last change.
+    sha256 : str or None
+        Of the content, if it was asked for.
+    path : str, optional
+        Absolute, without links: what tells the file from others. By default ``source``.
+    """
+
+    source: str
+    size: int
+    mtime_ns: int
+    sha256: str | None = None
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            object.__setattr__(self, "path", self.source)
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Stamp:
+        """Return the stamp that stands in a record among other fields.
+
+        Records of earlier releases do not say the path; it is that of the source from here.
+        """
+        source: str = fields["source"]
+        path = fields.get("path") or os.path.realpath(source)
+        return cls(source, fields["size"], fields["mtime_ns"], fields["sha256"], path)
+
+
+def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:
+    """Return the stamp of a file as it is now; ``content_hash`` reads it all.
+
+    Raises
+    ------
+    AudioError
+        If there is no such file, it cannot be read, or it is a pipe, a socket or a device.
+    """
+    try:
+        status = Path(path).stat()
+        irregular = irregularity(status.st_mode)
+        if irregular is not None:
+            raise AudioError(f"{path}: {irregular}")
+        digest = _hash(path) if content_hash else None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AudioError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return Stamp(path, status.st_size, status.st_mtime_ns, digest, os.path.realpath(path))
+
+
+def unchanged(old: Stamp, new: Stamp) -> bool:
+    """Compare size and content if ``new`` has a hash, else size and time."""
+    if new.sha256 is not None:
+        return (old.size, old.sha256) == (new.size, new.sha256)
+    return (old.size, old.mtime_ns) == (new.size, new.mtime_ns)
+
+
+def _hash(path: str) -> str:
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+REMEDY = "name another output (--output), or start this one anew (--overwrite)"
+
+
+class RunFolder:
+    """The folder ``<output>.run``.
+
+    Parameters
+    ----------
+    output : Path
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.path = output.with_name(f"{output.name}.run")
+        self._output = output
+        self._settings = self.path / "settings.json"
+        self._lock = FileLock(self.path / "lock", timeout=0, thread_local=False)
+        self.failures = self.path / "failures.csv"
+        self._failures: GrowingFile | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether a run has written its settings here."""
+        return self._settings.exists()
+
+    def lock(self) -> None:
+        """Make the folder, and see that no other run uses it while this process lives."""
+        self.path.mkdir(exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise ArgumentError(
+                f"output {str(self._output)!r}: another run is writing it; "
+                "let it end, or name another output"
+            ) from error
+
+    def unlock(self) -> None:
+        """Let others use the folder."""
+        if self._failures is not None:
+            self._failures.close()
+            self._failures = None
+        self._lock.release()
+
+    def start_anew(self, settings: Mapping[str, Any], leftovers: Iterable[str]) -> None:
+        """Delete what an earlier run left, then write the settings."""
+        for name in leftovers:
+            (self.path / name).unlink(missing_ok=True)
+        sync_folder(self.path)
+        with replacing(self._settings, self.path / "settings.next") as file:
+            file.write(json.dumps(settings, indent=1).encode())
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Refuse to go on with other settings than the output was made with."""
+        made = f"output {str(self._output)!r} was made with"
+        try:
+            old = dict(json.loads(self._settings.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise ArgumentError(f"{made} settings that cannot be read; {REMEDY}") from error
+        different = [
+            f"{name} {_shown(old, name)} (now {_shown(settings, name)})"
+            for name in dict.fromkeys([*old, *settings])
+            if _shown(old, name) != _shown(settings, name)
+        ]
+        if different:
+            raise ArgumentError(f"{made} other settings: {', '.join(different)}; {REMEDY}")
+
+    def open_failures(self) -> None:
+        """Start the list of this run's failures, ``failures.csv``."""
+        self._failures = GrowingFile(self.failures)
+        self._failures.cut(0)
+        self._failures.append(csv_lines([("path", "reason")]).encode())
+
+    def record_failures(self, failures: Sequence[tuple[str, str]]) -> None:
+        """Add files and why they failed, each on one line that is safe to look at."""
+        assert self._failures is not None
+        rows = [
+            [safe_cell(printable(path_to_text(path))), safe_cell(printable(reason))]
+            for path, reason in failures
+        ]
+        self._failures.append(csv_lines(rows).encode())
+
+
+def _shown(settings: Mapping[str, Any], name: str) -> str:
+    return json.dumps(settings[name], sort_keys=True) if name in settings else "not set"
+
+
+_COLUMNS = ("source", "lost_s")
+
+
+class DamageList:
+    """Seconds lost by sources, in a CSV that is made when the first damaged file comes.
+
+    Parameters
+    ----------
+    place : Path
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def read(self) -> dict[str, str]:
+        """Return what the file holds: seconds as text, by the cells of the sources."""
+        lost: dict[str, str] = {}
+        with suppress(FileNotFoundError, csv.Error), self._place.open(
+            encoding="utf-8", errors="replace", newline=""
+        ) as file:  # fmt: skip
+            for row in csv.reader(file):
+                if len(row) == len(_COLUMNS) and tuple(row) != _COLUMNS:
+                    lost[row[0]] = row[1]
+        return lost
+
+    def write(self, lost: Mapping[str, str]) -> None:
+        """Let the file hold this, by sources, if it does not yet."""
+        cells = {path_cell(source): seconds for source, seconds in lost.items()}
+        if cells == self.read():
+            return
+        with replacing(self._place, self._place.with_suffix(".next")) as file:
+            file.write(csv_lines([_COLUMNS, *cells.items()]).encode())
+
+    def add(self, source: str, seconds: str) -> None:
+        """Add a file; when this returns, a power loss does not lose it."""
+        file = GrowingFile(self._place)
+        try:
+            head = [_COLUMNS] if file.end == 0 else []
+            file.append(csv_lines([*head, (path_cell(source), seconds)]).encode())
+            file.sync()
+        finally:
+            file.close()
+
 
 SYNC_FILES = 64
 """After so many files at the latest, or ``SYNC_S`` seconds, results are safe from power loss."""

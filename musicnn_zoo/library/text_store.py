@@ -17,7 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from musicnn_zoo.durable import (
+from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.files import (
     GrowingFile,
     flush_to_disk,
     json_line,
@@ -25,10 +26,7 @@ from musicnn_zoo.durable import (
     replacing,
     sync_folder,
 )
-from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.library.run_folder import REMEDY
-from musicnn_zoo.library.stamp import Stamp
-from musicnn_zoo.library.store import SYNC_FILES, Result, Store
+from musicnn_zoo.library.store import REMEDY, SYNC_FILES, Result, Stamp, Store
 from musicnn_zoo.library.writers import (
     EVENT_COLUMNS,
     TAG_COLUMNS,
@@ -37,7 +35,7 @@ from musicnn_zoo.library.writers import (
     result_rows,
     taggram_columns,
 )
-from musicnn_zoo.tagging.embedding import Embedding
+from musicnn_zoo.tagging.results import Embedding
 from musicnn_zoo.text import path_to_text
 
 _BLOCK = 1 << 20

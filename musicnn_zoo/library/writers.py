@@ -1,4 +1,4 @@
-"""Write results one after the other as text, JSON, JSON lines or CSV.
+"""Write results one after the other as text, JSON, JSON lines, CSV or a NumPy archive.
 
 A writer touches its file when the first result comes, and flushes after every one, so that
 whatever was finished is there if the rest is not.
@@ -15,17 +15,71 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, TextIO, get_args
 
+import numpy as np
+
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.plain_text import printable
-from musicnn_zoo.tagging.events import Events
-from musicnn_zoo.tagging.taggram import Taggram
-from musicnn_zoo.tagging.tags import Tags
-from musicnn_zoo.text import path_to_text
+from musicnn_zoo.tagging.results import Embedding, Events, Taggram, Tags
+from musicnn_zoo.text import path_to_text, printable
+
+
+class EmbeddingArchive:
+    """Collects embeddings and writes them when it is left, however it is left.
+
+    The archive holds ``embeddings`` (rows, dimensions) float32; ``sources`` and ``times``
+    (rows,), the file and the start in seconds of each row; ``model``, ``layer`` and
+    ``pooling`` as texts. Read it with ``numpy.load(path)``. It appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Written only if there is something to write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._embeddings: list[Embedding] = []
+
+    def __enter__(self) -> EmbeddingArchive:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._embeddings:
+            self._save()
+
+    def add(self, embedding: Embedding) -> None:
+        """Add the rows of one file."""
+        self._embeddings.append(embedding)
+
+    def _save(self) -> None:
+        rows = [np.atleast_2d(one.values) for one in self._embeddings]
+        sources = [
+            path_to_text(one.clip.source or "")
+            for one, part in zip(self._embeddings, rows, strict=True)
+            for _ in part
+        ]
+        times = [one.times[: len(part)] for one, part in zip(self._embeddings, rows, strict=True)]
+        first = self._embeddings[0]
+        unfinished = self._path.with_name(f".{self._path.name}.part")
+        try:
+            with unfinished.open("wb") as file:
+                np.savez(
+                    file,
+                    embeddings=np.concatenate(rows),
+                    sources=np.array(sources),
+                    times=np.concatenate(times),
+                    model=np.array(first.model),
+                    layer=np.array(first.layer),
+                    pooling=np.array(first.pooling or "none"),
+                )
+            unfinished.replace(self._path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
 
 Format = Literal["text", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 LIBRARY_SUFFIXES = (".parquet", ".jsonl", ".csv")
-"""Of outputs that a later run goes on with, see :mod:`musicnn_zoo.library.opening`."""
+"""Of outputs that a later run goes on with, see :mod:`musicnn_zoo.library.run`."""
 TAG_COLUMNS = ("source", "rank", "tag", "score")
 EVENT_COLUMNS = ("source", "tag", "start_s", "end_s", "score")
 

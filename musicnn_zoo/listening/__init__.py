@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from musicnn_zoo.listening.making import listening_page
-from musicnn_zoo.listening.page import ListeningPage
+from musicnn_zoo.listening.page import ListeningPage, listening_page
 
 __all__ = ["ListeningPage", "listening_page"]

@@ -5,27 +5,106 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import io
 import json
 import os
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from musicnn_zoo import __version__
-from musicnn_zoo.durable import replacing
-from musicnn_zoo.errors import ArgumentError, OutputError
+from musicnn_zoo.errors import ArgumentError, MusicnnZooError, OutputError
+from musicnn_zoo.files import replacing
 from musicnn_zoo.library.writers import check_writable, csv_lines, path_cell, taggram_columns
-from musicnn_zoo.listening.envelope import Envelope
 from musicnn_zoo.listening.recording import Recording
-from musicnn_zoo.plain_text import printable
-from musicnn_zoo.tagging.taggram import Taggram
-from musicnn_zoo.text import path_to_text
+from musicnn_zoo.networks.patches import Tail
+from musicnn_zoo.runtimes.engine import EngineName
+from musicnn_zoo.sound.decode import OnDamage
+from musicnn_zoo.sound.read import AudioSource, AudioStream
+from musicnn_zoo.tagging.results import FileResult, Taggram
+from musicnn_zoo.text import path_to_text, printable
+from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from musicnn_zoo.tagging.functions import ModelLike
+    from musicnn_zoo.tagging.tagger import Tagger
+
+
+_FULL_SCALE = 127
+
+
+@dataclass(frozen=True, eq=False)
+class Envelope:
+    """Lowest and highest sample of each stretch of a signal.
+
+    Parameters
+    ----------
+    lowest, highest : ndarray, shape (stretches,), int8
+        ±127 is full scale.
+    stretch_s : float
+        Length of a stretch in seconds; the last may be shorter.
+    """
+
+    lowest: NDArray[np.int8]
+    highest: NDArray[np.int8]
+    stretch_s: float
+
+    def __len__(self) -> int:
+        return len(self.lowest)
+
+
+def find_envelope(
+    blocks: Iterable[NDArray[np.float32]],
+    sample_rate: int,
+    *,
+    finest_s: float = 0.005,
+    most: int = 60_000,
+) -> Envelope:
+    """Take the outline of a mono signal that comes in blocks.
+
+    Parameters
+    ----------
+    blocks : iterable of ndarray, shape (samples,)
+        Of any lengths.
+    sample_rate : int
+        In Hz.
+    finest_s : float
+        Shortest stretch in seconds.
+    most : int
+        Most stretches: longer signals have longer ones, in steps of two.
+    """
+    step = max(1, round(finest_s * sample_rate))
+    lowest, highest = [], []
+    rest = np.zeros(0, np.float32)
+    for block in blocks:
+        signal = np.concatenate([rest, block])
+        whole = len(signal) // step * step
+        stretches = signal[:whole].reshape(-1, step)
+        lowest.append(stretches.min(axis=1))
+        highest.append(stretches.max(axis=1))
+        rest = signal[whole:]
+    if len(rest):
+        lowest.append(rest.min(keepdims=True))
+        highest.append(rest.max(keepdims=True))
+    low, high = (np.concatenate([np.zeros(0, np.float32), *parts]) for parts in (lowest, highest))
+    stretch_s = step / sample_rate
+    while len(low) > most:
+        pairs = np.arange(0, len(low), 2)
+        low, high = np.minimum.reduceat(low, pairs), np.maximum.reduceat(high, pairs)
+        stretch_s *= 2
+    return Envelope(_as_bytes(low), _as_bytes(high), stretch_s)
+
+
+def _as_bytes(values: NDArray[np.float32]) -> NDArray[np.int8]:
+    return np.rint(np.clip(values, -1, 1) * _FULL_SCALE).astype(np.int8)
+
 
 _MARK = b'name="generator" content="musicnn-zoo listening page'
 _HEAD_BYTES = 1000
@@ -231,3 +310,138 @@ def _base64(array: Any) -> str:
 
 def _part(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+DEFAULT_HOP_S = 1.0
+_ENVELOPE_RATE = 16_000
+
+
+def listening_page(
+    audio: AudioSource,
+    *,
+    models: ModelLike | Sequence[ModelLike] = DEFAULT_MODEL,
+    sample_rate: int | None = None,
+    patch_s: float | None = None,
+    hop_s: float | None = DEFAULT_HOP_S,
+    tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    engine: EngineName = "auto",
+    device: str | None = None,
+) -> ListeningPage:
+    """Make a page that plays a recording and shows how its tags change.
+
+    Parameters
+    ----------
+    audio, sample_rate
+        As in :func:`musicnn_zoo.tag`.
+    models : model or sequence of models
+        Each as ``model`` in :func:`musicnn_zoo.tag`; the page shows them side by side.
+    patch_s : float, optional
+        As in :func:`musicnn_zoo.taggram`.
+    hop_s : float, optional
+        Distance between the starts of two patches in seconds, by default 1 s; None for one
+        patch.
+    tail, damaged, engine, device
+        See :class:`musicnn_zoo.Tagger`. The page of a damaged recording says so.
+
+    Returns
+    -------
+    ListeningPage
+        Save it with :meth:`~musicnn_zoo.ListeningPage.save`; a notebook shows it.
+
+    Raises
+    ------
+    AudioError, UnknownNameError, ArgumentError
+        As in :func:`musicnn_zoo.tag`.
+
+    Examples
+    --------
+    >>> import musicnn_zoo
+    >>> page = musicnn_zoo.listening_page(
+    ...     "examples/audio/techno_loop.ogg", models=["MTT_musicnn", "MSD_musicnn"]
+    ... )
+    >>> page.save("techno.html")  # doctest: +SKIP
+    """
+    from musicnn_zoo.tagging.functions import shared_tagger
+
+    if hasattr(audio, "read"):
+        audio = _kept(audio)
+    cutting: Any = {"patch_s": patch_s, "hop_s": hop_s, "tail": tail}
+    taggrams = [
+        shared_tagger(model, engine, device).taggram(
+            audio, sample_rate=sample_rate, damaged=damaged, isolate=True, **cutting
+        )
+        for model in _several(models)
+    ]
+    return _make(audio, sample_rate, taggrams, damaged)
+
+
+def listening_pages(
+    paths: Sequence[str],
+    taggers: Sequence[Tagger],
+    *,
+    patch_s: float | None = None,
+    hop_s: float | None = DEFAULT_HOP_S,
+    tail: Tail = "drop",
+    damaged: OnDamage = "refuse",
+    jobs: int | None = None,
+    progress: bool = False,
+) -> Iterator[FileResult[ListeningPage]]:
+    """Make the pages of many files, in order, as they are ready.
+
+    Parameters
+    ----------
+    paths : sequence of str
+    taggers : sequence of Tagger
+        One for each model.
+    patch_s, hop_s, tail, damaged
+        As in :func:`listening_page`.
+    jobs, progress
+        As in :func:`musicnn_zoo.tag_files`.
+
+    Yields
+    ------
+    FileResult of ListeningPage
+        With the error, if the file cannot be used.
+    """
+    cutting: Any = {"patch_s": patch_s, "hop_s": hop_s, "tail": tail}
+    shown = [progress] + [False] * (len(taggers) - 1)
+    runs = [
+        tagger.taggram_files(paths, **cutting, damaged=damaged, jobs=jobs, progress=show)
+        for tagger, show in zip(taggers, shown, strict=True)
+    ]
+    for path, results in zip(paths, zip(*runs, strict=True), strict=True):
+        try:
+            page = _make(path, None, [result.unwrap() for result in results], damaged)
+        except MusicnnZooError as error:
+            yield FileResult(path, None, error)
+        else:
+            yield FileResult(path, page)
+
+
+def _make(
+    audio: AudioSource, sample_rate: int | None, taggrams: list[Taggram], damaged: OnDamage
+) -> ListeningPage:
+    blocks = AudioStream(
+        audio, sample_rate=sample_rate, target_rate=_ENVELOPE_RATE, damaged=damaged, isolate=True
+    )
+    return ListeningPage(
+        Recording(audio, sample_rate=sample_rate),
+        find_envelope(blocks, _ENVELOPE_RATE),
+        tuple(taggrams),
+    )
+
+
+def _several(models: ModelLike | Sequence[ModelLike]) -> Iterable[ModelLike]:
+    if isinstance(models, Sequence) and not isinstance(models, str):
+        if not models:
+            raise ArgumentError("models must name at least one model; received none")
+        return models
+    return (models,)
+
+
+def _kept(audio: Any) -> AudioSource:
+    """Read a file object once; it is needed several times."""
+    kept = io.BytesIO(audio.read())
+    kept.name = getattr(audio, "name", "audio")
+    return kept

@@ -15,7 +15,7 @@ import numpy as np
 
 from musicnn_zoo.errors import AudioError
 from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
-from musicnn_zoo.sound.ffmpeg import main_audio_stream, open_container
+from musicnn_zoo.sound.decoders import main_audio_stream, open_container
 from musicnn_zoo.sound.read import AudioSource
 
 if TYPE_CHECKING:

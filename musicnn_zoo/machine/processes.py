@@ -1,4 +1,7 @@
-"""What a forked process must not inherit: locks that nobody will release, a TensorFlow that runs.
+"""How many cores this process may use, and what becomes of it when it is forked.
+
+A container sees all cores of its machine, and is stopped for a while whenever it has used its
+share of them: the quota of a control group. Threads beyond it cost memory and win nothing.
 
 A fork has the memory of its parent, but only the thread that forked. This module is imported
 before anything that it looks after, since it must know of the fork.
@@ -6,12 +9,135 @@ before anything that it looks after, since it must know of the fork.
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import sys
 import threading
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from weakref import WeakSet
 
 from musicnn_zoo.errors import DeviceError
+
+_PERIOD_US = 100_000
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+_COUNTED_BY_LIBRARIES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+
+
+def usable_cores(*, root: Path = Path("/")) -> int:
+    """Return how many cores this process may keep busy, at least 1.
+
+    The least of what Python sees (the affinity; since Python 3.13 also ``PYTHON_CPU_COUNT``) and
+    the CPU quotas of its control groups, of version 1 and 2, rounded up.
+
+    Parameters
+    ----------
+    root : Path
+        Where ``proc`` and the mounted control groups are looked for.
+    """
+    seen = _seen_cores()
+    quotas = [quota for quota in _quotas(root) if 0 < quota < math.inf]
+    return max(1, min([seen, *(math.ceil(quota) for quota in quotas)]))
+
+
+def keep_libraries_to_usable_cores() -> None:
+    """Tell libraries that are not loaded yet, if there is a quota that they do not know.
+
+    TensorFlow and OpenBLAS count the cores that they see. What the environment says already is
+    left as it is.
+    """
+    cores = usable_cores()
+    if cores < _seen_cores():
+        for name in _COUNTED_BY_LIBRARIES:
+            os.environ.setdefault(name, str(cores))
+
+
+def _seen_cores() -> int:
+    count = getattr(os, "process_cpu_count", None)  # since Python 3.13
+    if count is not None:
+        return count() or 1
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield the quotas of the process's groups and of those around them, in cores."""
+    try:
+        groups = (root / "proc/self/cgroup").read_text(encoding="utf-8")
+        mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return
+    version_1, version_2 = _group_paths(groups)
+    for mount in mounts.splitlines():
+        before, _, after = mount.partition(" - ")
+        place, kind = before.split(), after.split()
+        if len(place) < 5 or not kind:
+            continue
+        if kind[0] == "cgroup2" and version_2 is not None:
+            group, read = version_2, _quota_of_version_2
+        elif kind[0] == "cgroup" and "cpu" in kind[-1].split(",") and version_1 is not None:
+            group, read = version_1, _quota_of_version_1
+        else:
+            continue
+        mounted, point = (_unescaped(each) for each in place[3:5])
+        for folder in _folders(root / point.lstrip("/"), mounted, group):
+            try:
+                yield read(folder)
+            except (OSError, ValueError, ZeroDivisionError):
+                continue
+
+
+def _group_paths(groups: str) -> tuple[str | None, str | None]:
+    """Return where the process is in the hierarchy of the CPU controller, of version 1 and 2."""
+    version_1 = version_2 = None
+    for line in groups.splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            version_2 = path
+        elif "cpu" in controllers.split(","):
+            version_1 = path
+    return version_1, version_2
+
+
+def _folders(point: Path, mounted: str, group: str) -> Iterator[Path]:
+    """Yield the folders of a group and of those around it that are mounted.
+
+    Without a namespace of its own, a container is told the group's path on the host, and has that
+    group, or one around it, mounted.
+    """
+    try:
+        inside = PurePosixPath(group).relative_to(mounted)
+    except ValueError:  # another part of the hierarchy is mounted: all that can be seen of it
+        inside = PurePosixPath()
+    yield point / inside
+    for outer in inside.parents:
+        yield point / outer
+
+
+def _quota_of_version_2(folder: Path) -> float:
+    quota, *period = (folder / "cpu.max").read_text(encoding="ascii").split()
+    return math.inf if quota == "max" else int(quota) / int(period[0] if period else _PERIOD_US)
+
+
+def _quota_of_version_1(folder: Path) -> float:
+    quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
+    period = int((folder / "cpu.cfs_period_us").read_text(encoding="ascii"))
+    return math.inf if quota < 0 else quota / period
+
+
+def _unescaped(path: str) -> str:
+    """Undo the octal numbers by which mountinfo writes spaces."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), path)
+
 
 _has_forked_tensorflow = False
 _locks: WeakSet[ForkedLock] = WeakSet()

@@ -6,8 +6,15 @@ import math
 from dataclasses import dataclass, replace
 
 from musicnn_zoo.errors import UnknownNameError
-from musicnn_zoo.networks.blocks import block_spec
-from musicnn_zoo.networks.config import Block, Input, LogMelInput, ModelConfig, WaveformInput, block
+from musicnn_zoo.networks.config import (
+    Block,
+    Input,
+    LogMelInput,
+    ModelConfig,
+    WaveformInput,
+    block,
+    block_spec,
+)
 
 
 @dataclass(frozen=True)

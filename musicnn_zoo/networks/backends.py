@@ -1,4 +1,38 @@
-"""A fully convolutional stack that adapts a map of fixed length to the tags.
+"""Back-ends: from a feature map of any length to the tags.
+
+References
+----------
+Schlüter, Böck. "Improved musical onset detection with convolutional neural networks."
+ICASSP 2014.
+
+References
+----------
+Dieleman, Schrauwen. "End-to-end learning for music audio." ICASSP 2014. Pons et al.
+"End-to-end learning for music audio tagging at scale." ISMIR 2018.
+
+References
+----------
+McFee, Salamon, Bello. "Adaptive pooling operators for weakly labeled sound event detection."
+IEEE/ACM Transactions on Audio, Speech and Language Processing 26(11), 2018, equation 9.
+
+References
+----------
+Raffel. "Learning-based methods for comparing sequences, with applications to audio-to-MIDI
+alignment and matching." PhD thesis, 2016. Raffel, Ellis. "Feed-forward networks with attention
+can solve some long-term memory problems." 2015. Pons, Serra. musicnn-training, 2019.
+
+References
+----------
+Vogl, Dorfer, Widmer, Knees. "Drum transcription via joint beat and drum modeling using
+convolutional recurrent neural networks." ISMIR 2017 (2018 in the tutorial; three bidirectional
+GRU layers). Choi, Fazekas, Sandler, Cho.
+"Convolutional recurrent neural networks for music classification." ICASSP 2017. Pons, Serra.
+musicnn-training, 2019 (two LSTM layers of 512).
+
+References
+----------
+Won, Chun, Serra. "Toward interpretable music tagging with self-attention." 2019. Vaswani et al.
+"Attention is all you need." 2017.
 
 References
 ----------
@@ -8,14 +42,611 @@ Choi, Fazekas, Sandler. "Automatic tagging using deep convolutional neural netwo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-from keras import layers
+import keras
+import numpy as np
+from keras import layers, ops
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.networks.convolution import Order
-from musicnn_zoo.networks.head import head
-from musicnn_zoo.networks.rectangular import Pool, rectangular_stack
+from musicnn_zoo.networks.frontends import Order, Pool, rectangular_stack
+
+WAVELENGTH = 10000.0
+
+
+def sinusoidal_positions(frames: Any, channels: int, *, paired: bool = True) -> Any:
+    """Sines and cosines of the time at geometrically spaced frequencies.
+
+    Parameters
+    ----------
+    frames : int or tensor
+    channels : int
+    paired : bool
+        Whether channels 2i and 2i + 1 share the frequency ``10000 ** (-2i / channels)``
+        (Vaswani et al. 2017), or channel i has ``10000 ** (-2i / channels)`` for itself
+        (musicnn-training).
+
+    Returns
+    -------
+    tensor, shape (1, frames, channels)
+    """
+    index = np.arange(channels)
+    exponent = 2 * (index // 2) if paired else 2 * index
+    frequency = (WAVELENGTH ** (-exponent / channels)).astype(np.float32)
+    phase = (index % 2 * np.pi / 2).astype(np.float32)
+    time = ops.cast(ops.arange(frames), "float32")[:, None]
+    return ops.sin(time * frequency + phase)[None]
+
+
+class OverTime(layers.Layer):
+    """Base of layers from (batch, frames, channels) to (batch, channels).
+
+    A mask of frames reaches ``call`` and ends there.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        """Return None: no time is left."""
+        del inputs, mask
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return (batch, channels)."""
+        return (input_shape[0], input_shape[2])
+
+
+def softmax_over_time(energy: Any, mask: Any = None) -> Any:
+    """Softmax over the frames of (batch, frames, …); masked frames get zero.
+
+    (``keras.ops.softmax`` warns of a single frame, which is nothing to warn of here.)
+
+    Parameters
+    ----------
+    energy : tensor, shape (batch, frames, channels)
+    mask : tensor of bool, shape (batch, frames), optional
+    """
+    if mask is not None:
+        energy = ops.where(ops.expand_dims(mask, -1), energy, -1e9)
+    weights = ops.exp(energy - ops.max(energy, axis=1, keepdims=True))
+    return weights / ops.sum(weights, axis=1, keepdims=True)
+
+
+def head(
+    x: Any,
+    *,
+    n_tags: int,
+    activation: str | None,
+    units: int | None,
+    input_bn: bool = True,
+    dropout: float = 0.5,
+    input_dropout: float | None = None,
+    order: Order = "relu_bn",
+    bn_epsilon: float = 1e-3,
+) -> Any:
+    """Put a dense layer and the output layer on a vector, or on every frame of a sequence.
+
+    BatchNorm → dropout → dense → ReLU and BatchNorm → dropout → ``logits`` → ``tags``.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, …, channels)
+    n_tags : int
+    activation : {"sigmoid", "softmax"} or None
+        Computed in float32 under every dtype policy; None gives the logits.
+    units : int or None
+        Of the dense layer; None leaves out all before the second dropout.
+    input_bn : bool
+        Whether to begin with BatchNorm.
+    dropout : float
+        Rate of both dropouts.
+    input_dropout : float, optional
+        Rate of the first, if it is another.
+    order : {"relu_bn", "bn_relu", "relu"}
+        Of ReLU and BatchNorm after the dense layer; ``"relu"`` has no BatchNorm.
+    bn_epsilon : float
+        See :func:`musicnn_zoo.networks.frontends.convolution`.
+
+    Returns
+    -------
+    tensor, shape (batch, …, n_tags)
+        Endpoint ``penultimate`` (batch, …, units) is what the second dropout receives.
+    """
+    if units is None:
+        x = layers.Identity(name="penultimate")(x)
+    else:
+        if input_bn:
+            x = layers.BatchNormalization(epsilon=bn_epsilon, name="backend_bn")(x)
+        rate = dropout if input_dropout is None else input_dropout
+        x = layers.Dropout(rate, name="backend_dropout1")(x)
+        x = _dense(x, units, order, bn_epsilon)
+    x = layers.Dropout(dropout, name="backend_dropout2")(x)
+    x = layers.Dense(n_tags, name="logits")(x)
+    if activation is None:
+        return x
+    return layers.Activation(activation, dtype="float32", name="tags")(x)
+
+
+def _dense(x: Any, units: int, order: Order, bn_epsilon: float) -> Any:
+    if order == "relu":
+        return layers.Dense(units, activation="relu", name="penultimate")(x)
+    if order == "relu_bn":
+        x = layers.Dense(units, activation="relu", name="backend_dense")(x)
+        return layers.BatchNormalization(epsilon=bn_epsilon, name="penultimate")(x)
+    x = layers.Dense(units, name="backend_dense")(x)
+    x = layers.BatchNormalization(epsilon=bn_epsilon, name="backend_dense_bn")(x)
+    return layers.ReLU(name="penultimate")(x)
+
+
+def mlp(
+    x: Any,
+    *,
+    n_tags: int,
+    activation: str | None,
+    units: int | None = None,
+    dropout: float = 0.5,
+) -> Any:
+    """Flatten the feature map and connect it to the tags.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, …, channels)
+        Of known length.
+    n_tags : int
+    activation : {"sigmoid", "softmax"} or None
+    units : int or None
+        Of a dense layer in between, with ReLU and without BatchNorm; None leaves it out.
+    dropout : float
+        Rate on the flattened map and before the tags.
+
+    Returns
+    -------
+    tensor, shape (batch, n_tags)
+        Endpoint ``penultimate``: (batch, units), or the flattened map.
+    """
+    x = layers.Flatten(data_format="channels_last", name="backend_flat")(x)
+    return head(
+        x, n_tags=n_tags, activation=activation,
+        units=units, input_bn=False, dropout=dropout, order="relu",
+    )  # fmt: skip
+
+
+Mode = Literal["both", "max", "mean"]
+MODES: tuple[Mode, ...] = ("both", "max", "mean")
+
+
+@keras.saving.register_keras_serializable(package="musicnn_zoo")
+class TemporalMaximum(OverTime):
+    """Maximum over time of (batch, frames, channels); masked frames do not count."""
+
+    def call(self, x: Any, mask: Any = None) -> Any:
+        """Return (batch, channels)."""
+        if mask is not None:
+            lowest = ops.cast(float("-inf"), x.dtype)
+            x = ops.where(ops.expand_dims(mask, -1), x, lowest)
+        return ops.max(x, axis=1)
+
+
+def temporal_pooling(
+    x: Any,
+    *,
+    n_tags: int,
+    activation: str | None,
+    mode: Mode = "both",
+    interleaved: bool = True,
+    units: int | None = 200,
+    input_bn: bool = True,
+    dropout: float = 0.5,
+    input_dropout: float | None = None,
+    order: Order = "relu_bn",
+    bn_epsilon: float = 1e-3,
+) -> Any:
+    """Pool over time, then one dense layer, then the tags.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, channels)
+        Masked frames do not count.
+    n_tags : int
+    activation : {"sigmoid", "softmax"} or None
+    mode : {"both", "max", "mean"}
+    interleaved : bool
+        Whether maximum and mean of a channel stand side by side (max₀, mean₀, max₁, …), as in
+        the released musicnn, or all maxima before all means.
+    units, input_bn, dropout, input_dropout, order, bn_epsilon
+        See :func:`musicnn_zoo.networks.backends.head`: 200 units in musicnn, 500 in its big variant.
+
+    Returns
+    -------
+    tensor, shape (batch, n_tags)
+        Endpoints ``mean_pool`` and ``max_pool`` (batch, channels), and ``penultimate``
+        (batch, units).
+    """
+    if mode not in MODES:
+        raise ArgumentError(f"mode must be one of {', '.join(MODES)}; received {mode!r}")
+    channels = x.shape[-1]
+    pools = []
+    if mode != "mean":
+        pools.append(TemporalMaximum(name="max_pool")(x))
+    if mode != "max":
+        pools.append(
+            layers.GlobalAveragePooling1D(data_format="channels_last", name="mean_pool")(x)
+        )
+    if len(pools) == 1:
+        (x,) = pools
+    elif interleaved:
+        columns = [
+            layers.Reshape((channels, 1), name=f"backend_{name}_column")(pool)
+            for name, pool in zip(("max", "mean"), pools, strict=True)
+        ]
+        x = layers.Concatenate(name="backend_interleave")(columns)
+        x = layers.Flatten(data_format="channels_last", name="backend_flat")(x)
+    else:
+        x = layers.Concatenate(name="backend_concat")(pools)
+    return head(
+        x, n_tags=n_tags, activation=activation,
+        units=units, input_bn=input_bn, dropout=dropout, input_dropout=input_dropout, order=order,
+        bn_epsilon=bn_epsilon,
+    )  # fmt: skip
+
+
+@keras.saving.register_keras_serializable(package="musicnn_zoo")
+class AutoPool(OverTime):
+    """Softmax-weighted mean over time, with one trainable sharpness for each class.
+
+    ``P_c = Σ_t p_tc exp(α_c p_tc) / Σ_k exp(α_c p_kc)``: the mean at α = 0, where training
+    starts, softmax pooling at α = 1, towards the maximum for large α and the minimum for very
+    negative α. Input (batch, frames, classes), output (batch, classes). Masked frames do not
+    count.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        """Make ``alpha``, one for each class."""
+        self.alpha = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="alpha")
+        self.built = True
+
+    def call(self, x: Any, mask: Any = None) -> Any:
+        """Return (batch, classes)."""
+        return ops.sum(x * softmax_over_time(self.alpha * x, mask), axis=1)
+
+
+def autopool(
+    x: Any,
+    *,
+    n_tags: int,
+    activation: str | None,
+    units: int | None = 200,
+    input_bn: bool = True,
+    dropout: float = 0.5,
+) -> Any:
+    """Score every frame, then pool the scores by :class:`AutoPool`.
+
+    As in the paper, each class pools its own probabilities. (musicnn-training pools its
+    features instead, and has no frame-wise scores.)
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, channels)
+        Masked frames do not count.
+    n_tags : int
+    activation : {"sigmoid", "softmax"}
+        Of the frame-wise scores.
+    units, input_bn, dropout
+        Of the layers on every frame; see :func:`musicnn_zoo.networks.backends.head`.
+
+    Returns
+    -------
+    tensor, shape (batch, n_tags)
+        Endpoints ``penultimate`` (batch, frames, units) and ``frame_scores`` (batch, frames,
+        n_tags).
+
+    Raises
+    ------
+    ArgumentError
+        If ``activation`` is None: logits have no such pooling.
+    """
+    if activation is None:
+        raise ArgumentError(
+            "autopool pools probabilities: activation must be 'sigmoid' or 'softmax'; received None"
+        )
+    x = head(x, n_tags=n_tags, activation=None, units=units, input_bn=input_bn, dropout=dropout)
+    x = layers.Activation(activation, dtype="float32", name="frame_scores")(x)
+    return AutoPool(dtype="float32", name="tags")(x)
+
+
+Weights = Literal["frame", "channel"]
+WEIGHTS: tuple[Weights, ...] = ("frame", "channel")
+
+
+@keras.saving.register_keras_serializable(package="musicnn_zoo")
+class TemporalAttention(OverTime):
+    """Weighted mean over time of (batch, frames, channels); masked frames do not count.
+
+    Parameters
+    ----------
+    weights : {"frame", "channel"}
+        ``frame``: one weight a frame, ``e_t = tanh(w·h_t + b)``, ``a = softmax_t(e)``,
+        ``c = Σ_t a_t h_t`` (Raffel 2016). ``channel``: one weight a frame and channel, the
+        softmax over time of a convolution of ``context`` frames (musicnn-training).
+    positions : bool
+        Whether sinusoidal positions are added to the features first (musicnn-training).
+    context : int
+        Frames that the convolution of ``channel`` looks at.
+    """
+
+    def __init__(
+        self,
+        weights: Weights = "frame",
+        positions: bool = False,
+        context: int = 3,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if weights not in WEIGHTS:
+            raise ArgumentError(
+                f"weights must be one of {', '.join(WEIGHTS)}; received {weights!r}"
+            )
+        self.kind: Weights = weights
+        self.positions = positions
+        self.context = context
+
+    def build(self, input_shape: Any) -> None:
+        """Make ``kernel`` and ``bias``."""
+        channels = input_shape[-1]
+        width, outputs = (1, 1) if self.kind == "frame" else (self.context, channels)
+        self.kernel = self.add_weight(
+            shape=(width, channels, outputs), initializer="glorot_uniform", name="kernel"
+        )
+        self.bias = self.add_weight(shape=(outputs,), initializer="zeros", name="bias")
+        self.built = True
+
+    def call(self, x: Any, mask: Any = None) -> Any:
+        """Return (batch, channels)."""
+        x = self._located(x)
+        return ops.sum(x * self._attention(x, mask), axis=1)
+
+    def attention(self, x: Any, mask: Any = None) -> Any:
+        """Return the weights: (batch, frames, 1) or (batch, frames, channels), sum 1 over time."""
+        return self._attention(self._located(x), mask)
+
+    def _located(self, x: Any) -> Any:
+        if not self.positions:
+            return x
+        places = sinusoidal_positions(ops.shape(x)[1], x.shape[-1], paired=False)
+        return x + ops.cast(places, x.dtype)
+
+    def _attention(self, x: Any, mask: Any) -> Any:
+        if mask is not None:
+            x = ops.where(ops.expand_dims(mask, -1), x, 0)
+        energy = ops.conv(x, self.kernel, padding="same", data_format="channels_last") + self.bias
+        if self.kind == "frame":
+            energy = ops.tanh(energy)
+        return softmax_over_time(energy, mask)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "weights": self.kind,
+            "positions": self.positions,
+            "context": self.context,
+        }
+
+
+def attention(
+    x: Any,
+    *,
+    n_tags: int,
+    activation: str | None,
+    weights: Weights = "frame",
+    positions: bool = False,
+    context: int = 3,
+    units: int | None = 200,
+    input_bn: bool = True,
+    dropout: float = 0.5,
+) -> Any:
+    """Pool over time by :class:`TemporalAttention`, then one dense layer, then the tags.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, channels)
+        Masked frames do not count.
+    n_tags : int
+    activation : {"sigmoid", "softmax"} or None
+    weights, positions, context
+        See :class:`TemporalAttention`.
+    units, input_bn, dropout
+        See :func:`musicnn_zoo.networks.backends.head`.
+
+    Returns
+    -------
+    tensor, shape (batch, n_tags)
+        Endpoints ``frames`` (batch, frames, channels), which is what is pooled,
+        ``attention_pool`` (batch, channels) and ``penultimate`` (batch, units). The head put on
+        every one of the ``frames`` gives frame-wise scores
+        (:func:`musicnn_zoo.runtimes.variants.framewise_model`).
+    """
+    x = layers.Identity(name="frames")(x)
+    x = TemporalAttention(weights, positions, context, name="attention_pool")(x)
+    return head(
+        x, n_tags=n_tags, activation=activation, units=units, input_bn=input_bn, dropout=dropout
+    )
+
+
+Cell = Literal["lstm", "gru"]
+CELLS: tuple[Cell, ...] = ("lstm", "gru")
+
+
+def recurrent(
+    x: Any,
+    *,
+    n_tags: int,
+    activation: str | None,
+    cell: Cell = "lstm",
+    cell_units: int = 512,
+    depth: int = 2,
+    bidirectional: bool = False,
+    units: int | None = 200,
+    input_bn: bool = True,
+    dropout: float = 0.5,
+) -> Any:
+    """Run recurrent layers over time and take the last state.
+
+    The defaults are musicnn-training's. ``cell="gru", cell_units=32, units=None`` is Won et al.'s
+    CRNN, ``cell="gru", depth=3, bidirectional=True`` the shape of Vogl et al.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, channels)
+        Masked frames are passed over.
+    n_tags : int
+    activation : {"sigmoid", "softmax"} or None
+    cell : {"lstm", "gru"}
+    cell_units : int
+        Of each layer and direction.
+    depth : int
+        Layers.
+    bidirectional : bool
+        Whether each layer also runs backwards; the two outputs are concatenated.
+    units, input_bn, dropout
+        See :func:`musicnn_zoo.networks.backends.head`.
+
+    Returns
+    -------
+    tensor, shape (batch, n_tags)
+        Endpoints ``last_state`` (batch, cell_units or twice that) and ``penultimate``
+        (batch, units).
+    """
+    if cell not in CELLS:
+        raise ArgumentError(f"cell must be one of {', '.join(CELLS)}; received {cell!r}")
+    if depth < 1:
+        raise ArgumentError(f"depth must be at least 1; received {depth}")
+    make = layers.LSTM if cell == "lstm" else layers.GRU
+    for number in range(1, depth + 1):
+        last = number == depth
+        name = "last_state" if last else f"backend_{cell}{number}"
+        inner = f"backend_{cell}{number}" if bidirectional else name
+        layer = make(cell_units, return_sequences=not last, name=inner)
+        x = (layers.Bidirectional(layer, name=name) if bidirectional else layer)(x)
+    return head(
+        x, n_tags=n_tags, activation=activation, units=units, input_bn=input_bn, dropout=dropout
+    )
+
+
+@keras.saving.register_keras_serializable(package="musicnn_zoo")
+class ClassToken(layers.Layer):
+    """Put a learned vector before the first frame of (batch, frames, channels)."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def build(self, input_shape: Any) -> None:
+        """Make ``token``, one vector."""
+        self.token = self.add_weight(
+            shape=(1, 1, input_shape[-1]), initializer="random_normal", name="token"
+        )
+        self.built = True
+
+    def call(self, x: Any) -> Any:
+        """Return (batch, 1 + frames, channels)."""
+        token = ops.zeros_like(x[:, :1]) + ops.cast(self.token, x.dtype)
+        return ops.concatenate([token, x], axis=1)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Let the token count always."""
+        del inputs
+        if mask is None:
+            return None
+        return ops.concatenate([ops.ones_like(mask[:, :1]), mask], axis=1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return (batch, 1 + frames, channels)."""
+        batch, frames, channels = input_shape
+        return (batch, None if frames is None else frames + 1, channels)
+
+
+@keras.saving.register_keras_serializable(package="musicnn_zoo")
+class AddPositions(layers.Layer):
+    """Add sinusoidal positions to (batch, frames, channels)."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, x: Any) -> Any:
+        """Return a tensor of the same shape."""
+        return x + ops.cast(sinusoidal_positions(ops.shape(x)[1], x.shape[-1]), x.dtype)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the input's shape."""
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="musicnn_zoo")
+class FirstFrame(OverTime):
+    """Keep the first frame of (batch, frames, channels)."""
+
+    def call(self, x: Any) -> Any:
+        """Return (batch, channels)."""
+        return x[:, 0]
+
+
+def self_attention(
+    x: Any,
+    *,
+    n_tags: int,
+    activation: str | None,
+    width: int = 256,
+    depth: int = 2,
+    heads: int = 8,
+    units: int | None = None,
+    dropout: float = 0.1,
+) -> Any:
+    """Run a Transformer encoder over the frames and a class token, and classify the token.
+
+    Each of ``depth`` layers is self-attention and a feed-forward network of 4 × ``width`` with
+    GELU, each with a residual connection and LayerNorm after it.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, channels)
+        Masked frames are not attended to.
+    n_tags : int
+    activation : {"sigmoid", "softmax"} or None
+    width : int
+        Channels of the encoder; the features are projected to them.
+    depth, heads : int
+    units, dropout
+        See :func:`musicnn_zoo.networks.backends.head`; ``dropout`` is also the encoder's.
+
+    Returns
+    -------
+    tensor, shape (batch, n_tags)
+        Endpoints ``class_token`` (batch, width) and ``penultimate``.
+    """
+    if width % heads:
+        raise ArgumentError(f"width must be a multiple of heads; received {width} and {heads}")
+    x = layers.Dense(width, name="backend_projection")(x)
+    x = ClassToken(name="backend_token")(x)
+    x = AddPositions(name="backend_positions")(x)
+    for number in range(1, depth + 1):
+        name = f"backend_encoder{number}"
+        y = layers.MultiHeadAttention(
+            heads, width // heads, dropout=dropout, name=f"{name}_attention"
+        )(x, x)
+        x = _add_and_normalize(x, y, dropout, f"{name}_attention")
+        y = layers.Dense(4 * width, activation="gelu", name=f"{name}_dense1")(x)
+        y = layers.Dense(width, name=f"{name}_dense2")(y)
+        x = _add_and_normalize(x, y, dropout, f"{name}_dense")
+    x = FirstFrame(name="class_token")(x)
+    return head(x, n_tags=n_tags, activation=activation, units=units, dropout=dropout)
+
+
+def _add_and_normalize(x: Any, y: Any, dropout: float, name: str) -> Any:
+    y = layers.Dropout(dropout, name=f"{name}_dropout")(y)
+    return layers.LayerNormalization(name=f"{name}_norm")(layers.Add(name=f"{name}_add")([x, y]))
 
 
 def fully_convolutional(
@@ -44,7 +675,7 @@ def fully_convolutional(
     pools : sequence of (int, int)
         Frames × bands that become one after each convolution.
     order, bn_epsilon
-        See :func:`musicnn_zoo.networks.convolution.convolution`.
+        See :func:`musicnn_zoo.networks.frontends.convolution`.
     dropout : float
         Rate before the output layer.
 

@@ -1,4 +1,19 @@
-"""A model as data: frozen configurations that go to JSON and back.
+"""A model as data: the table of blocks, configurations, thresholds and provenance.
+
+A tagging model is input → front-end → (mid-end) → back-end → tags. Each block is one
+function on Keras tensors; this table says where the function stands, what it takes, what
+it gives and which of its layers are named endpoints, so that lists, checks and help need
+no Keras. To add a block: write the function, add a row.
+
+Tensors between blocks are of three shapes, channels last:
+
+``waveform``
+    ``(batch, samples, 1)``.
+``map``
+    ``(batch, frames, bands, channels)``: a spectrogram, or what 2-D filters make of it.
+``sequence``
+    ``(batch, frames, channels)``: one vector a frame. Where a block takes a sequence and is
+    given a map, bands and channels are merged.
 
 A preset, a saved model and a user's own variant are all a :class:`ModelConfig`;
 :func:`musicnn_zoo.build_model` turns any of them into a Keras model.
@@ -6,17 +21,394 @@ A preset, a saved model and a user's own variant are all a :class:`ModelConfig`;
 
 from __future__ import annotations
 
+import importlib
 import json
+import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
-from musicnn_zoo.networks.blocks import Role, block_spec
-from musicnn_zoo.networks.tag_thresholds import TagThresholds
-from musicnn_zoo.plain_text import shortened, shown
+from musicnn_zoo.text import shortened, shown
+
+LARGEST = 2**24
+"""Of whole numbers: more filters, frames or units than any layer that fits a memory."""
+
+
+def is_of_type(value: object, declared: Any) -> bool:
+    """Compare a value with an annotation.
+
+    Parameters
+    ----------
+    value : str, number, bool, None or tuple of those
+    declared : type
+        Made of ``int``, ``float``, ``bool``, ``str``, ``None``, ``Literal``, unions, ``tuple[…]``
+        and ``Sequence[…]``.
+
+    Returns
+    -------
+    bool
+        A boolean is no number, a whole number is a ``float`` too, numbers are finite, and whole
+        ones within plus and minus 2**24.
+    """
+    origin, inner = get_origin(declared), get_args(declared)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in inner)
+    if origin in (Union, types.UnionType):
+        return any(is_of_type(value, one) for one in inner)
+    if origin is tuple:
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(inner)
+            and all(map(is_of_type, value, inner))
+        )
+    if origin is Sequence:
+        return isinstance(value, tuple) and all(is_of_type(item, inner[0]) for item in value)
+    if declared in (int, float):
+        if isinstance(value, int):
+            return not isinstance(value, bool) and abs(value) <= LARGEST
+        return declared is float and isinstance(value, float) and isfinite(value)
+    return isinstance(value, type(None) if declared is None else declared)
+
+
+def type_name(declared: Any) -> str:
+    """Write an annotation as the documentation does."""
+    origin, inner = get_origin(declared), get_args(declared)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, inner))
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(type_name, inner))
+    if origin is tuple:
+        return f"({', '.join(map(type_name, inner))})"
+    if origin is Sequence:
+        return f"a list of {type_name(inner[0])}"
+    names = {int: "a whole number", float: "a finite number", str: "a string", bool: "a boolean"}
+    return names.get(declared, "None")
+
+
+Role = Literal["frontend", "midend", "backend"]
+Shape = Literal["waveform", "map", "sequence", "tags"]
+Framewise = Literal["scores", "head"] | None
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """One row of :data:`BLOCKS`.
+
+    Parameters
+    ----------
+    role : {"frontend", "midend", "backend"}
+    module : str
+        Module inside ``musicnn_zoo`` that holds the function of the block's name.
+    takes, gives : {"waveform", "map", "sequence", "tags"}
+        Shape of the tensor that the function receives and returns. A back-end that takes a
+        map also takes a sequence if ``takes_any``.
+    paper : str
+        Where the block was described.
+    endpoints : tuple of str
+        Layers whose activations people ask for, in order of depth.
+    endpoints_if : mapping of (option, value) to tuple of str
+        Endpoints under certain options.
+    fixed_length : bool
+        Whether the block needs an input of one known length.
+    takes_any : bool
+    framewise : {"scores", "head"} or None
+        How a back-end offers scores of single frames: as the layer ``frame_scores``, or by its
+        head put on the layer ``frames``.
+    domain_knowledge, shapes : str
+        Of a front-end: the answers to the tutorial's questions, whether domain knowledge went
+        into the design, and how many filter shapes the first layer has.
+    """
+
+    role: Role
+    module: str
+    takes: Shape
+    gives: Shape
+    paper: str
+    endpoints: tuple[str, ...] = ()
+    endpoints_if: Mapping[tuple[str, object], tuple[str, ...]] = field(default_factory=dict)
+    fixed_length: bool = False
+    takes_any: bool = False
+    framewise: Framewise = None
+    domain_knowledge: bool = False
+    shapes: Literal["minimal", "one", "many"] = "minimal"
+
+    def endpoints_of(self, options: Mapping[str, object]) -> tuple[str, ...]:
+        """Endpoints of the block under ``options``."""
+        for choice, endpoints in self.endpoints_if.items():
+            if choice in options.items():
+                return endpoints
+        return self.endpoints
+
+
+def _frontend(module: str, takes: Shape, gives: Shape, paper: str, **more: Any) -> BlockSpec:
+    return BlockSpec("frontend", module, takes, gives, paper, **more)
+
+
+def _midend(paper: str) -> BlockSpec:
+    endpoints = ("cnn1", "cnn2", "cnn3")
+    return BlockSpec("midend", "frontends", "sequence", "sequence", paper, endpoints=endpoints)
+
+
+def _backend(module: str, paper: str, *pools: str, **more: Any) -> BlockSpec:
+    takes: Shape = "map" if more.get("fixed_length") else "sequence"
+    endpoints = (*pools, "penultimate")
+    return BlockSpec("backend", module, takes, "tags", paper, endpoints=endpoints, **more)
+
+
+BLOCKS: dict[str, BlockSpec] = {
+    "sample_level": _frontend(
+        "sample_level", "waveform", "sequence", "Lee et al. 2017; Kim et al. 2018"
+    ),
+    "frame_level": _frontend(
+        "frame_level", "waveform", "sequence", "Dieleman & Schrauwen 2014",
+        domain_knowledge=True, shapes="one",
+    ),
+    "frame_level_multiscale": _frontend(
+        "frame_level", "waveform", "sequence", "Zhu et al. 2016",
+        domain_knowledge=True, shapes="many",
+    ),
+    "vgg": _frontend(
+        "rectangular", "map", "map", "Pons & Serra 2019",
+        endpoints=("pool1", "pool2", "pool3", "pool4", "pool5"),
+    ),
+    "rectangular": _frontend("rectangular", "map", "map", "Choi et al. 2016"),
+    "short_chunk": _frontend("rectangular", "map", "map", "Won et al. 2020"),
+    "vertical": _frontend(
+        "vertical", "map", "sequence", "Lee et al. 2009; Dieleman & Schrauwen 2014",
+        domain_knowledge=True, shapes="one",
+    ),
+    "timbral": _frontend(
+        "timbral_temporal", "map", "sequence", "Pons et al. 2017",
+        endpoints=("timbral",), domain_knowledge=True, shapes="one",
+    ),
+    "horizontal": _frontend(
+        "horizontal", "map", "map", "Schlüter & Böck 2014",
+        domain_knowledge=True, shapes="one",
+    ),
+    "timbral_temporal": _frontend(
+        "timbral_temporal", "map", "sequence", "Pons et al. 2016",
+        endpoints=("timbral", "temporal"), domain_knowledge=True, shapes="many",
+    ),
+    "dense_residual": _midend("Pons & Serra 2019"),
+    "residual": _midend("Pons et al. 2018"),
+    "temporal_pooling": _backend(
+        "temporal_pooling", "Dieleman & Schrauwen 2014; Pons et al. 2018", "mean_pool", "max_pool",
+        endpoints_if={
+            ("mode", "max"): ("max_pool", "penultimate"),
+            ("mode", "mean"): ("mean_pool", "penultimate"),
+        },
+    ),
+    "autopool": _backend("autopool", "McFee et al. 2018", framewise="scores"),
+    "attention": _backend("attention", "Raffel 2016", "attention_pool", framewise="head"),
+    "recurrent": _backend("recurrent", "Vogl et al. 2018; Choi et al. 2017", "last_state"),
+    "self_attention": _backend("self_attention", "Won et al. 2019", "class_token"),
+    "fully_convolutional": _backend("backends", "Choi et al. 2016", fixed_length=True),
+    "mlp": _backend("mlp", "Schlüter & Böck 2014", fixed_length=True, takes_any=True),
+}  # fmt: skip
+"""All blocks by name."""
+
+
+def block_spec(name: str, role: Role) -> BlockSpec:
+    """Look up one block.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no block ``name`` of that role.
+    """
+    spec = BLOCKS.get(name)
+    if spec is None or spec.role != role:
+        raise UnknownNameError(role, shortened(name, 80), block_names(role))
+    return spec
+
+
+def block_names(role: Role) -> list[str]:
+    """Names of all blocks of one role."""
+    return [name for name, spec in BLOCKS.items() if spec.role == role]
+
+
+def block_function(name: str, role: Role) -> Callable[..., Any]:
+    """Import and return the function that builds block ``name`` (imports Keras)."""
+    module = importlib.import_module(f"musicnn_zoo.networks.{block_spec(name, role).module}")
+    function: Callable[..., Any] = getattr(module, name)
+    return function
+
+
+Calibrated = Literal["calibrated"]
+CALIBRATED: Calibrated = "calibrated"
+"""What to pass as ``threshold`` for a model's own thresholds."""
+
+_ENTRIES = ("thresholds", "from")
+_LONGEST_ORIGIN = 1000
+
+
+@dataclass(frozen=True)
+class TagThresholds:
+    """A threshold for each tag of a model.
+
+    Parameters
+    ----------
+    values : tuple of float or None
+        In the order of the model's tags, between 0 and 1. A tag is given if its score, averaged
+        over the patches of a track, is at least this; a tag with None never is.
+    origin : str
+        How and on which tracks they were found.
+
+    Raises
+    ------
+    ArgumentError
+        If a threshold is no number between 0 and 1.
+    """
+
+    values: tuple[float | None, ...]
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(map(_checked, self.values)))
+        if not isinstance(self.origin, str) or len(self.origin) > _LONGEST_ORIGIN:
+            raise ArgumentError(
+                f"the origin of thresholds must be a text of at most {_LONGEST_ORIGIN} characters; "
+                f"received {str(self.origin)[:60]!r}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to_dict(self, tags: Sequence[str]) -> dict[str, Any]:
+        """Return ``{"thresholds": {tag: number or None}, "from": origin}``, ready for JSON."""
+        return {
+            "thresholds": dict(zip(tags, self.values, strict=True)),
+            "from": self.origin,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Any, tags: Sequence[str]) -> TagThresholds:
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ArgumentError
+            If it is anything else than a threshold for each of the tags.
+        """
+        if not isinstance(values, Mapping) or set(values) != set(_ENTRIES):
+            raise ArgumentError(
+                "it must be an object with 'thresholds', a number or null by each tag, and 'from', "
+                "a text"
+            )
+        by_tag = values["thresholds"]
+        if not isinstance(by_tag, Mapping):
+            raise ArgumentError(f"'thresholds' must be an object; received {by_tag!r}"[:200])
+        lacking = [tag for tag in tags if tag not in by_tag]
+        known = set(tags)
+        unknown = [tag for tag in by_tag if tag not in known]
+        if lacking or unknown:
+            what = f"lacks {lacking[0]!r}" if lacking else f"has {unknown[0]!r}, which is no tag"
+            raise ArgumentError(f"'thresholds' must name the tags of the model; it {what}")
+        return cls(tuple(by_tag[tag] for tag in tags), values["from"])
+
+    def describe(self) -> str:
+        """Say in words what they are."""
+        known = sum(value is not None for value in self.values)
+        return f"for {known} of {len(self)} tags, {self.origin or 'not stated how found'}"
+
+
+def own_thresholds(thresholds: TagThresholds | None, model: str) -> TagThresholds:
+    """Return the thresholds of a model, or say how it comes to some."""
+    if thresholds is None:
+        raise ArgumentError(
+            f"{model} has no calibrated thresholds; find them on a validation split with "
+            "'musicnn-zoo evaluate FOLDER DATA --store-thresholds' or "
+            "musicnn_zoo.with_thresholds(model, evaluation), or pass a number as threshold"
+        )
+    return thresholds
+
+
+def _checked(value: Any) -> float | None:
+    if value is None:
+        return None
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= 1:
+        raise ArgumentError(
+            f"a threshold must be a number between 0 and 1, or none; received {str(value)[:40]!r}"
+        )
+    return float(value)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What to say of trained weights besides what they compute.
+
+    Parameters
+    ----------
+    trained_on : str
+        The training data.
+    metrics : mapping of str to float
+        ``roc_auc`` and ``pr_auc`` in percent, macro-averaged over the tags, the patches of a
+        track averaged.
+    test_set : str
+        What the metrics were measured on.
+    source, license, citation : str
+        Of the weights; the licence by its SPDX name.
+    notice : str
+        What must go with every copy: copyright and permission.
+    """
+
+    trained_on: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    test_set: str = ""
+    source: str = ""
+    license: str = ""
+    citation: str = ""
+    notice: str = ""
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name != "metrics" and not isinstance(value, str):
+                raise ArgumentError(
+                    f"provenance {entry.name!r} must be a string; received {shown(value)}"
+                )
+        metrics = self.metrics
+        if not isinstance(metrics, Mapping) or not all(map(_is_figure, metrics.values())):
+            raise ArgumentError(f"provenance 'metrics' must be numbers; received {shown(metrics)}")
+        figures = {str(name): float(figure) for name, figure in metrics.items()}
+        object.__setattr__(self, "metrics", figures)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return strings and numbers, ready for JSON."""
+        return {**asdict(self), "metrics": dict(self.metrics)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Provenance:
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ArgumentError
+            If an entry is unknown or not of its type.
+        """
+        if not isinstance(values, Mapping):
+            raise ArgumentError(f"a provenance must be an object; received {shown(values)}")
+        known = [entry.name for entry in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise UnknownNameError("provenance entry", shortened(name, 80), known)
+        return cls(**values)
+
+
+def _is_figure(value: object) -> bool:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
+
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 16, 2**14
 """In samples. A spectrum of fewer has too few bins to speak of; the longest is 0.34 s at 48 kHz."""
@@ -45,7 +437,7 @@ class Block:
     Parameters
     ----------
     kind : str
-        Name in :data:`musicnn_zoo.networks.blocks.BLOCKS`.
+        Name in :data:`musicnn_zoo.networks.config.BLOCKS`.
     options : tuple of (str, value)
         Keyword arguments of the block's function, sorted by name. Use :func:`block` to
         write them as keywords.
@@ -148,7 +540,7 @@ class LogMelInput:
     normalization : {"batchnorm", "standardize"} or None
         What stands between the log-mel and the front-end: BatchNorm of each channel, or every
         band brought to zero mean and unit variance with statistics of the training data
-        (:func:`musicnn_zoo.networks.models.adapt`).
+        (:func:`musicnn_zoo.networks.build.adapt`).
     bn_epsilon : float
         What that BatchNorm adds to the variance.
     """

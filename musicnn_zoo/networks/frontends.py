@@ -1,4 +1,41 @@
-"""Mid-ends: between the front-end and the back-end.
+"""Front-ends and mid-ends: from a waveform or a log-mel spectrogram to a feature map.
+
+References
+----------
+Dieleman, Schrauwen. "End-to-end learning for music audio." ICASSP 2014. Zhu, Engel, Hannun.
+"Learning multiscale features directly from waveforms." arXiv:1603.09509, 2016.
+
+References
+----------
+Lee, Pham, Largman, Ng. "Unsupervised feature learning for audio classification using
+convolutional deep belief networks." NIPS 2009. Dieleman, Schrauwen. "End-to-end learning for
+music audio." ICASSP 2014.
+
+References
+----------
+Schlüter, Böck. "Improved musical onset detection with convolutional neural networks." ICASSP
+2014.
+
+References
+----------
+Choi, Fazekas, Sandler. "Automatic tagging using deep convolutional neural networks." ISMIR 2016.
+Won, Ferraro, Bogdanov, Serra. "Evaluation of CNN-based automatic music tagging models." SMC
+2020. Pons, Serra. "musicnn." ISMIR late-breaking 2019 (the vgg here).
+
+References
+----------
+Pons, Lidy, Serra. "Experimenting with musically motivated convolutional neural networks."
+CBMI 2016. Pons, Slizovskaia, Gong, Gómez, Serra. "Timbre analysis of music audio signals with
+convolutional neural networks." EUSIPCO 2017. Pons et al. "End-to-end learning for music audio
+tagging at scale." ISMIR 2018. Pons, Serra. "musicnn: Pre-trained convolutional neural networks
+for music audio tagging." ISMIR late-breaking 2019.
+
+References
+----------
+Lee, Park, Kim, Nam. "Sample-level deep convolutional neural networks for music auto-tagging using
+raw waveforms." SMC 2017. Kim, Lee, Nam. "Sample-level CNN architectures for music auto-tagging
+using raw waveforms." ICASSP 2018. Pons et al. "End-to-end learning for music audio tagging at
+scale." ISMIR 2018.
 
 References
 ----------
@@ -8,11 +45,616 @@ Pons et al. "End-to-end learning for music audio tagging at scale." ISMIR 2018. 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from keras import layers
 
-from musicnn_zoo.networks.convolution import Order, convolution
+from musicnn_zoo.errors import ArgumentError
+
+Order = Literal["relu_bn", "bn_relu", "relu"]
+
+
+def convolution(
+    x: Any,
+    filters: int,
+    kernel: int | tuple[int, int],
+    *,
+    name: str,
+    order: Order = "relu_bn",
+    activation: str = "relu",
+    strides: int | tuple[int, int] = 1,
+    padding: str = "same",
+    output: str | None = None,
+    bn_epsilon: float = 1e-3,
+) -> Any:
+    """Convolve, activate and normalise.
+
+    Parameters
+    ----------
+    x : tensor
+        A sequence (batch, frames, channels) for a kernel that is one number, a map (batch,
+        frames, bands, channels) for a pair.
+    filters : int
+    kernel : int or (int, int)
+        Frames, or frames × bands.
+    name : str
+        Of the convolution layer; the others carry it as a prefix.
+    order : {"relu_bn", "bn_relu", "relu"}
+        Convolution → activation → BatchNorm (musicnn and Pons's other models), convolution →
+        BatchNorm → activation (Lee, Choi, Won), or no BatchNorm (Dieleman, Schlüter).
+    activation : str
+    strides : int or (int, int)
+    padding : {"same", "valid"}
+    output : str, optional
+        Name of the last layer, if it is an endpoint.
+    bn_epsilon : float
+        What BatchNorm adds to the variance: 1e-3 in Keras and musicnn, 1e-5 in PyTorch.
+
+    Returns
+    -------
+    tensor
+        Of the same rank as ``x``.
+    """
+    layer = layers.Conv1D if isinstance(kernel, int) else layers.Conv2D
+    first = order != "bn_relu"
+    x = layer(
+        filters,
+        kernel,
+        strides=strides,
+        padding=padding,
+        data_format="channels_last",
+        activation=activation if first else None,
+        name=output if output and order == "relu" else name,
+    )(x)
+    if order == "relu":
+        return x
+    last = output or f"{name}_{'bn' if first else activation}"
+    x = layers.BatchNormalization(epsilon=bn_epsilon, name=last if first else f"{name}_bn")(x)
+    return x if first else layers.Activation(activation, name=last)(x)
+
+
+def frame_level(
+    x: Any,
+    *,
+    filters: int = 128,
+    length: int = 512,
+    stride: int = 256,
+    stack: Sequence[int] = (32, 32),
+    stack_width: int = 8,
+    stack_pool: int = 4,
+) -> Any:
+    """One filter shape, as long as an STFT window: Dieleman & Schrauwen 2014.
+
+    The first layer stands where an STFT would, with 128 filters of 512 samples every 256, and
+    learns its own bands. (Their best raw waveform model had 256 and 256.)
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, samples, 1)
+    filters : int
+        Bands to learn.
+    length, stride : int
+        "Window length" and "hop" of the first layer in samples.
+    stack, stack_width, stack_pool
+        See :func:`musicnn_zoo.networks.frontends.temporal_stack`.
+
+    Returns
+    -------
+    tensor, shape (batch, frames', stack[-1])
+    """
+    x = convolution(
+        x, filters, length, name="frontend_bank", order="relu", strides=stride, padding="valid"
+    )
+    return temporal_stack(x, filters=stack, width=stack_width, pool=stack_pool)
+
+
+def frame_level_multiscale(
+    x: Any,
+    *,
+    filters: Sequence[int] = (32, 32, 32),
+    lengths: Sequence[int] = (64, 256, 1024),
+    strides: Sequence[int] = (16, 64, 256),
+    stack: Sequence[int] = (32, 32),
+    stack_width: int = 8,
+    stack_pool: int = 4,
+) -> Any:
+    """Filter banks of several lengths side by side: Zhu et al. 2016.
+
+    Short filters, moved often, resolve high frequencies in time; long ones, moved seldom,
+    resolve low frequencies. Each bank is max-pooled to the rate of the slowest and all are
+    concatenated. The paper's idea for speech; its window and stride values could not be
+    verified here, so these are ours: 4, 16 and 64 ms at 16 kHz, each moved by a quarter.
+    What follows the bank is as in :func:`frame_level`.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, samples, 1)
+    filters, lengths, strides : sequence of int
+        Of each bank; lengths and strides in samples. The strides divide the longest one.
+    stack, stack_width, stack_pool
+        See :func:`musicnn_zoo.networks.frontends.temporal_stack`.
+
+    Returns
+    -------
+    tensor, shape (batch, frames', stack[-1])
+    """
+    slowest = max(strides)
+    if any(slowest % stride for stride in strides):
+        raise ArgumentError(f"each of strides must divide the longest; received {strides!r}")
+    banks = []
+    for count, length, stride in zip(filters, lengths, strides, strict=True):
+        name = f"frontend_bank_{length}"
+        y = convolution(x, count, length, name=name, strides=stride)
+        if stride < slowest:
+            y = layers.MaxPooling1D(
+                slowest // stride, padding="same", data_format="channels_last", name=f"{name}_pool"
+            )(y)
+        banks.append(y)
+    x = layers.Concatenate(name="frontend_banks")(banks)
+    return temporal_stack(x, filters=stack, width=stack_width, pool=stack_pool)
+
+
+def vertical(x: Any, *, filters: Sequence[int] = (32, 32), width: int = 8, pool: int = 4) -> Any:
+    """Move filters as high as the spectrogram over time only.
+
+    The defaults are Dieleman & Schrauwen's. ``filters=(300, 300), width=6, pool=3`` is Lee et
+    al.'s network with ordinary convolutions in the place of convolutional deep belief
+    networks: its bases and pools, trained by back-propagation instead of layer by layer, with
+    mel bands in the place of PCA-whitened spectra.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, bands, channels)
+    filters, width, pool
+        See :func:`musicnn_zoo.networks.frontends.temporal_stack`.
+
+    Returns
+    -------
+    tensor, shape (batch, frames', filters[-1])
+    """
+    x = layers.Reshape((-1, x.shape[2] * x.shape[3]), name="frontend_bands_as_channels")(x)
+    return temporal_stack(x, filters=filters, width=width, pool=pool)
+
+
+def horizontal(
+    x: Any,
+    *,
+    filters: Sequence[int] = (10, 20),
+    kernels: Sequence[tuple[int, int]] = ((7, 3), (3, 3)),
+    pool_bands: int = 3,
+    activation: str = "tanh",
+) -> Any:
+    """Convolutions with pooling over the bands only, so that time stays sharp.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, bands, channels)
+        Schlüter & Böck use 15 frames of 80 bands, and three channels: spectrograms with
+        windows of 23, 46 and 93 ms.
+    filters : sequence of int
+        Filters of each convolution.
+    kernels : sequence of (int, int)
+        Frames × bands of each convolution. Without padding.
+    pool_bands : int
+        Bands that become one after each convolution.
+    activation : str
+        The paper's is tanh.
+
+    Returns
+    -------
+    tensor, shape (batch, frames', bands', filters[-1])
+    """
+    for number, (count, kernel) in enumerate(zip(filters, kernels, strict=True), start=1):
+        name = f"frontend_conv{number}"
+        x = convolution(
+            x, count, kernel, name=name, order="relu", activation=activation, padding="valid"
+        )
+        x = layers.MaxPooling2D(
+            (1, pool_bands), data_format="channels_last", name=f"frontend_pool{number}"
+        )(x)
+    return x
+
+
+Pool = tuple[int, int]
+
+
+def vgg(x: Any, *, filters: int = 128, dropout: float = 0.25) -> Any:
+    """Five 3 × 3 convolutions, each followed by BatchNorm and max-pooling.
+
+    The released checkpoints have 128 filters. The pools are (frames, bands): a window of
+    4 × 1 moved by 2 × 2 first, then 2 × 2 three times, then 4 × 4.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, bands, channels)
+    filters : int
+        Filters of each convolution.
+    dropout : float
+        Rate after the first four pools.
+
+    Returns
+    -------
+    tensor, shape (batch, frames', bands', filters)
+        (batch, 2, 1, 128) for 187 frames of 96 bands. Endpoints ``pool1`` … ``pool5``.
+    """
+    halves = ((2, 2), (2, 2))
+    pools = [((4, 1), (2, 2)), halves, halves, halves, ((4, 4), (4, 4))]
+    for number, (size, strides) in enumerate(pools, start=1):
+        if number > 1:
+            x = layers.Dropout(dropout, name=f"frontend_dropout{number - 1}")(x)
+        x = convolution(x, filters, (3, 3), name=f"frontend_conv{number}")
+        x = layers.MaxPooling2D(
+            size, strides=strides, data_format="channels_last", name=f"pool{number}"
+        )(x)
+    return x
+
+
+def rectangular(
+    x: Any,
+    *,
+    filters: Sequence[int] = (64, 128, 128, 128),
+    pools: Sequence[Pool] = ((2, 2), (3, 3), (4, 4), (4, 4)),
+    order: Order = "bn_relu",
+    bn_epsilon: float = 1e-3,
+) -> Any:
+    """3 × 3 convolutions with max-pooling; the defaults are the CRNN's of Won et al. 2020.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, bands, channels)
+    filters : sequence of int
+        Filters of each convolution.
+    pools : sequence of (int, int)
+        Frames × bands that become one after each convolution.
+    order, bn_epsilon
+        See :func:`musicnn_zoo.networks.frontends.convolution`.
+
+    Returns
+    -------
+    tensor, shape (batch, frames', bands', filters[-1])
+    """
+    return rectangular_stack(
+        x, filters=filters, pools=pools, order=order, bn_epsilon=bn_epsilon, prefix="frontend"
+    )
+
+
+def rectangular_stack(
+    x: Any,
+    *,
+    filters: Sequence[int],
+    pools: Sequence[Pool],
+    order: Order,
+    bn_epsilon: float,
+    prefix: str,
+    first: int = 1,
+) -> Any:
+    """Put 3 × 3 convolutions with max-pooling on ``x``, numbered from ``first``."""
+    for number, (count, pool) in enumerate(zip(filters, pools, strict=True), start=first):
+        name = f"{prefix}_conv{number}"
+        x = convolution(x, count, (3, 3), name=name, order=order, bn_epsilon=bn_epsilon)
+        x = layers.MaxPooling2D(pool, data_format="channels_last", name=f"{prefix}_pool{number}")(x)
+    return x
+
+
+def short_chunk(
+    x: Any,
+    *,
+    filters: Sequence[int] = (128, 128, 256, 256, 256, 256, 512),
+    residual: bool = False,
+    bn_epsilon: float = 1e-3,
+) -> Any:
+    """Seven 3 × 3 convolutions that halve time and frequency: the short-chunk CNN.
+
+    Plain, each is convolution → BatchNorm → ReLU → max-pooling of 2 × 2. Residual, each is two
+    convolutions, the first of stride 2, beside a third of stride 2.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, bands, channels)
+        Won et al. use 3.69 s of 128 bands, of which 1 × 1 is left.
+    filters : sequence of int
+        Filters of each layer.
+    residual : bool
+    bn_epsilon : float
+        See :func:`musicnn_zoo.networks.frontends.convolution`.
+
+    Returns
+    -------
+    tensor, shape (batch, frames / 128, bands / 128, filters[-1])
+
+    References
+    ----------
+    Won et al. 2020.
+    """
+    if not residual:
+        pools = [(2, 2)] * len(filters)
+        return rectangular(x, filters=filters, pools=pools, bn_epsilon=bn_epsilon)
+    for number, count in enumerate(filters, start=1):
+        name = f"frontend_conv{number}"
+        y = convolution(
+            x, count, (3, 3), name=f"{name}a", order="bn_relu", strides=2, bn_epsilon=bn_epsilon
+        )
+        y = _linear(y, count, f"{name}b", strides=1, bn_epsilon=bn_epsilon)
+        shortcut = _linear(x, count, f"{name}_shortcut", strides=2, bn_epsilon=bn_epsilon)
+        x = layers.Add(name=f"{name}_add")([y, shortcut])
+        x = layers.ReLU(name=f"{name}_relu")(x)
+    return x
+
+
+def _linear(x: Any, filters: int, name: str, *, strides: int, bn_epsilon: float) -> Any:
+    x = layers.Conv2D(
+        filters, 3, strides=strides, padding="same", data_format="channels_last", name=name
+    )(x)
+    return layers.BatchNormalization(epsilon=bn_epsilon, name=f"{name}_bn")(x)
+
+
+Timbral = Sequence[tuple[float, int, int]]
+"""Branches as (part of the bands, width in frames, filters)."""
+
+MUSICNN_TIMBRAL: Timbral = ((0.4, 7, 204), (0.7, 7, 204))
+MUSICNN_TEMPORAL: Sequence[tuple[int, int]] = ((128, 51), (64, 51), (32, 51))
+TIMBRE_CNN: Timbral = (
+    (0.8, 7, 3), (0.8, 5, 3), (0.8, 3, 6), (0.8, 1, 10),
+    (0.6, 7, 5), (0.6, 5, 5), (0.6, 3, 10), (0.6, 1, 15),
+    (0.2, 7, 5), (0.2, 5, 5), (0.2, 3, 10), (0.2, 1, 15),
+)  # fmt: skip
+
+
+def timbral_temporal(
+    x: Any,
+    *,
+    timbral: Timbral = MUSICNN_TIMBRAL,
+    temporal: Sequence[tuple[int, int]] = MUSICNN_TEMPORAL,
+    temporal_input: Literal["bands", "mean"] = "bands",
+    order: Order = "relu_bn",
+    bn_epsilon: float = 1e-3,
+) -> Any:
+    """Timbral (vertical) beside temporal (horizontal) filters.
+
+    A timbral branch looks at a few frames and a part of the bands at once and keeps the
+    maximum over all positions on the bands, so that it answers to a timbre whatever its
+    pitch. A temporal branch looks at one band over many frames and keeps the maximum over the
+    bands, or looks at the mean of all bands.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, bands, channels)
+    timbral : sequence of (float, int, int)
+        Branches as (part of the bands, width in frames, filters). The default is musicnn's;
+        0.4 and 0.7 of 96 bands are 38 and 67.
+    temporal : sequence of (int, int)
+        Branches as (length in frames, filters).
+    temporal_input : {"bands", "mean"}
+        What a temporal branch looks at: each band, as in musicnn, or their mean, as in Pons et
+        al. 2018.
+    order, bn_epsilon
+        See :func:`musicnn_zoo.networks.frontends.convolution`.
+
+    Returns
+    -------
+    tensor, shape (batch, frames, channels)
+        The branches side by side: 2 × 204 + 3 × 51 = 561 channels by default. Endpoints
+        ``timbral`` and ``temporal`` are its two parts.
+    """
+    making: dict[str, Any] = {"order": order, "bn_epsilon": bn_epsilon}
+    branches = [_timbral_branches(x, timbral, output="timbral", **making)]
+    columns = []
+    bands = x.shape[2]
+    if temporal_input == "mean":
+        x = layers.AveragePooling2D(
+            (1, bands), data_format="channels_last", name="frontend_temporal_mean"
+        )(x)
+    for length, filters in temporal:
+        name = f"frontend_temporal_{length}"
+        y = convolution(x, filters, (length, 1), name=name, **making)
+        columns.append(_max_over_bands(y, name))
+    branches.append(layers.Concatenate(name="temporal")(columns))
+    return layers.Concatenate(name="frontend")(branches)
+
+
+def timbral(
+    x: Any,
+    *,
+    branches: Timbral = TIMBRE_CNN,
+    order: Order = "relu_bn",
+    stack: Sequence[int] = (32,),
+    stack_width: int = 8,
+    stack_pool: int = 4,
+) -> Any:
+    """Vertical filters of several heights: the timbre CNN of Pons et al. 2017.
+
+    After musicnn-training's version: 92 filters in 12 shapes, then convolutions over time as
+    in Dieleman & Schrauwen 2014.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, bands, channels)
+    branches : sequence of (float, int, int)
+        As ``timbral`` of :func:`timbral_temporal`.
+    order : {"relu_bn", "bn_relu", "relu"}
+        Of the first layer.
+    stack, stack_width, stack_pool
+        See :func:`musicnn_zoo.networks.frontends.temporal_stack`.
+
+    Returns
+    -------
+    tensor, shape (batch, frames', stack[-1])
+        Endpoint ``timbral`` is the output of the first layer, (batch, frames, 92).
+    """
+    x = _timbral_branches(x, branches, order=order, output="timbral")
+    return temporal_stack(x, filters=stack, width=stack_width, pool=stack_pool)
+
+
+def _timbral_branches(x: Any, branches: Timbral, *, output: str, **making: Any) -> Any:
+    bands = x.shape[2]
+    widths = {width for _, width, _ in branches}
+    padded = {width: _pad_time(x, width) for width in sorted(widths)}
+    columns = []
+    for part, width, filters in branches:
+        height = int(part * bands)
+        shape = f"{height}" if len(widths) == 1 else f"{height}x{width}"
+        name = f"frontend_timbral_{shape}"
+        y = convolution(
+            padded[width], filters, (width, height), name=name, padding="valid", **making
+        )
+        columns.append(_max_over_bands(y, name))
+    return layers.Concatenate(name=output)(columns)
+
+
+def _pad_time(x: Any, width: int) -> Any:
+    """Zeros before and after, so that a filter of that width keeps the number of frames."""
+    if width == 1:
+        return x
+    before = (width - 1) // 2
+    after = width - 1 - before
+    return layers.ZeroPadding2D(
+        ((before, after), (0, 0)),
+        data_format="channels_last",
+        name=f"frontend_timbral_padding_{width}",
+    )(x)
+
+
+def _max_over_bands(x: Any, name: str) -> Any:
+    filters = x.shape[3]
+    x = layers.MaxPooling2D((1, x.shape[2]), data_format="channels_last", name=f"{name}_max")(x)
+    return layers.Reshape((-1, filters), name=f"{name}_flat")(x)
+
+
+def temporal_stack(x: Any, *, filters: Sequence[int], width: int, pool: int) -> Any:
+    """Convolution → ReLU → max-pooling over time, once for each of ``filters``.
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, frames, channels)
+    filters : sequence of int
+        Filters of each convolution.
+    width : int
+        Frames that a filter looks at. Without padding.
+    pool : int
+        Frames that become one.
+
+    Returns
+    -------
+    tensor, shape (batch, frames', filters[-1])
+
+    References
+    ----------
+    Dieleman, Schrauwen. "End-to-end learning for music audio." ICASSP 2014.
+    """
+    for number, count in enumerate(filters, start=1):
+        name = f"frontend_conv{number}"
+        x = convolution(x, count, width, name=name, order="relu", padding="valid")
+        x = layers.MaxPooling1D(pool, data_format="channels_last", name=f"frontend_pool{number}")(x)
+    return x
+
+
+LEE_FILTERS = (128, 128, 128, 256, 256, 256, 256, 256, 256, 512)
+
+Variant = Literal["basic", "se", "res", "rese"]
+VARIANTS: tuple[Variant, ...] = ("basic", "se", "res", "rese")
+
+
+def sample_level(
+    x: Any,
+    *,
+    width: int = 3,
+    filters: Sequence[int] = LEE_FILTERS,
+    variant: Variant = "basic",
+    pointwise: int | None = 512,
+    se_ratio: float = 1.0,
+    order: Order = "bn_relu",
+    padding: Literal["same", "valid"] = "same",
+) -> Any:
+    """Stack filters of a few samples until one frame has seen seconds.
+
+    The mⁿ network of Lee et al. 2017: a strided convolution of ``m = width`` samples, then
+    ``n = len(filters) - 1`` modules of convolution and max-pooling by m. With the defaults, 3⁹,
+    one output frame comes from 3¹⁰ = 59,049 samples, counting strides and pools as the paper
+    does; the edges of the padded convolutions reach about as far again.
+
+    Kim et al. 2018 change the modules. ``se``: squeeze-and-excitation, the mean over time
+    through two dense layers scales the channels. ``res``: two convolutions beside a shortcut.
+    ``rese``: both. Read differently from their paper: the hidden dense layer has ``se_ratio`` ×
+    channels units, 1 by default as in Won et al. 2020, and the features of the last module only
+    go on (they also pool and join those of the two before).
+
+    Parameters
+    ----------
+    x : tensor, shape (batch, samples, 1)
+    width : int
+        m: length and stride of the first filters, length and pool of the others.
+    filters : sequence of int
+        Filters of the strided convolution and of each module.
+    variant : {"basic", "se", "res", "rese"}
+    pointwise : int or None
+        Filters of a last convolution of width 1; None leaves it out.
+    se_ratio : float
+    order : {"relu_bn", "bn_relu", "relu"}
+        Of the basic and the se modules.
+    padding : {"same", "valid"}
+        Of the modules' convolutions: Lee et al. pad, Pons et al. 2018 do not.
+
+    Returns
+    -------
+    tensor, shape (batch, samples / mⁿ⁺¹, channels)
+    """
+    if variant not in VARIANTS:
+        raise ArgumentError(f"variant must be one of {', '.join(VARIANTS)}; received {variant!r}")
+    first, *modules = filters
+    x = convolution(
+        x, first, width, name="frontend_conv0", order=order, strides=width, padding="valid"
+    )
+    for number, count in enumerate(modules, start=1):
+        name = f"frontend_conv{number}"
+        if variant in ("res", "rese"):
+            y = _two_convolutions(x, count, width, name, padding=padding)
+            if variant == "rese":
+                y = _squeeze_and_excite(y, se_ratio, name)
+            x = layers.Add(name=f"{name}_add")([y, _shortcut(x, count, name)])
+            x = layers.ReLU(name=f"{name}_out")(x)
+            x = layers.MaxPooling1D(
+                width, data_format="channels_last", name=f"frontend_pool{number}"
+            )(x)
+        else:
+            x = convolution(x, count, width, name=name, order=order, padding=padding)
+            x = layers.MaxPooling1D(
+                width, data_format="channels_last", name=f"frontend_pool{number}"
+            )(x)
+            if variant == "se":
+                x = _squeeze_and_excite(x, se_ratio, name)
+    if pointwise is not None:
+        x = convolution(x, pointwise, 1, name="frontend_pointwise", order=order)
+    return x
+
+
+def _two_convolutions(x: Any, filters: int, width: int, name: str, *, padding: str) -> Any:
+    if padding != "same":
+        raise ArgumentError("a residual module needs padding='same', or its two ways differ")
+    x = convolution(x, filters, width, name=f"{name}a", order="bn_relu")
+    x = layers.Dropout(0.2, name=f"{name}_dropout")(x)
+    convolve = layers.Conv1D(
+        filters, width, padding="same", data_format="channels_last", name=f"{name}b"
+    )
+    x = convolve(x)
+    return layers.BatchNormalization(name=f"{name}b_bn")(x)
+
+
+def _shortcut(x: Any, filters: int, name: str) -> Any:
+    if x.shape[-1] == filters:
+        return x
+    x = layers.Conv1D(filters, 1, data_format="channels_last", name=f"{name}_shortcut")(x)
+    return layers.BatchNormalization(name=f"{name}_shortcut_bn")(x)
+
+
+def _squeeze_and_excite(x: Any, ratio: float, name: str) -> Any:
+    channels = x.shape[-1]
+    y = layers.GlobalAveragePooling1D(
+        keepdims=True, data_format="channels_last", name=f"{name}_squeeze"
+    )(x)
+    y = layers.Dense(int(ratio * channels), activation="relu", name=f"{name}_se1")(y)
+    y = layers.Dense(channels, activation="sigmoid", name=f"{name}_se2")(y)
+    return layers.Multiply(name=f"{name}_excite")([x, y])
 
 
 def dense_residual(
@@ -36,7 +678,7 @@ def dense_residual(
     width : int
         Frames that a filter looks at.
     order, bn_epsilon
-        See :func:`musicnn_zoo.networks.convolution.convolution`.
+        See :func:`musicnn_zoo.networks.frontends.convolution`.
 
     Returns
     -------

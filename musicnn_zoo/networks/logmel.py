@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.machine.writable_caches import provide_writable_caches
+from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.networks.config import LogMelInput
 from musicnn_zoo.networks.mel import compress, hann, mel_filters
 

@@ -1,4 +1,4 @@
-"""Mel bands in NumPy: their filters, where they lie, and the log-mel of single frames.
+"""Mel bands in NumPy, and the log-mel spectrogram of a whole recording for the eye.
 
 The same numbers as ``librosa.filters.mel`` and ``librosa.feature.melspectrogram``, without
 librosa, whose compiler (Numba) is late for each new Python and large.
@@ -6,13 +6,15 @@ librosa, whose compiler (Numba) is late for each new Python and large.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.networks.patches import PatchGrid, PatchStream
+from musicnn_zoo.sound.read import AudioStream
 
 DECIBEL_FLOOR = 1e-10
 """Least mel power under ``compression="decibel"``."""
@@ -128,3 +130,57 @@ def _to_hz(mel: NDArray[np.float64], mel_scale: str) -> NDArray[np.float64]:
         mel * _SLANEY_HZ_PER_MEL,
         _SLANEY_BREAK_HZ * np.exp(_SLANEY_STEP * (mel - _SLANEY_BREAK_MEL)),
     )
+
+
+def logmel_columns(
+    stream: AudioStream, spectrogram: LogMelInput, *, frames: int
+) -> NDArray[np.float32]:
+    """Compute a log-mel block by block, and keep the mean of every so many frames.
+
+    Frame ``f`` is centred on sample ``f * hop``, as where patches are cut. Memory grows with the
+    number of columns only.
+
+    Parameters
+    ----------
+    stream : AudioStream
+        At ``spectrogram.sample_rate``.
+    spectrogram : LogMelInput
+        Of several windows the longest counts.
+    frames : int
+        In one column; the last may have fewer.
+
+    Returns
+    -------
+    ndarray, shape (columns, n_mels), float32
+        As ``spectrogram.compression`` has it.
+    """
+    grid = PatchGrid(
+        patch=1, hop=1, frame_hop=spectrogram.hop, window=spectrogram.n_fft,
+        padding=spectrogram.n_fft // 2, sample_rate=spectrogram.sample_rate,
+    )  # fmt: skip
+    columns = []
+    rest = np.empty((0, spectrogram.n_mels), np.float32)
+    for windows in _windows(stream, grid):
+        if len(windows):
+            rest = np.concatenate([rest, log_mel(windows, spectrogram)])
+        whole = len(rest) // frames * frames
+        columns.append(rest[:whole].reshape(-1, frames, spectrogram.n_mels).mean(axis=1))
+        rest = rest[whole:]
+    if len(rest):
+        columns.append(rest.mean(axis=0, keepdims=True))
+    return np.concatenate(columns)
+
+
+def band_of(frequencies: NDArray[np.float64], spectrogram: LogMelInput) -> NDArray[np.float64]:
+    """Where frequencies in Hz lie among the bands: 0 is the centre of the lowest."""
+    edges = mel_frequencies(
+        spectrogram.n_mels + 2, spectrogram.f_min, spectrogram.f_max, spectrogram.mel_scale
+    )
+    return np.interp(frequencies, edges, np.arange(-1, spectrogram.n_mels + 1))
+
+
+def _windows(stream: AudioStream, grid: PatchGrid) -> Iterator[NDArray[np.float32]]:
+    patches = PatchStream(grid)
+    for block in stream:
+        yield patches.feed(block)
+    yield patches.finish()

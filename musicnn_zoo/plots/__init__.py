@@ -7,11 +7,8 @@ window system is touched and nothing has to be closed.
 from __future__ import annotations
 
 from musicnn_zoo.plots.evaluation import plot_evaluation
-from musicnn_zoo.plots.events import plot_events
 from musicnn_zoo.plots.filters import plot_filters
-from musicnn_zoo.plots.results import plot_map
-from musicnn_zoo.plots.taggram import plot_taggram
-from musicnn_zoo.plots.tags import plot_tags
+from musicnn_zoo.plots.results import plot_events, plot_map, plot_taggram, plot_tags
 
 __all__ = [
     "plot_evaluation",

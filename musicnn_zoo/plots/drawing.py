@@ -1,4 +1,4 @@
-"""What all pictures share: colours, text that is safe to draw, and saving."""
+"""What all pictures share: colours, text that is safe to draw, axes, and saving."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.library.writers import check_writable
-from musicnn_zoo.machine.writable_caches import provide_writable_caches
-from musicnn_zoo.plain_text import printable
-from musicnn_zoo.tagging.clip import Clip
+from musicnn_zoo.machine.installation import provide_writable_caches
+from musicnn_zoo.tagging.results import Clip
+from musicnn_zoo.text import clock, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
 
 ENDINGS = (".png", ".svg", ".pdf")
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -137,3 +140,19 @@ def _glyphs() -> frozenset[int]:
 
     font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
     return frozenset(font.get_charmap())
+
+
+_STEPS = (
+    0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200,
+)  # fmt: skip
+_MOST_TICKS = 10
+
+
+def time_axis(axes: Any, start_s: float, end_s: float) -> None:
+    """Make the horizontal axis one of time from ``start_s`` to ``end_s``, in seconds."""
+    axes.set_xlim(start_s, end_s)
+    step = next((one for one in _STEPS if (end_s - start_s) / one <= _MOST_TICKS), 86400)
+    ticks = np.arange(np.ceil(start_s / step), np.floor(end_s / step) + 1) * step
+    shown = [clock(tick) if step < 1 else clock(tick).removesuffix(".0") for tick in ticks]
+    axes.set_xticks(ticks, labels=shown, fontsize=TICK)
+    axes.set_xlabel("time (minutes:seconds)", fontsize=LABEL)

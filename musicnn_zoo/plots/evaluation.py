@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.evaluation.bootstrap import Interval
-from musicnn_zoo.evaluation.results import ClassEvaluation, Evaluation, TagFigures
-from musicnn_zoo.plain_text import count
+from musicnn_zoo.evaluation.results import ClassEvaluation, Evaluation, Interval, TagFigures
 from musicnn_zoo.plots.drawing import (
     BLUE,
     GREEN,
@@ -27,11 +25,12 @@ from musicnn_zoo.plots.drawing import (
     tidy,
     write,
 )
+from musicnn_zoo.text import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from musicnn_zoo.evaluation.evaluation import ModelEvaluation
+    from musicnn_zoo.evaluation.evaluate import ModelEvaluation
 
 _NAME = 28
 _COLOURS = (BLUE, ORANGE, GREEN)

@@ -31,11 +31,11 @@ from musicnn_zoo.runtimes import formats as litert
 from musicnn_zoo.runtimes import keras_file, onnx_file, saved_model
 from musicnn_zoo.runtimes.probes import probes
 from musicnn_zoo.runtimes.quiet import quiet
-from musicnn_zoo.zoo.pretrained import Pretrained, find_pretrained
+from musicnn_zoo.zoo.load import Pretrained, find_pretrained
 from musicnn_zoo.zoo.weights import bundled
 
 if TYPE_CHECKING:
-    from musicnn_zoo.networks.models import TaggingModel
+    from musicnn_zoo.networks.build import TaggingModel
 
 ExportFormat = Literal["keras", "savedmodel", "onnx", "litert"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)

@@ -24,7 +24,7 @@ from musicnn_zoo.runtimes.saved_model import SIGNATURE, require_tensorflow, save
 if TYPE_CHECKING:
     import keras
 
-    from musicnn_zoo.networks.models import TaggingModel
+    from musicnn_zoo.networks.build import TaggingModel
 
 
 def write(model: TaggingModel, path: Path, precision: str) -> None:

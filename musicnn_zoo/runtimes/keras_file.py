@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from musicnn_zoo.networks.models import TaggingModel
+    from musicnn_zoo.networks.build import TaggingModel
 
 
 def write(model: TaggingModel, path: Path, precision: str) -> None:

@@ -6,12 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import musicnn_zoo
-from musicnn_zoo.networks.config import ModelSpec
+from musicnn_zoo.networks.config import ModelSpec, Provenance
 from musicnn_zoo.networks.patches import patch_grid
-from musicnn_zoo.networks.provenance import Provenance
 
 if TYPE_CHECKING:
-    from musicnn_zoo.networks.models import TaggingModel
+    from musicnn_zoo.networks.build import TaggingModel
 
 
 def metadata(spec: ModelSpec, provenance: Provenance, precision: str) -> dict[str, Any]:
@@ -20,8 +19,8 @@ def metadata(spec: ModelSpec, provenance: Provenance, precision: str) -> dict[st
     ``model``, its name; ``tags`` in the order of the outputs; ``sample_rate`` in Hz;
     ``patch_samples``, the length that the model was trained on; ``precision``; ``config``, see
     :class:`musicnn_zoo.networks.config.ModelConfig`; ``provenance``, see
-    :class:`musicnn_zoo.networks.provenance.Provenance`; ``thresholds``, if they were calibrated, as in
-    :class:`musicnn_zoo.networks.tag_thresholds.TagThresholds`; ``musicnn_zoo``, the version that exported
+    :class:`musicnn_zoo.networks.config.Provenance`; ``thresholds``, if they were calibrated, as in
+    :class:`musicnn_zoo.networks.config.TagThresholds`; ``musicnn_zoo``, the version that exported
     it.
     """
     config = spec.config

@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.networks.config import ModelSpec
-from musicnn_zoo.networks.provenance import Provenance
+from musicnn_zoo.networks.config import ModelSpec, Provenance
 from musicnn_zoo.runtimes.metadata import metadata
-from musicnn_zoo.runtimes.onnx_engine import open_session
-from musicnn_zoo.runtimes.onnx_graph import convert
+from musicnn_zoo.runtimes.onnx_engine import convert, open_session
 from musicnn_zoo.runtimes.onnx_properties import with_properties
 
 if TYPE_CHECKING:
-    from musicnn_zoo.networks.models import TaggingModel
+    from musicnn_zoo.networks.build import TaggingModel
 
 
 def write(model: TaggingModel, path: Path, precision: str) -> None:
-    """Write the graph of a model; see :func:`musicnn_zoo.runtimes.onnx_graph.convert`.
+    """Write the graph of a model; see :func:`musicnn_zoo.runtimes.onnx_engine.convert`.
 
     Its metadata properties are those of :func:`musicnn_zoo.runtimes.metadata.metadata`, what is
     no string as JSON.

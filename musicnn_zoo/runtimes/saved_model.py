@@ -15,7 +15,7 @@ from musicnn_zoo.runtimes.metadata import metadata_json, tag_lines
 if TYPE_CHECKING:
     import keras
 
-    from musicnn_zoo.networks.models import TaggingModel
+    from musicnn_zoo.networks.build import TaggingModel
 
 SIGNATURE = "serving_default"
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError, DeviceError
 from musicnn_zoo.sound.blocks import Block, Decoded
-from musicnn_zoo.sound.pipe import decode_pipe
+from musicnn_zoo.sound.decoders import decode_pipe
 
 _log = logging.getLogger(__name__)
 

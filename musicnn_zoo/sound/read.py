@@ -22,10 +22,16 @@ from numpy.typing import NDArray
 from musicnn_zoo.errors import ArgumentError, AudioError
 from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
 from musicnn_zoo.sound.blocks import BLOCK_S, Block
-from musicnn_zoo.sound.decode import OnDamage, check_damaged, decode_file, open_source, seekable
+from musicnn_zoo.sound.decode import (
+    OnDamage,
+    RiskyFile,
+    check_damaged,
+    decode_file,
+    open_source,
+    seekable,
+)
 from musicnn_zoo.sound.find import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from musicnn_zoo.sound.find import find_audio as find_audio
-from musicnn_zoo.sound.risk import RiskyFile
 
 _log = logging.getLogger(__name__)
 

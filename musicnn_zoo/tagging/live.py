@@ -12,9 +12,8 @@ from musicnn_zoo.networks.config import ModelSpec
 from musicnn_zoo.networks.patches import PatchGrid, PatchStream, Tail
 from musicnn_zoo.runtimes.engine import Engine
 from musicnn_zoo.sound.read import Resampler, check_rate, downmix_array
-from musicnn_zoo.tagging.clip import Clip
 from musicnn_zoo.tagging.pipeline import NOT_FINITE
-from musicnn_zoo.tagging.taggram import Taggram
+from musicnn_zoo.tagging.results import Clip, Taggram
 
 _MOST_CHANNELS = 32
 

@@ -1,9 +1,644 @@
-"""What came of one file among many."""
+"""What the models say: small typed objects that print well and convert to plain data."""
 
 from __future__ import annotations
 
+import html
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicnn_zoo.errors import ArgumentError, MissingPackageError
+from musicnn_zoo.networks.config import (
+    CALIBRATED,
+    Calibrated,
+    LogMelInput,
+    TagThresholds,
+    own_thresholds,
+)
+from musicnn_zoo.text import clock, path_to_text, printable
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from musicnn_zoo.sound.read import AudioSource
+
+
+def plain_floats(values: Any) -> Any:
+    """Turn float32 into the shortest Python floats that give the same float32 back."""
+    if isinstance(values, np.ndarray) and values.ndim:
+        return [plain_floats(value) for value in values]
+    return float(str(np.float32(values)))
+
+
+def require_pandas() -> Any:
+    """Import pandas, which is not among the requirements."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingPackageError("to_pandas needs pandas: pip install pandas") from error
+    return pandas
+
+
+def html_table(caption: str, head: list[str], rows: list[list[str]]) -> str:
+    """Write a table as HTML, with what stands in it escaped."""
+
+    def cells(tag: str, values: list[str]) -> str:
+        return "".join(f"<{tag}>{html.escape(value)}</{tag}>" for value in values)
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return (
+        f"<table><caption>{html.escape(caption)}</caption>"
+        f"<thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The audio that a result is about, and what was done to it.
+
+    Parameters
+    ----------
+    source : str or None
+        File name; None for an array.
+    duration_s : float
+        Length in seconds.
+    repeated : bool
+        Whether the clip was shorter than a patch and was repeated to fill one.
+    dropped_s : float
+        Seconds at the end that no patch covers (``tail="pad"`` covers them).
+    damaged : bool
+        Whether some of the file could not be decoded.
+    lost_s : float
+        How many seconds, as far as that is known.
+    """
+
+    source: str | None
+    duration_s: float
+    repeated: bool = False
+    dropped_s: float = 0.0
+    damaged: bool = False
+    lost_s: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON; see :mod:`musicnn_zoo.text` on ``source``."""
+        return {
+            "source": None if self.source is None else path_to_text(self.source),
+            "duration_s": round(self.duration_s, 3),
+            "repeated": self.repeated,
+            "dropped_s": round(self.dropped_s, 3),
+            "damaged": self.damaged,
+            "lost_s": round(self.lost_s, 3),
+        }
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        line = f"{printable(self.source or 'array')}, {self.duration_s:.1f} s"
+        if self.repeated:
+            line = f"{line}, repeated to fill one patch"
+        return f"{line}, damaged: {self.lost_s:.1f} s lost" if self.damaged else line
+
+
+DEFAULT_THRESHOLD = 0.5
+DEFAULT_RELEASE = 0.8
+
+
+class Event(NamedTuple):
+    """A tag that lasts from ``start_s`` to ``end_s`` seconds, with its mean score."""
+
+    tag: str
+    start_s: float
+    end_s: float
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        return self._asdict()
+
+
+def find_events(
+    scores: NDArray[np.floating[Any]],
+    tags: Sequence[str],
+    times: NDArray[np.floating[Any]],
+    end_s: float,
+    *,
+    threshold: float = DEFAULT_THRESHOLD,
+    release: float | None = None,
+    min_length_s: float = 0.0,
+) -> tuple[Event, ...]:
+    """Turn scores over time into events, by a threshold with hysteresis.
+
+    An event begins where the score reaches ``threshold``, goes on while it is at least
+    ``release``, in both directions, and counts if it lasts ``min_length_s``.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (rows, tags)
+    tags : sequence of str
+    times : ndarray, shape (rows,)
+        Start of each row in seconds; a row lasts to the start of the next.
+    end_s : float
+        End of the last row in seconds.
+    threshold : float
+        Between 0 and 1.
+    release : float, optional
+        Between 0 and ``threshold``; by default 0.8 × ``threshold``.
+    min_length_s : float
+        In seconds.
+
+    Returns
+    -------
+    tuple of Event
+        By start, then in the order of ``tags``.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is out of range.
+    """
+    release = check_event_rule(threshold, release, min_length_s)
+    edges = np.append(times, end_s)
+    events = []
+    for index, tag in enumerate(tags):
+        column = scores[:, index]
+        for first, last in _runs(column >= release):
+            held = column[first:last]
+            start, end = (round(float(edges[at]), 6) for at in (first, last))
+            if held.max() >= threshold and end - start >= min_length_s:
+                found = Event(tag, start, end, float(held.mean()))
+                events.append((start, index, found))
+    return tuple(event for _, _, event in sorted(events, key=lambda found: found[:2]))
+
+
+def check_event_rule(threshold: float, release: float | None, min_length_s: float) -> float:
+    """Check the options of :func:`find_events` and return the release.
+
+    Raises
+    ------
+    ArgumentError
+        If one is out of range.
+    """
+    if not 0 <= threshold <= 1:
+        raise ArgumentError(f"threshold must be between 0 and 1; received {threshold}")
+    if release is None:
+        release = DEFAULT_RELEASE * threshold
+    if not 0 <= release <= threshold:
+        raise ArgumentError(
+            f"release must be between 0 and the threshold {threshold}; received {release}"
+        )
+    if not min_length_s >= 0:
+        raise ArgumentError(f"min_length_s must not be negative; received {min_length_s}")
+    return release
+
+
+def _runs(held: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and one past the last index of each run of True."""
+    changes = np.flatnonzero(np.diff(np.concatenate([[False], held, [False]]).astype(np.int8)))
+    return [(int(first), int(last)) for first, last in changes.reshape(-1, 2)]
+
+
+DEFAULT_TOP_K = 5
+
+
+class TagScore(NamedTuple):
+    """A tag and its score between 0 and 1."""
+
+    tag: str
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Tags(Sequence[TagScore]):
+    """Ranked tags of a clip: a sequence of :class:`TagScore`, best first.
+
+    Parameters
+    ----------
+    ranked : tuple of TagScore
+    model : str
+        Name of the model.
+    clip : Clip
+    """
+
+    ranked: tuple[TagScore, ...]
+    model: str
+    clip: Clip
+
+    def __len__(self) -> int:
+        return len(self.ranked)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.ranked[index]
+
+    def __iter__(self) -> Iterator[TagScore]:
+        return iter(self.ranked)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tags without their scores, best first."""
+        return tuple(tag for tag, _ in self.ranked)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return source, length, model and ``{"tags": {tag: score}}``, ready for JSON."""
+        scores = {tag: plain_floats(score) for tag, score in self.ranked}
+        return {**self.clip.to_dict(), "model": self.model, "tags": scores}
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict())
+
+    def to_pandas(self) -> pandas.Series[float]:
+        """Return the scores as a Series indexed by tag (needs pandas)."""
+        scores = [score for _, score in self.ranked]
+        return require_pandas().Series(scores, index=list(self.names), name=self.clip.source)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw the tags as bars; see :func:`musicnn_zoo.plots.plot_tags`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        """
+        from musicnn_zoo.plots import plot_tags
+
+        return plot_tags(self, path)
+
+    def __str__(self) -> str:
+        names = [printable(tag) for tag in self.names]
+        width = max(map(len, names), default=0)
+        lines = [
+            f"  {name:{width}}  {score:.3f}"
+            for name, (_, score) in zip(names, self.ranked, strict=True)
+        ]
+        return "\n".join([f"{self.clip.describe()} ({self.model})", *lines])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            f"{self.clip.describe()} ({self.model})",
+            ["tag", "score"],
+            [[tag, f"{score:.3f}"] for tag, score in self.ranked],
+        )
+
+
+def check_ranking(
+    top_k: int | None, threshold: float | Calibrated | None
+) -> tuple[int | None, float | Calibrated]:
+    """Check and complete the arguments of :meth:`Taggram.rank`."""
+    if top_k is not None and top_k <= 0:
+        raise ArgumentError(f"top_k must be at least 1; received {top_k}")
+    if threshold is None:
+        return (DEFAULT_TOP_K if top_k is None else top_k), 0.0
+    if threshold == CALIBRATED:
+        return top_k, CALIBRATED
+    if isinstance(threshold, str) or not 0 <= threshold <= 1:
+        raise ArgumentError(
+            f"threshold must be between 0 and 1; received {threshold!r} ('calibrated' takes the "
+            "model's own)"
+        )
+    return top_k, threshold
+
+
+@dataclass(frozen=True)
+class Events(Sequence[Event]):
+    """Sound events of a clip: a sequence of :class:`Event`, by start, then as the model's tags.
+
+    Two are equal if all that they hold is.
+
+    Parameters
+    ----------
+    events : tuple of Event
+    model : str
+        Name of the model.
+    clip : Clip
+    spectrogram : LogMelInput or None
+        What the model looks at, if that is a log-mel spectrogram.
+    """
+
+    events: tuple[Event, ...]
+    model: str
+    clip: Clip
+    spectrogram: LogMelInput | None = None
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.events[index]
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return source, length, model and a list of the events, ready for JSON."""
+        events = [{**event.to_dict(), "score": plain_floats(event.score)} for event in self.events]
+        return {**self.clip.to_dict(), "model": self.model, "events": events}
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict())
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a DataFrame of tag, start_s, end_s and score, one row an event (needs pandas)."""
+        return require_pandas().DataFrame(list(self.events), columns=list(Event._fields))
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        audio: AudioSource | None = None,
+        sample_rate: int | None = None,
+    ) -> Figure:
+        """Draw the events under the log-mel; see :func:`musicnn_zoo.plots.plot_events`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        audio : path, binary file object, or ndarray, optional
+            The audio of the clip; by default its file is read again.
+        sample_rate : int, optional
+            Of an array, in Hz.
+        """
+        from musicnn_zoo.plots import plot_events
+
+        return plot_events(self, path, audio=audio, sample_rate=sample_rate)
+
+    def _rows(self) -> list[list[str]]:
+        return [
+            [clock(start_s), clock(end_s), printable(tag), f"{score:.3f}"]
+            for tag, start_s, end_s, score in self.events
+        ]
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        width = max((len(row[2]) for row in rows), default=0)
+        lines = [
+            f"  {start:>7} – {end:>7}  {tag:{width}}  {score}" for start, end, tag, score in rows
+        ]
+        return "\n".join([f"{self.clip.describe()} ({self.model})", *lines])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            f"{self.clip.describe()} ({self.model})", ["start", "end", "tag", "score"], self._rows()
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Taggram:
+    """Scores over time, one row a patch.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (patches, tags), float32
+    tags : tuple of str
+    times : ndarray, shape (patches,)
+        Start of each patch in seconds.
+    patch_s, hop_s : float
+        Length of a patch and distance between two starts, in seconds.
+    model : str
+    clip : Clip
+    thresholds : TagThresholds or None
+        The model's own, if they were calibrated.
+    spectrogram : LogMelInput or None
+        What the model looks at, if that is a log-mel spectrogram.
+    """
+
+    scores: NDArray[np.float32]
+    tags: tuple[str, ...]
+    times: NDArray[np.float64]
+    patch_s: float
+    hop_s: float
+    model: str
+    clip: Clip
+    thresholds: TagThresholds | None = None
+    spectrogram: LogMelInput | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def rank(
+        self, *, top_k: int | None = None, threshold: float | Calibrated | None = None
+    ) -> Tags:
+        """Average over the patches and rank the tags; without patches there are none.
+
+        Parameters
+        ----------
+        top_k : int, optional
+            Keep the ``top_k`` best.
+        threshold : float or "calibrated", optional
+            Keep those with a score of at least ``threshold``, between 0 and 1; or of at least the
+            model's own threshold for the tag, if the model has thresholds.
+            With neither, the best five are kept; with both, both must hold.
+
+        Raises
+        ------
+        ArgumentError
+            If ``top_k`` or ``threshold`` is out of range, or the model has no thresholds.
+        """
+        top_k, threshold = check_ranking(top_k, threshold)
+        lowest: Sequence[float | None] = (
+            own_thresholds(self.thresholds, self.model).values
+            if threshold == CALIBRATED
+            else (threshold,) * len(self.tags)
+        )
+        if not len(self):
+            return Tags((), self.model, self.clip)
+        mean = self.scores.mean(axis=0)
+        order = np.argsort(-mean, kind="stable")[:top_k]
+        ranked = tuple(
+            TagScore(self.tags[i], float(mean[i]))
+            for i in order
+            if (least := lowest[i]) is not None and mean[i] >= least
+        )
+        return Tags(ranked, self.model, self.clip)
+
+    def events(
+        self,
+        *,
+        threshold: float = DEFAULT_THRESHOLD,
+        release: float | None = None,
+        min_length_s: float = 0.0,
+    ) -> Events:
+        """Find when tags begin and end; see :func:`musicnn_zoo.tagging.results.find_events`.
+
+        A row stands for the time from its start to the start of the next, the last for a whole
+        patch.
+        """
+        end_s = float(self.times[-1]) + self.patch_s if len(self) else 0.0
+        found = find_events(
+            self.scores, self.tags, self.times, end_s,
+            threshold=threshold, release=release, min_length_s=min_length_s,
+        )  # fmt: skip
+        return Events(found, self.model, self.clip, self.spectrogram)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, top_k: int = 10) -> Figure:
+        """Draw the scores of the strongest tags; see :func:`musicnn_zoo.plots.plot_taggram`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        top_k : int
+            How many tags.
+        """
+        from musicnn_zoo.plots import plot_taggram
+
+        return plot_taggram(self, path, top_k=top_k)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return times, tags and scores as lists, ready for JSON."""
+        return {
+            **self.clip.to_dict(),
+            "model": self.model,
+            "patch_s": self.patch_s,
+            "hop_s": self.hop_s,
+            "times": self.times.tolist(),
+            "tags": list(self.tags),
+            "scores": plain_floats(self.scores),
+        }
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict())
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the scores as a DataFrame, times down and tags across (needs pandas)."""
+        index = require_pandas().Index(self.times, name="time_s")
+        return require_pandas().DataFrame(self.scores, index=index, columns=list(self.tags))
+
+    def _rows(self) -> list[list[str]]:
+        best = np.argsort(-self.scores, axis=1, kind="stable")[:, :3]
+        return [
+            [clock(time), ", ".join(f"{printable(self.tags[i])} {row[i]:.2f}" for i in order)]
+            for time, row, order in zip(self.times, self.scores, best, strict=True)
+        ]
+
+    def __str__(self) -> str:
+        lines = [f"  {time:>7}  {tags}" for time, tags in self._rows()]
+        return "\n".join([f"{self.clip.describe()} ({self.model})", *lines])
+
+    def __repr__(self) -> str:
+        return (
+            f"<Taggram of {self.clip.describe()}: {len(self)} patches of {self.patch_s:.3f} s "
+            f"every {self.hop_s:.3f} s × {len(self.tags)} tags, {self.model}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            f"{self.clip.describe()} ({self.model})", ["time", "strongest tags"], self._rows()
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Activations of one layer as vectors.
+
+    Parameters
+    ----------
+    values : ndarray, float32
+        Shape (dimensions,) for a clip, or (patches, dimensions) if ``pooling`` is None.
+    times : ndarray, shape (patches,)
+        Start of each patch in seconds.
+    layer : str
+    pooling : {"mean", "max"} or None
+        How patches became one vector.
+    patch_s, hop_s : float
+        Length of a patch and distance between two starts, in seconds.
+    model : str
+    clip : Clip
+    """
+
+    values: NDArray[np.float32]
+    times: NDArray[np.float64]
+    layer: str
+    pooling: str | None
+    patch_s: float
+    hop_s: float
+    model: str
+    clip: Clip
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.values, dtype=dtype, copy=copy)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the vectors as lists with what they are, ready for JSON."""
+        return {
+            **self.clip.to_dict(),
+            "model": self.model,
+            "layer": self.layer,
+            "pooling": self.pooling,
+            "patch_s": self.patch_s,
+            "hop_s": self.hop_s,
+            "times": self.times.tolist(),
+            "values": plain_floats(self.values),
+        }
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict())
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return one row a vector, indexed by time, or by source if pooled (needs pandas)."""
+        if self.pooling is None:
+            return require_pandas().DataFrame(
+                self.values, index=require_pandas().Index(self.times, name="time_s")
+            )
+        return require_pandas().DataFrame(self.values[np.newaxis], index=[self.clip.source])
+
+    def __repr__(self) -> str:
+        pooled = f"{self.pooling} over {len(self.times)} patches" if self.pooling else "one a patch"
+        return (
+            f"<Embedding of {self.clip.describe()}: {self.model} {self.layer}, {pooled}, "
+            f"shape {self.values.shape}>"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Features(Mapping[str, NDArray[np.float32]]):
+    """Activations of several layers: a mapping from layer name to array.
+
+    Parameters
+    ----------
+    values_by_layer : dict of str to ndarray
+        Each ``(patches, …)``: ``(patches, frames, channels)`` where the layer has a time
+        axis.
+    times : ndarray, shape (patches,)
+        Start of each patch in seconds.
+    patch_s, hop_s : float
+        Length of a patch and distance between two starts, in seconds.
+    model : str
+    clip : Clip
+    """
+
+    values_by_layer: dict[str, NDArray[np.float32]]
+    times: NDArray[np.float64]
+    patch_s: float
+    hop_s: float
+    model: str
+    clip: Clip
+
+    def __getitem__(self, layer: str) -> NDArray[np.float32]:
+        return self.values_by_layer[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_by_layer)
+
+    def __len__(self) -> int:
+        return len(self.values_by_layer)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in self.items())
+        return f"<Features of {self.clip.describe()}: {self.model}, {shapes}>"
+
 
 Result = TypeVar("Result")
 

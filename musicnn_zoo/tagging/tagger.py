@@ -10,22 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from musicnn_zoo.errors import ArgumentError, ExportError, UnknownNameError
 from musicnn_zoo.machine.installation import has_keras, require_keras
 from musicnn_zoo.machine.processes import ForkedLock
-from musicnn_zoo.networks.blocks import block_spec
-from musicnn_zoo.networks.config import ModelSpec
+from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec
 from musicnn_zoo.networks.patches import PatchGrid, Tail, patch_grid
-from musicnn_zoo.networks.tag_thresholds import Calibrated
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
 from musicnn_zoo.sound.decode import OnDamage
 from musicnn_zoo.sound.read import AudioSource, AudioStream
-from musicnn_zoo.tagging.embedding import Embedding, Features
-from musicnn_zoo.tagging.events import Events
 from musicnn_zoo.tagging.live import TaggramStream
-from musicnn_zoo.tagging.pipeline import process
-from musicnn_zoo.tagging.results import FileResult, Result
-from musicnn_zoo.tagging.sound_events import DEFAULT_THRESHOLD
-from musicnn_zoo.tagging.taggram import Taggram
-from musicnn_zoo.tagging.tags import Tags
-from musicnn_zoo.tagging.tasks import (
+from musicnn_zoo.tagging.pipeline import (
     EmbeddedTags,
     Pooling,
     Task,
@@ -34,14 +25,25 @@ from musicnn_zoo.tagging.tasks import (
     events_task,
     features_task,
     frames_task,
+    process,
     taggram_task,
     tags_task,
 )
+from musicnn_zoo.tagging.results import (
+    DEFAULT_THRESHOLD,
+    Embedding,
+    Events,
+    Features,
+    FileResult,
+    Result,
+    Taggram,
+    Tags,
+)
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
-from musicnn_zoo.zoo.pretrained import Pretrained, find_pretrained
+from musicnn_zoo.zoo.load import Pretrained, find_pretrained
 
 if TYPE_CHECKING:
-    from musicnn_zoo.networks.models import TaggingModel
+    from musicnn_zoo.networks.build import TaggingModel
 
 _log = logging.getLogger(__name__)
 
@@ -245,7 +247,7 @@ class Tagger:
         ------
         ArgumentError
             If the back-end has no frame-wise scores
-            (see :func:`musicnn_zoo.runtimes.framewise.framewise_model`).
+            (see :func:`musicnn_zoo.runtimes.variants.framewise_model`).
         """
         grid = self._grid(patch_s, None)
         task = frames_task(self.spec, grid)
@@ -465,7 +467,7 @@ class Tagger:
         """Download weights that will be needed, before an engine is imported for them."""
         if self._pretrained is None or engine not in ENGINES:
             return
-        from musicnn_zoo.runtimes.onnx_graph import has_graph
+        from musicnn_zoo.runtimes.onnx_engine import has_graph
 
         if engine in ("auto", "onnxruntime"):
             if has_graph(self._pretrained):
@@ -573,8 +575,12 @@ class Tagger:
             return engine
 
     def _in_onnx(self) -> Engine:
-        from musicnn_zoo.runtimes.onnx_engine import OnnxEngine
-        from musicnn_zoo.runtimes.onnx_graph import find_graph, graph_of, weights_digest
+        from musicnn_zoo.runtimes.onnx_engine import (
+            OnnxEngine,
+            find_graph,
+            graph_of,
+            weights_digest,
+        )
 
         with self._lock:
             digest = None if self._pretrained else weights_digest(self.model)
@@ -602,7 +608,7 @@ class Tagger:
             digest = self._digest_if_copied()
             if self._frame_engine is None or digest != self._frame_digest:
                 original = self.model
-                from musicnn_zoo.runtimes.framewise import framewise_model
+                from musicnn_zoo.runtimes.variants import framewise_model
 
                 model = framewise_model(original)
                 self._frame_engine = self._make_keras_engine(model)
@@ -613,7 +619,7 @@ class Tagger:
         """Digest of a model of one's own that the Keras engine computes a copy of."""
         if self._pretrained is not None or not (self._several or self._precision != "float32"):
             return None
-        from musicnn_zoo.runtimes.onnx_graph import weights_digest
+        from musicnn_zoo.runtimes.onnx_engine import weights_digest
 
         return weights_digest(self.model)
 

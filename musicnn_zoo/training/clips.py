@@ -16,13 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.datasets.dataset import Dataset
-from musicnn_zoo.datasets.report import DatasetError, DatasetWarning
-from musicnn_zoo.durable import replacing
+from musicnn_zoo.datasets.dataset import Dataset, DatasetError, DatasetWarning
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError, OutputError
-from musicnn_zoo.machine.cores import usable_cores
-from musicnn_zoo.plain_text import printable
+from musicnn_zoo.files import replacing
+from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.sound.read import check_rate, load_audio
+from musicnn_zoo.text import printable
 
 _log = logging.getLogger(__name__)
 

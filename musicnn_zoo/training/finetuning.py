@@ -11,13 +11,16 @@ import keras
 from keras import layers
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.networks.config import ModelConfig, OutputActivation
-from musicnn_zoo.networks.models import TaggingModel, build_features, build_model
-from musicnn_zoo.networks.normalization import finish_normalization
-from musicnn_zoo.networks.provenance import Provenance
+from musicnn_zoo.networks.build import (
+    TaggingModel,
+    build_features,
+    build_model,
+    finish_normalization,
+)
+from musicnn_zoo.networks.config import ModelConfig, OutputActivation, Provenance
 from musicnn_zoo.training.recipes import TRAINABLE, BatchNormMode, Trainable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
-from musicnn_zoo.zoo.pretrained import find_pretrained
+from musicnn_zoo.zoo.load import find_pretrained
 
 
 def finetune_model(

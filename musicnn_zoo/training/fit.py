@@ -16,22 +16,20 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from numpy.typing import NDArray
 
 from musicnn_zoo.augmentation import NO_AUGMENTATION, Augmentation, augment
-from musicnn_zoo.datasets.dataset import Dataset
-from musicnn_zoo.datasets.report import DatasetError
+from musicnn_zoo.datasets.dataset import Dataset, DatasetError
 from musicnn_zoo.errors import ArgumentError, TrainingError, WeightsError
-from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.networks.build import TaggingModel, adapt, build_model, finish_normalization
+from musicnn_zoo.networks.config import LogMelInput, Provenance
 from musicnn_zoo.networks.logmel import LogMel
-from musicnn_zoo.networks.models import TaggingModel, adapt, build_model
-from musicnn_zoo.networks.normalization import finish_normalization
 from musicnn_zoo.networks.patches import PatchGrid, patch_grid
-from musicnn_zoo.networks.provenance import Provenance
-from musicnn_zoo.plain_text import printable
 from musicnn_zoo.runtimes.engine import PRECISIONS
 from musicnn_zoo.runtimes.keras_engine import device_scope, split_devices
 from musicnn_zoo.runtimes.variants import SCORE_LAYERS
+from musicnn_zoo.text import printable
 from musicnn_zoo.training.batches import (
     batch_size_for_all,
     count_patches,
@@ -40,12 +38,76 @@ from musicnn_zoo.training.batches import (
 )
 from musicnn_zoo.training.clips import Clips, open_clips
 from musicnn_zoo.training.finetuning import set_trainable
-from musicnn_zoo.training.losses import BalancedBinaryCrossentropy
 from musicnn_zoo.training.recipes import FROM_SCRATCH, Phase, Recipe
 from musicnn_zoo.training.run_folder import Progress, RunFolder
-from musicnn_zoo.zoo.checkpoints import read_safetensors
 from musicnn_zoo.zoo.folder import WEIGHTS, read_folder, save_pretrained
-from musicnn_zoo.zoo.weights import arrays_of
+from musicnn_zoo.zoo.weights import arrays_of, read_safetensors
+
+
+@keras.saving.register_keras_serializable(package="musicnn_zoo")
+class BalancedBinaryCrossentropy(keras.losses.Loss):
+    r"""Binary cross-entropy with a weight for each tag where it is present and where it is absent.
+
+    :math:`-\frac{1}{K} \sum_k w_{k1} y_k \log p_k + w_{k0} (1 - y_k) \log (1 - p_k)` for labels y
+    and scores p of K tags.
+
+    Parameters
+    ----------
+    weights : array-like, shape (tags, 2)
+        Absent, present; see :meth:`musicnn_zoo.datasets.Dataset.label_weights`.
+    """
+
+    def __init__(
+        self, weights: Any, name: str = "balanced_binary_crossentropy", **kwargs: Any
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self.weights = [[float(weight) for weight in pair] for pair in weights]
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each example, shape (batch,)."""
+        weights = ops.convert_to_tensor(self.weights, y_pred.dtype)
+        chosen = weights[:, 0] + y_true * (weights[:, 1] - weights[:, 0])
+        return ops.mean(chosen * ops.binary_crossentropy(y_true, y_pred), axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "weights": self.weights}
+
+
+def make_deterministic(seed: int = 0) -> None:
+    """Have this process compute the same weights each time that it trains, on a CPU.
+
+    Seeds Python, NumPy and Keras; has TensorFlow take the deterministic kernel of each operation;
+    and lets it run one operation at a time, since two that share the cores add in an order that
+    depends on their luck. Training is then slower. It stays so for the process.
+
+    Parameters
+    ----------
+    seed : int
+        From it come fresh weights and dropout; from 0 to 2**32 - 1.
+
+    Raises
+    ------
+    ArgumentError
+        If TensorFlow has computed something in this process already: call it first.
+    """
+    import keras
+
+    if not 0 <= seed < 2**32:
+        raise ArgumentError(f"seed must be from 0 to {2**32 - 1}; received {seed}")
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise ArgumentError(
+            "TensorFlow has computed something already; make_deterministic must come before that"
+        ) from error
+    tf.config.experimental.enable_op_determinism()
+
 
 _log = logging.getLogger(__name__)
 

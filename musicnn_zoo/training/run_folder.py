@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.durable import replacing
 from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
+from musicnn_zoo.files import replacing
 
 FOLDER = "training"
 """Name of the folder in that of the model."""

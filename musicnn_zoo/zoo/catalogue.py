@@ -4,14 +4,148 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar, Literal, get_args
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
-from musicnn_zoo.networks.config import ModelConfig, ModelSpec
-from musicnn_zoo.networks.provenance import Provenance
-from musicnn_zoo.zoo.sources import BundledFile, HubFile, SourceKind, WebFile, WeightsSource
-from musicnn_zoo.zoo.tags import VOCABULARIES
+from musicnn_zoo.networks.config import ModelConfig, ModelSpec, Provenance
+
+SourceKind = Literal["bundled", "hub", "web"]
+SOURCE_KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
+
+
+@dataclass(frozen=True)
+class BundledFile:
+    """A file that is installed with the package.
+
+    Parameters
+    ----------
+    name : str
+    sha256 : str
+        Checked whenever the file is loaded.
+    """
+
+    kind: ClassVar[SourceKind] = "bundled"
+
+    name: str
+    sha256: str
+
+    @property
+    def address(self) -> str:
+        """The file, for people."""
+        return f"{self.name}, bundled"
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file in a repository of the Hugging Face Hub.
+
+    Parameters
+    ----------
+    repo : str
+        ``"user/repository"``.
+    revision : str
+        A commit, which pins the file.
+    path : str
+        Of the file in the repository.
+    sha256 : str, optional
+        Checked whenever the file is loaded. If it is not known, that of the first download is
+        recorded and checked from then on.
+    """
+
+    kind: ClassVar[SourceKind] = "hub"
+
+    repo: str
+    revision: str
+    path: str
+    sha256: str | None = None
+
+    @property
+    def address(self) -> str:
+        """The file, for people."""
+        return f"hf://{self.repo}@{self.revision}/{self.path}"
+
+
+@dataclass(frozen=True)
+class WebFile:
+    """A file at an address.
+
+    Parameters
+    ----------
+    url : str
+    sha256 : str
+        Checked whenever the file is loaded.
+    """
+
+    kind: ClassVar[SourceKind] = "web"
+
+    url: str
+    sha256: str
+
+    @property
+    def address(self) -> str:
+        """The file, for people."""
+        return self.url
+
+
+WeightsSource = BundledFile | HubFile | WebFile
+RemoteFile = HubFile | WebFile
+
+
+MTT_TAGS: tuple[str, ...] = (
+    "guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast",
+    "piano", "ambient", "beat", "violin", "vocal", "synth", "female", "indian", "opera", "male",
+    "singing", "vocals", "no vocals", "harpsichord", "loud", "quiet", "flute", "woman",
+    "male vocal", "no vocal", "pop", "soft", "sitar", "solo", "man", "classic", "choir", "voice",
+    "new age", "dance", "male voice", "female vocal", "beats", "harp", "cello", "no voice",
+    "weird", "country", "metal", "female voice", "choral",
+)  # fmt: skip
+"""The 50 most frequent tags of MagnaTagATune."""
+
+MSD_TAGS: tuple[str, ...] = (
+    "rock", "pop", "alternative", "indie", "electronic", "female vocalists", "dance", "00s",
+    "alternative rock", "jazz", "beautiful", "metal", "chillout", "male vocalists",
+    "classic rock", "soul", "indie rock", "Mellow", "electronica", "80s", "folk", "90s", "chill",
+    "instrumental", "punk", "oldies", "blues", "hard rock", "ambient", "acoustic", "experimental",
+    "female vocalist", "guitar", "Hip-Hop", "70s", "party", "country", "easy listening", "sexy",
+    "catchy", "funk", "electro", "heavy metal", "Progressive rock", "60s", "rnb", "indie pop",
+    "sad", "House", "happy",
+)  # fmt: skip
+"""The 50 most frequent Last.fm tags of the Million Song Dataset."""
+
+JAMENDO_TAGS: tuple[str, ...] = (
+    *(
+        f"genre---{genre}"
+        for genre in (
+            "alternative", "ambient", "atmospheric", "chillout", "classical", "dance",
+            "downtempo", "easylistening", "electronic", "experimental", "folk", "funk", "hiphop",
+            "house", "indie", "instrumentalpop", "jazz", "lounge", "metal", "newage",
+            "orchestral", "pop", "popfolk", "poprock", "reggae", "rock", "soundtrack", "techno",
+            "trance", "triphop", "world",
+        )
+    ),
+    *(
+        f"instrument---{instrument}"
+        for instrument in (
+            "acousticguitar", "bass", "computer", "drummachine", "drums", "electricguitar",
+            "electricpiano", "guitar", "keyboard", "piano", "strings", "synthesizer", "violin",
+            "voice",
+        )
+    ),
+    *(
+        f"mood/theme---{mood}"
+        for mood in ("emotional", "energetic", "film", "happy", "relaxing")
+    ),
+)  # fmt: skip
+"""The 50 most frequent tags of MTG-Jamendo, spelled as in its own files."""
+
+VOCABULARIES: dict[str, tuple[str, ...]] = {
+    "MTT": MTT_TAGS,
+    "MSD": MSD_TAGS,
+    "Jamendo": JAMENDO_TAGS,
+}
+"""Vocabulary by the name of its data set."""
+
 
 _PONS = """\
 @inproceedings{pons2019musicnn,
@@ -60,12 +194,12 @@ class Preset:
     name : str
     architecture : Architecture
     vocabulary : str
-        Name of the tags in :data:`musicnn_zoo.zoo.tags.VOCABULARIES`.
+        Name of the tags in :data:`musicnn_zoo.zoo.catalogue.VOCABULARIES`.
     sources : tuple of BundledFile, HubFile or WebFile
         Where the same weights are to be had; the first is taken unless another is asked for.
         Bundled ones are in Keras's format, others in PyTorch's.
     graph : BundledFile or None
-        The same as an ONNX graph (see :mod:`musicnn_zoo.runtimes.onnx_graph`).
+        The same as an ONNX graph (see :mod:`musicnn_zoo.runtimes.onnx_engine`).
     provenance : Provenance
     notice_file : str
         Beside the bundled weights; what must go with copies of these.

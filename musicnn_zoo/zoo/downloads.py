@@ -2,7 +2,7 @@
 
 Files of the Hub lie in the cache of ``huggingface_hub``, which other programs share, and follow
 its settings: ``HF_HOME``, ``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HUB_OFFLINE`` and the proxies. Others
-lie in the folder of :mod:`musicnn_zoo.machine.cache`. What was downloaded once is not asked for
+lie in the folder of :mod:`musicnn_zoo.machine.installation`. What was downloaded once is not asked for
 again, and processes that want the same file wait for one download.
 """
 
@@ -24,8 +24,8 @@ from typing import Any, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 from musicnn_zoo.errors import DownloadError, UploadError, WeightsError
-from musicnn_zoo.machine.cache import alone, own_folder
-from musicnn_zoo.zoo.sources import HubFile, RemoteFile, WebFile
+from musicnn_zoo.machine.installation import alone, own_folder
+from musicnn_zoo.zoo.catalogue import HubFile, RemoteFile, WebFile
 
 _log = logging.getLogger(__name__)
 

@@ -32,16 +32,24 @@ from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
 from musicnn_zoo.files import check_regular, parse_json, read_regular
-from musicnn_zoo.networks.config import ModelConfig, ModelSpec, checked_tags
-from musicnn_zoo.networks.provenance import Provenance
-from musicnn_zoo.networks.tag_thresholds import TagThresholds
-from musicnn_zoo.plain_text import shown
-from musicnn_zoo.zoo.checkpoints import LARGEST_CHECKPOINT, read_safetensors, safetensors_headers
+from musicnn_zoo.networks.config import (
+    ModelConfig,
+    ModelSpec,
+    Provenance,
+    TagThresholds,
+    checked_tags,
+)
+from musicnn_zoo.text import shown
 from musicnn_zoo.zoo.downloads import sha256_of
-from musicnn_zoo.zoo.weight_limit import WeightLimit
+from musicnn_zoo.zoo.weights import (
+    LARGEST_CHECKPOINT,
+    WeightLimit,
+    read_safetensors,
+    safetensors_headers,
+)
 
 if TYPE_CHECKING:
-    from musicnn_zoo.networks.models import TaggingModel
+    from musicnn_zoo.networks.build import TaggingModel
 
 FORMAT = 1
 """Raised when older versions could no longer read what is written."""
@@ -228,7 +236,7 @@ def save_pretrained(
     >>> sorted(path.name for path in folder.iterdir())
     ['LICENSE', 'README.md', 'config.json', 'model.safetensors', 'tags.json']
     """
-    from musicnn_zoo.zoo.model_card import model_card
+    from musicnn_zoo.zoo.hub import model_card
     from musicnn_zoo.zoo.weights import arrays_of
 
     spec = model.spec
@@ -293,7 +301,7 @@ def write_thresholds(folder: ModelFolder, thresholds: TagThresholds) -> None:
     OutputError
         If the folder cannot be written.
     """
-    from musicnn_zoo.zoo.model_card import with_thresholds_section
+    from musicnn_zoo.zoo.hub import with_thresholds_section
 
     spec = replace(folder.spec, thresholds=thresholds)
     path, card = folder.path, folder.path / CARD

@@ -1,19 +1,255 @@
-"""What there is to know about a model, for people."""
+"""Find a model with weights, by its name, in a folder or on the Hub; load it, describe it."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from musicnn_zoo.errors import UnknownNameError
+from musicnn_zoo.errors import ArgumentError, UnknownNameError, WeightsError
+from musicnn_zoo.machine.installation import require_keras
+from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
-from musicnn_zoo.networks.config import ModelSpec
+from musicnn_zoo.networks.config import ModelSpec, Provenance, TagThresholds
 from musicnn_zoo.networks.patches import patch_grid
-from musicnn_zoo.networks.provenance import Provenance
-from musicnn_zoo.networks.tag_thresholds import TagThresholds
-from musicnn_zoo.zoo.catalogue import PRESETS, list_models
-from musicnn_zoo.zoo.pretrained import find_pretrained, looks_like_place
+from musicnn_zoo.zoo.catalogue import (
+    PRESETS,
+    BundledFile,
+    Preset,
+    SourceKind,
+    get_preset,
+    list_models,
+)
+from musicnn_zoo.zoo.downloads import sha256_of
+from musicnn_zoo.zoo.folder import read_folder
+from musicnn_zoo.zoo.hub import HUB_SCHEME, download_folder
+from musicnn_zoo.zoo.weights import (
+    WeightLimit,
+    bundled_folder,
+    fetch_preset,
+    limited_weights,
+    load_into,
+    load_preset,
+    preset_digest,
+)
+
+if TYPE_CHECKING:
+    from musicnn_zoo.networks.build import TaggingModel
+
+
+ModelPlace = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model whose weights were found, but not yet loaded.
+
+    Parameters
+    ----------
+    origin : str
+        What to call it in messages.
+    spec : ModelSpec
+    provenance : Provenance
+    digest : callable
+        Gives a SHA-256 that changes with what the model computes.
+    put : callable
+        Puts the weights into a model of this spec.
+    graph : BundledFile or None
+        The same as an ONNX graph.
+    fetch : callable
+        Downloads what ``put`` needs, unless it is there; without Keras, which takes seconds to
+        import.
+    weight_limit : callable, optional
+        Gives what the model may hold, of one that a stranger may have configured.
+    """
+
+    origin: str
+    spec: ModelSpec
+    provenance: Provenance
+    digest: Callable[[], str]
+    put: Callable[[TaggingModel], None]
+    graph: BundledFile | None = None
+    fetch: Callable[[], None] = lambda: None
+    weight_limit: Callable[[], WeightLimit] | None = None
+
+    def load(self) -> TaggingModel:
+        """Build the model with its weights.
+
+        Raises
+        ------
+        MissingPackageError
+            If Keras is not installed.
+        DownloadError, WeightsError
+            If the weights cannot be had or do not fit.
+        """
+        require_keras(f"{self.origin} as a Keras model")
+        self.fetch()
+        from musicnn_zoo.networks.build import build_model
+
+        refuse_forked_tensorflow()
+        spec = self.spec
+        guard = (
+            contextlib.nullcontext()
+            if self.weight_limit is None
+            else limited_weights(self.weight_limit())
+        )
+        try:
+            with guard:
+                model = build_model(
+                    spec.config, tags=spec.tags, name=spec.name, provenance=self.provenance,
+                    thresholds=spec.thresholds,
+                )  # fmt: skip
+        except ArgumentError as error:
+            raise WeightsError(f"{self.origin}: refused: {error}") from error
+        self.put(model)
+        return model
+
+
+def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> Pretrained:
+    """Find a model with weights, without Keras.
+
+    Parameters
+    ----------
+    model : str or path
+        One of :func:`musicnn_zoo.list_models`; ``hf://user/repository`` or
+        ``hf://user/repository@revision``; or a folder as :func:`musicnn_zoo.save_pretrained`
+        writes it.
+    source : {"bundled", "hub", "web"}, optional
+        Where to take the weights of a model of the list from, if there are several.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no model of that name.
+    ArgumentError
+        If ``source`` is not for this model.
+    DownloadError
+        If the Hub does not give the model.
+    WeightsError
+        If a folder does not hold what it must.
+    """
+    if isinstance(model, str) and not looks_like_place(model):
+        return _of_preset(get_preset(model), source)
+    if source is not None:
+        raise ArgumentError(f"source goes with the name of a model; received {os.fspath(model)!r}")
+    if isinstance(model, str) and model.startswith(HUB_SCHEME):
+        folder, origin = download_folder(model)
+    else:
+        folder, origin = Path(model), os.fspath(model)
+    contents = read_folder(folder, origin=origin)
+    return Pretrained(
+        origin, contents.spec, contents.provenance, contents.digest, contents.put,
+        weight_limit=contents.weight_limit,
+    )  # fmt: skip
+
+
+def looks_like_place(model: str) -> bool:
+    """Whether a string is an address of the Hub or a path, and not the name of a model."""
+    if model in PRESETS or model in ARCHITECTURES:
+        return False
+    return (
+        model.startswith(HUB_SCHEME)
+        or "/" in model
+        or os.sep in model
+        or model in (os.curdir, os.pardir)
+        or Path(model).is_dir()
+    )
+
+
+def _of_preset(preset: Preset, source: SourceKind | None) -> Pretrained:
+    chosen = preset.source(source)
+    notice = bundled_folder() / preset.notice_file
+    return Pretrained(
+        preset.name,
+        preset.spec,
+        replace(preset.provenance, notice=notice.read_text(encoding="utf-8")),
+        digest=lambda: preset_digest(preset, source),
+        put=lambda model: load_preset(model, preset, source),
+        graph=preset.graph if chosen is preset.source() else None,
+        fetch=lambda: fetch_preset(preset, source),
+    )
+
+
+def load_model(
+    model: str | os.PathLike[str],
+    *,
+    source: SourceKind | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> TaggingModel:
+    """Load a pretrained model.
+
+    Parameters
+    ----------
+    model : str or path
+        One of :func:`musicnn_zoo.list_models`; ``"hf://user/repository"`` or
+        ``"hf://user/repository@revision"``, a model on the Hugging Face Hub; or a folder. The last
+        two are as :func:`musicnn_zoo.save_pretrained` writes them; loading them runs no code of
+        theirs.
+    source : {"bundled", "hub", "web"}, optional
+        Where to take the weights of a model of the list from, if there are several sources; by
+        default from the package if they are bundled. What is downloaded is kept.
+    weights : str or path, optional
+        A local file of weights for a model of the list instead of its own: .weights.h5 of
+        Keras, .safetensors, or a PyTorch checkpoint .pt or .pth of the families in
+        :mod:`musicnn_zoo.zoo.weights` (``pip install "musicnn-zoo[torch]"``).
+
+    Returns
+    -------
+    TaggingModel
+        A functional ``keras.Model`` from waveforms ``(batch, samples)``, float in ±1 at
+        ``model.zoo_config.input.sample_rate``, to tag probabilities ``(batch, tags)``. ``musicnn``
+        takes any number of samples from 512 on and was trained on 48,128; ``vgg`` takes 48,128
+        only. The tags stand in ``model.tags``, the layers worth looking at in
+        ``model.endpoints``, and in ``model.provenance`` what it was trained on.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no model of that name.
+    ArgumentError
+        If ``source`` or ``weights`` do not go with the model.
+    WeightsError
+        If a file of weights is missing, damaged, not the one it should be, or does not fit.
+    DownloadError
+        If a file cannot be downloaded.
+
+    References
+    ----------
+    Pons, Serra. "musicnn: Pre-trained convolutional neural networks for music audio
+    tagging." ISMIR late-breaking 2019. Won, Ferraro, Bogdanov, Serra. "Evaluation of CNN-based
+    automatic music tagging models." SMC 2020.
+
+    Examples
+    --------
+    >>> import musicnn_zoo
+    >>> model = musicnn_zoo.load_model("MTT_musicnn")
+    >>> model.output_shape
+    (None, 50)
+    """
+    if weights is None:
+        return find_pretrained(model, source=source).load()
+    if source is not None:
+        raise ArgumentError(
+            f"source and weights exclude each other; received source={source!r} and "
+            f"weights={os.fspath(weights)!r}"
+        )
+    return _with_weights(get_preset(os.fspath(model)), Path(weights))
+
+
+def _with_weights(preset: Preset, path: Path) -> TaggingModel:
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file of weights")
+    from musicnn_zoo.networks.build import build_model
+
+    ours = {file.sha256 for file in preset.sources}
+    provenance = find_pretrained(preset.name).provenance if sha256_of(path) in ours else None
+    model = build_model(preset.config, tags=preset.tags, name=preset.name, provenance=provenance)
+    load_into(model, path)
+    return model
 
 
 @dataclass(frozen=True)
@@ -50,7 +286,7 @@ class ModelInfo:
     trained_on : str
     metrics : dict of str to float
     test_set, source, license, citation : str
-        See :class:`musicnn_zoo.networks.provenance.Provenance`; ``metrics`` are as published, and empty
+        See :class:`musicnn_zoo.networks.config.Provenance`; ``metrics`` are as published, and empty
         where no figures could be checked.
     weights, sha256 : str
         Where the weights are, and their digest if it is known beforehand.

@@ -1,4 +1,18 @@
-"""Weights of models: found, fetched, verified, converted, and put into place.
+"""Weights of models: found, fetched, verified, read, converted, and put into place.
+
+A PyTorch file is a pickle, which can run code when it is opened. It goes through
+``torch.load(weights_only=True)``, which refuses everything but tensors; nothing else here
+unpickles.
+
+``musicnn-pytorch``
+    The Hugging Face repository ``oriyonay/musicnn-pytorch``: musicnn's own weights. Its maps
+    are (batch, channels, frames, bands).
+``sota-music-tagging-models``
+    Won, Ferraro, Bogdanov, Serra. "Evaluation of CNN-based automatic music tagging models." SMC
+    2020. Its maps are (batch, channels, bands, frames).
+
+PyTorch stores a convolution as (out, in, …), a dense layer as (out, in), and a GRU's gates in
+the order reset, update, new, where Keras has update, reset, new.
 
 Those of a pretrained model are bundled, or they are another project's checkpoint, which is
 downloaded and verified, converted, and kept as a Keras weights file in the cache folder, beside a
@@ -13,33 +27,455 @@ import json
 import logging
 import math
 import tempfile
+import threading
+import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import WeightsError
+from musicnn_zoo.errors import ArgumentError, WeightsError
 from musicnn_zoo.files import check_regular
-from musicnn_zoo.machine.cache import alone, cache_folder, own_folder
-from musicnn_zoo.plain_text import printable, shortened, shown
-from musicnn_zoo.zoo.catalogue import Preset
-from musicnn_zoo.zoo.checkpoints import (
-    LARGEST_CHECKPOINT,
-    ArrayHeader,
-    Arrays,
-    headers_of,
-    read_checkpoint,
-)
+from musicnn_zoo.machine.installation import alone, cache_folder, own_folder
+from musicnn_zoo.text import printable, shortened, shown
+from musicnn_zoo.zoo.catalogue import BundledFile, Preset, RemoteFile, SourceKind
 from musicnn_zoo.zoo.downloads import fetch, recorded_digest, sha256_of
-from musicnn_zoo.zoo.sources import BundledFile, RemoteFile, SourceKind
-from musicnn_zoo.zoo.torch_names import from_torch
 
 if TYPE_CHECKING:
     import keras
+
+
+Arrays = dict[str, NDArray[Any]]
+
+LARGEST_CHECKPOINT = 2**31
+"""In bytes; twenty times the largest model here, and more than any of music tagging."""
+_BYTES = 4
+
+PYTORCH_SUFFIXES = (".pt", ".pth")
+SAFETENSORS_SUFFIX = ".safetensors"
+
+
+def read_checkpoint(path: Path) -> Arrays:
+    """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : Path
+        Ending in .safetensors, .pt or .pth.
+
+    Returns
+    -------
+    dict of str to ndarray
+        By the names of the file.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, is damaged, holds something else than named arrays, or needs
+        PyTorch where there is none.
+    """
+    suffix = path.suffix.lower()
+    if suffix == SAFETENSORS_SUFFIX:
+        return read_safetensors(path)
+    if suffix in PYTORCH_SUFFIXES:
+        return _read_pytorch(path)
+    known = ", ".join((SAFETENSORS_SUFFIX, *PYTORCH_SUFFIXES))
+    raise WeightsError(f"{path}: a checkpoint must end in one of {known}, or in .weights.h5")
+
+
+@dataclass(frozen=True)
+class ArrayHeader:
+    """What a file says of an array.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : str
+        As NumPy spells it; as the file does if NumPy has no such type.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def headers_of(arrays: Mapping[str, Any]) -> dict[str, ArrayHeader]:
+    """Shapes and types of arrays."""
+    return {name: ArrayHeader(tuple(a.shape), str(a.dtype)) for name, a in arrays.items()}
+
+
+def safetensors_headers(path: Path) -> dict[str, ArrayHeader]:
+    """Read the header of a safetensors file, and none of its arrays.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, is no regular file, is too large or damaged.
+    """
+    from safetensors import safe_open
+
+    with _explained(path), safe_open(path, framework="numpy") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        return {
+            name: ArrayHeader(tuple(one.get_shape()), _numpy_name(one.get_dtype()))
+            for name, one in slices.items()
+        }
+
+
+def read_safetensors(path: Path) -> Arrays:
+    """Read a safetensors file; see :func:`read_checkpoint`."""
+    from safetensors.numpy import load_file
+
+    with _explained(path):
+        return dict(load_file(path))
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    check_regular(path, largest=LARGEST_CHECKPOINT, origin=str(path))
+    try:
+        yield
+    except OSError as error:
+        raise WeightsError(f"{path}: the file cannot be read ({error.strerror})") from error
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: this is no safetensors file of arrays ({error})") from error
+
+
+def _numpy_name(dtype: str) -> str:
+    kinds = {"F": "float", "I": "int", "U": "uint"}
+    if dtype == "BOOL":
+        return "bool"
+    kind, bits = kinds.get(dtype[:1]), dtype[1:]
+    return f"{kind}{bits}" if kind and bits in ("8", "16", "32", "64") else dtype
+
+
+def _read_pytorch(path: Path) -> Arrays:
+    if not path.exists():
+        raise WeightsError(f"{path}: there is no such file")
+    check_regular(path, largest=LARGEST_CHECKPOINT, origin=str(path))
+    _check_unpacked(path)
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            f"{path}: reading a PyTorch checkpoint needs PyTorch: "
+            "pip install 'musicnn-zoo[torch]' (needed once; the converted weights are kept)"
+        ) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # it raises whatever a damaged file provokes
+        raise WeightsError(
+            f"{path}: refused; a PyTorch checkpoint may hold tensors by name and nothing else, "
+            "and PyTorch could not read this one so (torch.load(weights_only=True) raised "
+            f"{type(error).__name__})"
+        ) from error
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
+        raise WeightsError(
+            f"{path}: the checkpoint must be a state dict, tensors by name; received "
+            f"{type(state).__name__}"
+        )
+    numbers = 0
+    for name, value in state.items():
+        plain = value.layout is torch.strided and value.device.type == "cpu"
+        if not plain or value.is_quantized or value.is_complex():
+            raise WeightsError(f"{path}: {printable(name)} must be an ordinary array of numbers")
+        # A tensor may claim more numbers than the file has, by naming them again and again.
+        numbers += value.numel()
+    if numbers * _BYTES > LARGEST_CHECKPOINT:
+        raise WeightsError(
+            f"{path}: the tensors claim {numbers:,} numbers; at most "
+            f"{LARGEST_CHECKPOINT // _BYTES:,} are read"
+        )
+    return {name: _array(value) for name, value in state.items()}
+
+
+def _array(tensor: Any) -> NDArray[Any]:
+    tensor = tensor.detach()
+    return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse an archive that would be larger unpacked than a checkpoint may be."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path}: refused; the archive is damaged ({error})") from error
+    if size > LARGEST_CHECKPOINT:
+        raise WeightsError(
+            f"{path}: refused; it has {size:,} bytes unpacked, and at most "
+            f"{LARGEST_CHECKPOINT:,} are read"
+        )
+
+
+MapAxes = Literal["frames_bands", "bands_frames"]
+
+BATCHNORM = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+
+
+@dataclass(frozen=True)
+class TorchNames:
+    """How one family of checkpoints names and lays out its weights.
+
+    Parameters
+    ----------
+    modules : mapping of str to str
+        PyTorch module to Keras layer.
+    map_axes : {"frames_bands", "bands_frames"}
+        Order of the last two axes of its maps.
+    recurrent : str
+        Module of the GRU layers, if there are any.
+    buffers : tuple of str
+        Beginnings of names that hold no weights.
+    """
+
+    modules: Mapping[str, str]
+    map_axes: MapAxes
+    recurrent: str | None = None
+    buffers: tuple[str, ...] = ()
+
+    def fits(self, names: set[str]) -> bool:
+        """Whether a checkpoint has all the modules."""
+        owners = {name.rpartition(".")[0] for name in names}
+        wanted = {*self.modules, *([self.recurrent] if self.recurrent else [])}
+        return wanted <= owners
+
+    def translate(self, state: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Arrays by the names of Keras's variables, in Keras's layout.
+
+        A name that has no place is kept as it is, so that whoever loads the arrays refuses it.
+        """
+        translated: Arrays = {}
+        gru: Arrays = {}
+        for name, value in state.items():
+            module, _, part = name.rpartition(".")
+            if part == "num_batches_tracked" or name.startswith(self.buffers):
+                continue
+            if module == self.recurrent:
+                gru[part] = value
+            elif module not in self.modules:
+                translated[name] = value
+            else:
+                layer = self.modules[module]
+                is_batchnorm = f"{module}.running_mean" in state
+                ours = BATCHNORM.get(part) if is_batchnorm else _KERNEL.get(part)
+                transposed = value if part != "weight" or is_batchnorm else self._kernel(value)
+                translated[f"{layer}/{ours}" if ours else name] = transposed
+        return translated | _gru(gru)
+
+    def _kernel(self, weight: NDArray[Any]) -> NDArray[Any]:
+        if weight.ndim == 4 and self.map_axes == "bands_frames":
+            weight = weight.swapaxes(2, 3)
+        return np.transpose(weight, (*range(2, weight.ndim), 1, 0))
+
+
+_KERNEL = {"weight": "kernel", "bias": "bias"}
+
+
+def _gru(values: Arrays) -> Arrays:
+    """Weights of stacked GRU layers; the last is the layer ``last_state``."""
+    depth = sum(name.startswith("weight_ih_l") for name in values)
+    translated: Arrays = {}
+    for number in range(depth):
+        layer = "last_state" if number == depth - 1 else f"backend_gru{number + 1}"
+
+        def gates(part: str, number: int = number) -> NDArray[Any]:
+            reset, update, new = np.split(values[f"{part}_l{number}"], 3)
+            return np.concatenate([update, reset, new])
+
+        translated |= {
+            f"{layer}/gru_cell/kernel": gates("weight_ih").T,
+            f"{layer}/gru_cell/recurrent_kernel": gates("weight_hh").T,
+            f"{layer}/gru_cell/bias": np.stack([gates("bias_ih"), gates("bias_hh")]),
+        }
+    return translated
+
+
+def _convolutions(layers: Mapping[str, str]) -> dict[str, str]:
+    """Modules that hold a convolution ``conv`` and a BatchNorm ``bn``."""
+    return {
+        f"{module}.{part}": f"{layer}{suffix}"
+        for module, layer in layers.items()
+        for part, suffix in (("conv", ""), ("bn", "_bn"))
+    }
+
+
+MUSICNN_PYTORCH = TorchNames(
+    {
+        "bn_input": "input_bn",
+        **_convolutions(
+            {
+                "timbral_1.conv_block": "frontend_timbral_38",
+                "timbral_2.conv_block": "frontend_timbral_67",
+                "temp_1.conv_block": "frontend_temporal_128",
+                "temp_2.conv_block": "frontend_temporal_64",
+                "temp_3.conv_block": "frontend_temporal_32",
+            }
+        ),
+        "midend.c1_conv": "midend_conv1",
+        "midend.c1_bn": "cnn1",
+        "midend.c2_conv": "midend_conv2",
+        "midend.c2_bn": "midend_conv2_bn",
+        "midend.c3_conv": "midend_conv3",
+        "midend.c3_bn": "midend_conv3_bn",
+        "backend.bn_in": "backend_bn",
+        "backend.fc1": "backend_dense",
+        "backend.bn_fc1": "penultimate",
+        "backend.fc2": "logits",
+    },
+    map_axes="frames_bands",
+)
+
+_SOTA: dict[str, Any] = {"map_axes": "bands_frames", "buffers": ("spec.",)}
+
+SOTA_FCN = TorchNames(
+    {
+        "spec_bn": "input_bn",
+        **_convolutions(
+            {
+                "layer1": "frontend_conv1",
+                **{f"layer{number}": f"backend_conv{number - 1}" for number in range(2, 6)},
+            }
+        ),
+        "dense": "logits",
+    },
+    **_SOTA,
+)
+SOTA_CRNN = TorchNames(
+    {
+        "spec_bn": "input_bn",
+        **_convolutions({f"layer{number}": f"frontend_conv{number}" for number in range(1, 5)}),
+        "dense": "logits",
+    },
+    recurrent="layer5",
+    **_SOTA,
+)
+SOTA_MUSICNN = TorchNames(
+    {
+        "spec_bn": "input_bn",
+        **_convolutions(
+            {
+                "layers.0": "frontend_timbral_67",
+                "layers.1": "frontend_timbral_38",
+                "layers.2": "frontend_temporal_129",
+                "layers.3": "frontend_temporal_65",
+                "layers.4": "frontend_temporal_33",
+                "layer1": "midend_conv1",
+                "layer2": "midend_conv2",
+                "layer3": "midend_conv3",
+            }
+        ),
+        "dense1": "backend_dense",
+        "bn": "backend_dense_bn",
+        "dense2": "logits",
+    },
+    **_SOTA,
+)
+
+FAMILIES = (MUSICNN_PYTORCH, SOTA_FCN, SOTA_CRNN, SOTA_MUSICNN)
+
+
+def from_torch(state: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
+    """Translate a checkpoint of a family that we know; leave any other as it is.
+
+    Parameters
+    ----------
+    state : dict of str to ndarray
+    shapes : mapping of str to tuple of int
+        Of the variables that the arrays are for. An array that differs by axes of length one,
+        as a convolution over all bands does from one over time, gets the shape it is to have.
+    """
+    for family in FAMILIES:
+        if family.fits(set(state)):
+            translated = family.translate(state)
+            return {
+                name: _without_idle_axes(value, shapes.get(name))
+                for name, value in translated.items()
+            }
+    return state
+
+
+def _without_idle_axes(value: NDArray[Any], shape: tuple[int, ...] | None) -> NDArray[Any]:
+    def busy(axes: tuple[int, ...]) -> list[int]:
+        return [length for length in axes if length != 1]
+
+    return value if shape is None or busy(value.shape) != busy(shape) else value.reshape(shape)
+
+
+_one_at_a_time = threading.RLock()
+
+
+@dataclass(frozen=True)
+class WeightLimit:
+    """How much a model may hold.
+
+    Parameters
+    ----------
+    numbers : int
+        In all weights together.
+    weights : int
+        Arrays of them, which bounds the number of layers.
+    """
+
+    numbers: int
+    weights: int
+
+
+@contextlib.contextmanager
+def limited_weights(limit: WeightLimit) -> Iterator[None]:
+    """Refuse to make more weights than that, before they are allocated.
+
+    It holds for this thread. Keras asks no other place what a layer is about to allocate.
+
+    Raises
+    ------
+    ArgumentError
+        From the layer that goes beyond.
+    """
+    import keras
+
+    add_weight = keras.layers.Layer.add_weight
+    thread = threading.get_ident()
+    numbers = weights = 0
+
+    def add_counted(self: Any, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
+        nonlocal numbers, weights
+        if threading.get_ident() == thread:
+            numbers += math.prod(shape or ())
+            weights += 1
+            if numbers > limit.numbers or weights > limit.weights:
+                raise ArgumentError(
+                    f"the configuration asks for more weights than there are: with the layer "
+                    f"{self.name} for {numbers:,} numbers in {weights:,} arrays, and at most "
+                    f"{limit.numbers:,} in {limit.weights:,} could fit"
+                )
+        return add_weight(self, shape, *args, **kwargs)
+
+    with _one_at_a_time:
+        keras.layers.Layer.add_weight = add_counted
+        try:
+            yield
+        finally:
+            keras.layers.Layer.add_weight = add_weight
+
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +594,7 @@ def load_into(model: keras.Model, path: Path) -> None:
     path : Path
         Ending in .weights.h5 for Keras's format; in .safetensors, .pt or .pth for arrays with
         the names of the model's variables (:func:`arrays_of`) or those of a family of
-        checkpoints in :mod:`musicnn_zoo.zoo.torch_names`.
+        checkpoints in :mod:`musicnn_zoo.zoo.weights`.
 
     Raises
     ------
@@ -181,7 +617,7 @@ def load_into(model: keras.Model, path: Path) -> None:
 
 
 def _load_keras_weights(model: keras.Model, path: Path) -> None:
-    from musicnn_zoo.networks.normalization import finish_normalization
+    from musicnn_zoo.networks.build import finish_normalization
 
     check_regular(path, largest=LARGEST_CHECKPOINT, origin=str(path))
     before = model.get_weights()
@@ -260,7 +696,7 @@ def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path)
         If an array is missing, has no place, or has another shape; if it does not hold
         floating-point numbers where the model does, or one that is not finite.
     """
-    from musicnn_zoo.networks.normalization import finish_normalization
+    from musicnn_zoo.networks.build import finish_normalization
 
     check_headers(model, headers_of(arrays), origin=origin)
     named = dict(_named(model))
