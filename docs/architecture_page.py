@@ -117,12 +117,12 @@ The order of this page is that of Jordi Pons's tutorial on deep learning archite
 audio classification. A model is a chain:
 input → front-end → (mid-end) → back-end → tags. The input is the waveform, or a log-mel spectrogram
 that [logmel.py](../musicnn_zoo/networks/logmel.py) computes inside the graph. A front-end
-([frontends/](../musicnn_zoo/frontends)) makes features of it, a mid-end
-([midends.py](../musicnn_zoo/networks/frontends.py)) refines them where there is one, and a back-end
-([backends/](../musicnn_zoo/backends)) sums them up over time and gives a score for each tag.
-[blocks.py](../musicnn_zoo/networks/config.py) lists the blocks,
+([frontends.py](../musicnn_zoo/networks/frontends.py)) makes features of it, a mid-end (there, too)
+refines them where there is one, and a back-end ([backends.py](../musicnn_zoo/networks/backends.py))
+sums them up over time and gives a score for each tag.
+[config.py](../musicnn_zoo/networks/config.py) lists the blocks,
 [architectures.py](../musicnn_zoo/networks/architectures.py) the chains, and
-[models.py](../musicnn_zoo/networks/build.py) joins them to a Keras model.
+[build.py](../musicnn_zoo/networks/build.py) joins them to a Keras model.
 """
 
 FRONTENDS = """\
@@ -146,7 +146,7 @@ BACKENDS = """\
 
 Music is of any length, and the tags are not. A back-end either sums up whatever length it is given,
 or is made for one. Frame-wise scores say when a tag is heard
-([framewise.py](../musicnn_zoo/runtimes/variants.py)).
+([variants.py](../musicnn_zoo/runtimes/variants.py)).
 
 {table}"""
 
@@ -289,7 +289,7 @@ def _backend_table() -> str:
     rows = []
     for name in sorted(block_names("backend"), key=lambda name: BLOCKS[name].fixed_length):
         spec = BLOCKS[name]
-        does = _first_line(_source(spec.module)).rpartition(": ")[2]
+        does = _first_line(_function(name)).rpartition(": ")[2]
         length = "fixed" if spec.fixed_length else "variable"
         scores = "yes" if spec.framewise else "no"
         does = does[0].upper() + does[1:]
@@ -428,7 +428,7 @@ def _pretrained_table() -> str:
 
 @cache
 def _source(module: str) -> ast.Module:
-    path = (PACKAGE / module.replace(".", "/")).with_suffix(".py")
+    path = PACKAGE / "networks" / f"{module}.py"
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
@@ -479,8 +479,7 @@ def _wrap(paragraph: str) -> str:
 
 
 def _to_source(name: str) -> str:
-    path = BLOCKS[name].module.replace(".", "/")
-    return f"[`{name}`](../musicnn_zoo/{path}.py)"
+    return f"[`{name}`](../musicnn_zoo/networks/{BLOCKS[name].module}.py)"
 
 
 def _to_section(architecture: str) -> str:

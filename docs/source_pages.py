@@ -1,8 +1,8 @@
 """Sphinx extension: a link to a file of the repository leads to a page of the site that shows it.
 
-On a code host a link such as ``../musicnn_zoo/networks/logmel.py`` opens the file. On the site it would be
-a download, or a folder nothing at all; here both get a page of their own below ``source/``.
-Notebooks are left as downloads.
+On a code host a link such as ``../musicnn_zoo/networks/logmel.py`` opens the file. On the site it
+would be a download, or a folder nothing at all; here both get a page of their own below
+``source/``. Notebooks are left as downloads.
 """
 
 import html

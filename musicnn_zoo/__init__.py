@@ -118,6 +118,10 @@ _HOMES = {
         "ListeningPage",
         "listening_page",
     ),
+    "networks.build": (
+        "TaggingModel",
+        "build_model",
+    ),
     "networks.config": (
         "Block",
         "LogMelInput",
@@ -127,15 +131,20 @@ _HOMES = {
         "WaveformInput",
         "block",
     ),
-    "networks.build": (
-        "TaggingModel",
-        "build_model",
-    ),
     "runtimes.export": (
         "Export",
         "export_model",
     ),
     "sound.read": ("load_audio",),
+    "tagging.functions": (
+        "embed",
+        "embed_files",
+        "events",
+        "features",
+        "tag",
+        "tag_files",
+        "taggram",
+    ),
     "tagging.results": (
         "Clip",
         "Embedding",
@@ -146,15 +155,6 @@ _HOMES = {
         "TagScore",
         "Taggram",
         "Tags",
-    ),
-    "tagging.functions": (
-        "embed",
-        "embed_files",
-        "events",
-        "features",
-        "tag",
-        "tag_files",
-        "taggram",
     ),
     "tagging.tagger": ("Tagger",),
     "training.finetuning": (

@@ -27,7 +27,7 @@ from musicnn_zoo.datasets import Report
 from musicnn_zoo.evaluation.evaluate import ModelEvaluation, store_thresholds, with_thresholds
 from musicnn_zoo.evaluation.metrics import best_f1_thresholds, evaluate_scores
 from musicnn_zoo.networks.config import ModelSpec, TagThresholds
-from musicnn_zoo.runtimes.metadata import metadata_json
+from musicnn_zoo.runtimes.formats import metadata_json
 from musicnn_zoo.tagging.results import Clip, Taggram
 from musicnn_zoo.zoo.folder import folder_stamp, read_folder
 from musicnn_zoo.zoo.load import find_pretrained

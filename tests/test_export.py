@@ -35,12 +35,10 @@ from musicnn_zoo.networks.build import TaggingModel, adapt
 from musicnn_zoo.networks.config import LogMelInput
 from musicnn_zoo.networks.patches import PatchStream, patch_grid
 from musicnn_zoo.runtimes import export as export_module
-from musicnn_zoo.runtimes import formats as litert
-from musicnn_zoo.runtimes import keras_file, onnx_file, saved_model
-from musicnn_zoo.runtimes.export import TOLERANCES, export_model
+from musicnn_zoo.runtimes import formats
+from musicnn_zoo.runtimes.export import TOLERANCES, export_model, probes, quiet
+from musicnn_zoo.runtimes.formats import EXPORTERS, Exporter
 from musicnn_zoo.runtimes.onnx_engine import open_session
-from musicnn_zoo.runtimes.probes import probes
-from musicnn_zoo.runtimes.quiet import quiet
 from musicnn_zoo.sound.read import load_audio
 from musicnn_zoo.zoo.load import Pretrained
 
@@ -61,10 +59,10 @@ KINDS = [
     pytest.param("model.tflite", "int8", marks=[needs_litert, pytest.mark.slow]),
 ]
 READERS = {
-    "keras": keras_file.read,
-    "savedmodel": saved_model.read,
-    "onnx": onnx_file.read,
-    "litert": litert.read,
+    "keras": formats.read_keras,
+    "savedmodel": formats.read_saved_model,
+    "onnx": formats.read_onnx,
+    "litert": formats.read_litert,
 }
 LOSS_OF_INT8 = 0.06
 """More than is measured on the example clips, 0.053; the order of close tags may change."""
@@ -280,7 +278,7 @@ def test_an_onnx_graph_runs_with_any_batch(pretrained, exported):
 
 def test_a_savedmodel_runs_with_any_batch(pretrained, exported):
     patches, expected = pretrained[1][0]
-    scores_of = saved_model.read(exported("model", "float32").path)
+    scores_of = formats.read_saved_model(exported("model", "float32").path)
     for count in (1, 5):
         np.testing.assert_allclose(scores_of(patches[:count]), expected[:count], rtol=0, atol=1e-4)
 
@@ -366,8 +364,8 @@ def test_the_ending_says_the_format(tmp_path, monkeypatch):
         seen.append(path.name)
         raise ExportError("enough")
 
-    for module in (keras_file, onnx_file, litert, saved_model):
-        monkeypatch.setattr(module, "write", write)
+    for name, exporter in EXPORTERS.items():
+        monkeypatch.setitem(EXPORTERS, name, exporter._replace(write=write))
     (tmp_path / "folder.v2").mkdir()
     model = tiny()
     for name in ("a.keras", "a.onnx", "a.tflite", "a"):
@@ -387,9 +385,10 @@ def test_the_ending_says_the_format(tmp_path, monkeypatch):
 @pytest.fixture
 def no_work(monkeypatch):
     """Any work on a model fails the test."""
-    for module in (keras_file, onnx_file, litert, saved_model):
-        monkeypatch.setattr(module, "write", lambda *_: pytest.fail("work was done"))
-    monkeypatch.setattr(onnx_file, "copy", lambda *_: pytest.fail("work was done"))
+    for name, exporter in EXPORTERS.items():
+        fail = exporter._replace(write=lambda *_: pytest.fail("work was done"))
+        monkeypatch.setitem(EXPORTERS, name, fail)
+    monkeypatch.setattr(export_module, "copy_onnx", lambda *_: pytest.fail("work was done"))
     monkeypatch.setattr(Pretrained, "load", lambda *_: pytest.fail("a model was loaded"))
 
 
@@ -514,11 +513,12 @@ def test_an_export_that_differs_is_refused_and_nothing_is_left(
 ):
     (tmp_path / "a").mkdir()
     (tmp_path / "a.keras").write_bytes(b"old")
-    for module in (keras_file, saved_model):
-        read = module.read
-        monkeypatch.setattr(
-            module, "read", lambda path, read=read: lambda batch: read(path)(batch) + off
+    for form in ("keras", "savedmodel"):
+        read = EXPORTERS[form].read
+        shifted = EXPORTERS[form]._replace(
+            read=lambda path, read=read: lambda batch: read(path)(batch) + off
         )
+        monkeypatch.setitem(EXPORTERS, form, shifted)
     with pytest.raises(ExportError, match=f"tiny in .*{message}"):
         export_model(one_model, tmp_path / name, overwrite=True)
     assert names_in(tmp_path) == ["a", "a.keras"]
@@ -539,8 +539,8 @@ def test_the_limit_depends_on_the_precision(
     def read(path):
         return lambda batch: np.asarray(model(batch, training=False)) + off
 
-    monkeypatch.setattr(litert, "write", lambda model, path, precision: path.write_bytes(b"graph"))
-    monkeypatch.setattr(litert, "read", read)
+    stub = Exporter(lambda model, path, precision: path.write_bytes(b"graph"), read)
+    monkeypatch.setitem(EXPORTERS, "litert", stub)
     if passes:
         export = export_model(model, tmp_path / "a.tflite", precision=precision)
         assert export.difference == pytest.approx(off, abs=1e-5)
@@ -552,7 +552,8 @@ def test_the_limit_depends_on_the_precision(
 
 
 def test_an_export_of_other_shape_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(keras_file, "read", lambda path: lambda batch: np.zeros((len(batch), 2)))
+    zeros = EXPORTERS["keras"]._replace(read=lambda path: lambda batch: np.zeros((len(batch), 2)))
+    monkeypatch.setitem(EXPORTERS, "keras", zeros)
     with pytest.raises(ExportError, match="differs from the Keras model by inf"):
         export_model(tiny(), tmp_path / "a.keras")
 
@@ -574,7 +575,8 @@ def test_the_top_tags_are_those_of_the_highest_scores():
 
 
 def test_a_written_file_that_does_not_run_is_an_export_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(keras_file, "write", lambda model, path, precision: path.write_text("no"))
+    text = EXPORTERS["keras"]._replace(write=lambda model, path, precision: path.write_text("no"))
+    monkeypatch.setitem(EXPORTERS, "keras", text)
     with pytest.raises(ExportError, match="tiny was exported to keras, but does not run there"):
         export_model(tiny(), tmp_path / "a.keras")
     assert names_in(tmp_path) == []
@@ -640,8 +642,8 @@ def test_a_full_disk_is_an_output_error(tmp_path, monkeypatch, name):
     def write(model, path, precision):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    for module in (keras_file, onnx_file, litert, saved_model):
-        monkeypatch.setattr(module, "write", write)
+    for name, exporter in EXPORTERS.items():
+        monkeypatch.setitem(EXPORTERS, name, exporter._replace(write=write))
     with pytest.raises(OutputError, match=f"{name}: cannot be written .No space left"):
         export_model(tiny(), tmp_path / name)
     assert names_in(tmp_path) == []
@@ -652,7 +654,7 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(keras_file, "write", write)
+    monkeypatch.setitem(EXPORTERS, "keras", EXPORTERS["keras"]._replace(write=write))
     with pytest.raises(KeyboardInterrupt):
         export_model(tiny(), tmp_path / "a.keras")
     assert names_in(tmp_path) == []

@@ -5,7 +5,7 @@ import pytest
 from conftest import bundled_graph
 from onnx import TensorProto, helper
 
-from musicnn_zoo.runtimes.onnx_properties import with_properties
+from musicnn_zoo.runtimes.formats import with_properties
 
 
 @pytest.fixture

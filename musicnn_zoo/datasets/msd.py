@@ -46,8 +46,8 @@ def million_song(
 ) -> Dataset:
     """Read the Million Song Dataset with the 50 Last.fm tags that the models of the zoo know.
 
-    The tags are :data:`musicnn_zoo.zoo.catalogue.MSD_TAGS`, in that order. The audio is not distributed
-    with the data set.
+    The tags are :data:`musicnn_zoo.zoo.catalogue.MSD_TAGS`, in that order. The audio is not
+    distributed with the data set.
 
     What is published of the split are pickles (``filtered_list_train.cP``,
     ``msd_id_to_tag_vector.cP`` …) and NumPy arrays. A pickle can run any code when it is opened,

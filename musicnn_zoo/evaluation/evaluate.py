@@ -1,8 +1,8 @@
 """How good a model is on a data set, and the thresholds that this gives.
 
 Scores are computed as :class:`musicnn_zoo.Tagger` does, averaged over the patches of a track, and
-compared with the labels by :mod:`musicnn_zoo.evaluation.metrics`. What decides whether figures can be
-compared with others (split, patches, tags, tracks left out) is part of the result.
+compared with the labels by :mod:`musicnn_zoo.evaluation.metrics`. What decides whether figures can
+be compared with others (split, patches, tags, tracks left out) is part of the result.
 """
 
 from __future__ import annotations
@@ -412,8 +412,8 @@ def evaluate_model(
     """Compare what a model says of the tracks of a data set with their labels.
 
     Tags are matched by name, whatever their order; see
-    :func:`musicnn_zoo.evaluation.evaluate.match_tags` for spellings. Files that cannot be used are left
-    out, counted and listed.
+    :func:`musicnn_zoo.evaluation.evaluate.match_tags` for spellings. Files that cannot be used
+    are left out, counted and listed.
 
     Parameters
     ----------
@@ -708,8 +708,8 @@ def with_thresholds(
         Not changed.
     thresholds : ModelEvaluation, TagThresholds or None
         An evaluation of this model on a validation split, whose tracks give the thresholds of
-        best F1 (see :func:`musicnn_zoo.evaluation.metrics.best_f1_thresholds`); or thresholds; or None for
-        a model without.
+        best F1 (see :func:`musicnn_zoo.evaluation.metrics.best_f1_thresholds`); or thresholds; or
+        None for a model without.
 
     Returns
     -------

@@ -260,7 +260,7 @@ def evaluate_scores(
         leaves them out; PR-AUCs of the two are not comparable.
     thresholds : array-like, shape (tags,), optional
         From what score on each tag is given; NaN for none. By default what
-        :func:`~musicnn_zoo.evaluation.metrics.best_f1_thresholds` finds on these very tracks, whose F1 is
+        :func:`best_f1_thresholds` finds on these very tracks, whose F1 is
         optimistic.
     bootstrap : int
         Replicates for the intervals; 0 for no intervals.

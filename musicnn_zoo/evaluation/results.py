@@ -169,7 +169,7 @@ class Bootstrap:
             yield counts.astype(np.int32)[self.units]
 
     def interval(self, figure: float, replicates: NDArray[np.float64]) -> Interval | None:
-        """Interval of :func:`musicnn_zoo.evaluation.metrics.evaluate_scores`, if there is a spread."""
+        """Interval of a figure of an evaluation, if there is a spread."""
         known = replicates[np.isfinite(replicates)]
         if len(known) < 2 or not 0 < figure < 1 or np.ptp(known) <= _NO_SPREAD:
             return None

@@ -255,7 +255,7 @@ def temporal_pooling(
         Whether maximum and mean of a channel stand side by side (max₀, mean₀, max₁, …), as in
         the released musicnn, or all maxima before all means.
     units, input_bn, dropout, input_dropout, order, bn_epsilon
-        See :func:`musicnn_zoo.networks.backends.head`: 200 units in musicnn, 500 in its big variant.
+        See :func:`head`: 200 units in musicnn, 500 in its big variant.
 
     Returns
     -------
@@ -333,7 +333,7 @@ def autopool(
     activation : {"sigmoid", "softmax"}
         Of the frame-wise scores.
     units, input_bn, dropout
-        Of the layers on every frame; see :func:`musicnn_zoo.networks.backends.head`.
+        Of the layers on every frame; see :func:`head`.
 
     Returns
     -------
@@ -457,7 +457,7 @@ def attention(
     weights, positions, context
         See :class:`TemporalAttention`.
     units, input_bn, dropout
-        See :func:`musicnn_zoo.networks.backends.head`.
+        See :func:`head`.
 
     Returns
     -------
@@ -510,7 +510,7 @@ def recurrent(
     bidirectional : bool
         Whether each layer also runs backwards; the two outputs are concatenated.
     units, input_bn, dropout
-        See :func:`musicnn_zoo.networks.backends.head`.
+        See :func:`head`.
 
     Returns
     -------
@@ -619,7 +619,7 @@ def self_attention(
         Channels of the encoder; the features are projected to them.
     depth, heads : int
     units, dropout
-        See :func:`musicnn_zoo.networks.backends.head`; ``dropout`` is also the encoder's.
+        See :func:`head`; ``dropout`` is also the encoder's.
 
     Returns
     -------

@@ -76,8 +76,8 @@ class TaggingModel(keras.Model):
 
     Nothing else distinguishes it from ``keras.Model(inputs, outputs)``; it is made by
     :func:`build_model`, and revived by ``keras.saving.load_model`` once
-    ``musicnn_zoo.networks.build`` is imported. ``keras.models.clone_model`` gives another with the same
-    configuration and tags; it has provenance and thresholds too if it has the same weights.
+    ``musicnn_zoo.networks.build`` is imported. ``keras.models.clone_model`` gives another with the
+    same configuration and tags; it has provenance and thresholds too if it has the same weights.
     """
 
     zoo_config: ModelConfig

@@ -102,8 +102,6 @@ class BlockSpec:
     Parameters
     ----------
     role : {"frontend", "midend", "backend"}
-    module : str
-        Module inside ``musicnn_zoo`` that holds the function of the block's name.
     takes, gives : {"waveform", "map", "sequence", "tags"}
         Shape of the tensor that the function receives and returns. A back-end that takes a
         map also takes a sequence if ``takes_any``.
@@ -125,7 +123,6 @@ class BlockSpec:
     """
 
     role: Role
-    module: str
     takes: Shape
     gives: Shape
     paper: str
@@ -137,6 +134,11 @@ class BlockSpec:
     domain_knowledge: bool = False
     shapes: Literal["minimal", "one", "many"] = "minimal"
 
+    @property
+    def module(self) -> str:
+        """Module of ``musicnn_zoo.networks`` that holds the function of the block's name."""
+        return "backends" if self.role == "backend" else "frontends"
+
     def endpoints_of(self, options: Mapping[str, object]) -> tuple[str, ...]:
         """Endpoints of the block under ``options``."""
         for choice, endpoints in self.endpoints_if.items():
@@ -145,70 +147,70 @@ class BlockSpec:
         return self.endpoints
 
 
-def _frontend(module: str, takes: Shape, gives: Shape, paper: str, **more: Any) -> BlockSpec:
-    return BlockSpec("frontend", module, takes, gives, paper, **more)
+def _frontend(takes: Shape, gives: Shape, paper: str, **more: Any) -> BlockSpec:
+    return BlockSpec("frontend", takes, gives, paper, **more)
 
 
 def _midend(paper: str) -> BlockSpec:
     endpoints = ("cnn1", "cnn2", "cnn3")
-    return BlockSpec("midend", "frontends", "sequence", "sequence", paper, endpoints=endpoints)
+    return BlockSpec("midend", "sequence", "sequence", paper, endpoints=endpoints)
 
 
-def _backend(module: str, paper: str, *pools: str, **more: Any) -> BlockSpec:
+def _backend(paper: str, *pools: str, **more: Any) -> BlockSpec:
     takes: Shape = "map" if more.get("fixed_length") else "sequence"
     endpoints = (*pools, "penultimate")
-    return BlockSpec("backend", module, takes, "tags", paper, endpoints=endpoints, **more)
+    return BlockSpec("backend", takes, "tags", paper, endpoints=endpoints, **more)
 
 
 BLOCKS: dict[str, BlockSpec] = {
     "sample_level": _frontend(
-        "sample_level", "waveform", "sequence", "Lee et al. 2017; Kim et al. 2018"
+        "waveform", "sequence", "Lee et al. 2017; Kim et al. 2018"
     ),
     "frame_level": _frontend(
-        "frame_level", "waveform", "sequence", "Dieleman & Schrauwen 2014",
+        "waveform", "sequence", "Dieleman & Schrauwen 2014",
         domain_knowledge=True, shapes="one",
     ),
     "frame_level_multiscale": _frontend(
-        "frame_level", "waveform", "sequence", "Zhu et al. 2016",
+        "waveform", "sequence", "Zhu et al. 2016",
         domain_knowledge=True, shapes="many",
     ),
     "vgg": _frontend(
-        "rectangular", "map", "map", "Pons & Serra 2019",
+        "map", "map", "Pons & Serra 2019",
         endpoints=("pool1", "pool2", "pool3", "pool4", "pool5"),
     ),
-    "rectangular": _frontend("rectangular", "map", "map", "Choi et al. 2016"),
-    "short_chunk": _frontend("rectangular", "map", "map", "Won et al. 2020"),
+    "rectangular": _frontend("map", "map", "Choi et al. 2016"),
+    "short_chunk": _frontend("map", "map", "Won et al. 2020"),
     "vertical": _frontend(
-        "vertical", "map", "sequence", "Lee et al. 2009; Dieleman & Schrauwen 2014",
+        "map", "sequence", "Lee et al. 2009; Dieleman & Schrauwen 2014",
         domain_knowledge=True, shapes="one",
     ),
     "timbral": _frontend(
-        "timbral_temporal", "map", "sequence", "Pons et al. 2017",
+        "map", "sequence", "Pons et al. 2017",
         endpoints=("timbral",), domain_knowledge=True, shapes="one",
     ),
     "horizontal": _frontend(
-        "horizontal", "map", "map", "Schlüter & Böck 2014",
+        "map", "map", "Schlüter & Böck 2014",
         domain_knowledge=True, shapes="one",
     ),
     "timbral_temporal": _frontend(
-        "timbral_temporal", "map", "sequence", "Pons et al. 2016",
+        "map", "sequence", "Pons et al. 2016",
         endpoints=("timbral", "temporal"), domain_knowledge=True, shapes="many",
     ),
     "dense_residual": _midend("Pons & Serra 2019"),
     "residual": _midend("Pons et al. 2018"),
     "temporal_pooling": _backend(
-        "temporal_pooling", "Dieleman & Schrauwen 2014; Pons et al. 2018", "mean_pool", "max_pool",
+        "Dieleman & Schrauwen 2014; Pons et al. 2018", "mean_pool", "max_pool",
         endpoints_if={
             ("mode", "max"): ("max_pool", "penultimate"),
             ("mode", "mean"): ("mean_pool", "penultimate"),
         },
     ),
-    "autopool": _backend("autopool", "McFee et al. 2018", framewise="scores"),
-    "attention": _backend("attention", "Raffel 2016", "attention_pool", framewise="head"),
-    "recurrent": _backend("recurrent", "Vogl et al. 2018; Choi et al. 2017", "last_state"),
-    "self_attention": _backend("self_attention", "Won et al. 2019", "class_token"),
-    "fully_convolutional": _backend("backends", "Choi et al. 2016", fixed_length=True),
-    "mlp": _backend("mlp", "Schlüter & Böck 2014", fixed_length=True, takes_any=True),
+    "autopool": _backend("McFee et al. 2018", framewise="scores"),
+    "attention": _backend("Raffel 2016", "attention_pool", framewise="head"),
+    "recurrent": _backend("Vogl et al. 2018; Choi et al. 2017", "last_state"),
+    "self_attention": _backend("Won et al. 2019", "class_token"),
+    "fully_convolutional": _backend("Choi et al. 2016", fixed_length=True),
+    "mlp": _backend("Schlüter & Böck 2014", fixed_length=True, takes_any=True),
 }  # fmt: skip
 """All blocks by name."""
 

@@ -1,19 +1,24 @@
-"""Export a model to a file that other runtimes run: waveform in, tags out.
+"""Write models for other runtimes, compared with the model before they take their place.
 
 Every export is read again by the runtime that it is for, and compared with the model on the
-signals of :mod:`musicnn_zoo.runtimes.probes`, before it takes its place. A copy of a bundled
+signals of :func:`probes`, before it takes its place. A copy of a bundled
 graph, which was compared with its model when it was made, is compared with that graph.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,18 +31,117 @@ from musicnn_zoo.errors import (
     UnknownNameError,
 )
 from musicnn_zoo.library.writers import check_parent
-from musicnn_zoo.networks.config import ModelSpec
-from musicnn_zoo.runtimes import formats as litert
-from musicnn_zoo.runtimes import keras_file, onnx_file, saved_model
-from musicnn_zoo.runtimes.probes import probes
-from musicnn_zoo.runtimes.quiet import quiet
+from musicnn_zoo.networks.config import ModelConfig, ModelSpec
+from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.runtimes.formats import (
+    EXPORTERS,
+    Exporter,
+    ExportFormat,
+    Scores,
+    copy_onnx,
+    read_onnx,
+)
 from musicnn_zoo.zoo.load import Pretrained, find_pretrained
 from musicnn_zoo.zoo.weights import bundled
 
 if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
 
-ExportFormat = Literal["keras", "savedmodel", "onnx", "litert"]
+
+_LOGGERS = ("absl", "tensorflow")
+_one_at_a_time = threading.RLock()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Send to nowhere warnings, TensorFlow's log, and what C++ writes to standard error.
+
+    What goes wrong must be raised. It holds for the whole process; a second thread waits.
+    """
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    with _one_at_a_time, warnings.catch_warnings(), _no_standard_error():
+        warnings.simplefilter("ignore")
+        levels = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _no_standard_error() -> Iterator[None]:
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+_LOUDNESS = (0.3, 0.03, 0.0003)
+_NOISE_FLOOR = 0.0003
+_CHORDS = ((110.0, 220.0, 277.2, 329.6), (92.5, 185.0, 220.0, 277.2), (73.4, 146.8, 185.0, 220.0))
+_CHORD_S, _BEAT_S = 0.7, 0.25
+
+
+def probes(config: ModelConfig) -> NDArray[np.float32]:
+    """Make noise of three levels, silence, chords that fade, a beat, and both together.
+
+    The last three have the noise floor of a recording, -70 dB. Between pure digital tones there
+    would be nothing but the rounding errors of the Fourier transform, which a logarithm
+    brings to light, and those of two transforms differ.
+
+    Parameters
+    ----------
+    config : ModelConfig
+
+    Returns
+    -------
+    ndarray, shape (signals, samples), float32
+        One patch each, in ±1, the same at every call.
+    """
+    rate, samples = config.input.sample_rate, patch_grid(config).patch_samples
+    random = np.random.default_rng(0)
+    seconds = np.arange(samples) / rate
+    noise = [random.normal(0, loudness, samples) for loudness in _LOUDNESS]
+    chords, beat = _chords(seconds, rate), _beat(seconds, random)
+    music = np.stack([chords, beat, 0.5 * (chords + beat)])
+    music += random.normal(0, _NOISE_FLOOR, music.shape)
+    signals = [*noise, np.zeros(samples), *music]
+    return np.asarray(np.clip(signals, -1, 1), np.float32)
+
+
+def _chords(seconds: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
+    """Chords of tones with overtones below half the sample rate, one after the other."""
+    count, since = np.divmod(seconds, _CHORD_S)
+    signal: NDArray[np.float64] = np.zeros_like(seconds)
+    for turn, chord in enumerate(_CHORDS):
+        for tone in chord:
+            for overtone in range(1, min(9, int(rate / 2 / tone))):
+                wave = np.sin(2 * np.pi * tone * overtone * since) / overtone
+                signal += np.where(count % len(_CHORDS) == turn, wave, 0)
+    return np.asarray(0.15 * signal * np.exp(-3 * since))
+
+
+def _beat(seconds: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+    """Bass drum and cymbal in turn."""
+    count, since = np.divmod(seconds, _BEAT_S)
+    drum = np.sin(2 * np.pi * 55 * since) * np.exp(-12 * since)
+    cymbal = 0.5 * np.diff(random.normal(0, 0.5, len(seconds)), prepend=0) * np.exp(-40 * since)
+    return np.asarray(np.where(count % 2 == 0, 0.8 * drum, cymbal))
+
+
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 ExportPrecision = Literal["float32", "float16", "int8"]
 PRECISIONS: tuple[ExportPrecision, ...] = get_args(ExportPrecision)
@@ -48,26 +152,6 @@ _ENDINGS: dict[ExportFormat, str] = {"keras": ".keras", "onnx": ".onnx", "litert
 _TOP = 3
 _TIE = 1e-6
 _BATCH = 2
-
-Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-
-class Exporter(Protocol):
-    """What a module of :mod:`musicnn_zoo.exporters` offers for one format."""
-
-    def write(self, model: TaggingModel, path: Path, precision: str) -> None:
-        """Write a model to a path that does not exist."""
-
-    def read(self, path: Path) -> Scores:
-        """Return what computes the scores (batch, tags) of waveforms (batch, samples)."""
-
-
-_EXPORTERS: dict[ExportFormat, Exporter] = {
-    "keras": keras_file,
-    "savedmodel": saved_model,
-    "onnx": onnx_file,
-    "litert": litert,
-}
 
 
 @dataclass(frozen=True)
@@ -198,7 +282,7 @@ def export_model(
     chosen = _format_of(path, format)
     _check_precision(chosen, precision)
     _check_output(path, chosen, overwrite=overwrite)
-    exporter = _EXPORTERS[chosen]
+    exporter = EXPORTERS[chosen]
     source = _find(model, chosen, precision)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -247,16 +331,16 @@ def _from_model(model: TaggingModel, chosen: ExportFormat, precision: str) -> _S
         return np.asarray(keras.ops.convert_to_numpy(model(waveforms, training=False)))
 
     def write(path: Path) -> None:
-        _EXPORTERS[chosen].write(model, path, precision)
+        EXPORTERS[chosen].write(model, path, precision)
 
     return _Source(model.spec, "the Keras model", write, scores)
 
 
 def _from_graph(pretrained: Pretrained, graph: Path) -> _Source:
     def write(path: Path) -> None:
-        onnx_file.copy(graph, pretrained.spec, pretrained.provenance, path)
+        copy_onnx(graph, pretrained.spec, pretrained.provenance, path)
 
-    return _Source(pretrained.spec, "the bundled graph", write, onnx_file.read(graph))
+    return _Source(pretrained.spec, "the bundled graph", write, read_onnx(graph))
 
 
 def _format_of(path: Path, given: ExportFormat | None) -> ExportFormat:

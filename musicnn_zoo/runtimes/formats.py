@@ -1,4 +1,7 @@
-"""A LiteRT (TensorFlow Lite) file: for phones, single-board computers and the browser.
+"""What a model is exported to: Keras, SavedModel, ONNX and LiteRT, and what each says of itself.
+
+An ONNX file is a protobuf message, a row of fields in any order. A property is one of its fields,
+so that properties can be cut out and appended without understanding the graph.
 
 Of a model in float16 or int8, the log-mel stays in float32. It needs the range: it goes down to
 1e-10, which float16 does not hold, and 8 bits for a waveform or for a power spectrum leave
@@ -7,19 +10,21 @@ nothing of its quiet parts. So spectrogram and network are converted each by its
 
 from __future__ import annotations
 
+import json
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+import musicnn_zoo
 from musicnn_zoo.errors import ExportError
+from musicnn_zoo.networks.config import ModelSpec, Provenance
 from musicnn_zoo.networks.patches import patch_grid
-from musicnn_zoo.runtimes.metadata import metadata_json, tag_lines
-from musicnn_zoo.runtimes.saved_model import SIGNATURE, require_tensorflow, save_function
+from musicnn_zoo.runtimes.onnx_engine import convert, open_session
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +32,256 @@ if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
 
 
-def write(model: TaggingModel, path: Path, precision: str) -> None:
+ExportFormat = Literal["keras", "savedmodel", "onnx", "litert"]
+Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def metadata(spec: ModelSpec, provenance: Provenance, precision: str) -> dict[str, Any]:
+    """Return what there is to know of an exported model, ready for JSON.
+
+    ``model``, its name; ``tags`` in the order of the outputs; ``sample_rate`` in Hz;
+    ``patch_samples``, the length that the model was trained on; ``precision``; ``config``, see
+    :class:`musicnn_zoo.networks.config.ModelConfig`; ``provenance``, see
+    :class:`musicnn_zoo.networks.config.Provenance`; ``thresholds``, if they were calibrated, as in
+    :class:`musicnn_zoo.networks.config.TagThresholds`; ``musicnn_zoo``, the version that exported
+    it.
+    """
+    config = spec.config
+    entries = {
+        "model": spec.name,
+        "tags": spec.tags,
+        "sample_rate": config.input.sample_rate,
+        "patch_samples": patch_grid(config).patch_samples,
+        "precision": precision,
+        "config": config.to_dict(),
+        "provenance": provenance.to_dict(),
+        "musicnn_zoo": musicnn_zoo.__version__,
+    }
+    if spec.thresholds is not None:
+        entries["thresholds"] = spec.thresholds.to_dict(spec.tags)
+    return entries
+
+
+def metadata_json(model: TaggingModel, precision: str) -> str:
+    """Return :func:`metadata` of a model as JSON."""
+    entries = metadata(model.spec, model.provenance, precision)
+    return json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+
+
+def tag_lines(model: TaggingModel) -> str:
+    """Return the tags as text, one a line, in the order of the outputs."""
+    return "".join(f"{tag}\n" for tag in model.tags)
+
+
+_METADATA_PROPS = 14
+"""Number of the field in onnx.proto's ``ModelProto``; its entries have a key 1 and a value 2."""
+_KEY, _VALUE = 1, 2
+_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+
+
+def with_properties(graph: bytes, properties: Mapping[str, str]) -> bytes:
+    """Set metadata properties of a serialized graph; others stay, and so does all else.
+
+    Parameters
+    ----------
+    graph : bytes
+        A serialized ``onnx.ModelProto``.
+    properties : mapping of str to str
+
+    Raises
+    ------
+    ValueError
+        If it is no protobuf message.
+    """
+    kept = [
+        graph[start:end]
+        for number, start, content, end in _fields(graph)
+        if number != _METADATA_PROPS or _key_of(graph[content:end]) not in properties
+    ]
+    added = [
+        _field(_METADATA_PROPS, _field(_KEY, key.encode()) + _field(_VALUE, value.encode()))
+        for key, value in properties.items()
+    ]
+    return b"".join([*kept, *added])
+
+
+def _key_of(entry: bytes) -> str | None:
+    keys = [entry[content:end] for number, _, content, end in _fields(entry) if number == _KEY]
+    return keys[-1].decode() if keys else None
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Give the number of each field, where it and its content begin, and where it ends."""
+    end = 0
+    while end < len(message):
+        start = end
+        tag, content = _read_varint(message, start)
+        number, kind = tag >> 3, tag & 7
+        if kind == _VARINT:
+            _, end = _read_varint(message, content)
+        elif kind == _EIGHT_BYTES:
+            end = content + 8
+        elif kind == _FOUR_BYTES:
+            end = content + 4
+        elif kind == _LENGTH:
+            length, content = _read_varint(message, content)
+            end = content + length
+        else:
+            raise ValueError(f"no protobuf message: a field of type {kind} at {start}")
+        if end > len(message):
+            raise ValueError(f"no protobuf message: the field at {start} is cut off")
+        yield number, start, content, end
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | _LENGTH) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; all but the last have the highest bit set."""
+    digits = bytearray()
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    digits.append(value)
+    return bytes(digits)
+
+
+def _read_varint(message: bytes, start: int) -> tuple[int, int]:
+    value = 0
+    for shift, position in enumerate(range(start, min(start + 10, len(message)))):
+        value |= (message[position] & 0x7F) << 7 * shift
+        if not message[position] & 0x80:
+            return value, position + 1
+    raise ValueError(f"no protobuf message: the number at {start} does not end")
+
+
+def write_keras(model: TaggingModel, path: Path, precision: str) -> None:
+    """Write a model; its tags and its configuration are in the file's own ``config.json``."""
+    del precision
+    model.save(path)
+
+
+def read_keras(path: Path) -> Scores:
+    """Load a written model, and return what computes its scores of waveforms."""
+    import keras
+
+    model = keras.saving.load_model(path)
+
+    def scores(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(keras.ops.convert_to_numpy(model(waveforms, training=False)))
+
+    return scores
+
+
+SIGNATURE = "serving_default"
+
+
+def write_saved_model(model: TaggingModel, path: Path, precision: str) -> None:
+    """Write a model, with ``metadata.json`` and ``tags.txt`` in the folder ``assets.extra``.
+
+    The signature ``serving_default`` takes ``waveform`` (batch, samples) and returns ``tags``
+    (batch, tags). Neither musicnn_zoo nor Keras is needed to run it.
+
+    Raises
+    ------
+    ExportError
+        If Keras's backend is not TensorFlow.
+    """
+    require_tensorflow(model, "a SavedModel")
+    save_function(model, path, model.input_shape)
+    extra = path / "assets.extra"
+    extra.mkdir()
+    (extra / "metadata.json").write_text(metadata_json(model, precision), encoding="utf-8")
+    (extra / "tags.txt").write_text(tag_lines(model), encoding="utf-8")
+
+
+def read_saved_model(path: Path) -> Scores:
+    """Load a written model, and return what computes its scores of waveforms."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+
+    def scores(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        outputs = loaded.signatures[SIGNATURE](waveform=tf.constant(waveforms))
+        return np.asarray(outputs["tags"])
+
+    return scores
+
+
+def save_function(model: keras.Model, path: Path, shape: tuple[int | None, ...]) -> None:
+    """Write what a Keras model of one input computes, from ``waveform`` to ``tags``.
+
+    Parameters
+    ----------
+    model : keras.Model
+    path : Path
+    shape : tuple of int or None
+        Of the input; None where it is open.
+    """
+    import tensorflow as tf
+
+    def serve(waveform: Any) -> dict[str, Any]:
+        return {"tags": model(waveform, training=False)}
+
+    # Keras's own export writes every weight twice.
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    module.serve = tf.function(serve, [tf.TensorSpec(shape, tf.float32, "waveform")])
+    tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve})
+
+
+def require_tensorflow(model: keras.Model, what: str) -> None:
+    """Refuse to convert a model on another backend of Keras.
+
+    Raises
+    ------
+    ExportError
+        If Keras's backend is not TensorFlow.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            f"making {what} of {model.name} needs Keras's TensorFlow backend "
+            f"(KERAS_BACKEND=tensorflow); it runs on {keras.backend.backend()} here"
+        )
+
+
+def write_onnx(model: TaggingModel, path: Path, precision: str) -> None:
+    """Write the graph of a model; see :func:`musicnn_zoo.runtimes.onnx_engine.convert`.
+
+    Its metadata properties are those of :func:`musicnn_zoo.runtimes.formats.metadata`, what is
+    no string as JSON.
+    """
+    convert(model, path)
+    _with_metadata(path, path, metadata(model.spec, model.provenance, precision))
+
+
+def copy_onnx(graph: Path, spec: ModelSpec, provenance: Provenance, path: Path) -> None:
+    """Write a graph that is there already, with the same metadata; without Keras."""
+    _with_metadata(graph, path, metadata(spec, provenance, "float32"))
+
+
+def read_onnx(path: Path) -> Scores:
+    """Open a graph in ONNX Runtime, and return what computes its scores of waveforms."""
+    session = open_session(path)
+
+    def scores(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(session.run(["output"], {"waveform": waveforms})[0])
+
+    return scores
+
+
+def _with_metadata(graph: Path, path: Path, entries: dict[str, Any]) -> None:
+    properties = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in entries.items()
+    }
+    path.write_bytes(with_properties(graph.read_bytes(), properties))
+
+
+def write_litert(model: TaggingModel, path: Path, precision: str) -> None:
     """Write a model of built-in operations only, so that every LiteRT interpreter runs it.
 
     The signature ``serving_default`` takes ``waveform`` (1, samples), one patch, and returns
@@ -62,7 +316,7 @@ def write(model: TaggingModel, path: Path, precision: str) -> None:
         archive.writestr(zipfile.ZipInfo("metadata.json"), metadata_json(model, precision))
 
 
-def read(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def read_litert(path: Path) -> Scores:
     """Open a file in the interpreter, and return what computes its scores of waveforms."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -155,3 +409,26 @@ def _join(first: bytes, second: bytes) -> bytes:
         entry.tensorIndex += shift
     joined_signature.inputs = signature.inputs
     return bytes(flatbuffer_utils.convert_object_to_bytearray(joined))
+
+
+class Exporter(NamedTuple):
+    """How a format is written and read.
+
+    Parameters
+    ----------
+    write : callable
+        Takes a model, a path that does not exist, and a precision.
+    read : callable
+        Takes a path; returns what computes the scores (batch, tags) of waveforms (batch, samples).
+    """
+
+    write: Callable[[TaggingModel, Path, str], None]
+    read: Callable[[Path], Scores]
+
+
+EXPORTERS: dict[ExportFormat, Exporter] = {
+    "keras": Exporter(write_keras, read_keras),
+    "savedmodel": Exporter(write_saved_model, read_saved_model),
+    "onnx": Exporter(write_onnx, read_onnx),
+    "litert": Exporter(write_litert, read_litert),
+}

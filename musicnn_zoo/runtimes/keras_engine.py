@@ -132,7 +132,7 @@ class KerasEngine:
     def run(
         self, windows: NDArray[np.float32], layers: tuple[str, ...]
     ) -> dict[str, NDArray[np.float32]]:
-        """Return the activations of ``layers``; see :class:`~musicnn_zoo.runtimes.engine.Engine`."""
+        """Return the activations of ``layers``, as every engine does."""
         refuse_forked_tensorflow()
         step = self._batch_size
         parts = [windows[start : start + step] for start in range(0, len(windows), step)]

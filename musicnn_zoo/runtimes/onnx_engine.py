@@ -1,7 +1,7 @@
 """Run an ONNX graph by ONNX Runtime, and make the graph from a Keras model.
 
 Keras converts a model to ONNX with tf2onnx, which does not get past Kapre's complex numbers;
-so the model is first remade (see :mod:`musicnn_zoo.runtimes.variants`) with the portable log-mel, and
+so the model is first remade (see :mod:`.variants`) with the portable log-mel, and
 with maxima over the bands before what they commute with, which is cheaper. The
 graph is compared with the model before it is used, and kept by the digest of the weights, with
 its own SHA-256 beside it, which is compared at every use. Those of the bundled models are bundled
@@ -85,7 +85,7 @@ class OnnxEngine:
     def run(
         self, windows: NDArray[np.float32], layers: tuple[str, ...]
     ) -> dict[str, NDArray[np.float32]]:
-        """Return the activations of ``layers``; see :class:`~musicnn_zoo.runtimes.engine.Engine`."""
+        """Return the activations of ``layers``, as every engine does."""
         for layer in self.missing(layers):
             raise UnknownNameError("output of the ONNX graph", layer, self.outputs)
         step = self._batch_size

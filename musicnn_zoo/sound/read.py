@@ -224,8 +224,8 @@ class AudioStream:
                 content = source.read()
                 size = len(content)
         pieces = call_isolated(
-            "musicnn_zoo.sound.read:isolated_blocks", label, content=content, size=size, source=label,
-            target_rate=self._target_rate, damaged=self._on_damage, **arguments,
+            "musicnn_zoo.sound.read:isolated_blocks", label, content=content, size=size,
+            source=label, target_rate=self._target_rate, damaged=self._on_damage, **arguments,
         )  # fmt: skip
         while True:
             try:

@@ -86,7 +86,7 @@ class Clip:
     lost_s: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields, ready for JSON; see :mod:`musicnn_zoo.text` on ``source``."""
+        """Return the fields for JSON; ``source`` as :func:`musicnn_zoo.text.path_to_text` does."""
         return {
             "source": None if self.source is None else path_to_text(self.source),
             "duration_s": round(self.duration_s, 3),

@@ -2,8 +2,8 @@
 
 Files of the Hub lie in the cache of ``huggingface_hub``, which other programs share, and follow
 its settings: ``HF_HOME``, ``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HUB_OFFLINE`` and the proxies. Others
-lie in the folder of :mod:`musicnn_zoo.machine.installation`. What was downloaded once is not asked for
-again, and processes that want the same file wait for one download.
+lie in the folder of :mod:`musicnn_zoo.machine.installation`. What was downloaded once is not asked
+for again, and processes that want the same file wait for one download.
 """
 
 from __future__ import annotations

@@ -493,7 +493,7 @@ def bundled_folder() -> Path:
     A wheel carries them as ``musicnn_zoo/bundled``; in a checkout, and in an editable
     install of one, they lie in ``weights`` beside the package.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "bundled"
     return installed if installed.is_dir() else package.parent / "weights"
 
