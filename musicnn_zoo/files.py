@@ -1,4 +1,4 @@
-"""Read what strangers wrote, and write files that are whole after a crash."""
+"""Check outputs, write files that are whole after a crash, and read files of unknown origin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from musicnn_zoo.errors import WeightsError
+from musicnn_zoo.errors import ArgumentError, WeightsError
 
 T = TypeVar("T")
 
@@ -108,6 +108,40 @@ def read_lines(path: Path, parse: Callable[[dict[str, Any]], T]) -> list[tuple[T
             end += len(line)
             records.append((record, end))
     return records
+
+
+def check_parent(output: Path) -> None:
+    """Refuse an output in a folder that does not exist."""
+    if not output.parent.is_dir():
+        raise ArgumentError(f"output {str(output)!r}: there is no folder {str(output.parent)!r}")
+
+
+def check_writable(output: Path) -> None:
+    """Refuse an output that cannot become a file, before any work is done for it."""
+    if output.is_dir():
+        raise ArgumentError(f"output {str(output)!r} is a directory; name a file")
+    check_parent(output)
+    if output.is_symlink() and not output.exists():
+        return
+    created = not output.exists()
+    try:
+        with output.open("ab"):
+            pass
+        if created:
+            output.unlink()
+    except OSError as error:
+        raise ArgumentError(
+            f"output {str(output)!r} cannot be written ({error.strerror})"
+        ) from error
+
+
+def check_ending(path: str | os.PathLike[str], endings: tuple[str, ...]) -> Path:
+    """Refuse an output that has another ending or cannot become a file."""
+    place = Path(path)
+    if place.suffix.lower() not in endings:
+        raise ArgumentError(f"output {os.fspath(path)!r} must end in {', '.join(endings)}")
+    check_writable(place)
+    return place
 
 
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

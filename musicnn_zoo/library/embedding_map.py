@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
-from musicnn_zoo.evaluation.evaluate import check_ending
-from musicnn_zoo.library.writers import csv_lines, path_cell, safe_tag
+from musicnn_zoo.files import check_ending
 from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
@@ -26,7 +25,7 @@ from musicnn_zoo.tagging.functions import ModelLike, shared_tagger
 from musicnn_zoo.tagging.pipeline import EmbeddedTags
 from musicnn_zoo.tagging.results import FileResult, plain_floats, require_pandas
 from musicnn_zoo.tagging.tagger import Paths
-from musicnn_zoo.text import count, path_to_text, printable
+from musicnn_zoo.text import count, csv_lines, path_cell, path_to_text, printable, safe_tag
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:

@@ -18,11 +18,17 @@ from typing import Any, ClassVar, TypeAlias
 from filelock import FileLock, Timeout
 
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
-from musicnn_zoo.files import GrowingFile, json_line, read_lines, replacing, sync_folder
-from musicnn_zoo.library.writers import check_parent, csv_lines, path_cell, safe_cell
+from musicnn_zoo.files import (
+    GrowingFile,
+    check_parent,
+    json_line,
+    read_lines,
+    replacing,
+    sync_folder,
+)
 from musicnn_zoo.sound.find import irregularity
 from musicnn_zoo.tagging.results import Embedding, Events, Taggram, Tags
-from musicnn_zoo.text import path_to_text, printable
+from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable, safe_cell
 
 _BLOCK = 1 << 20
 

@@ -27,16 +27,9 @@ from musicnn_zoo.files import (
     sync_folder,
 )
 from musicnn_zoo.library.store import REMEDY, SYNC_FILES, Result, Stamp, Store
-from musicnn_zoo.library.writers import (
-    EVENT_COLUMNS,
-    TAG_COLUMNS,
-    csv_lines,
-    path_cell,
-    result_rows,
-    taggram_columns,
-)
+from musicnn_zoo.library.writers import EVENT_COLUMNS, TAG_COLUMNS, result_rows, taggram_columns
 from musicnn_zoo.tagging.results import Embedding
-from musicnn_zoo.text import path_to_text
+from musicnn_zoo.text import csv_lines, path_cell, path_to_text
 
 _BLOCK = 1 << 20
 

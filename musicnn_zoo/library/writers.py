@@ -6,7 +6,6 @@ whatever was finished is there if the rest is not.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import sys
@@ -18,8 +17,9 @@ from typing import Literal, TextIO, get_args
 import numpy as np
 
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.files import check_writable
 from musicnn_zoo.tagging.results import Embedding, Events, Taggram, Tags
-from musicnn_zoo.text import path_to_text, printable
+from musicnn_zoo.text import csv_lines, path_cell, path_to_text, safe_tag
 
 
 class EmbeddingArchive:
@@ -86,8 +86,6 @@ EVENT_COLUMNS = ("source", "tag", "start_s", "end_s", "score")
 _SUFFIXES: dict[str, Format] = {
     ".txt": "text", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".text": "text", "": "text",
 }  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the start of a formula."""
 
 
 class Writer:
@@ -197,61 +195,6 @@ def taggram_columns(tags: Iterable[str]) -> tuple[str, ...]:
             column += " (tag)"
         columns[column] = None
     return tuple(columns)
-
-
-def csv_lines(rows: Iterable[Iterable[object]]) -> str:
-    """Return rows as the lines of a CSV."""
-    lines = []
-    for row in rows:
-        # The csv module quotes a carriage return only if its line terminator has one.
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\r\n").writerow(row)
-        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
-    return "".join(lines)
-
-
-def safe_cell(text: str) -> str:
-    """Keep a spreadsheet from taking a text for a formula; a file name stays a valid path."""
-    return f"./{text}" if text.startswith(_FORMULA) else text
-
-
-def path_cell(path: str) -> str:
-    """Write a path as a cell; :func:`musicnn_zoo.text.path_from_text` goes back."""
-    return safe_cell(path_to_text(path))
-
-
-def safe_tag(tag: str) -> str:
-    """Escape control characters of a tag; an apostrophe, which a spreadsheet hides, stops formulas.
-
-    A spreadsheet takes ``=1+1`` for a formula, but not ``'=1+1``.
-    """
-    tag = printable(tag)
-    return f"'{tag}" if tag.startswith(_FORMULA) else tag
-
-
-def check_parent(output: Path) -> None:
-    """Refuse an output in a folder that does not exist."""
-    if not output.parent.is_dir():
-        raise ArgumentError(f"output {str(output)!r}: there is no folder {str(output.parent)!r}")
-
-
-def check_writable(output: Path) -> None:
-    """Refuse an output that cannot become a file, before any work is done for it."""
-    if output.is_dir():
-        raise ArgumentError(f"output {str(output)!r} is a directory; name a file")
-    check_parent(output)
-    if output.is_symlink() and not output.exists():
-        return
-    created = not output.exists()
-    try:
-        with output.open("ab"):
-            pass
-        if created:
-            output.unlink()
-    except OSError as error:
-        raise ArgumentError(
-            f"output {str(output)!r} cannot be written ({error.strerror})"
-        ) from error
 
 
 def _form_of(output: Path | None, form: Format | None) -> Format:
