@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from musicnn_zoo.machine import __version__
+
 if TYPE_CHECKING:
     from musicnn_zoo.augmentation import Augmentation, augment
     from musicnn_zoo.errors import (
@@ -79,8 +81,6 @@ if TYPE_CHECKING:
     from musicnn_zoo.zoo.folder import save_pretrained
     from musicnn_zoo.zoo.hub import push_to_hub
     from musicnn_zoo.zoo.load import ModelInfo, load_model, model_info
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "augmentation": (
