@@ -1,4 +1,4 @@
-"""Text that every terminal and every reader takes: what may stand there, and how it is laid out.
+r"""Text that every terminal and every reader takes: what may stand there, and how it is laid out.
 
 A byte of a file name that is not UTF-8 (on Windows, half of a character) is a surrogate in a
 Python string. It is written as the escape of it that Python and JSON know: ``caf\udce9.mp3``. A
