@@ -15,7 +15,7 @@ import html
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -71,11 +71,16 @@ def imports() -> Iterator[Import]:
     known = modules()
     for module, path in known.items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            for name in _imported(node):
-                while name and name not in known:
-                    name = name.rpartition(".")[0]
-                if name != module and (name or module != "__init__"):
-                    yield Import(module, node.lineno, name or "__init__")
+            found = {_nearest(name, known) for name in _imported(node)}
+            for name in sorted(found - {module}):
+                yield Import(module, node.lineno, name)
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    """Return the module that a dotted name is, or is in; the package itself is ``__init__``."""
+    while name and name not in known:
+        name = name.rpartition(".")[0]
+    return name or "__init__"
 
 
 def _imported(node: ast.AST) -> list[str]:

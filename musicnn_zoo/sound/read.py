@@ -228,7 +228,8 @@ class AudioStream:
                 size = len(content)
         pieces = call_isolated(
             f"{__name__}:isolated_blocks", label, content=content, size=size,
-            imports=WORKER_IMPORTS, source=label, target_rate=self._target_rate, damaged=self._on_damage, **arguments,
+            imports=WORKER_IMPORTS, source=label, target_rate=self._target_rate,
+            damaged=self._on_damage, **arguments,
         )  # fmt: skip
         while True:
             try:
