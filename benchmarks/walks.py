@@ -94,10 +94,13 @@ def calls(work: Path) -> dict[str, Callable[[], Any]]:
     dataset = split(from_folder(library), (0.5, 0.25, 0.25))
     outputs = (work / f"run{count}" for count in range(1000))
 
+    trained = []
+
     def train() -> None:
         model = musicnn_zoo.build_model("musicnn", tags=dataset.tags, name="walked")
         recipe = FROM_SCRATCH.with_phases(epochs=1)
-        musicnn_zoo.train_model(model, dataset, next(outputs), recipe=recipe)
+        trained.append(next(outputs))
+        musicnn_zoo.train_model(model, dataset, trained[-1], recipe=recipe)
 
     return {
         "tag(path)": lambda: musicnn_zoo.tag(clip),
@@ -108,7 +111,7 @@ def calls(work: Path) -> dict[str, Callable[[], Any]]:
         ),
         "train_model": train,
         "evaluate_model": lambda: musicnn_zoo.evaluate_model(
-            work / "run0", dataset, split="test", bootstrap=0
+            trained[-1], dataset, split="test", bootstrap=0
         ),
     }
 
