@@ -10,7 +10,12 @@ first used.
 from __future__ import annotations
 
 import importlib
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from musicnn_zoo.machine import __version__
 
 if TYPE_CHECKING:
     from musicnn_zoo.augmentation import Augmentation, augment
@@ -79,8 +84,6 @@ if TYPE_CHECKING:
     from musicnn_zoo.zoo.folder import save_pretrained
     from musicnn_zoo.zoo.hub import push_to_hub
     from musicnn_zoo.zoo.load import ModelInfo, load_model, model_info
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "augmentation": (
@@ -251,6 +254,65 @@ __all__ = [
     "train_model",
     "with_thresholds",
 ]
+
+
+_MOVED = {
+    "architectures": "networks.architectures",
+    "audio": "sound.read",
+    "audio_files": "sound.find",
+    "backends": "networks.backends",
+    "blocks": "networks.config",
+    "config": "networks.config",
+    "evaluation_files": "evaluation.evaluate",
+    "evaluation_results": "evaluation.results",
+    "finetuning": "training.finetuning",
+    "framewise": "runtimes.variants",
+    "frontends": "networks.frontends",
+    "live": "tagging.live",
+    "logmel": "networks.logmel",
+    "metrics": "evaluation.metrics",
+    "model_card": "zoo.hub",
+    "models": "networks.build",
+    "patches": "networks.patches",
+    "path_text": "text",
+    "presets": "zoo.catalogue",
+    "receptive_field": "networks.build",
+    "tagger": "tagging.tagger",
+    "tags": "zoo.catalogue",
+    "variants": "runtimes.variants",
+}
+"""Modules by the names that they had before, which ``.keras`` files hold and scripts import."""
+
+
+class _MovedModules:
+    """Find a module by a name of ``_MOVED``; a folder that became a module, by its modules, too."""
+
+    @staticmethod
+    def find_spec(name: str, *_unused: object) -> ModuleSpec | None:
+        package, _, rest = name.partition(".")
+        home = _MOVED.get(rest.partition(".")[0])
+        if package != __name__ or home is None:
+            return None
+        loader: Any = _Moved(f"{__name__}.{home}")
+        return ModuleSpec(name, loader, is_package=True)
+
+
+class _Moved:
+    """Load a module by the name that it has now."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def create_module(self, _: ModuleSpec) -> ModuleType:
+        module = importlib.import_module(self._name)
+        self._spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec
+
+
+sys.meta_path.append(_MovedModules)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Text that every terminal, reader and spreadsheet accepts: escapes, layout, and cells of CSV.
+r"""Text that every terminal, reader and spreadsheet accepts: escapes, layout, and cells of CSV.
 
 A byte of a file name that is not UTF-8 (on Windows, half of a character) is a surrogate in a
 Python string. It is written as the escape of it that Python and JSON know: ``caf\udce9.mp3``. A

@@ -5,9 +5,11 @@ import runpy
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT
 
 from musicnn_zoo import list_models, model_info
+from musicnn_zoo.cli import cli
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -22,6 +24,15 @@ def model_pages() -> dict[str, str]:
 def test_readme_has_the_table_of_the_presets() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "model_table.py"))
     assert script["with_table"](README) == README
+
+
+def test_readme_shows_what_its_first_line_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line installs the package, too; its last command is what is run here."""
+    (command,) = re.findall(r"venv/bin/musicnn-zoo (tag .*)\n```\n\n```text", README)
+    (shown,) = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    ran = CliRunner().invoke(cli, command.split())
+    assert (ran.exit_code, ran.stdout) == (0, shown)
 
 
 def test_readme_cites_what_the_models_state() -> None:

@@ -205,7 +205,7 @@ def test_workers_import_nothing_from_the_working_directory(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     isolation._workers.close()
-    worker = isolation._workers.take()
+    worker = isolation._workers.take(["musicnn_zoo.sound.read"])
     isolation._workers.give_back(worker, "")
     assert len(load_audio(write("good.wav"), isolate=True).samples) == 8000
 

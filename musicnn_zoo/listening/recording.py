@@ -16,7 +16,7 @@ import numpy as np
 from musicnn_zoo.errors import AudioError
 from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
 from musicnn_zoo.sound.decoders import main_audio_stream, open_container
-from musicnn_zoo.sound.read import AudioSource
+from musicnn_zoo.sound.read import WORKER_IMPORTS, AudioSource
 
 if TYPE_CHECKING:
     import av
@@ -174,7 +174,8 @@ class Recording:
             return (
                 yield from call_isolated(
                     f"{__name__}:{function}", str(self.path or self.name), content=content,
-                    size=len(content) if content is not None else size, **arguments,
+                    size=len(content) if content is not None else size, imports=WORKER_IMPORTS,
+                    **arguments,
                 )
             )  # fmt: skip
         except WorkerStartError:

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple
 
@@ -37,15 +37,15 @@ MEMORY_BYTES = 1 << 30
 _PARENT_WATCH_S = 1.0
 
 
-def serve() -> None:
-    """Answer requests from standard input until it ends."""
+def serve(modules: Sequence[str]) -> None:
+    """Import modules, and answer requests from standard input until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     # What a native library prints is for the log.
     os.dup2(2, 1)
     _limit_memory()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    for module in ("av", "soxr", "musicnn_zoo.sound.read"):
+    for module in modules:
         importlib.import_module(module)
     _send(answers, b"R")
     requests = sys.stdin.buffer
@@ -118,8 +118,8 @@ _ATTEMPTS = 2
 _WATCH_S = 0.2
 _START = (
     "import sys; sys.path[:] = [path for path in sys.path if path]; "
-    "import json; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
-    "from musicnn_zoo.machine.isolation import serve; serve()"
+    "import json; sys.path[:], modules = json.loads(sys.stdin.buffer.readline()); "
+    "from musicnn_zoo.machine.isolation import serve; serve(modules)"
 )
 """Nothing is imported from the folder in which the user happens to be."""
 
@@ -140,7 +140,13 @@ class WorkerStartError(Exception):
 
 
 def call_isolated(
-    function: str, label: str, *, content: bytes | None = None, size: int = 0, **arguments: Any
+    function: str,
+    label: str,
+    *,
+    content: bytes | None = None,
+    size: int = 0,
+    imports: Sequence[str] = (),
+    **arguments: Any,
 ) -> Generator[bytes, None, Any]:
     """Call a generator function in a worker.
 
@@ -154,6 +160,9 @@ def call_isolated(
         Becomes the argument ``audio``, as a binary file object.
     size : int
         Of the file in bytes: what may be waited for it.
+    imports : sequence of str
+        Modules that a worker imports when it starts, beside that of the function: no time of a
+        call is spent on them.
     arguments
         What JSON can hold.
 
@@ -187,7 +196,7 @@ def call_isolated(
     taken = 0
     for attempt in range(_ATTEMPTS):
         try:
-            worker = _workers.take(new=attempt > 0)
+            worker = _workers.take((*imports, function.partition(":")[0]), new=attempt > 0)
         except WorkerStartError as error:
             if attempt == 0:
                 raise
@@ -279,12 +288,12 @@ class _Worker:
             return signal.Signals(-code).name
         return f"signal {-code}"
 
-    def start(self) -> None:
-        """Wait until it takes requests."""
+    def start(self, modules: Sequence[str]) -> None:
+        """Wait until it has imported modules and takes requests."""
         self.busy = True
         try:
-            self._requests.write(json.dumps([p for p in sys.path if isinstance(p, str)]).encode())
-            self._requests.write(b"\n")
+            path = [place for place in sys.path if isinstance(place, str)]
+            self._requests.write(json.dumps([path, modules]).encode() + b"\n")
             self._requests.flush()
             kind, _ = self._receive(_START_S)
         except (OSError, _WorkerDiedError) as error:
@@ -383,7 +392,7 @@ class _Workers:
         self._busy: set[_Worker] = set()
         self._watcher: threading.Thread | None = None
 
-    def take(self, *, new: bool = False) -> _Worker:
+    def take(self, modules: Sequence[str], *, new: bool = False) -> _Worker:
         """Return a worker that waits for a request; start one, if there is none.
 
         A file that ended one worker is judged by a ``new`` one: those that wait may have been ended
@@ -408,7 +417,7 @@ class _Workers:
                 self._watcher = threading.Thread(target=self._watch, daemon=True)
                 self._watcher.start()
         if not worker.ready:
-            worker.start()
+            worker.start(modules)
         return worker
 
     def give_back(self, worker: _Worker, label: str) -> None:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-import musicnn_zoo
 from musicnn_zoo.errors import ExportError
+from musicnn_zoo.machine import __version__
 from musicnn_zoo.networks.config import ModelSpec, Provenance
 from musicnn_zoo.networks.patches import patch_grid
 from musicnn_zoo.runtimes.onnx_engine import convert, open_session
@@ -55,7 +55,7 @@ def metadata(spec: ModelSpec, provenance: Provenance, precision: str) -> dict[st
         "precision": precision,
         "config": config.to_dict(),
         "provenance": provenance.to_dict(),
-        "musicnn_zoo": musicnn_zoo.__version__,
+        "musicnn_zoo": __version__,
     }
     if spec.thresholds is not None:
         entries["thresholds"] = spec.thresholds.to_dict(spec.tags)

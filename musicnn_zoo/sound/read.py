@@ -35,6 +35,9 @@ from musicnn_zoo.sound.find import find_audio as find_audio
 
 _log = logging.getLogger(__name__)
 
+WORKER_IMPORTS = "av", "soxr"
+"""What decoding imports late."""
+
 LOUDEST = 1e10
 """Beyond this powers overflow. Full scale is 1; of 32-bit integers written as floats, 2e9."""
 
@@ -224,8 +227,9 @@ class AudioStream:
                 content = source.read()
                 size = len(content)
         pieces = call_isolated(
-            "musicnn_zoo.sound.read:isolated_blocks", label, content=content, size=size,
-            source=label, target_rate=self._target_rate, damaged=self._on_damage, **arguments,
+            f"{__name__}:isolated_blocks", label, content=content, size=size,
+            imports=WORKER_IMPORTS, source=label, target_rate=self._target_rate,
+            damaged=self._on_damage, **arguments,
         )  # fmt: skip
         while True:
             try:

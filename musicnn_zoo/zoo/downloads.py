@@ -24,6 +24,7 @@ from typing import Any, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 from musicnn_zoo.errors import DownloadError, UploadError, WeightsError
+from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import alone, own_folder
 from musicnn_zoo.zoo.catalogue import HubFile, RemoteFile, WebFile
 
@@ -123,8 +124,6 @@ def _snapshots(pointer: Path) -> Path:
 
 def _from_hub(file: HubFile) -> Path:
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-
-    from musicnn_zoo import __version__
 
     def download() -> Path:
         return Path(

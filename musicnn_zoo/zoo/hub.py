@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.errors import ArgumentError, DownloadError, UploadError
+from musicnn_zoo.machine import __version__
 from musicnn_zoo.networks.config import ModelSpec, Provenance
 from musicnn_zoo.networks.patches import patch_grid
 from musicnn_zoo.zoo.catalogue import HubFile
@@ -321,7 +322,6 @@ def push_to_hub(
     """
     from huggingface_hub import HfApi
 
-    from musicnn_zoo import __version__
     from musicnn_zoo.zoo.load import find_pretrained
 
     given, (repo, _) = repo, parse_reference(repo)
