@@ -15,7 +15,6 @@ from typing import Any
 import click
 
 from musicnn_zoo.cli import analysis, catalogue, learning, listen
-from musicnn_zoo.cli import learning as evaluate
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.machine.processes import keep_libraries_to_usable_cores
@@ -60,7 +59,10 @@ class _Commands(click.Group):
             ctx.exit(130)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
 @click.version_option(__version__, "-V", "--version", message="musicnn-zoo %(version)s")
 def cli() -> None:
     """Tag and embed music with pretrained Keras models.
@@ -82,7 +84,7 @@ for command in (
     listen.listen,
     learning.train,
     learning.finetune,
-    evaluate.evaluate,
+    learning.evaluate,
     catalogue.models,
     catalogue.info,
     catalogue.export,

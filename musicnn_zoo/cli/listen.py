@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import click
 
 from musicnn_zoo.cli.options import (
+    MODEL_HELP,
+    PATH,
     AudioFiles,
-    cutting_options_with,
     damaged_option,
     engine_options,
     jobs_option,
+    patch_options,
+    path_option,
     reports_errors,
     speed_options,
     warn,
@@ -117,13 +120,12 @@ _LARGE_BYTES = 100 * 2**20
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=PATH)
 @click.option("-m", "--model", "models", multiple=True, metavar="MODEL",
-              help="One of those that 'musicnn-zoo models' lists, hf://user/repository, or a "
-              "folder; several times for several models side by side.  "
+              help=f"{MODEL_HELP}; several times for several models side by side.  "
               f"[default: {DEFAULT_MODEL}]")  # fmt: skip
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="PLACE",
-              help="Page, or folder for pages.  [default: the current folder]")  # fmt: skip
+@path_option("-o", "--output", metavar="PLACE",
+             help="Page, or folder for pages.  [default: the current folder]")  # fmt: skip
 @click.option("--link", is_flag=True,
               help="Refer to the audio where it lies instead of embedding it.")  # fmt: skip
 @click.option("--serve", is_flag=True,
@@ -141,7 +143,7 @@ _LARGE_BYTES = 100 * 2**20
 @click.option("-k", "--top-k", type=int, metavar="K", help="Tags to show live.  [default: 5]")
 @click.option("-f", "--format", "form", type=click.Choice(LIVE_FORMATS),
               help="Of live tags.  [default: text]")  # fmt: skip
-@cutting_options_with(f"{DEFAULT_HOP_S:.0f} s")
+@patch_options(f"{DEFAULT_HOP_S:.0f} s")
 @damaged_option
 @engine_options
 @speed_options
