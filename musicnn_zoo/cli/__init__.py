@@ -59,10 +59,7 @@ class _Commands(click.Group):
             ctx.exit(130)
 
 
-@click.group(
-    cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
-)
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="musicnn-zoo %(version)s")
 def cli() -> None:
     """Tag and embed music with pretrained Keras models.

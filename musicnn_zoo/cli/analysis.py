@@ -14,6 +14,7 @@ from musicnn_zoo.cli.options import (
     check_plot,
     layer_option,
     library_options,
+    option,
     path_option,
     plot_option,
     reports_errors,
@@ -37,8 +38,8 @@ class _Threshold(click.ParamType):  # type: ignore[type-arg]
 
 @click.command()
 @analysis_options
-@click.option("-k", "--top-k", type=int, help="Show the K best tags.  [default: 5]", metavar="K")
-@click.option("-t", "--threshold", type=_Threshold(), metavar="T",
+@option("-k", "--top-k", type=int, help="Show the K best tags.  [default: 5]", metavar="K")
+@option("-t", "--threshold", type=_Threshold(), metavar="T",
               help="Show tags with a score of at least T, between 0 and 1; or 'calibrated', of at "
               "least the model's own threshold for the tag.")  # fmt: skip
 @writer_options
@@ -67,11 +68,11 @@ def taggram(**options: Any) -> None:
 
 @click.command()
 @analysis_options
-@click.option("-t", "--threshold", type=float, default=DEFAULT_THRESHOLD, metavar="T",
+@option("-t", "--threshold", type=float, default=DEFAULT_THRESHOLD, metavar="T",
               help="Score that begins an event, between 0 and 1.")  # fmt: skip
-@click.option("--release", type=float, metavar="R",
+@option("--release", type=float, metavar="R",
               help="Score that it must keep.  [default: 0.8 × T]")  # fmt: skip
-@click.option("--min-length", "min_length_s", type=float, default=0.0, metavar="SECONDS",
+@option("--min-length", "min_length_s", type=float, default=0.0, metavar="SECONDS",
               help="Of the shortest event.")  # fmt: skip
 @writer_options
 @library_options
@@ -92,7 +93,7 @@ def events(threshold: float, release: float | None, min_length_s: float, **optio
 @analysis_options
 @path_option("-o", "--output", required=True, help="File to write: .npz, .parquet or .jsonl.")
 @layer_option
-@click.option("--pooling", type=ChoiceOrNone(["mean", "max", "none"]), default="mean",
+@option("--pooling", type=ChoiceOrNone(["mean", "max", "none"]), default="mean",
               help="How patches become one vector; none keeps one a patch.")  # fmt: skip
 @library_options
 @reports_errors
@@ -132,10 +133,10 @@ def embed(
 @click.command(name="map")
 @analysis_options
 @layer_option
-@click.option("--method", default="auto", show_default=False, metavar="METHOD",
+@option("--method", default="auto", show_default=False, metavar="METHOD",
               help="pca, or umap (pip install umap-learn).  [default: umap if it is installed]",
               )  # fmt: skip
-@click.option("--colour-by", default="folder", metavar="WHAT",
+@option("--colour-by", default="folder", metavar="WHAT",
               help="folder, or tag: the strongest of each file.")  # fmt: skip
 @plot_option("the map")
 @path_option("-o", "--output", help="Write the points: .json or .csv.")
@@ -220,9 +221,9 @@ def _goes_on(output: Path) -> bool:
 
 
 def _refuse_library_options(output: Path | None, overwrite: bool, content_hash: bool) -> None:
-    for given, option in ((overwrite, "--overwrite"), (content_hash, "--hash")):
+    for given, name in ((overwrite, "--overwrite"), (content_hash, "--hash")):
         if given:
             raise ArgumentError(
-                f"{option} goes with an output that ends in {', '.join(LIBRARY_SUFFIXES)}; "
+                f"{name} goes with an output that ends in {', '.join(LIBRARY_SUFFIXES)}; "
                 f"received {'none' if output is None else str(output)!r}"
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.options import check_plot, path_option, plot_option, reports_errors
+from musicnn_zoo.cli.options import check_plot, option, path_option, plot_option, reports_errors
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.runtimes.export import FORMATS, PRECISIONS, export_model
 from musicnn_zoo.text import printable
@@ -18,7 +18,7 @@ from musicnn_zoo.zoo.load import ModelInfo, model_info
 
 @click.command()
 @click.argument("pattern", required=False)
-@click.option("--pretrained/--untrained", default=None,
+@option("--pretrained/--untrained", default=None,
               help="List only models with weights, or only architectures.")  # fmt: skip
 @reports_errors
 def models(pattern: str | None, pretrained: bool | None) -> None:
@@ -71,14 +71,14 @@ def info(model: str, plot: Path | None) -> None:
 
 @click.command()
 @click.argument("model")
-@click.option("-f", "--format", "form", type=click.Choice(FORMATS),
+@option("-f", "--format", "form", type=click.Choice(FORMATS),
               help="[default: by the ending of --output: .keras, .onnx, .tflite, none]",
               )  # fmt: skip
 @path_option("-o", "--output", required=True, metavar="PATH",
              help="File to write, or folder for a SavedModel.")  # fmt: skip
-@click.option("--precision", type=click.Choice(PRECISIONS), default="float32",
+@option("--precision", type=click.Choice(PRECISIONS), default="float32",
               help="Of the weights; the last two with litert.")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
+@option("--overwrite", is_flag=True, help="Replace an export that is there.")
 @reports_errors
 def export(model: str, form: Any, output: Path, precision: Any, overwrite: bool) -> None:
     """Write MODEL for another runtime: waveform in, tags out.

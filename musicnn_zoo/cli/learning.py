@@ -22,6 +22,7 @@ from musicnn_zoo.cli.options import (
     check_plot,
     engine_options,
     jobs_option,
+    option,
     option_group,
     patch_options,
     path_option,
@@ -47,11 +48,11 @@ if TYPE_CHECKING:
 
 
 data_options = option_group(
-    click.option("--layout", type=click.Choice(LAYOUTS),
+    option("--layout", type=click.Choice(LAYOUTS),
                  help="What DATA is.  [default: a folder of classes, or a table if a file]"),
     path_option("--audio-root", metavar="DIR",
                 help="Where the paths of a table start.  [default: where it lies]"),
-    click.option("--group-by", type=ChoiceOrNone(["subfolder", "none"]), default="subfolder",
+    option("--group-by", type=ChoiceOrNone(["subfolder", "none"]), default="subfolder",
                  help="Whether files of one subfolder of a class, such as an artist's, stay "
                  "together when a folder is split."),
 )  # fmt: skip
@@ -77,16 +78,16 @@ Maker = Callable[["Dataset", Activation], "TaggingModel"]
 
 
 def _epochs(name: str, phase: Phase, what: str) -> Options:
-    return click.option(name, type=WHOLE, default=phase.epochs, metavar="N", help=what)
+    return option(name, type=WHOLE, default=phase.epochs, metavar="N", help=what)
 
 
 def _learning_rate(name: str, phase: Phase, when: str) -> Options:
-    return click.option(name, type=POSITIVE, default=phase.learning_rate, metavar="X",
+    return option(name, type=POSITIVE, default=phase.learning_rate, metavar="X",
                         help=f"Of Adam, {when}.")  # fmt: skip
 
 
 def _halve_after(phase: Phase) -> Options:
-    return click.option("--halve-after", type=WHOLE, default=phase.halve_after, metavar="N",
+    return option("--halve-after", type=WHOLE, default=phase.halve_after, metavar="N",
                         help="Halve the learning rate after N epochs without a lower validation "
                         "loss.")  # fmt: skip
 
@@ -98,44 +99,44 @@ def _training_options(recipe: Recipe) -> Options:
         path_option("-o", "--output", required=True, metavar="FOLDER",
                     help="For the model, its checkpoint and its logs."),
         data_options,
-        click.option("--validation", type=click.FloatRange(0, 1), default=0.1, metavar="PART",
+        option("--validation", type=click.FloatRange(0, 1), default=0.1, metavar="PART",
                      help="Of the tracks, if DATA has no splits of its own."),
-        click.option("--test", type=click.FloatRange(0, 1), default=0.1, metavar="PART",
+        option("--test", type=click.FloatRange(0, 1), default=0.1, metavar="PART",
                      help="Likewise; measured once, in the end."),
-        click.option("--single-label/--multi-label", default=None,
+        option("--single-label/--multi-label", default=None,
                      help="One tag a track (softmax), or any number (sigmoid).  "
                      "[default: as DATA has it]"),
-        click.option("--balance", is_flag=True, help="Weigh rare tags as much as frequent."),
-        click.option("--batch-size", type=WHOLE, default=recipe.batch_size, metavar="N",
+        option("--balance", is_flag=True, help="Weigh rare tags as much as frequent."),
+        option("--batch-size", type=WHOLE, default=recipe.batch_size, metavar="N",
                      help="Patches in a step."),
-        click.option("--steps-per-epoch", type=WHOLE, metavar="N",
+        option("--steps-per-epoch", type=WHOLE, metavar="N",
                      help="Steps between two validations.  [default: one patch of every track]"),
-        click.option("--l2", type=click.FloatRange(min=0), default=recipe.l2, metavar="X",
+        option("--l2", type=click.FloatRange(min=0), default=recipe.l2, metavar="X",
                      help="On all kernels."),
-        click.option("--time-shift", "time_shift_s", type=POSITIVE, metavar="SECONDS",
+        option("--time-shift", "time_shift_s", type=POSITIVE, metavar="SECONDS",
                      help="Augmentation: shift each patch by up to so much."),
-        click.option("--gain", "gain_db", **pair, help="Augmentation: change the level, in dB."),
-        click.option("--noise", "noise_snr_db", **pair,
+        option("--gain", "gain_db", **pair, help="Augmentation: change the level, in dB."),
+        option("--noise", "noise_snr_db", **pair,
                      help="Augmentation: add noise at such a signal-to-noise ratio, in dB."),
-        click.option("--freq-mask", type=WHOLE, metavar="BANDS",
+        option("--freq-mask", type=WHOLE, metavar="BANDS",
                      help="Augmentation: SpecAugment's mask over mel bands."),
-        click.option("--time-mask", type=WHOLE, metavar="FRAMES",
+        option("--time-mask", type=WHOLE, metavar="FRAMES",
                      help="Augmentation: SpecAugment's mask over frames."),
-        click.option("--mixup", type=POSITIVE, metavar="ALPHA",
+        option("--mixup", type=POSITIVE, metavar="ALPHA",
                      help="Augmentation: mix pairs of patches and of their tags."),
         path_option("--cache", metavar="DIR",
                     help="Keep decoded audio there: 64 kB for each second."),
-        click.option("--precision", type=click.Choice(PRECISIONS), default="float32",
+        option("--precision", type=click.Choice(PRECISIONS), default="float32",
                      help="Of the network on a GPU (mixed precision)."),
-        click.option("--device", metavar="DEVICE",
+        option("--device", metavar="DEVICE",
                      help="cpu, gpu, gpu:1; gpu:0,gpu:1 share each batch."),
-        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="N",
+        option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="N",
                      help="Of all that is random."),
-        click.option("--deterministic", is_flag=True,
+        option("--deterministic", is_flag=True,
                      help="Same numbers each time on a CPU; slower."),
-        click.option("-j", "--jobs", type=WHOLE, metavar="N",
+        option("-j", "--jobs", type=WHOLE, metavar="N",
                      help="Threads that read files.  [default: one a core]"),
-        click.option("--overwrite", is_flag=True,
+        option("--overwrite", is_flag=True,
                      help="Begin anew in place of going on with the run in FOLDER."),
     )  # fmt: skip
 
@@ -144,7 +145,7 @@ _ONLY, _HEAD, _REST = *FROM_SCRATCH.phases, *FINETUNE.phases
 
 
 @click.command()
-@click.option("-a", "--architecture", type=click.Choice(list(ARCHITECTURES)), required=True,
+@option("-a", "--architecture", type=click.Choice(list(ARCHITECTURES)), required=True,
               metavar="NAME", help="One of 'musicnn-zoo models --untrained'.")  # fmt: skip
 @path_option("--data", required=True, metavar="DATA",
              help="A folder of classes, or a table of paths and tags.")  # fmt: skip
@@ -152,7 +153,7 @@ _ONLY, _HEAD, _REST = *FROM_SCRATCH.phases, *FINETUNE.phases
 @_epochs("--epochs", _ONLY, "At most.")
 @_learning_rate("--learning-rate", _ONLY, "at the start")
 @_halve_after(_ONLY)
-@click.option("--stop-after", type=WHOLE, metavar="N",
+@option("--stop-after", type=WHOLE, metavar="N",
               help="End after N epochs without a lower validation loss.  [default: never]",
               )  # fmt: skip
 @reports_errors
@@ -187,19 +188,19 @@ def train(
 
 @click.command()
 @click.argument("data", type=PATH)
-@click.option("-m", "--model", default=DEFAULT_MODEL, metavar="MODEL",
+@option("-m", "--model", default=DEFAULT_MODEL, metavar="MODEL",
               help="One of 'musicnn-zoo models', hf://user/repository, or a folder.")  # fmt: skip
 @_training_options(FINETUNE)
-@click.option("--trainable", type=click.Choice(TRAINABLE), default=_REST.trainable,
+@option("--trainable", type=click.Choice(TRAINABLE), default=_REST.trainable,
               help="What is trained after the new head.")  # fmt: skip
 @_epochs("--head-epochs", _HEAD, "At most, for the head alone.")
 @_epochs("--epochs", _REST, "At most, for what follows.")
 @_learning_rate("--head-learning-rate", _HEAD, "for the head alone")
 @_learning_rate("--learning-rate", _REST, "for what follows")
 @_halve_after(_HEAD)
-@click.option("--stop-after", type=WHOLE, default=_HEAD.stop_after, metavar="N",
+@option("--stop-after", type=WHOLE, default=_HEAD.stop_after, metavar="N",
               help="Go on to what follows, or end, after N such epochs.")  # fmt: skip
-@click.option("--train-batchnorm", is_flag=True,
+@option("--train-batchnorm", is_flag=True,
               help="Train BatchNorm layers, too, with what follows the head.")  # fmt: skip
 @reports_errors
 def finetune(
@@ -387,30 +388,30 @@ def _name(dataset: Dataset) -> str:
 @click.argument("model")
 @click.argument("data", type=PATH)
 @data_options
-@click.option("--split", default="test", metavar="SPLIT", help=f"{', '.join(SPLITS)}, or all.")
-@click.option("--tags", type=click.Choice(["all", "common"]), default="all",
+@option("--split", default="test", metavar="SPLIT", help=f"{', '.join(SPLITS)}, or all.")
+@option("--tags", type=click.Choice(["all", "common"]), default="all",
               help="Whether MODEL and DATA must know the same tags.")  # fmt: skip
-@click.option("--untagged", type=click.Choice(["keep", "drop"]), default="keep",
+@option("--untagged", type=click.Choice(["keep", "drop"]), default="keep",
               help="What becomes of tracks without any of the tags.")  # fmt: skip
-@click.option("--as-classes/--as-tags", default=None,
+@option("--as-classes/--as-tags", default=None,
               help="One class a track, or any number of tags.  [default: classes if MODEL ends in "
               "a softmax and DATA has one tag a track]")  # fmt: skip
-@click.option("--calibrated", is_flag=True,
+@option("--calibrated", is_flag=True,
               help="F1 at the thresholds of MODEL, not at the best ones for these tracks.",
               )  # fmt: skip
-@click.option("--bootstrap", type=int, default=1000, metavar="N",
+@option("--bootstrap", type=int, default=1000, metavar="N",
               help="Resamples for the intervals; 0 for none.")  # fmt: skip
-@click.option("--resample", type=click.Choice(["tracks", "groups"]),
+@option("--resample", type=click.Choice(["tracks", "groups"]),
               help="What the bootstrap draws.  [default: groups (artists) if DATA has some]",
               )  # fmt: skip
-@click.option("--seed", type=int, default=0, metavar="N", help="Of the bootstrap.")
+@option("--seed", type=int, default=0, metavar="N", help="Of the bootstrap.")
 @patch_options("one patch")
 @engine_options
 @jobs_option
 @path_option("-o", "--output", help="Write the figures there, too: .json, .csv or .txt.")
 @path_option("--scores", help="Write the scores of all tracks: .csv or .npz.")
 @plot_option("the figures")
-@click.option("--store-thresholds", "storing", is_flag=True,
+@option("--store-thresholds", "storing", is_flag=True,
               help="Put the thresholds of best F1 on the validation split into the folder MODEL, "
               "for 'tag --threshold calibrated'.")  # fmt: skip
 @reports_errors

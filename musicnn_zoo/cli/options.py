@@ -89,6 +89,13 @@ def option_group(*options: Options) -> Options:
     return decorate
 
 
+def option(*names: str, **attributes: Any) -> Options:
+    """Return the option that ``click.option`` does; ``--help`` shows its default, if it has one."""
+    if "default" in attributes:
+        attributes.setdefault("show_default", True)
+    return click.option(*names, **attributes)
+
+
 PATH = click.Path(path_type=Path)
 WHOLE = click.IntRange(min=1)
 POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -104,8 +111,8 @@ class ChoiceOrNone(click.Choice[str]):
 
 
 def path_option(*names: str, metavar: str = "FILE", **more: Any) -> Options:
-    """Return an option that names a file or a folder; ``more`` is for ``click.option``."""
-    return click.option(*names, type=PATH, metavar=metavar, **more)
+    """Return an option that names a file or a folder."""
+    return option(*names, type=PATH, metavar=metavar, **more)
 
 
 def plot_option(what: str) -> Options:
@@ -125,7 +132,7 @@ files_argument = click.argument("files", nargs=-1, required=True, type=PATH)
 
 MODEL_HELP = "One of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder"
 
-layer_option = click.option(
+layer_option = option(
     "--layer", default="penultimate", metavar="LAYER", help="Any layer of the model."
 )
 
@@ -133,56 +140,56 @@ layer_option = click.option(
 def patch_options(default_hop: str) -> Options:
     """How audio is cut into patches: ``patch_s``, ``hop_s``, ``tail``."""
     return option_group(
-        click.option("--patch", "patch_s", type=float, metavar="SECONDS",
+        option("--patch", "patch_s", type=float, metavar="SECONDS",
                      help="Length of a patch.  [default: as in training]"),
-        click.option("--hop", "hop_s", type=float, metavar="SECONDS",
+        option("--hop", "hop_s", type=float, metavar="SECONDS",
                      help="Distance between the starts of two patches.  "
                      f"[default: {default_hop}]"),
-        click.option("--tail", type=click.Choice(["drop", "pad"]), default="drop",
+        option("--tail", type=click.Choice(["drop", "pad"]), default="drop",
                      help="What to do with the end that does not fill a patch."),
     )  # fmt: skip
 
 
-damaged_option = click.option(
+damaged_option = option(
     "--damaged", type=click.Choice(get_args(OnDamage)), default="refuse",
     help="What to do with files of which more than a second or 2 % cannot be decoded.",
 )  # fmt: skip
 
 engine_options = option_group(
-    click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=False,
+    option("--engine", type=click.Choice(ENGINES), default="auto", show_default=False,
                  help="What computes.  [default: onnxruntime on a CPU, tensorflow on a GPU]"),
-    click.option("--device", metavar="DEVICE",
+    option("--device", metavar="DEVICE",
                  help="cpu, gpu, gpu:1, gpu:0,gpu:1, …  [default: a GPU if there is one]"),
 )  # fmt: skip
 
 speed_options = option_group(
-    click.option("--precision", type=click.Choice(PRECISIONS), default="float32",
+    option("--precision", type=click.Choice(PRECISIONS), default="float32",
                  help="Of the network on a GPU."),
-    click.option("--batch-size", type=WHOLE, metavar="N",
+    option("--batch-size", type=WHOLE, metavar="N",
                  help="Patches computed at once.  [default: what suits the engine]"),
 )  # fmt: skip
 
-jobs_option = click.option(
+jobs_option = option(
     "-j", "--jobs", type=WHOLE, metavar="N",
     help="Threads that read files ahead.  [default: one a core, from 8 cores on fewer]",
 )  # fmt: skip
 
 analysis_options = option_group(
     files_argument,
-    click.option("-m", "--model", default=DEFAULT_MODEL, metavar="MODEL", help=f"{MODEL_HELP}."),
+    option("-m", "--model", default=DEFAULT_MODEL, metavar="MODEL", help=f"{MODEL_HELP}."),
     patch_options("one patch"), damaged_option, engine_options, speed_options, jobs_option,
 )  # fmt: skip
 """What :class:`FileRun` takes."""
 
 library_options = option_group(
-    click.option("--overwrite", is_flag=True, help="Start the output anew."),
-    click.option("--hash", "content_hash", is_flag=True,
+    option("--overwrite", is_flag=True, help="Start the output anew."),
+    option("--hash", "content_hash", is_flag=True,
                  help="Tell unchanged and moved files by their content, not by their time."),
 )  # fmt: skip
 """Options of outputs that a later run goes on with."""
 
 writer_options = option_group(
-    click.option("-f", "--format", "form", type=click.Choice(FORMATS),
+    option("-f", "--format", "form", type=click.Choice(FORMATS),
                  help="[default: by the ending of --output, else text]"),
     path_option("-o", "--output",
                 help="Write there instead of to standard output (-): .txt, .json, .jsonl, .csv "
