@@ -40,8 +40,8 @@ class _Threshold(click.ParamType):  # type: ignore[type-arg]
 @analysis_options
 @option("-k", "--top-k", type=int, help="Show the K best tags.  [default: 5]", metavar="K")
 @option("-t", "--threshold", type=_Threshold(), metavar="T",
-              help="Show tags with a score of at least T, between 0 and 1; or 'calibrated', of at "
-              "least the model's own threshold for the tag.")  # fmt: skip
+        help="Show tags with a score of at least T, between 0 and 1; or 'calibrated', of at "
+        "least the model's own threshold for the tag.")  # fmt: skip
 @writer_options
 @library_options
 @plot_option("the result for one file")
@@ -69,11 +69,10 @@ def taggram(**options: Any) -> None:
 @click.command()
 @analysis_options
 @option("-t", "--threshold", type=float, default=DEFAULT_THRESHOLD, metavar="T",
-              help="Score that begins an event, between 0 and 1.")  # fmt: skip
-@option("--release", type=float, metavar="R",
-              help="Score that it must keep.  [default: 0.8 × T]")  # fmt: skip
+        help="Score that begins an event, between 0 and 1.")  # fmt: skip
+@option("--release", type=float, metavar="R", help="Score that it must keep.  [default: 0.8 × T]")
 @option("--min-length", "min_length_s", type=float, default=0.0, metavar="SECONDS",
-              help="Of the shortest event.")  # fmt: skip
+        help="Of the shortest event.")  # fmt: skip
 @writer_options
 @library_options
 @plot_option("the result for one file")
@@ -94,7 +93,7 @@ def events(threshold: float, release: float | None, min_length_s: float, **optio
 @path_option("-o", "--output", required=True, help="File to write: .npz, .parquet or .jsonl.")
 @layer_option
 @option("--pooling", type=ChoiceOrNone(["mean", "max", "none"]), default="mean",
-              help="How patches become one vector; none keeps one a patch.")  # fmt: skip
+        help="How patches become one vector; none keeps one a patch.")  # fmt: skip
 @library_options
 @reports_errors
 def embed(
@@ -134,10 +133,10 @@ def embed(
 @analysis_options
 @layer_option
 @option("--method", default="auto", show_default=False, metavar="METHOD",
-              help="pca, or umap (pip install umap-learn).  [default: umap if it is installed]",
-              )  # fmt: skip
+        help="pca, or umap (pip install umap-learn).  [default: umap if it is installed]",
+        )  # fmt: skip
 @option("--colour-by", default="folder", metavar="WHAT",
-              help="folder, or tag: the strongest of each file.")  # fmt: skip
+        help="folder, or tag: the strongest of each file.")  # fmt: skip
 @plot_option("the map")
 @path_option("-o", "--output", help="Write the points: .json or .csv.")
 @reports_errors

@@ -19,7 +19,7 @@ from musicnn_zoo.zoo.load import ModelInfo, model_info
 @click.command()
 @click.argument("pattern", required=False)
 @option("--pretrained/--untrained", default=None,
-              help="List only models with weights, or only architectures.")  # fmt: skip
+        help="List only models with weights, or only architectures.")  # fmt: skip
 @reports_errors
 def models(pattern: str | None, pretrained: bool | None) -> None:
     """List the models, or those whose names fit PATTERN (such as 'MTT_*')."""
@@ -72,12 +72,11 @@ def info(model: str, plot: Path | None) -> None:
 @click.command()
 @click.argument("model")
 @option("-f", "--format", "form", type=click.Choice(FORMATS),
-              help="[default: by the ending of --output: .keras, .onnx, .tflite, none]",
-              )  # fmt: skip
+        help="[default: by the ending of --output: .keras, .onnx, .tflite, none]")  # fmt: skip
 @path_option("-o", "--output", required=True, metavar="PATH",
              help="File to write, or folder for a SavedModel.")  # fmt: skip
 @option("--precision", type=click.Choice(PRECISIONS), default="float32",
-              help="Of the weights; the last two with litert.")  # fmt: skip
+        help="Of the weights; the last two with litert.")  # fmt: skip
 @option("--overwrite", is_flag=True, help="Replace an export that is there.")
 @reports_errors
 def export(model: str, form: Any, output: Path, precision: Any, overwrite: bool) -> None:

@@ -49,12 +49,12 @@ if TYPE_CHECKING:
 
 data_options = option_group(
     option("--layout", type=click.Choice(LAYOUTS),
-                 help="What DATA is.  [default: a folder of classes, or a table if a file]"),
+           help="What DATA is.  [default: a folder of classes, or a table if a file]"),
     path_option("--audio-root", metavar="DIR",
                 help="Where the paths of a table start.  [default: where it lies]"),
     option("--group-by", type=ChoiceOrNone(["subfolder", "none"]), default="subfolder",
-                 help="Whether files of one subfolder of a class, such as an artist's, stay "
-                 "together when a folder is split."),
+           help="Whether files of one subfolder of a class, such as an artist's, stay "
+           "together when a folder is split."),
 )  # fmt: skip
 """How DATA is read, as :func:`musicnn_zoo.datasets.open_dataset` takes it."""
 
@@ -83,13 +83,13 @@ def _epochs(name: str, phase: Phase, what: str) -> Options:
 
 def _learning_rate(name: str, phase: Phase, when: str) -> Options:
     return option(name, type=POSITIVE, default=phase.learning_rate, metavar="X",
-                        help=f"Of Adam, {when}.")  # fmt: skip
+                  help=f"Of Adam, {when}.")  # fmt: skip
 
 
 def _halve_after(phase: Phase) -> Options:
     return option("--halve-after", type=WHOLE, default=phase.halve_after, metavar="N",
-                        help="Halve the learning rate after N epochs without a lower validation "
-                        "loss.")  # fmt: skip
+                  help="Halve the learning rate after N epochs without a lower validation "
+                  "loss.")  # fmt: skip
 
 
 def _training_options(recipe: Recipe) -> Options:
@@ -100,62 +100,59 @@ def _training_options(recipe: Recipe) -> Options:
                     help="For the model, its checkpoint and its logs."),
         data_options,
         option("--validation", type=click.FloatRange(0, 1), default=0.1, metavar="PART",
-                     help="Of the tracks, if DATA has no splits of its own."),
+               help="Of the tracks, if DATA has no splits of its own."),
         option("--test", type=click.FloatRange(0, 1), default=0.1, metavar="PART",
-                     help="Likewise; measured once, in the end."),
+               help="Likewise; measured once, in the end."),
         option("--single-label/--multi-label", default=None,
-                     help="One tag a track (softmax), or any number (sigmoid).  "
-                     "[default: as DATA has it]"),
+               help="One tag a track (softmax), or any number (sigmoid).  "
+               "[default: as DATA has it]"),
         option("--balance", is_flag=True, help="Weigh rare tags as much as frequent."),
         option("--batch-size", type=WHOLE, default=recipe.batch_size, metavar="N",
-                     help="Patches in a step."),
+               help="Patches in a step."),
         option("--steps-per-epoch", type=WHOLE, metavar="N",
-                     help="Steps between two validations.  [default: one patch of every track]"),
+               help="Steps between two validations.  [default: one patch of every track]"),
         option("--l2", type=click.FloatRange(min=0), default=recipe.l2, metavar="X",
-                     help="On all kernels."),
+               help="On all kernels."),
         option("--time-shift", "time_shift_s", type=POSITIVE, metavar="SECONDS",
-                     help="Augmentation: shift each patch by up to so much."),
+               help="Augmentation: shift each patch by up to so much."),
         option("--gain", "gain_db", **pair, help="Augmentation: change the level, in dB."),
         option("--noise", "noise_snr_db", **pair,
-                     help="Augmentation: add noise at such a signal-to-noise ratio, in dB."),
+               help="Augmentation: add noise at such a signal-to-noise ratio, in dB."),
         option("--freq-mask", type=WHOLE, metavar="BANDS",
-                     help="Augmentation: SpecAugment's mask over mel bands."),
+               help="Augmentation: SpecAugment's mask over mel bands."),
         option("--time-mask", type=WHOLE, metavar="FRAMES",
-                     help="Augmentation: SpecAugment's mask over frames."),
+               help="Augmentation: SpecAugment's mask over frames."),
         option("--mixup", type=POSITIVE, metavar="ALPHA",
-                     help="Augmentation: mix pairs of patches and of their tags."),
+               help="Augmentation: mix pairs of patches and of their tags."),
         path_option("--cache", metavar="DIR",
                     help="Keep decoded audio there: 64 kB for each second."),
         option("--precision", type=click.Choice(PRECISIONS), default="float32",
-                     help="Of the network on a GPU (mixed precision)."),
-        option("--device", metavar="DEVICE",
-                     help="cpu, gpu, gpu:1; gpu:0,gpu:1 share each batch."),
+               help="Of the network on a GPU (mixed precision)."),
+        option("--device", metavar="DEVICE", help="cpu, gpu, gpu:1; gpu:0,gpu:1 share each batch."),
         option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="N",
-                     help="Of all that is random."),
-        option("--deterministic", is_flag=True,
-                     help="Same numbers each time on a CPU; slower."),
+               help="Of all that is random."),
+        option("--deterministic", is_flag=True, help="Same numbers each time on a CPU; slower."),
         option("-j", "--jobs", type=WHOLE, metavar="N",
-                     help="Threads that read files.  [default: one a core]"),
+               help="Threads that read files.  [default: one a core]"),
         option("--overwrite", is_flag=True,
-                     help="Begin anew in place of going on with the run in FOLDER."),
-    )  # fmt: skip
+               help="Begin anew in place of going on with the run in FOLDER."))  # fmt: skip
 
 
-_ONLY, _HEAD, _REST = *FROM_SCRATCH.phases, *FINETUNE.phases
+(_SCRATCH,) = FROM_SCRATCH.phases
+_HEAD, _REST = FINETUNE.phases
 
 
 @click.command()
 @option("-a", "--architecture", type=click.Choice(list(ARCHITECTURES)), required=True,
-              metavar="NAME", help="One of 'musicnn-zoo models --untrained'.")  # fmt: skip
+        metavar="NAME", help="One of 'musicnn-zoo models --untrained'.")  # fmt: skip
 @path_option("--data", required=True, metavar="DATA",
              help="A folder of classes, or a table of paths and tags.")  # fmt: skip
 @_training_options(FROM_SCRATCH)
-@_epochs("--epochs", _ONLY, "At most.")
-@_learning_rate("--learning-rate", _ONLY, "at the start")
-@_halve_after(_ONLY)
+@_epochs("--epochs", _SCRATCH, "At most.")
+@_learning_rate("--learning-rate", _SCRATCH, "at the start")
+@_halve_after(_SCRATCH)
 @option("--stop-after", type=WHOLE, metavar="N",
-              help="End after N epochs without a lower validation loss.  [default: never]",
-              )  # fmt: skip
+        help="End after N epochs without a lower validation loss.  [default: never]")  # fmt: skip
 @reports_errors
 def train(
     architecture: str,
@@ -189,19 +186,19 @@ def train(
 @click.command()
 @click.argument("data", type=PATH)
 @option("-m", "--model", default=DEFAULT_MODEL, metavar="MODEL",
-              help="One of 'musicnn-zoo models', hf://user/repository, or a folder.")  # fmt: skip
+        help="One of 'musicnn-zoo models', hf://user/repository, or a folder.")  # fmt: skip
 @_training_options(FINETUNE)
 @option("--trainable", type=click.Choice(TRAINABLE), default=_REST.trainable,
-              help="What is trained after the new head.")  # fmt: skip
+        help="What is trained after the new head.")  # fmt: skip
 @_epochs("--head-epochs", _HEAD, "At most, for the head alone.")
 @_epochs("--epochs", _REST, "At most, for what follows.")
 @_learning_rate("--head-learning-rate", _HEAD, "for the head alone")
 @_learning_rate("--learning-rate", _REST, "for what follows")
 @_halve_after(_HEAD)
 @option("--stop-after", type=WHOLE, default=_HEAD.stop_after, metavar="N",
-              help="Go on to what follows, or end, after N such epochs.")  # fmt: skip
+        help="Go on to what follows, or end, after N such epochs.")  # fmt: skip
 @option("--train-batchnorm", is_flag=True,
-              help="Train BatchNorm layers, too, with what follows the head.")  # fmt: skip
+        help="Train BatchNorm layers, too, with what follows the head.")  # fmt: skip
 @reports_errors
 def finetune(
     data: Path,
@@ -229,19 +226,10 @@ def finetune(
     _check_installation()
     pretrained = find_pretrained(model)
     pretrained.fetch()
-    head, rest = FINETUNE.phases
-    phases = [replace(head, epochs=head_epochs, learning_rate=head_learning_rate)]
+    phases = [replace(_HEAD, epochs=head_epochs, learning_rate=head_learning_rate)]
     if trainable != "head":
-        batchnorm = "trainable" if train_batchnorm else "frozen"
-        phases.append(
-            replace(
-                rest,
-                trainable=trainable,
-                epochs=epochs,
-                learning_rate=learning_rate,
-                batchnorm=batchnorm,  # type: ignore[arg-type]
-            )
-        )
+        rest = replace(_REST, trainable=trainable, epochs=epochs, learning_rate=learning_rate)
+        phases.append(replace(rest, batchnorm="trainable" if train_batchnorm else "frozen"))
     recipe = replace(FINETUNE, phases=tuple(phases)).with_phases(
         halve_after=halve_after, stop_after=stop_after
     )
@@ -390,20 +378,18 @@ def _name(dataset: Dataset) -> str:
 @data_options
 @option("--split", default="test", metavar="SPLIT", help=f"{', '.join(SPLITS)}, or all.")
 @option("--tags", type=click.Choice(["all", "common"]), default="all",
-              help="Whether MODEL and DATA must know the same tags.")  # fmt: skip
+        help="Whether MODEL and DATA must know the same tags.")  # fmt: skip
 @option("--untagged", type=click.Choice(["keep", "drop"]), default="keep",
-              help="What becomes of tracks without any of the tags.")  # fmt: skip
+        help="What becomes of tracks without any of the tags.")  # fmt: skip
 @option("--as-classes/--as-tags", default=None,
-              help="One class a track, or any number of tags.  [default: classes if MODEL ends in "
-              "a softmax and DATA has one tag a track]")  # fmt: skip
+        help="One class a track, or any number of tags.  [default: classes if MODEL ends in "
+        "a softmax and DATA has one tag a track]")  # fmt: skip
 @option("--calibrated", is_flag=True,
-              help="F1 at the thresholds of MODEL, not at the best ones for these tracks.",
-              )  # fmt: skip
+        help="F1 at the thresholds of MODEL, not at the best ones for these tracks.")  # fmt: skip
 @option("--bootstrap", type=int, default=1000, metavar="N",
-              help="Resamples for the intervals; 0 for none.")  # fmt: skip
+        help="Resamples for the intervals; 0 for none.")  # fmt: skip
 @option("--resample", type=click.Choice(["tracks", "groups"]),
-              help="What the bootstrap draws.  [default: groups (artists) if DATA has some]",
-              )  # fmt: skip
+        help="What the bootstrap draws.  [default: groups (artists) if DATA has some]")  # fmt: skip
 @option("--seed", type=int, default=0, metavar="N", help="Of the bootstrap.")
 @patch_options("one patch")
 @engine_options
@@ -412,8 +398,8 @@ def _name(dataset: Dataset) -> str:
 @path_option("--scores", help="Write the scores of all tracks: .csv or .npz.")
 @plot_option("the figures")
 @option("--store-thresholds", "storing", is_flag=True,
-              help="Put the thresholds of best F1 on the validation split into the folder MODEL, "
-              "for 'tag --threshold calibrated'.")  # fmt: skip
+        help="Put the thresholds of best F1 on the validation split into the folder MODEL, "
+        "for 'tag --threshold calibrated'.")  # fmt: skip
 @reports_errors
 def evaluate(
     model: str,

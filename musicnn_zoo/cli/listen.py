@@ -123,27 +123,25 @@ _LARGE_BYTES = 100 * 2**20
 @click.command()
 @click.argument("files", nargs=-1, type=PATH)
 @option("-m", "--model", "models", multiple=True, metavar="MODEL",
-              help=f"{MODEL_HELP}; several times for several models side by side.  "
-              f"[default: {DEFAULT_MODEL}]")  # fmt: skip
+        help=f"{MODEL_HELP}; several times for several models side by side.  "
+        f"[default: {DEFAULT_MODEL}]")  # fmt: skip
 @path_option("-o", "--output", metavar="PLACE",
              help="Page, or folder for pages.  [default: the current folder]")  # fmt: skip
-@option("--link", is_flag=True,
-              help="Refer to the audio where it lies instead of embedding it.")  # fmt: skip
-@option("--serve", is_flag=True,
-              help="Write nothing; serve the pages to browsers on this machine.")  # fmt: skip
+@option("--link", is_flag=True, help="Refer to the audio where it lies instead of embedding it.")
+@option("--serve", is_flag=True, help="Write nothing; serve the pages to browsers on this machine.")
 @option("--port", type=click.IntRange(0, 65535), metavar="N",
-              help="Of --serve.  [default: one that is free]")  # fmt: skip
+        help="Of --serve.  [default: one that is free]")  # fmt: skip
 @option("--microphone", is_flag=True, help="Show the tags of what the microphone hears.")
 @option("--input-device", metavar="NAME",
-              help="Microphone, by name or number.  [default: the system's]")  # fmt: skip
+        help="Microphone, by name or number.  [default: the system's]")  # fmt: skip
 @option("--stdin", is_flag=True, help="Show the tags of what comes on standard input.")
 @option("--raw", metavar="FORMAT",
-              help="Samples on standard input without a header: s16le, f32le, …")  # fmt: skip
+        help="Samples on standard input without a header: s16le, f32le, …")  # fmt: skip
 @option("--rate", type=int, metavar="HZ", help="Of --raw.  [default: 44100]")
 @option("--channels", type=int, metavar="N", help="Of --raw.  [default: 2]")
 @option("-k", "--top-k", type=int, metavar="K", help="Tags to show live.  [default: 5]")
 @option("-f", "--format", "form", type=click.Choice(LIVE_FORMATS),
-              help="Of live tags.  [default: text]")  # fmt: skip
+        help="Of live tags.  [default: text]")  # fmt: skip
 @patch_options(f"{DEFAULT_HOP_S:.0f} s")
 @damaged_option
 @engine_options

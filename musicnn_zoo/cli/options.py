@@ -141,13 +141,12 @@ def patch_options(default_hop: str) -> Options:
     """How audio is cut into patches: ``patch_s``, ``hop_s``, ``tail``."""
     return option_group(
         option("--patch", "patch_s", type=float, metavar="SECONDS",
-                     help="Length of a patch.  [default: as in training]"),
+               help="Length of a patch.  [default: as in training]"),
         option("--hop", "hop_s", type=float, metavar="SECONDS",
-                     help="Distance between the starts of two patches.  "
-                     f"[default: {default_hop}]"),
+               help="Distance between the starts of two patches.  "
+               f"[default: {default_hop}]"),
         option("--tail", type=click.Choice(["drop", "pad"]), default="drop",
-                     help="What to do with the end that does not fill a patch."),
-    )  # fmt: skip
+               help="What to do with the end that does not fill a patch."))  # fmt: skip
 
 
 damaged_option = option(
@@ -157,16 +156,16 @@ damaged_option = option(
 
 engine_options = option_group(
     option("--engine", type=click.Choice(ENGINES), default="auto", show_default=False,
-                 help="What computes.  [default: onnxruntime on a CPU, tensorflow on a GPU]"),
+           help="What computes.  [default: onnxruntime on a CPU, tensorflow on a GPU]"),
     option("--device", metavar="DEVICE",
-                 help="cpu, gpu, gpu:1, gpu:0,gpu:1, …  [default: a GPU if there is one]"),
+           help="cpu, gpu, gpu:1, gpu:0,gpu:1, …  [default: a GPU if there is one]"),
 )  # fmt: skip
 
 speed_options = option_group(
     option("--precision", type=click.Choice(PRECISIONS), default="float32",
-                 help="Of the network on a GPU."),
+           help="Of the network on a GPU."),
     option("--batch-size", type=WHOLE, metavar="N",
-                 help="Patches computed at once.  [default: what suits the engine]"),
+           help="Patches computed at once.  [default: what suits the engine]"),
 )  # fmt: skip
 
 jobs_option = option(
@@ -184,13 +183,13 @@ analysis_options = option_group(
 library_options = option_group(
     option("--overwrite", is_flag=True, help="Start the output anew."),
     option("--hash", "content_hash", is_flag=True,
-                 help="Tell unchanged and moved files by their content, not by their time."),
+           help="Tell unchanged and moved files by their content, not by their time."),
 )  # fmt: skip
 """Options of outputs that a later run goes on with."""
 
 writer_options = option_group(
     option("-f", "--format", "form", type=click.Choice(FORMATS),
-                 help="[default: by the ending of --output, else text]"),
+           help="[default: by the ending of --output, else text]"),
     path_option("-o", "--output",
                 help="Write there instead of to standard output (-): .txt, .json, .jsonl, .csv "
                 "or .parquet."),
