@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from musicnn_zoo.errors import ArgumentError, WeightsError
+from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
 
 T = TypeVar("T")
 
@@ -60,17 +61,27 @@ class GrowingFile:
 
 
 @contextmanager
-def replacing(path: Path, unfinished: Path) -> Iterator[BinaryIO]:
-    """Open ``unfinished`` for writing; at the end it takes the place of ``path``, whole."""
+def replacing(
+    path: Path, unfinished: Path | None = None, *, failure: str | None = None
+) -> Iterator[BinaryIO]:
+    """Open a file for writing; at the end it takes the place of ``path``, whole and on the disk.
+
+    Until then it is ``unfinished``, by default ``<name>.unfinished`` beside ``path``. With
+    ``failure``, such as "the page cannot be written", an :class:`OSError` becomes an
+    :class:`~musicnn_zoo.errors.OutputError` that says so.
+    """
+    unfinished = unfinished or path.with_name(f"{path.name}.unfinished")
     try:
         with unfinished.open("wb") as file:
             yield file
             flush_to_disk(file)
         unfinished.replace(path)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+        if failure is not None and isinstance(error, OSError):
+            raise OutputError(f"{path}: {failure} ({error.strerror or error})") from error
         raise
 
 
@@ -89,6 +100,15 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def json_line(record: dict[str, Any]) -> bytes:

@@ -22,7 +22,8 @@ from musicnn_zoo.cli.options import (
 )
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.files import check_ending, check_writable
-from musicnn_zoo.library.writers import LIBRARY_SUFFIXES, Format, Writer
+from musicnn_zoo.library.run import LIBRARY_SUFFIXES
+from musicnn_zoo.library.text_store import Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
 from musicnn_zoo.tagging.results import DEFAULT_THRESHOLD, check_event_rule, check_ranking
 
@@ -122,7 +123,7 @@ def embed(
     check_writable(output)
     if output.suffix.lower() != ".npz":
         raise ArgumentError(f"output {str(output)!r} must end in .npz, .parquet or .jsonl")
-    from musicnn_zoo.library.writers import EmbeddingArchive
+    from musicnn_zoo.library.text_store import EmbeddingArchive
 
     with run, EmbeddingArchive(output) as archive:
         for value in run.values():

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
-from musicnn_zoo.files import check_ending
+from musicnn_zoo.errors import ArgumentError, AudioError
+from musicnn_zoo.files import check_ending, replacing
 from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
@@ -293,7 +293,7 @@ def save_map(found: EmbeddingMap, path: str | os.PathLike[str]) -> None:
     found : EmbeddingMap
     path : path
         ``.json`` has all of :meth:`EmbeddingMap.to_dict`; ``.csv`` a row for each file: ``source``,
-        ``x``, ``y``, ``folder``, ``tag``.
+        ``x``, ``y``, ``folder``, ``tag``. Appears whole or not at all.
 
     Raises
     ------
@@ -307,19 +307,13 @@ def save_map(found: EmbeddingMap, path: str | os.PathLike[str]) -> None:
         text = found.to_json() + "\n"
     else:
         rows = zip(found.sources, found.points, found.folders, found.tags, strict=True)
-        text = csv_lines(
-            [
-                ("source", "x", "y", "folder", "tag"),
-                *(
-                    (path_cell(source), f"{x:.6g}", f"{y:.6g}", safe_tag(folder), safe_tag(tag))
-                    for source, (x, y), folder, tag in rows
-                ),
-            ]
+        cells = (
+            (path_cell(source), f"{x:.6g}", f"{y:.6g}", safe_tag(folder), safe_tag(tag))
+            for source, (x, y), folder, tag in rows
         )
-    try:
-        place.write_bytes(text.encode())
-    except OSError as error:
-        raise OutputError(f"{place}: cannot be written ({error.strerror or error})") from error
+        text = csv_lines([("source", "x", "y", "folder", "tag"), *cells])
+    with replacing(place, failure="cannot be written") as file:
+        file.write(text.encode())
 
 
 def check_map(method: str, colour_by: str) -> str:

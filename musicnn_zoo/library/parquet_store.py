@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.files import GrowingFile, json_line, read_lines, replacing, sync_folder
-from musicnn_zoo.library.store import Result, Stamp, Store
-from musicnn_zoo.library.writers import EVENT_COLUMNS, taggram_columns
+from musicnn_zoo.library.store import EVENT_COLUMNS, Result, Stamp, Store, taggram_columns
 from musicnn_zoo.tagging.results import Events, Taggram, Tags
 from musicnn_zoo.text import path_to_text
 

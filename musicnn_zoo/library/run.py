@@ -16,10 +16,10 @@ from typing import Any
 from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError
 from musicnn_zoo.library.store import Stamp, Store, take_stamp, unchanged
 from musicnn_zoo.library.text_store import TextStore
-from musicnn_zoo.library.writers import LIBRARY_SUFFIXES
 from musicnn_zoo.tagging.results import FileResult
 
-__all__ = ["Stamp", "Store", "open_store", "take_stamp", "unchanged"]
+LIBRARY_SUFFIXES = (".parquet", ".jsonl", ".csv")
+"""Endings of the outputs that a later run goes on with."""
 
 
 def open_store(output: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> Store:
