@@ -155,15 +155,7 @@ _HEAD, _REST = FINETUNE.phases
 @option("--stop-after", type=WHOLE, metavar="N",
         help="End after N epochs without a lower validation loss.  [default: never]")  # fmt: skip
 @reports_errors
-def train(
-    architecture: str,
-    data: Path,
-    epochs: int,
-    learning_rate: float,
-    halve_after: int,
-    stop_after: int | None,
-    **options: Any,
-) -> None:
+def train(architecture: str, data: Path, **options: Any) -> None:
     """Train an architecture from scratch on DATA, with musicnn's recipe.
 
     Each epoch sees one random patch of every track. The weights of the lowest validation loss are
@@ -178,9 +170,8 @@ def train(
         config = replace(get_architecture(architecture), activation=activation)
         return build_model(config, tags=dataset.tags, name=f"{_name(dataset)}_{architecture}")
 
-    recipe = FROM_SCRATCH.with_phases(
-        epochs=epochs, learning_rate=learning_rate, halve_after=halve_after, stop_after=stop_after
-    )
+    phase = _taken(options, "epochs", "learning_rate", "halve_after", "stop_after")
+    recipe = FROM_SCRATCH.with_phases(**phase)
     _learn(data, make, recipe, **options)
 
 

@@ -132,13 +132,7 @@ class Recording:
             return self.as_opus(_BIT_RATE_IF_LONG if facts.duration_s > _LONG_S else _BIT_RATE)
 
     def as_opus(self, bit_rate: int = _BIT_RATE) -> Media:
-        """Return the recording as Opus in WebM, whatever it is.
-
-        Raises
-        ------
-        AudioError
-            If the file cannot be read or decoded any more.
-        """
+        """Return the recording as Opus in WebM, whatever it is; fails as :meth:`media` does."""
         with self._read_errors():
             content = b"".join(self._isolated(opus_of, bit_rate=bit_rate, source=self.name))
         return Media("audio/webm", content, converted=True)
@@ -229,13 +223,7 @@ def facts_of(audio: str | BinaryIO) -> Generator[bytes, None, _Facts]:
 
 
 def opus_of(audio: str | BinaryIO, *, bit_rate: int, source: str) -> Iterator[bytes]:
-    """Yield a file as Opus in WebM; a worker calls it.
-
-    Raises
-    ------
-    AudioError
-        If it cannot be decoded.
-    """
+    """Yield a file as Opus in WebM; a worker calls it."""
     import av
 
     made = io.BytesIO()

@@ -67,14 +67,10 @@ class BackgroundWork:
         self._stopped = False
 
     def result(self, key: Hashable, work: Callable[[], Value], *, patience_s: float) -> Value:
-        """Return what the work gives; begin it, if it was not begun.
+        """Return the result of the work; start the work if nobody has.
 
-        Raises
-        ------
-        NotYet
-            If it takes longer than ``patience_s``, or too much is waiting already.
-        Exception
-            What the work raises; it is begun anew when it is asked for again.
+        Raises :class:`NotYet` if it takes longer than ``patience_s``, or too much is waiting
+        already. Work that raises an error starts again at the next call.
         """
         with self._lock:
             future = self._begun.get(key)
@@ -117,19 +113,8 @@ class BackgroundWork:
 class PageServer:
     """Serves listening pages of files on the loopback address, made when they are asked for.
 
-    Parameters
-    ----------
-    paths : sequence of str
-        Audio files. The server gives no other file.
-    make_page : callable
-        Makes the page of a path.
-    port : int
-        0 takes one that is free.
-
-    Attributes
-    ----------
-    url : str
-        Of the list of files.
+    Pages are made by ``make_page``. The server gives no files but ``paths``. Port 0 takes one that
+    is free; ``url`` is the address of the list of files.
 
     Raises
     ------
@@ -188,15 +173,7 @@ class PageServer:
         )
 
     def page(self, number: int) -> str:
-        """Return the page of a file as HTML.
-
-        Raises
-        ------
-        NotYet
-            If it takes longer than a browser should wait.
-        MusicnnZooError
-            If it cannot be made.
-        """
+        """Return the page of a file as HTML, or raise :class:`NotYet` while it is being made."""
         path = self._unmoved(number)
         made = self._works.result(
             ("page", number), lambda: self._make_page(path), patience_s=_PAGE_PATIENCE_S
@@ -204,13 +181,7 @@ class PageServer:
         return made.html(audio_url=f"/audio/{number}")
 
     def sound(self, number: int) -> tuple[Path, str]:
-        """Return a file that browsers play, and its MIME type.
-
-        Raises
-        ------
-        NotYet, MusicnnZooError
-            As :meth:`page`.
-        """
+        """Return a file that browsers play, and its MIME type, or raise :class:`NotYet`."""
         self._unmoved(number)
         kind = self._recordings[number].kind
         if kind is not None:
@@ -339,13 +310,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: HTTPStatus, kind: str, length: int, **more: str) -> None:
         self.send_response(status)
-        headers = {
-            "Content-Type": kind,
-            "Content-Length": str(length),
-            **{name.replace("_", "-"): value for name, value in more.items()},
-        }
-        for name, value in headers.items():
-            self.send_header(name, value)
+        for name, value in {"Content_Type": kind, "Content_Length": str(length), **more}.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
 
     def _stream(self, path: Path, kind: str) -> None:
