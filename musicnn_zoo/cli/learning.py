@@ -319,7 +319,8 @@ def _learn(
         import keras
 
         from musicnn_zoo.augmentation import Augmentation
-        from musicnn_zoo.training.fit import make_deterministic, train_model
+        from musicnn_zoo.training.fit import train_model
+        from musicnn_zoo.training.recipes import make_deterministic
 
         if deterministic:
             make_deterministic(seed)
