@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-from filelock import FileLock, Timeout
-
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
 from musicnn_zoo.files import (
     GrowingFile,
@@ -125,6 +123,8 @@ class StoreFolder:
     """The folder ``<output>.run``: it is locked while a store is open, and keeps its settings."""
 
     def __init__(self, output: Path) -> None:
+        from filelock import FileLock
+
         self.path = output.with_name(f"{output.name}.run")
         self._label = f"output {str(output)!r}"
         self._settings = self.path / "settings.json"
@@ -137,6 +137,8 @@ class StoreFolder:
 
     def lock(self) -> None:
         """Make the folder, and see that no other run uses it while this process lives."""
+        from filelock import Timeout
+
         self.path.mkdir(exist_ok=True)
         try:
             self._lock.acquire()
