@@ -108,7 +108,13 @@ def reopened(path):
     with opened(path) as one:
         known = {name: stamp.mtime_ns for name, stamp in one.known.items()}
     assert contents(path) == known
-    left = {"journal.next", "journal.commit", "output.next", "pending.next", "shard.next"}
+    left = {
+        "journal.next",
+        "journal.commit",
+        "output.next",
+        "pending.jsonl.unfinished",
+        "shard.next",
+    }
     assert not left & {file.name for file in run_folder(path).iterdir()}
     return known
 
