@@ -164,7 +164,7 @@ class ParquetStore(Store):
         for path in contents:
             if path.suffix != ".parquet" or not path.is_file():
                 raise ArgumentError(
-                    f"output {str(self._output)!r} holds {path.name!r}, which is no Parquet file; "
+                    f"{self._label} holds {path.name!r}, which is no Parquet file; "
                     "delete the folder yourself or name another output"
                 )
         for path in contents:

@@ -274,11 +274,11 @@ class TextStore(Store):
         self._next_output.unlink(missing_ok=True)
         self._next_journal.unlink(missing_ok=True)
         if not self._journal_path.exists() and self._output.stat().st_size > len(self._head):
-            raise ArgumentError(f"output {str(self._output)!r}: its journal is gone; {REMEDY}")
+            raise ArgumentError(f"{self._label}: its journal is gone; {REMEDY}")
         records = read_lines(self._journal_path, _parse)
         entries = [entry for entry, _ in records]
         entries = entries[: self._count_whole(entries)]
-        # Synced in this order: the journal must not speak of lines that are not there.
+        # Synced in this order: the journal must not list lines that are not there.
         self._lines = self._grow(self._output)
         self._journal = self._grow(self._journal_path)
         self._lines.cut(entries[-1].end if entries else 0)
@@ -305,7 +305,7 @@ class TextStore(Store):
                 if zlib.crc32(file.read(max(0, entries[i].end - start))) != entries[i].crc32:
                     if i == count - SYNC_FILES - 1:
                         raise ArgumentError(
-                            f"output {str(self._output)!r} was changed since the last run; "
+                            f"{self._label} was changed since the last run; "
                             f"put it back as it was, {REMEDY}"
                         )
                     return i
