@@ -1,7 +1,8 @@
-"""Read what strangers wrote, and write files that are whole after a crash."""
+"""Check outputs, write files that are whole after a crash, and read files of unknown origin."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from musicnn_zoo.errors import WeightsError
+from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
 
 T = TypeVar("T")
 
@@ -19,13 +20,8 @@ T = TypeVar("T")
 class GrowingFile:
     """A file that grows by whole records, each in one unbuffered write.
 
-    What the operating system has taken survives the death of the process; :meth:`sync` makes
-    it survive a power loss.
-
-    Parameters
-    ----------
-    path : Path
-        Made if it does not exist.
+    It is made if it does not exist. What was appended survives a kill of the process; after
+    :meth:`sync` it survives a power loss.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,17 +56,27 @@ class GrowingFile:
 
 
 @contextmanager
-def replacing(path: Path, unfinished: Path) -> Iterator[BinaryIO]:
-    """Open ``unfinished`` for writing; at the end it takes the place of ``path``, whole."""
+def replacing(
+    path: Path, unfinished: Path | None = None, *, failure: str | None = None
+) -> Iterator[BinaryIO]:
+    """Open a file for writing; at the end it takes the place of ``path``, whole and on the disk.
+
+    Until then it is ``unfinished``, by default ``<name>.unfinished`` beside ``path``. With
+    ``failure``, such as "the page cannot be written", an :class:`OSError` becomes an
+    :class:`~musicnn_zoo.errors.OutputError` that says so.
+    """
+    unfinished = unfinished or path.with_name(f"{path.name}.unfinished")
     try:
         with unfinished.open("wb") as file:
             yield file
             flush_to_disk(file)
         unfinished.replace(path)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+        if failure is not None and isinstance(error, OSError):
+            raise OutputError(f"{path}: {failure} ({error.strerror or error})") from error
         raise
 
 
@@ -89,6 +95,15 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def json_line(record: dict[str, Any]) -> bytes:
@@ -110,25 +125,48 @@ def read_lines(path: Path, parse: Callable[[dict[str, Any]], T]) -> list[tuple[T
     return records
 
 
+def check_parent(output: Path) -> None:
+    """Refuse an output in a folder that does not exist."""
+    if not output.parent.is_dir():
+        raise ArgumentError(f"output {str(output)!r}: there is no folder {str(output.parent)!r}")
+
+
+def check_writable(output: Path) -> None:
+    """Refuse an output that cannot become a file, before any work is done for it."""
+    if output.is_dir():
+        raise ArgumentError(f"output {str(output)!r} is a directory; name a file")
+    check_parent(output)
+    if output.is_symlink() and not output.exists():
+        return
+    created = not output.exists()
+    try:
+        with output.open("ab"):
+            pass
+        if created:
+            output.unlink()
+    except OSError as error:
+        raise ArgumentError(
+            f"output {str(output)!r} cannot be written ({error.strerror})"
+        ) from error
+
+
+def check_ending(path: str | os.PathLike[str], endings: tuple[str, ...]) -> Path:
+    """Refuse an output that has another ending or cannot become a file."""
+    place = Path(path)
+    if place.suffix.lower() not in endings:
+        raise ArgumentError(f"output {os.fspath(path)!r} must end in {', '.join(endings)}")
+    check_writable(place)
+    return place
+
+
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 """So that opening a pipe that nobody writes to does not wait for ever."""
 
 
 def check_regular(path: Path, *, largest: int, origin: str) -> None:
-    """See that a path is a regular file of bounded size, or a link to one, without reading it.
+    """See that a path is a regular file, or a link to one, of at most ``largest`` bytes.
 
-    Parameters
-    ----------
-    path : Path
-    largest : int
-        In bytes.
-    origin : str
-        What to call the file in messages.
-
-    Raises
-    ------
-    WeightsError
-        If it is something else, or larger.
+    It is not read. The :class:`~musicnn_zoo.errors.WeightsError` calls the file ``origin``.
     """
     try:
         status = path.stat()
@@ -138,13 +176,7 @@ def check_regular(path: Path, *, largest: int, origin: str) -> None:
 
 
 def read_regular(path: Path, *, largest: int, origin: str) -> bytes:
-    """Read a file that :func:`check_regular` lets pass; it never waits for a pipe.
-
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read, is no regular file, or is larger.
-    """
+    """Read a file that passes :func:`check_regular`; it never waits for a pipe."""
     check_regular(path, largest=largest, origin=origin)
     try:
         descriptor = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
@@ -159,12 +191,9 @@ def read_regular(path: Path, *, largest: int, origin: str) -> bytes:
 
 
 def parse_json(content: bytes, *, origin: str) -> Any:
-    """Parse JSON in UTF-8, and refuse what the standard does not have or leaves open.
+    """Parse JSON in UTF-8; a :class:`~musicnn_zoo.errors.WeightsError` refuses all else.
 
-    Raises
-    ------
-    WeightsError
-        If it is no JSON, has NaN or an infinite number, names a key twice, or is too deep.
+    Refused are also NaN, infinite numbers, keys that come twice, and JSON that is too deep.
     """
     try:
         return json.loads(

@@ -1,4 +1,4 @@
-r"""Text that every terminal and every reader takes: what may stand there, and how it is laid out.
+r"""Text that every terminal, reader and spreadsheet accepts: escapes, layout, and cells of CSV.
 
 A byte of a file name that is not UTF-8 (on Windows, half of a character) is a surrogate in a
 Python string. It is written as the escape of it that Python and JSON know: ``caf\udce9.mp3``. A
@@ -8,10 +8,12 @@ are written as they are.
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 NAME_WIDTH = 16
 """Columns that a name may take at least."""
@@ -105,3 +107,37 @@ def path_from_text(text: str) -> str:
     True
     """
     return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the start of a formula."""
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as the lines of a CSV."""
+    lines = []
+    for row in rows:
+        # The csv module quotes a carriage return only if its line terminator has one.
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\r\n").writerow(row)
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
+
+
+def safe_cell(text: str) -> str:
+    """Keep a spreadsheet from taking a text for a formula; a file name stays a valid path."""
+    return f"./{text}" if text.startswith(_FORMULA) else text
+
+
+def path_cell(path: str) -> str:
+    """Write a path as a cell; :func:`path_from_text` goes back."""
+    return safe_cell(path_to_text(path))
+
+
+def safe_tag(tag: str) -> str:
+    """Escape control characters of a tag; an apostrophe, which a spreadsheet hides, stops formulas.
+
+    A spreadsheet takes ``=1+1`` for a formula, but not ``'=1+1``.
+    """
+    tag = printable(tag)
+    return f"'{tag}" if tag.startswith(_FORMULA) else tag

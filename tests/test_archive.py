@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from musicnn_zoo.library.writers import EmbeddingArchive
+from musicnn_zoo.library.text_store import EmbeddingArchive
 from musicnn_zoo.tagging.results import Clip, Embedding
 
 

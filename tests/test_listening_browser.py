@@ -15,7 +15,7 @@ import pytest
 from helpers_audio import HARPSICHORD, TECHNO, chirps, encode
 
 from musicnn_zoo import Taggram, listening_page
-from musicnn_zoo.library.writers import Writer
+from musicnn_zoo.library.text_store import Writer
 from musicnn_zoo.listening.page import Envelope, ListeningPage
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.listening.server import PageServer

@@ -27,7 +27,7 @@ from musicnn_zoo.library import parquet_store as parquet
 from musicnn_zoo.library import store
 from musicnn_zoo.library.run import open_store
 from musicnn_zoo.library.store import Stamp, take_stamp, unchanged
-from musicnn_zoo.library.writers import Writer
+from musicnn_zoo.library.text_store import Writer
 from musicnn_zoo.tagging.results import Clip, Embedding, Event, Events, Taggram, Tags, TagScore
 
 LATIN1 = os.fsdecode(b"caf\xe9.mp3")
@@ -108,7 +108,13 @@ def reopened(path):
     with opened(path) as one:
         known = {name: stamp.mtime_ns for name, stamp in one.known.items()}
     assert contents(path) == known
-    left = {"journal.next", "journal.commit", "output.next", "pending.next", "shard.next"}
+    left = {
+        "journal.next",
+        "journal.commit",
+        "output.next",
+        "pending.jsonl.unfinished",
+        "shard.next",
+    }
     assert not left & {file.name for file in run_folder(path).iterdir()}
     return known
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.library.writers import FORMATS, Writer, check_writable
+from musicnn_zoo.files import check_writable
+from musicnn_zoo.library.text_store import FORMATS, Writer
 from musicnn_zoo.tagging.results import Clip, Event, Events, Taggram, Tags, TagScore
 from musicnn_zoo.text import path_from_text, path_to_text, printable
 

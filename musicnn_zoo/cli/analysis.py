@@ -17,7 +17,9 @@ from musicnn_zoo.cli.options import (
     writer_options,
 )
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.library.writers import LIBRARY_SUFFIXES, Format, Writer, check_writable
+from musicnn_zoo.files import check_ending, check_writable
+from musicnn_zoo.library.run import LIBRARY_SUFFIXES
+from musicnn_zoo.library.text_store import Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
 from musicnn_zoo.tagging.results import (
     DEFAULT_THRESHOLD,
@@ -225,7 +227,7 @@ def embed(
     check_writable(output)
     if output.suffix.lower() != ".npz":
         raise ArgumentError(f"output {str(output)!r} must end in .npz, .parquet or .jsonl")
-    from musicnn_zoo.library.writers import EmbeddingArchive
+    from musicnn_zoo.library.text_store import EmbeddingArchive
 
     with run, EmbeddingArchive(output) as archive:
         for value in run.values(analyse):
@@ -267,7 +269,6 @@ def map_files(
 
     Prints how many files there are of each folder, or of each strongest tag.
     """
-    from musicnn_zoo.evaluation.evaluate import check_ending
     from musicnn_zoo.library.embedding_map import MAP_ENDINGS, check_map, make_map, save_map
 
     check_map(method, colour_by)

@@ -24,6 +24,7 @@ from musicnn_zoo.cli.options import (
 from musicnn_zoo.datasets import LAYOUTS, open_dataset
 from musicnn_zoo.datasets.dataset import SPLITS, Dataset, split_name
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.files import check_ending
 from musicnn_zoo.machine.installation import require_keras, require_sklearn
 from musicnn_zoo.networks.architectures import ARCHITECTURES, get_architecture
 from musicnn_zoo.runtimes.engine import PRECISIONS
@@ -524,7 +525,6 @@ def evaluate(
     from musicnn_zoo.evaluation.evaluate import (
         REPORT_ENDINGS,
         SCORE_ENDINGS,
-        check_ending,
         evaluate_model,
         save_evaluation,
         save_scores,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from musicnn_zoo.errors import ArgumentError, MissingPackageError, MusicnnZooError
-from musicnn_zoo.library.writers import FORMATS
+from musicnn_zoo.library.text_store import FORMATS
 from musicnn_zoo.machine.installation import explained
 from musicnn_zoo.runtimes.engine import ENGINES, PRECISIONS
 from musicnn_zoo.sound.decode import OnDamage

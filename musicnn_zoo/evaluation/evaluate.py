@@ -33,7 +33,7 @@ from musicnn_zoo.evaluation.metrics import (
     untagged_statement,
 )
 from musicnn_zoo.evaluation.results import Bootstrap, ClassEvaluation, Evaluation
-from musicnn_zoo.library.writers import check_writable, csv_lines, path_cell, safe_tag
+from musicnn_zoo.files import check_ending
 from musicnn_zoo.machine.installation import require_sklearn
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated, TagThresholds, own_thresholds
 from musicnn_zoo.networks.patches import PatchGrid, Tail, patch_grid
@@ -41,7 +41,15 @@ from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.tagging.functions import ModelLike, shared_tagger
 from musicnn_zoo.tagging.results import FileResult, Taggram
 from musicnn_zoo.tagging.tagger import Tagger
-from musicnn_zoo.text import count, path_to_text, printable, statements
+from musicnn_zoo.text import (
+    count,
+    csv_lines,
+    path_cell,
+    path_to_text,
+    printable,
+    safe_tag,
+    statements,
+)
 from musicnn_zoo.zoo.folder import read_folder, write_thresholds
 
 if TYPE_CHECKING:
@@ -248,15 +256,6 @@ def save_scores(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -> No
         arrays["groups"] = np.array(evaluation.groups)
     with _whole(place) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-
-def check_ending(path: str | os.PathLike[str], endings: tuple[str, ...]) -> Path:
-    """Refuse an output that has another ending or cannot become a file."""
-    place = Path(path)
-    if place.suffix.lower() not in endings:
-        raise ArgumentError(f"output {os.fspath(path)!r} must end in {', '.join(endings)}")
-    check_writable(place)
-    return place
 
 
 def _score_rows(evaluation: ModelEvaluation) -> Iterator[list[Iterable[object]]]:

@@ -19,8 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.library.writers import safe_tag
-from musicnn_zoo.text import NAME_WIDTH, aligned, count, printable, shortened, statements
+from musicnn_zoo.text import (
+    NAME_WIDTH,
+    aligned,
+    count,
+    printable,
+    safe_tag,
+    shortened,
+    statements,
+)
 
 _RESAMPLES_AT_ONCE = 64
 _NO_SPREAD = 1e-12

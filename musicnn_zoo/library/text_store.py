@@ -1,8 +1,11 @@
-"""Results as JSON lines or CSV.
+"""Results as text, JSON, JSON lines, CSV or a NumPy archive; JSON lines and CSV can be resumed.
 
-The output only grows, by all lines of one file at a time. A journal in the run folder says of
-each file where its lines end; bytes of the output that the journal does not speak of are of no
-file, and are cut off when the store is opened.
+:class:`Writer` touches its file when the first result comes, and flushes after each, so that
+what was finished is there if the rest is not.
+
+The output of a :class:`TextStore` only grows, by all lines of one file at a time. A journal in
+the run folder says of each file where its lines end. Bytes of the output that the journal does
+not list belong to no file, and are cut off when the store is opened.
 """
 
 from __future__ import annotations
@@ -11,34 +14,190 @@ import csv
 import io
 import json
 import os
+import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, Literal, NamedTuple, TextIO, get_args
+
+import numpy as np
 
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.files import (
     GrowingFile,
+    check_writable,
     flush_to_disk,
     json_line,
     read_lines,
     replacing,
     sync_folder,
 )
-from musicnn_zoo.library.store import REMEDY, SYNC_FILES, Result, Stamp, Store
-from musicnn_zoo.library.writers import (
+from musicnn_zoo.library.store import (
     EVENT_COLUMNS,
+    REMEDY,
+    SYNC_FILES,
     TAG_COLUMNS,
-    csv_lines,
-    path_cell,
-    result_rows,
+    Result,
+    Stamp,
+    Store,
     taggram_columns,
 )
-from musicnn_zoo.tagging.results import Embedding
-from musicnn_zoo.text import path_to_text
+from musicnn_zoo.tagging.results import Embedding, Events, Taggram, Tags
+from musicnn_zoo.text import csv_lines, path_cell, path_to_text, safe_tag
 
-_BLOCK = 1 << 20
+Format = Literal["text", "json", "jsonl", "csv"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+_SUFFIXES: dict[str, Format] = {
+    ".txt": "text", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".text": "text", "": "text",
+}  # fmt: skip
+
+
+class EmbeddingArchive:
+    """Collects embeddings and writes them when it is left, however it is left.
+
+    The archive holds ``embeddings`` (rows, dimensions) float32; ``sources`` and ``times``
+    (rows,), the file and the start in seconds of each row; ``model``, ``layer`` and
+    ``pooling`` as texts. Read it with ``numpy.load(path)``. It appears whole or not at all,
+    and only if there is something to write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._embeddings: list[Embedding] = []
+
+    def __enter__(self) -> EmbeddingArchive:
+        return self
+
+    def add(self, embedding: Embedding) -> None:
+        """Add the rows of one file."""
+        self._embeddings.append(embedding)
+
+    def __exit__(self, *error: object) -> None:
+        if not self._embeddings:
+            return
+        first = self._embeddings[0]
+        rows = [np.atleast_2d(one.values) for one in self._embeddings]
+        files = list(zip(self._embeddings, map(len, rows), strict=True))
+        sources = [
+            path_to_text(one.clip.source or "") for one, count in files for _ in range(count)
+        ]
+        with replacing(self._path) as file:
+            np.savez(
+                file,
+                embeddings=np.concatenate(rows),
+                sources=np.array(sources),
+                times=np.concatenate([one.times[:count] for one, count in files]),
+                model=np.array(first.model),
+                layer=np.array(first.layer),
+                pooling=np.array(first.pooling or "none"),
+            )
+
+
+class Writer:
+    """Writes :class:`Tags`, :class:`Taggram` or :class:`Events` results in one format.
+
+    Use it as a context manager; leaving it completes the file. It writes to standard output if
+    ``output`` is None. The format is by default that of the ending of ``output``, or text.
+
+    Raises
+    ------
+    ArgumentError
+        If ``output`` cannot be written, or its ending stands for no format.
+    """
+
+    def __init__(self, output: Path | None, form: Format | None = None) -> None:
+        self._output = output
+        self._form = _form_of(output, form)
+        if output is not None:
+            check_writable(output)
+        self._file: TextIO | None = None
+        self._count = 0
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self._form == "json" and self._count:
+            self._emit("\n]\n")
+        elif self._form == "json" and error is None:
+            self._emit("[]\n")
+        if self._file is not None and self._output is not None:
+            self._file.close()
+
+    def write(self, result: Tags | Taggram | Events) -> None:
+        """Write one result."""
+        if self._form == "text":
+            self._emit(f"{result}\n" if self._count == 0 else f"\n{result}\n")
+        elif self._form == "json":
+            self._emit(("[\n" if self._count == 0 else ",\n") + json.dumps(result.to_dict()))
+        elif self._form == "jsonl":
+            self._emit(json.dumps(result.to_dict()) + "\n")
+        else:
+            rows = result_rows(result.clip.source or "", result)
+            self._emit(csv_lines([result_columns(result), *rows] if self._count == 0 else rows))
+        self._count += 1
+
+    def _emit(self, text: str) -> None:
+        if self._file is None:
+            self._file = self._open()
+        self._file.write(text)
+        self._file.flush()
+
+    def _open(self) -> TextIO:
+        if self._output is not None:
+            return self._output.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        return sys.stdout
+
+
+def result_columns(result: Tags | Taggram | Events) -> tuple[str, ...]:
+    """Return the heading of a CSV of such results."""
+    if isinstance(result, Taggram):
+        return taggram_columns(result.tags)
+    return TAG_COLUMNS if isinstance(result, Tags) else EVENT_COLUMNS
+
+
+def result_rows(source: str, result: Tags | Taggram | Events) -> list[Iterable[object]]:
+    """Return the rows of a CSV: one a tag, a patch or an event, under ``result_columns``."""
+    cell = path_cell(source)
+    if isinstance(result, Tags):
+        return [
+            (cell, rank, safe_tag(tag), f"{score:.6f}")
+            for rank, (tag, score) in enumerate(result, start=1)
+        ]
+    if isinstance(result, Events):
+        return [
+            (cell, safe_tag(tag), f"{start:.3f}", f"{end:.3f}", f"{score:.6f}")
+            for tag, start, end, score in result
+        ]
+    return [
+        (cell, f"{time:.3f}", *(f"{score:.6f}" for score in row))
+        for time, row in zip(result.times, result.scores, strict=True)
+    ]
+
+
+def _form_of(output: Path | None, form: Format | None) -> Format:
+    if output is None:
+        return form or "text"
+    suffix = output.suffix.lower()
+    if output.name.endswith(".") or output.name.lower() in (*_SUFFIXES, ".parquet"):
+        raise ArgumentError(f"output {str(output)!r} has no name before or after its last point")
+    if suffix == ".parquet":
+        raise ArgumentError(
+            f"output {str(output)!r}: Parquet is not one of the formats {', '.join(FORMATS)}; "
+            "the commands tag, taggram, events and embed write it without --format"
+        )
+    if form is not None:
+        return form
+    if suffix not in _SUFFIXES:
+        raise ArgumentError(
+            f"output {str(output)!r} must end in .txt, .json, .jsonl, .csv or .parquet; received "
+            f"{suffix!r} (--format chooses a format for any other ending)"
+        )
+    return _SUFFIXES[suffix]
 
 
 class _Entry(NamedTuple):
@@ -115,11 +274,11 @@ class TextStore(Store):
         self._next_output.unlink(missing_ok=True)
         self._next_journal.unlink(missing_ok=True)
         if not self._journal_path.exists() and self._output.stat().st_size > len(self._head):
-            raise ArgumentError(f"output {str(self._output)!r}: its journal is gone; {REMEDY}")
+            raise ArgumentError(f"{self._label}: its journal is gone; {REMEDY}")
         records = read_lines(self._journal_path, _parse)
         entries = [entry for entry, _ in records]
         entries = entries[: self._count_whole(entries)]
-        # Synced in this order: the journal must not speak of lines that are not there.
+        # Synced in this order: the journal must not list lines that are not there.
         self._lines = self._grow(self._output)
         self._journal = self._grow(self._journal_path)
         self._lines.cut(entries[-1].end if entries else 0)
@@ -146,7 +305,7 @@ class TextStore(Store):
                 if zlib.crc32(file.read(max(0, entries[i].end - start))) != entries[i].crc32:
                     if i == count - SYNC_FILES - 1:
                         raise ArgumentError(
-                            f"output {str(self._output)!r} was changed since the last run; "
+                            f"{self._label} was changed since the last run; "
                             f"put it back as it was, {REMEDY}"
                         )
                     return i
@@ -184,23 +343,19 @@ class TextStore(Store):
                 self._next_output.open("wb") as new,
                 replacing(self._commit, self._next_journal) as journal,
             ):
-                start = 0
-                end = len(self._head)
-                _copy(old, new, end)
+                new.write(old.read(len(self._head)))
                 for entry in entries:
-                    start, end = end, entry.end
+                    lines, crc32 = old.read(entry.end - old.tell()), entry.crc32
+                    if old.tell() < entry.end:
+                        raise OSError("it was changed by something else meanwhile")
                     stamp = changes.get(entry.stamp.path, entry.stamp)
                     if stamp is None or stamp.path in written:
                         continue
                     written.add(stamp.path)
-                    old.seek(start)
-                    crc32 = entry.crc32
                     if entry.stamp.path in changes:
-                        lines = self._for_other_file(old.read(end - start), stamp)
-                        new.write(lines)
+                        lines = self._for_other_file(lines, stamp)
                         crc32 = zlib.crc32(lines)
-                    else:
-                        _copy(old, new, end - start)
+                    new.write(lines)
                     journal.write(_Entry(stamp, new.tell(), crc32).line())
                 flush_to_disk(new)
         except BaseException:
@@ -217,12 +372,3 @@ def _json_result(stamp: Stamp, fields: dict[str, Any]) -> bytes:
     stated = {name: value for name, value in stated.items() if value is not None}
     rest = {name: value for name, value in fields.items() if name not in asdict(stamp)}
     return json_line({**stated, **rest})
-
-
-def _copy(old: BinaryIO, new: BinaryIO, count: int) -> None:
-    while count:
-        block = old.read(min(count, _BLOCK))
-        if not block:
-            raise OSError("it was changed by something else meanwhile")
-        new.write(block)
-        count -= len(block)

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, MusicnnZooError, OutputError
-from musicnn_zoo.files import replacing
-from musicnn_zoo.library.writers import check_writable, csv_lines, path_cell, taggram_columns
+from musicnn_zoo.files import check_writable, replacing
+from musicnn_zoo.library.store import taggram_columns
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.networks.patches import Tail
@@ -29,7 +29,7 @@ from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.decode import OnDamage
 from musicnn_zoo.sound.read import AudioSource, AudioStream
 from musicnn_zoo.tagging.results import FileResult, Taggram
-from musicnn_zoo.text import path_to_text, printable
+from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:

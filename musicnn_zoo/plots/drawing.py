@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musicnn_zoo.errors import ArgumentError, OutputError
-from musicnn_zoo.library.writers import check_writable
+from musicnn_zoo.files import check_writable
 from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.tagging.results import Clip
 from musicnn_zoo.text import clock, printable

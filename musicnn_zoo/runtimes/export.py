@@ -30,7 +30,7 @@ from musicnn_zoo.errors import (
     OutputError,
     UnknownNameError,
 )
-from musicnn_zoo.library.writers import check_parent
+from musicnn_zoo.files import check_parent
 from musicnn_zoo.networks.config import ModelConfig, ModelSpec
 from musicnn_zoo.networks.patches import patch_grid
 from musicnn_zoo.runtimes.formats import (
