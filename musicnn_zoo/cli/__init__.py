@@ -15,7 +15,6 @@ from typing import Any
 import click
 
 from musicnn_zoo.cli import analysis, catalogue, learning, listen
-from musicnn_zoo.cli import learning as evaluate
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.machine.processes import keep_libraries_to_usable_cores
@@ -82,7 +81,7 @@ for command in (
     listen.listen,
     learning.train,
     learning.finetune,
-    evaluate.evaluate,
+    learning.evaluate,
     catalogue.models,
     catalogue.info,
     catalogue.export,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from musicnn_zoo.cli.options import (
-    Analyse,
+    ChoiceOrNone,
     FileRun,
-    Results,
     analysis_options,
+    check_plot,
+    layer_option,
     library_options,
+    option,
+    path_option,
+    plot_option,
     reports_errors,
     writer_options,
 )
@@ -21,15 +25,7 @@ from musicnn_zoo.files import check_ending, check_writable
 from musicnn_zoo.library.run import LIBRARY_SUFFIXES
 from musicnn_zoo.library.text_store import Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
-from musicnn_zoo.tagging.results import (
-    DEFAULT_THRESHOLD,
-    FileResult,
-    check_event_rule,
-    check_ranking,
-)
-
-if TYPE_CHECKING:
-    from musicnn_zoo.tagging.tagger import Tagger
+from musicnn_zoo.tagging.results import DEFAULT_THRESHOLD, check_event_rule, check_ranking
 
 
 class _Threshold(click.ParamType):  # type: ignore[type-arg]
@@ -41,166 +37,75 @@ class _Threshold(click.ParamType):  # type: ignore[type-arg]
         return value if value == CALIBRATED else click.FLOAT.convert(value, param, ctx)
 
 
-plot_option = click.option(
-    "--plot", type=click.Path(path_type=Path), metavar="FILE",
-    help="Draw the result for one file: .png, .svg or .pdf.",
-)  # fmt: skip
-
-
 @click.command()
 @analysis_options
-@click.option("-k", "--top-k", type=int, help="Show the K best tags.  [default: 5]", metavar="K")
-@click.option("-t", "--threshold", type=_Threshold(), metavar="T",
-              help="Show tags with a score of at least T, between 0 and 1; or 'calibrated', of at "
-              "least the model's own threshold for the tag.")  # fmt: skip
+@option("-k", "--top-k", type=int, help="Show the K best tags.  [default: 5]", metavar="K")
+@option("-t", "--threshold", type=_Threshold(), metavar="T",
+        help="Show tags with a score of at least T, between 0 and 1; or 'calibrated', of at "
+        "least the model's own threshold for the tag.")  # fmt: skip
 @writer_options
 @library_options
-@plot_option
+@plot_option("the result for one file")
 @reports_errors
-def tag(
-    files: tuple[Path, ...],
-    top_k: int | None,
-    threshold: float | Calibrated | None,
-    form: Format | None,
-    output: Path | None,
-    overwrite: bool,
-    content_hash: bool,
-    plot: Path | None,
-    hop_s: float | None,
-    patch_s: float | None,
-    tail: Any,
-    damaged: Any,
-    jobs: int | None,
-    **loading: Any,
-) -> None:
+def tag(top_k: int | None, threshold: float | Calibrated | None, **options: Any) -> None:
     """Print the tags of each file with their scores."""
     check_ranking(top_k, threshold)
-    _check_plot(plot, files)
-    run = FileRun(files, **loading)
-    cutting = {"hop_s": hop_s, "patch_s": patch_s, "tail": tail}
-    ranking = {"top_k": top_k, "threshold": threshold}
-
-    def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
-        return tagger.tag_files(
-            paths, **ranking, **cutting, damaged=damaged, jobs=jobs, progress=progress  # type: ignore[arg-type]
-        )  # fmt: skip
-
-    settings = {"kind": "tags", **ranking, **cutting}
-    _write(run, analyse, settings, form=form, output=output, overwrite=overwrite,
-           content_hash=content_hash, plot=plot)  # fmt: skip
+    _write("tags", {"top_k": top_k, "threshold": threshold}, **options)
 
 
 @click.command()
 @analysis_options
 @writer_options
 @library_options
-@plot_option
+@plot_option("the result for one file")
 @reports_errors
-def taggram(
-    files: tuple[Path, ...],
-    form: Format | None,
-    output: Path | None,
-    overwrite: bool,
-    content_hash: bool,
-    plot: Path | None,
-    hop_s: float | None,
-    patch_s: float | None,
-    tail: Any,
-    damaged: Any,
-    jobs: int | None,
-    **loading: Any,
-) -> None:
+def taggram(**options: Any) -> None:
     """Print the scores of each file over time.
 
     As text the three strongest tags of each patch, otherwise the scores of all tags.
     """
-    _check_plot(plot, files)
-    run = FileRun(files, **loading)
-    cutting = {"hop_s": hop_s, "patch_s": patch_s, "tail": tail}
-
-    def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
-        return tagger.taggram_files(paths, **cutting, damaged=damaged, jobs=jobs, progress=progress)
-
-    settings = {"kind": "taggrams", "tags": run.tags, **cutting}
-    _write(run, analyse, settings, form=form, output=output, overwrite=overwrite,
-           content_hash=content_hash, plot=plot)  # fmt: skip
+    _write("taggrams", {}, **options)
 
 
 @click.command()
 @analysis_options
-@click.option("-t", "--threshold", type=float, default=DEFAULT_THRESHOLD, show_default=True,
-              metavar="T", help="Score that begins an event, between 0 and 1.")  # fmt: skip
-@click.option("--release", type=float, metavar="R",
-              help="Score that it must keep.  [default: 0.8 × T]")  # fmt: skip
-@click.option("--min-length", "min_length_s", type=float, default=0.0, show_default=True,
-              metavar="SECONDS", help="Of the shortest event.")  # fmt: skip
+@option("-t", "--threshold", type=float, default=DEFAULT_THRESHOLD, metavar="T",
+        help="Score that begins an event, between 0 and 1.")  # fmt: skip
+@option("--release", type=float, metavar="R", help="Score that it must keep.  [default: 0.8 × T]")
+@option("--min-length", "min_length_s", type=float, default=0.0, metavar="SECONDS",
+        help="Of the shortest event.")  # fmt: skip
 @writer_options
 @library_options
-@plot_option
+@plot_option("the result for one file")
 @reports_errors
-def events(
-    files: tuple[Path, ...],
-    threshold: float,
-    release: float | None,
-    min_length_s: float,
-    form: Format | None,
-    output: Path | None,
-    overwrite: bool,
-    content_hash: bool,
-    plot: Path | None,
-    hop_s: float | None,
-    patch_s: float | None,
-    tail: Any,
-    damaged: Any,
-    jobs: int | None,
-    **loading: Any,
-) -> None:
+def events(threshold: float, release: float | None, min_length_s: float, **options: Any) -> None:
     """Print when each tag begins and ends in each file.
 
     Models that score single frames (autopool, attention) give events as sharp as their frames; the
     others, and all with --hop, events made of patches.
     """
     check_event_rule(threshold, release, min_length_s)
-    _check_plot(plot, files)
-
-    run = FileRun(files, **loading)
-    cutting = {"hop_s": hop_s, "patch_s": patch_s, "tail": tail}
     rule = {"threshold": threshold, "release": release, "min_length_s": min_length_s}
-
-    def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
-        return tagger.events_files(
-            paths, **rule, **cutting, damaged=damaged, jobs=jobs, progress=progress  # type: ignore[arg-type]
-        )  # fmt: skip
-
-    settings = {"kind": "events", **rule, **cutting}
-    _write(run, analyse, settings, form=form, output=output, overwrite=overwrite,
-           content_hash=content_hash, plot=plot)  # fmt: skip
+    _write("events", rule, **options)
 
 
 @click.command()
 @analysis_options
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE",
-              help="File to write: .npz, .parquet or .jsonl.")  # fmt: skip
-@click.option("--layer", default="penultimate", show_default=True, metavar="LAYER",
-              help="Any layer of the model.")  # fmt: skip
-@click.option("--pooling", type=click.Choice(["mean", "max", "none"]), default="mean",
-              show_default=True,
-              help="How patches become one vector; none keeps one a patch.")  # fmt: skip
+@path_option("-o", "--output", required=True, help="File to write: .npz, .parquet or .jsonl.")
+@layer_option
+@option("--pooling", type=ChoiceOrNone(["mean", "max", "none"]), default="mean",
+        help="How patches become one vector; none keeps one a patch.")  # fmt: skip
 @library_options
 @reports_errors
 def embed(
     files: tuple[Path, ...],
+    model: str,
     output: Path,
     layer: str,
-    pooling: Any,
+    pooling: str | None,
     overwrite: bool,
     content_hash: bool,
-    hop_s: float | None,
-    patch_s: float | None,
-    tail: Any,
-    damaged: Any,
-    jobs: int | None,
-    **loading: Any,
+    **options: Any,
 ) -> None:
     """Write embeddings of the files.
 
@@ -210,18 +115,9 @@ def embed(
     (rows, dimensions), and for each row its 'sources' (the file) and 'times' (start in
     seconds), besides 'model', 'layer' and 'pooling'.
     """
-    run = FileRun(files, **loading)
-    cutting = {"hop_s": hop_s, "patch_s": patch_s, "tail": tail}
-    kind = {"layer": layer, "pooling": None if pooling == "none" else pooling}
-
-    def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
-        return tagger.embed_files(
-            paths, **kind, **cutting, damaged=damaged, jobs=jobs, progress=progress  # type: ignore[arg-type]
-        )  # fmt: skip
-
+    run = FileRun(files, model, "embeddings", {"layer": layer, "pooling": pooling}, **options)
     if _goes_on(output):
-        settings = {"kind": "embeddings", **kind, **cutting}
-        run.to_store(analyse, output, settings, overwrite=overwrite, content_hash=content_hash)
+        run.to_store(output, overwrite=overwrite, content_hash=content_hash)
         return
     _refuse_library_options(output, overwrite, content_hash)
     check_writable(output)
@@ -230,40 +126,30 @@ def embed(
     from musicnn_zoo.library.text_store import EmbeddingArchive
 
     with run, EmbeddingArchive(output) as archive:
-        for value in run.values(analyse):
+        for value in run.values():
             archive.add(value)
 
 
 @click.command(name="map")
 @analysis_options
-@click.option("--layer", default="penultimate", show_default=True, metavar="LAYER",
-              help="Any layer of the model.")  # fmt: skip
-@click.option(
-    "--method",
-    default="auto",
-    metavar="METHOD",
-    help="pca, or umap (pip install umap-learn).  [default: umap if it is installed]",
-)
-@click.option("--colour-by", default="folder", show_default=True, metavar="WHAT",
-              help="folder, or tag: the strongest of each file.")  # fmt: skip
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE",
-              help="Draw the map: .png, .svg or .pdf.")  # fmt: skip
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
-              help="Write the points: .json or .csv.")  # fmt: skip
+@layer_option
+@option("--method", default="auto", show_default=False, metavar="METHOD",
+        help="pca, or umap (pip install umap-learn).  [default: umap if it is installed]",
+        )  # fmt: skip
+@option("--colour-by", default="folder", metavar="WHAT",
+        help="folder, or tag: the strongest of each file.")  # fmt: skip
+@plot_option("the map")
+@path_option("-o", "--output", help="Write the points: .json or .csv.")
 @reports_errors
 def map_files(
     files: tuple[Path, ...],
+    model: str,
     layer: str,
     method: Any,
     colour_by: Any,
     plot: Path | None,
     output: Path | None,
-    hop_s: float | None,
-    patch_s: float | None,
-    tail: Any,
-    damaged: Any,
-    jobs: int | None,
-    **loading: Any,
+    **options: Any,
 ) -> None:
     """Bring the files to a plane, where those that sound alike to the model are close together.
 
@@ -274,24 +160,9 @@ def map_files(
     check_map(method, colour_by)
     if output is not None:
         check_ending(output, MAP_ENDINGS)
-    if plot is not None:
-        from musicnn_zoo.plots.drawing import check_picture
-
-        check_picture(plot)
-    results: list[FileResult[Any]] = []
-
-    def analyse(tagger: Tagger, paths: list[str], progress: bool) -> Results:
-        for result in tagger.embedded_tags_files(
-            paths, layer=layer, hop_s=hop_s, patch_s=patch_s, tail=tail, damaged=damaged, jobs=jobs,
-            progress=progress,
-        ):  # fmt: skip
-            results.append(result)
-            yield result
-
-    with FileRun(files, **loading) as run:
-        for _ in run.values(analyse):
-            pass
-        found = make_map(results, method=method, colour_by=colour_by)
+    check_plot(plot)
+    with FileRun(files, model, "embedded tags", {"layer": layer}, **options) as run:
+        found = make_map(run.results(), method=method, colour_by=colour_by)
         click.echo(str(found))
         if output is not None:
             save_map(found, output)
@@ -300,17 +171,23 @@ def map_files(
 
 
 def _write(
-    run: FileRun,
-    analyse: Analyse,
+    kind: str,
     settings: dict[str, Any],
     *,
+    files: tuple[Path, ...],
+    model: str,
     form: Format | None,
     output: Path | None,
     overwrite: bool,
     content_hash: bool,
     plot: Path | None,
+    **options: Any,
 ) -> None:
     """Write results to an output that a later run goes on with, or one after the other."""
+    if plot is not None:
+        _check_one_file(files)
+    check_plot(plot)
+    run = FileRun(files, model, kind, settings, **options)
     if output == Path("-"):
         output = None
     if output is not None and _goes_on(output) and form in (None, output.suffix[1:].lower()):
@@ -319,29 +196,23 @@ def _write(
                 f"--plot does not go with output {str(output)!r}, which may hold the file already; "
                 "write .json or .txt, or draw in a run of its own"
             )
-        run.to_store(analyse, output, settings, overwrite=overwrite, content_hash=content_hash)
+        run.to_store(output, overwrite=overwrite, content_hash=content_hash)
         return
     _refuse_library_options(output, overwrite, content_hash)
     with run, Writer(output, form) as writer:
-        for value in run.values(analyse):
+        for value in run.values():
             writer.write(value)
             if plot is not None:
                 value.plot(plot)
 
 
-def _check_plot(plot: Path | None, files: tuple[Path, ...]) -> None:
-    """Refuse a picture that could not be drawn, before any work."""
-    if plot is None:
-        return
-    from musicnn_zoo.plots.drawing import check_picture
-
-    if len(files) != 1:
-        raise ArgumentError(f"--plot draws the result for one file; received {len(files)} files")
-    if files[0].is_dir():
-        raise ArgumentError(
-            f"--plot draws the result for one file; received the directory {str(files[0])!r}"
-        )
-    check_picture(plot)
+def _check_one_file(files: tuple[Path, ...]) -> None:
+    received = f"{len(files)} files"
+    if len(files) == 1:
+        if not files[0].is_dir():
+            return
+        received = f"the directory {str(files[0])!r}"
+    raise ArgumentError(f"--plot draws the result for one file; received {received}")
 
 
 def _goes_on(output: Path) -> bool:
@@ -350,9 +221,9 @@ def _goes_on(output: Path) -> bool:
 
 
 def _refuse_library_options(output: Path | None, overwrite: bool, content_hash: bool) -> None:
-    for given, option in ((overwrite, "--overwrite"), (content_hash, "--hash")):
+    for given, name in ((overwrite, "--overwrite"), (content_hash, "--hash")):
         if given:
             raise ArgumentError(
-                f"{option} goes with an output that ends in {', '.join(LIBRARY_SUFFIXES)}; "
+                f"{name} goes with an output that ends in {', '.join(LIBRARY_SUFFIXES)}; "
                 f"received {'none' if output is None else str(output)!r}"
             )

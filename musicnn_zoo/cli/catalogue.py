@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.options import reports_errors
+from musicnn_zoo.cli.options import check_plot, option, path_option, plot_option, reports_errors
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.runtimes.export import FORMATS, PRECISIONS, export_model
 from musicnn_zoo.text import printable
@@ -18,8 +18,8 @@ from musicnn_zoo.zoo.load import ModelInfo, model_info
 
 @click.command()
 @click.argument("pattern", required=False)
-@click.option("--pretrained/--untrained", default=None,
-              help="List only models with weights, or only architectures.")  # fmt: skip
+@option("--pretrained/--untrained", default=None,
+        help="List only models with weights, or only architectures.")  # fmt: skip
 @reports_errors
 def models(pattern: str | None, pretrained: bool | None) -> None:
     """List the models, or those whose names fit PATTERN (such as 'MTT_*')."""
@@ -56,54 +56,30 @@ def _weights_column(info: ModelInfo) -> str:
 
 @click.command()
 @click.argument("model")
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Draw the filters that its front-end has learned: .png, .svg or .pdf.",
-)
+@plot_option("the filters that its front-end has learned")
 @reports_errors
 def info(model: str, plot: Path | None) -> None:
     """Describe MODEL: its tags, input, figures, licence and citation."""
     text = str(model_info(model))
     if plot is not None:
-        from musicnn_zoo.plots.drawing import check_picture
         from musicnn_zoo.zoo.filters import learned_filters
 
-        check_picture(plot)
+        check_plot(plot)
         learned_filters(model).plot(plot)
     click.echo(text)
 
 
 @click.command()
 @click.argument("model")
-@click.option(
-    "-f",
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    help="[default: by the ending of --output: .keras, .onnx, .tflite, none]",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="PATH",
-    help="File to write, or folder for a SavedModel.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="float32",
-    show_default=True,
-    help="Of the weights; the last two with litert.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
+@option("-f", "--format", "form", type=click.Choice(FORMATS),
+        help="[default: by the ending of --output: .keras, .onnx, .tflite, none]")  # fmt: skip
+@path_option("-o", "--output", required=True, metavar="PATH",
+             help="File to write, or folder for a SavedModel.")  # fmt: skip
+@option("--precision", type=click.Choice(PRECISIONS), default="float32",
+        help="Of the weights; the last two with litert.")  # fmt: skip
+@option("--overwrite", is_flag=True, help="Replace an export that is there.")
 @reports_errors
-def export(
-    model: str, form: Any, output: Path, precision: Any, overwrite: bool
-) -> None:  # fmt: skip
+def export(model: str, form: Any, output: Path, precision: Any, overwrite: bool) -> None:
     """Write MODEL for another runtime: waveform in, tags out.
 
     MODEL is one of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder. The

@@ -1,4 +1,4 @@
-"""The commands train, finetune and evaluate, and the options of data sets."""
+"""Commands on data sets: train, finetune, evaluate."""
 
 from __future__ import annotations
 
@@ -14,10 +14,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from musicnn_zoo.cli.options import (
-    Command,
-    cutting_options,
+    PATH,
+    POSITIVE,
+    WHOLE,
+    ChoiceOrNone,
+    Options,
+    check_plot,
     engine_options,
     jobs_option,
+    option,
+    option_group,
+    patch_options,
+    path_option,
+    plot_option,
+    report_unusable,
     reports_errors,
     warn,
 )
@@ -29,38 +39,24 @@ from musicnn_zoo.machine.installation import require_keras, require_sklearn
 from musicnn_zoo.networks.architectures import ARCHITECTURES, get_architecture
 from musicnn_zoo.runtimes.engine import PRECISIONS
 from musicnn_zoo.text import printable
-from musicnn_zoo.training.recipes import FINETUNE, FROM_SCRATCH, TRAINABLE, Recipe
+from musicnn_zoo.training import FINETUNE, FROM_SCRATCH, Phase, Recipe, make_deterministic
+from musicnn_zoo.training.recipes import TRAINABLE
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
 
 
-def data_options(command: Command) -> Command:
-    """``--layout``, ``--audio-root``, ``--group-by``; the command has ``data`` of its own."""
-    options = [
-        click.option("--layout", type=click.Choice(LAYOUTS),
-                     help="What DATA is.  [default: a folder of classes, or a table if a file]"),
-        click.option("--audio-root", type=click.Path(path_type=Path), metavar="DIR",
-                     help="Where the paths of a table start.  [default: where it lies]"),
-        click.option("--group-by", type=click.Choice(["subfolder", "none"]), default="subfolder",
-                     show_default=True,
-                     help="Whether files of one subfolder of a class, such as an artist's, stay "
-                     "together when a folder is split."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def read_data(data: Path, *, layout: Any, audio_root: Path | None, group_by: str) -> Dataset:
-    """Read the data set that these options name."""
-    return open_dataset(
-        data,
-        layout=layout,
-        audio_root=audio_root,
-        group_by="subfolder" if group_by == "subfolder" else None,
-    )
+data_options = option_group(
+    option("--layout", type=click.Choice(LAYOUTS),
+           help="What DATA is.  [default: a folder of classes, or a table if a file]"),
+    path_option("--audio-root", metavar="DIR",
+                help="Where the paths of a table start.  [default: where it lies]"),
+    option("--group-by", type=ChoiceOrNone(["subfolder", "none"]), default="subfolder",
+           help="Whether files of one subfolder of a class, such as an artist's, stay "
+           "together when a folder is split."),
+)  # fmt: skip
+"""How DATA is read, as :func:`musicnn_zoo.datasets.open_dataset` takes it."""
 
 
 @contextmanager
@@ -80,86 +76,83 @@ def warnings_as_lines() -> Iterator[None]:
 Activation = Literal["sigmoid", "softmax"]
 Maker = Callable[["Dataset", Activation], "TaggingModel"]
 
-_PAIR: dict[str, Any] = {"type": float, "nargs": 2, "metavar": "LOW HIGH"}
+
+def _epochs(name: str, phase: Phase, what: str) -> Options:
+    return option(name, type=WHOLE, default=phase.epochs, metavar="N", help=what)
 
 
-def _training_options(recipe: Recipe) -> Callable[[Command], Command]:
+def _learning_rate(name: str, phase: Phase, when: str) -> Options:
+    return option(name, type=POSITIVE, default=phase.learning_rate, metavar="X",
+                  help=f"Of Adam, {when}.")  # fmt: skip
+
+
+def _halve_after(phase: Phase) -> Options:
+    return option("--halve-after", type=WHOLE, default=phase.halve_after, metavar="N",
+                  help="Halve the learning rate after N epochs without a lower validation "
+                  "loss.")  # fmt: skip
+
+
+def _training_options(recipe: Recipe) -> Options:
     """Options of both commands, with the recipe's own values as defaults."""
-    whole, positive = click.IntRange(min=1), click.FloatRange(min=0, min_open=True)
+    pair: dict[str, Any] = {"type": float, "nargs": 2, "metavar": "LOW HIGH"}
+    return option_group(
+        path_option("-o", "--output", required=True, metavar="FOLDER",
+                    help="For the model, its checkpoint and its logs."),
+        data_options,
+        option("--validation", type=click.FloatRange(0, 1), default=0.1, metavar="PART",
+               help="Of the tracks, if DATA has no splits of its own."),
+        option("--test", type=click.FloatRange(0, 1), default=0.1, metavar="PART",
+               help="Likewise; measured once, in the end."),
+        option("--single-label/--multi-label", default=None,
+               help="One tag a track (softmax), or any number (sigmoid).  "
+               "[default: as DATA has it]"),
+        option("--balance", is_flag=True, help="Weigh rare tags as much as frequent."),
+        option("--batch-size", type=WHOLE, default=recipe.batch_size, metavar="N",
+               help="Patches in a step."),
+        option("--steps-per-epoch", type=WHOLE, metavar="N",
+               help="Steps between two validations.  [default: one patch of every track]"),
+        option("--l2", type=click.FloatRange(min=0), default=recipe.l2, metavar="X",
+               help="On all kernels."),
+        option("--time-shift", "time_shift_s", type=POSITIVE, metavar="SECONDS",
+               help="Augmentation: shift each patch by up to so much."),
+        option("--gain", "gain_db", **pair, help="Augmentation: change the level, in dB."),
+        option("--noise", "noise_snr_db", **pair,
+               help="Augmentation: add noise at such a signal-to-noise ratio, in dB."),
+        option("--freq-mask", type=WHOLE, metavar="BANDS",
+               help="Augmentation: SpecAugment's mask over mel bands."),
+        option("--time-mask", type=WHOLE, metavar="FRAMES",
+               help="Augmentation: SpecAugment's mask over frames."),
+        option("--mixup", type=POSITIVE, metavar="ALPHA",
+               help="Augmentation: mix pairs of patches and of their tags."),
+        path_option("--cache", metavar="DIR",
+                    help="Keep decoded audio there: 64 kB for each second."),
+        option("--precision", type=click.Choice(PRECISIONS), default="float32",
+               help="Of the network on a GPU (mixed precision)."),
+        option("--device", metavar="DEVICE", help="cpu, gpu, gpu:1; gpu:0,gpu:1 share each batch."),
+        option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="N",
+               help="Of all that is random."),
+        option("--deterministic", is_flag=True, help="Same numbers each time on a CPU; slower."),
+        option("-j", "--jobs", type=WHOLE, metavar="N",
+               help="Threads that read files.  [default: one a core]"),
+        option("--overwrite", is_flag=True,
+               help="Begin anew in place of going on with the run in FOLDER."))  # fmt: skip
 
-    def decorate(command: Command) -> Command:
-        options: list[Callable[[Command], Command]] = [
-            click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
-                         metavar="FOLDER", help="For the model, its checkpoint and its logs."),
-            data_options,
-            click.option("--validation", type=click.FloatRange(0, 1), default=0.1,
-                         show_default=True, metavar="PART",
-                         help="Of the tracks, if DATA has no splits of its own."),
-            click.option("--test", type=click.FloatRange(0, 1), default=0.1, show_default=True,
-                         metavar="PART", help="Likewise; measured once, in the end."),
-            click.option("--single-label/--multi-label", default=None,
-                         help="One tag a track (softmax), or any number (sigmoid).  "
-                         "[default: as DATA has it]"),
-            click.option("--balance", is_flag=True, help="Weigh rare tags as much as frequent."),
-            click.option("--batch-size", type=whole, default=recipe.batch_size,
-                         show_default=True, metavar="N", help="Patches in a step."),
-            click.option("--steps-per-epoch", type=whole, metavar="N",
-                         help="Steps between two validations.  "
-                         "[default: one patch of every track]"),
-            click.option("--l2", type=click.FloatRange(min=0), default=recipe.l2,
-                         show_default=True, metavar="X", help="On all kernels."),
-            click.option("--time-shift", "time_shift_s", type=positive, metavar="SECONDS",
-                         help="Augmentation: shift each patch by up to so much."),
-            click.option("--gain", "gain_db", **_PAIR,
-                         help="Augmentation: change the level, in dB."),
-            click.option("--noise", "noise_snr_db", **_PAIR,
-                         help="Augmentation: add noise at such a signal-to-noise ratio, in dB."),
-            click.option("--freq-mask", type=whole, metavar="BANDS",
-                         help="Augmentation: SpecAugment's mask over mel bands."),
-            click.option("--time-mask", type=whole, metavar="FRAMES",
-                         help="Augmentation: SpecAugment's mask over frames."),
-            click.option("--mixup", type=positive, metavar="ALPHA",
-                         help="Augmentation: mix pairs of patches and of their tags."),
-            click.option("--cache", type=click.Path(path_type=Path), metavar="DIR",
-                         help="Keep decoded audio there: 64 kB for each second."),
-            click.option("--precision", type=click.Choice(PRECISIONS), default="float32",
-                         show_default=True, help="Of the network on a GPU (mixed precision)."),
-            click.option("--device", metavar="DEVICE",
-                         help="cpu, gpu, gpu:1; gpu:0,gpu:1 share each batch."),
-            click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0,
-                         show_default=True, metavar="N", help="Of all that is random."),
-            click.option("--deterministic", is_flag=True,
-                         help="Same numbers each time on a CPU; slower."),
-            click.option("-j", "--jobs", type=whole, metavar="N",
-                         help="Threads that read files.  [default: one a core]"),
-            click.option("--overwrite", is_flag=True,
-                         help="Begin anew in place of going on with the run in FOLDER."),
-        ]  # fmt: skip
-        for option in reversed(options):
-            command = option(command)
-        return command
 
-    return decorate
+(_SCRATCH,) = FROM_SCRATCH.phases
+_HEAD, _REST = FINETUNE.phases
 
 
 @click.command()
-@click.option("-a", "--architecture", type=click.Choice(list(ARCHITECTURES)), required=True,
-              metavar="NAME", help="One of 'musicnn-zoo models --untrained'.")  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="DATA",
-              help="A folder of classes, or a table of paths and tags.")  # fmt: skip
+@option("-a", "--architecture", type=click.Choice(list(ARCHITECTURES)), required=True,
+        metavar="NAME", help="One of 'musicnn-zoo models --untrained'.")  # fmt: skip
+@path_option("--data", required=True, metavar="DATA",
+             help="A folder of classes, or a table of paths and tags.")  # fmt: skip
 @_training_options(FROM_SCRATCH)
-@click.option("--epochs", type=click.IntRange(min=1), default=FROM_SCRATCH.phases[0].epochs,
-              show_default=True, metavar="N", help="At most.")  # fmt: skip
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True),
-              default=FROM_SCRATCH.phases[0].learning_rate, show_default=True, metavar="X",
-              help="Of Adam, at the start.")  # fmt: skip
-@click.option("--halve-after", type=click.IntRange(min=1),
-              default=FROM_SCRATCH.phases[0].halve_after, show_default=True, metavar="N",
-              help="Halve the learning rate after N epochs without a lower validation loss.",
-              )  # fmt: skip
-@click.option("--stop-after", type=click.IntRange(min=1), metavar="N",
-              help="End after N epochs without a lower validation loss.  [default: never]",
-              )  # fmt: skip
+@_epochs("--epochs", _SCRATCH, "At most.")
+@_learning_rate("--learning-rate", _SCRATCH, "at the start")
+@_halve_after(_SCRATCH)
+@option("--stop-after", type=WHOLE, metavar="N",
+        help="End after N epochs without a lower validation loss.  [default: never]")  # fmt: skip
 @reports_errors
 def train(
     architecture: str,
@@ -191,31 +184,21 @@ def train(
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, metavar="MODEL",
-              help="One of 'musicnn-zoo models', hf://user/repository, or a folder.")  # fmt: skip
+@click.argument("data", type=PATH)
+@option("-m", "--model", default=DEFAULT_MODEL, metavar="MODEL",
+        help="One of 'musicnn-zoo models', hf://user/repository, or a folder.")  # fmt: skip
 @_training_options(FINETUNE)
-@click.option("--trainable", type=click.Choice(TRAINABLE), default=FINETUNE.phases[1].trainable,
-              show_default=True, help="What is trained after the new head.")  # fmt: skip
-@click.option("--head-epochs", type=click.IntRange(min=1), default=FINETUNE.phases[0].epochs,
-              show_default=True, metavar="N", help="At most, for the head alone.")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(min=1), default=FINETUNE.phases[1].epochs,
-              show_default=True, metavar="N", help="At most, for what follows.")  # fmt: skip
-@click.option("--head-learning-rate", type=click.FloatRange(min=0, min_open=True),
-              default=FINETUNE.phases[0].learning_rate, show_default=True, metavar="X",
-              help="Of Adam, for the head alone.")  # fmt: skip
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True),
-              default=FINETUNE.phases[1].learning_rate, show_default=True, metavar="X",
-              help="Of Adam, for what follows.")  # fmt: skip
-@click.option("--halve-after", type=click.IntRange(min=1), default=FINETUNE.phases[0].halve_after,
-              show_default=True, metavar="N",
-              help="Halve the learning rate after N epochs without a lower validation loss.",
-              )  # fmt: skip
-@click.option("--stop-after", type=click.IntRange(min=1), default=FINETUNE.phases[0].stop_after,
-              show_default=True, metavar="N",
-              help="Go on to what follows, or end, after N such epochs.")  # fmt: skip
-@click.option("--train-batchnorm", is_flag=True,
-              help="Train BatchNorm layers, too, with what follows the head.")  # fmt: skip
+@option("--trainable", type=click.Choice(TRAINABLE), default=_REST.trainable,
+        help="What is trained after the new head.")  # fmt: skip
+@_epochs("--head-epochs", _HEAD, "At most, for the head alone.")
+@_epochs("--epochs", _REST, "At most, for what follows.")
+@_learning_rate("--head-learning-rate", _HEAD, "for the head alone")
+@_learning_rate("--learning-rate", _REST, "for what follows")
+@_halve_after(_HEAD)
+@option("--stop-after", type=WHOLE, default=_HEAD.stop_after, metavar="N",
+        help="Go on to what follows, or end, after N such epochs.")  # fmt: skip
+@option("--train-batchnorm", is_flag=True,
+        help="Train BatchNorm layers, too, with what follows the head.")  # fmt: skip
 @reports_errors
 def finetune(
     data: Path,
@@ -243,19 +226,10 @@ def finetune(
     _check_installation()
     pretrained = find_pretrained(model)
     pretrained.fetch()
-    head, rest = FINETUNE.phases
-    phases = [replace(head, epochs=head_epochs, learning_rate=head_learning_rate)]
+    phases = [replace(_HEAD, epochs=head_epochs, learning_rate=head_learning_rate)]
     if trainable != "head":
-        batchnorm = "trainable" if train_batchnorm else "frozen"
-        phases.append(
-            replace(
-                rest,
-                trainable=trainable,
-                epochs=epochs,
-                learning_rate=learning_rate,
-                batchnorm=batchnorm,  # type: ignore[arg-type]
-            )
-        )
+        rest = replace(_REST, trainable=trainable, epochs=epochs, learning_rate=learning_rate)
+        phases.append(replace(rest, batchnorm="trainable" if train_batchnorm else "frozen"))
     recipe = replace(FINETUNE, phases=tuple(phases)).with_phases(
         halve_after=halve_after, stop_after=stop_after
     )
@@ -285,28 +259,16 @@ def _learn(
     recipe: Recipe,
     *,
     output: Path,
-    layout: Any,
-    audio_root: Path | None,
-    group_by: str,
     validation: float,
     test: float,
     single_label: bool | None,
-    balance: bool,
-    batch_size: int,
-    steps_per_epoch: int | None,
-    l2: float,
     seed: int,
     deterministic: bool,
-    time_shift_s: float | None,
-    gain_db: tuple[float, float] | None,
-    noise_snr_db: tuple[float, float] | None,
-    freq_mask: int | None,
-    time_mask: int | None,
-    mixup: float | None,
     **options: Any,
 ) -> None:
+    """Train what ``make`` gives for DATA; ``options`` are the others of ``_training_options``."""
     with warnings_as_lines():
-        dataset = read_data(data, layout=layout, audio_root=audio_root, group_by=group_by)
+        dataset = open_dataset(data, **_taken(options, "layout", "audio_root", "group_by"))
         if dataset.splits is None:
             dataset = _divided(dataset, (1 - validation - test, validation, test), seed)
         if single_label and not dataset.single_label:
@@ -321,23 +283,18 @@ def _learn(
 
         from musicnn_zoo.augmentation import Augmentation
         from musicnn_zoo.training.fit import train_model
-        from musicnn_zoo.training.recipes import make_deterministic
 
         if deterministic:
             make_deterministic(seed)
         else:
             keras.utils.set_random_seed(seed)
-        augmentation = Augmentation(
-            time_shift_s=time_shift_s or 0.0,
-            gain_db=gain_db,
-            noise_snr_db=noise_snr_db,
-            freq_mask=freq_mask or 0,
-            time_mask=time_mask or 0,
-            mixup=mixup or 0.0,
+        augmenting = _taken(
+            options, "time_shift_s", "gain_db", "noise_snr_db", "freq_mask", "time_mask", "mixup"
         )
+        augmentation = Augmentation(**{name: value for name, value in augmenting.items() if value})
         model = make(dataset, "softmax" if classes else "sigmoid")
         recipe = replace(
-            recipe, batch_size=batch_size, steps_per_epoch=steps_per_epoch, l2=l2, balance=balance
+            recipe, **_taken(options, "batch_size", "steps_per_epoch", "l2", "balance")
         )
         try:
             training = train_model(
@@ -356,6 +313,11 @@ def _learn(
             raise click.exceptions.Exit(130) from None
         click.echo(str(training), err=True)
         _measure(dataset, output, classes=classes)
+
+
+def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Take some options out of others."""
+    return {name: options.pop(name) for name in names}
 
 
 def _divided(dataset: Dataset, fractions: tuple[float, float, float], seed: int) -> Dataset:
@@ -410,109 +372,46 @@ def _name(dataset: Dataset) -> str:
     return "".join(letter for letter in letters if letter.isascii()).strip("_")[:48] or "my"
 
 
-_ALL = "all"
-_REPORTED = 20
-
-
 @click.command()
 @click.argument("model")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=PATH)
 @data_options
-@click.option(
-    "--split",
-    default="test",
-    show_default=True,
-    metavar="SPLIT",
-    help=f"{', '.join(SPLITS)}, or all.",
-)
-@click.option(
-    "--tags",
-    type=click.Choice(["all", "common"]),
-    default="all",
-    show_default=True,
-    help="Whether MODEL and DATA must know the same tags.",
-)
-@click.option(
-    "--untagged",
-    type=click.Choice(["keep", "drop"]),
-    default="keep",
-    show_default=True,
-    help="What becomes of tracks without any of the tags.",
-)
-@click.option(
-    "--as-classes/--as-tags",
-    default=None,
-    help="One class a track, or any number of tags.  "
-    "[default: classes if MODEL ends in a softmax and DATA has one tag a track]",
-)
-@click.option(
-    "--calibrated",
-    is_flag=True,
-    help="F1 at the thresholds of MODEL, not at the best ones for these tracks.",
-)
-@click.option(
-    "--bootstrap",
-    type=int,
-    default=1000,
-    show_default=True,
-    metavar="N",
-    help="Resamples for the intervals; 0 for none.",
-)
-@click.option(
-    "--resample",
-    type=click.Choice(["tracks", "groups"]),
-    help="What the bootstrap draws.  [default: groups (artists) if DATA has some]",
-)
-@click.option(
-    "--seed", type=int, default=0, show_default=True, metavar="N", help="Of the bootstrap."
-)
-@cutting_options
+@option("--split", default="test", metavar="SPLIT", help=f"{', '.join(SPLITS)}, or all.")
+@option("--tags", type=click.Choice(["all", "common"]), default="all",
+        help="Whether MODEL and DATA must know the same tags.")  # fmt: skip
+@option("--untagged", type=click.Choice(["keep", "drop"]), default="keep",
+        help="What becomes of tracks without any of the tags.")  # fmt: skip
+@option("--as-classes/--as-tags", default=None,
+        help="One class a track, or any number of tags.  [default: classes if MODEL ends in "
+        "a softmax and DATA has one tag a track]")  # fmt: skip
+@option("--calibrated", is_flag=True,
+        help="F1 at the thresholds of MODEL, not at the best ones for these tracks.")  # fmt: skip
+@option("--bootstrap", type=int, default=1000, metavar="N",
+        help="Resamples for the intervals; 0 for none.")  # fmt: skip
+@option("--resample", type=click.Choice(["tracks", "groups"]),
+        help="What the bootstrap draws.  [default: groups (artists) if DATA has some]")  # fmt: skip
+@option("--seed", type=int, default=0, metavar="N", help="Of the bootstrap.")
+@patch_options("one patch")
 @engine_options
 @jobs_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the figures there, too: .json, .csv or .txt.",
-)
-@click.option(
-    "--scores",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the scores of all tracks: .csv or .npz.",
-)
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Draw the figures: .png, .svg or .pdf.",
-)
-@click.option(
-    "--store-thresholds",
-    is_flag=True,
-    help="Put the thresholds of best F1 on the validation split into the folder MODEL, "
-    "for 'tag --threshold calibrated'.",
-)
+@path_option("-o", "--output", help="Write the figures there, too: .json, .csv or .txt.")
+@path_option("--scores", help="Write the scores of all tracks: .csv or .npz.")
+@plot_option("the figures")
+@option("--store-thresholds", "storing", is_flag=True,
+        help="Put the thresholds of best F1 on the validation split into the folder MODEL, "
+        "for 'tag --threshold calibrated'.")  # fmt: skip
 @reports_errors
 def evaluate(
     model: str,
     data: Path,
-    layout: Any,
-    audio_root: Path | None,
-    group_by: str,
     split: str,
-    tags: Any,
-    untagged: Any,
-    as_classes: bool | None,
     calibrated: bool,
-    resample: Any,
     output: Path | None,
     scores: Path | None,
     plot: Path | None,
-    store_thresholds: bool,
+    storing: bool,
     **options: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Tell how good MODEL is on DATA: figures with intervals, in total and for each tag.
 
     MODEL is one of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder. DATA
@@ -528,31 +427,25 @@ def evaluate(
         evaluate_model,
         save_evaluation,
         save_scores,
+        store_thresholds,
     )
 
     require_sklearn("an evaluation")
-    chosen = None if split == _ALL else split
-    if store_thresholds:
+    chosen = None if split == "all" else split
+    if storing:
         _check_storing(model, chosen, calibrated)
     if output is not None:
         check_ending(output, REPORT_ENDINGS)
     if scores is not None:
         check_ending(scores, SCORE_ENDINGS)
-    if plot is not None:
-        from musicnn_zoo.plots.drawing import check_picture
-
-        check_picture(plot)
+    check_plot(plot)
     with warnings_as_lines():
-        dataset = read_data(data, layout=layout, audio_root=audio_root, group_by=group_by)
+        dataset = open_dataset(data, **_taken(options, "layout", "audio_root", "group_by"))
         found = evaluate_model(
             model,
             dataset,
             split=chosen,
-            tags=tags,
-            untagged=untagged,
-            as_classes=as_classes,
             thresholds="calibrated" if calibrated else None,
-            resample=resample,
             progress=sys.stderr.isatty(),
             **options,
         )
@@ -563,13 +456,11 @@ def evaluate(
         save_scores(found, scores)
     if plot is not None:
         found.plot(plot)
-    if store_thresholds:
-        from musicnn_zoo.evaluation.evaluate import store_thresholds as store
-
-        stored = store(model, found)
+    if storing:
+        stored = store_thresholds(model, found)
         click.echo(printable(f"{model}: thresholds stored, {stored.describe()}"), err=True)
     if found.errors:
-        _report(found.errors, len(found))
+        report_unusable(list(found.errors.values()), len(found.errors) + len(found))
         raise click.exceptions.Exit(1)
 
 
@@ -589,11 +480,3 @@ def _check_storing(model: str, split: str | None, calibrated: bool) -> None:
         )
     if calibrated:
         raise ArgumentError("--store-thresholds finds thresholds, --calibrated takes the old ones")
-
-
-def _report(errors: dict[str, str], n_used: int) -> None:
-    click.echo(f"{len(errors)} of {len(errors) + n_used} could not be used:", err=True)
-    for message in list(errors.values())[:_REPORTED]:
-        click.echo(f"  {printable(message)}", err=True)
-    if len(errors) > _REPORTED:
-        click.echo(f"  … and {len(errors) - _REPORTED} more", err=True)

@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import click
 
 from musicnn_zoo.cli.options import (
+    MODEL_HELP,
+    PATH,
     AudioFiles,
-    cutting_options_with,
     damaged_option,
     engine_options,
     jobs_option,
+    option,
+    patch_options,
+    path_option,
     reports_errors,
     speed_options,
     warn,
@@ -117,31 +121,28 @@ _LARGE_BYTES = 100 * 2**20
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("-m", "--model", "models", multiple=True, metavar="MODEL",
-              help="One of those that 'musicnn-zoo models' lists, hf://user/repository, or a "
-              "folder; several times for several models side by side.  "
-              f"[default: {DEFAULT_MODEL}]")  # fmt: skip
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="PLACE",
-              help="Page, or folder for pages.  [default: the current folder]")  # fmt: skip
-@click.option("--link", is_flag=True,
-              help="Refer to the audio where it lies instead of embedding it.")  # fmt: skip
-@click.option("--serve", is_flag=True,
-              help="Write nothing; serve the pages to browsers on this machine.")  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), metavar="N",
-              help="Of --serve.  [default: one that is free]")  # fmt: skip
-@click.option("--microphone", is_flag=True, help="Show the tags of what the microphone hears.")
-@click.option("--input-device", metavar="NAME",
-              help="Microphone, by name or number.  [default: the system's]")  # fmt: skip
-@click.option("--stdin", is_flag=True, help="Show the tags of what comes on standard input.")
-@click.option("--raw", metavar="FORMAT",
-              help="Samples on standard input without a header: s16le, f32le, …")  # fmt: skip
-@click.option("--rate", type=int, metavar="HZ", help="Of --raw.  [default: 44100]")
-@click.option("--channels", type=int, metavar="N", help="Of --raw.  [default: 2]")
-@click.option("-k", "--top-k", type=int, metavar="K", help="Tags to show live.  [default: 5]")
-@click.option("-f", "--format", "form", type=click.Choice(LIVE_FORMATS),
-              help="Of live tags.  [default: text]")  # fmt: skip
-@cutting_options_with(f"{DEFAULT_HOP_S:.0f} s")
+@click.argument("files", nargs=-1, type=PATH)
+@option("-m", "--model", "models", multiple=True, metavar="MODEL",
+        help=f"{MODEL_HELP}; several times for several models side by side.  "
+        f"[default: {DEFAULT_MODEL}]")  # fmt: skip
+@path_option("-o", "--output", metavar="PLACE",
+             help="Page, or folder for pages.  [default: the current folder]")  # fmt: skip
+@option("--link", is_flag=True, help="Refer to the audio where it lies instead of embedding it.")
+@option("--serve", is_flag=True, help="Write nothing; serve the pages to browsers on this machine.")
+@option("--port", type=click.IntRange(0, 65535), metavar="N",
+        help="Of --serve.  [default: one that is free]")  # fmt: skip
+@option("--microphone", is_flag=True, help="Show the tags of what the microphone hears.")
+@option("--input-device", metavar="NAME",
+        help="Microphone, by name or number.  [default: the system's]")  # fmt: skip
+@option("--stdin", is_flag=True, help="Show the tags of what comes on standard input.")
+@option("--raw", metavar="FORMAT",
+        help="Samples on standard input without a header: s16le, f32le, …")  # fmt: skip
+@option("--rate", type=int, metavar="HZ", help="Of --raw.  [default: 44100]")
+@option("--channels", type=int, metavar="N", help="Of --raw.  [default: 2]")
+@option("-k", "--top-k", type=int, metavar="K", help="Tags to show live.  [default: 5]")
+@option("-f", "--format", "form", type=click.Choice(LIVE_FORMATS),
+        help="Of live tags.  [default: text]")  # fmt: skip
+@patch_options(f"{DEFAULT_HOP_S:.0f} s")
 @damaged_option
 @engine_options
 @speed_options
@@ -215,9 +216,9 @@ def listen(
 
 
 def _belong(owner: str, given: bool, options: dict[str, Any]) -> None:
-    for option, value in options.items():
+    for name, value in options.items():
         if value not in (None, False) and not given:
-            raise ArgumentError(f"{option} goes with {owner}")
+            raise ArgumentError(f"{name} goes with {owner}")
 
 
 def _write_pages(

@@ -7,9 +7,9 @@ import os
 import stat
 import sys
 import traceback as tracebacks
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import click
 
@@ -22,10 +22,6 @@ from musicnn_zoo.tagging.results import Clip, FileResult
 from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 from musicnn_zoo.zoo.load import find_pretrained
-
-if TYPE_CHECKING:
-    from musicnn_zoo.tagging.tagger import Tagger
-
 
 Command = Callable[..., None]
 
@@ -46,7 +42,7 @@ def reports_errors(command: Command) -> Command:
     def wrapped(*args: Any, traceback: bool, **options: Any) -> None:
         try:
             command(*args, **options)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
             if traceback:
@@ -57,8 +53,6 @@ def reports_errors(command: Command) -> Command:
             if isinstance(told, MusicnnZooError):
                 of_arguments = isinstance(told, ArgumentError | MissingPackageError)
                 raise Failure(str(told), 2 if of_arguments else 1) from error
-            if isinstance(error, OSError) and isinstance(error, BrokenPipeError):
-                raise
             raise Failure(describe_unexpected(error), 1) from error
 
     return wrapped
@@ -95,91 +89,127 @@ def option_group(*options: Options) -> Options:
     return decorate
 
 
-files_argument = click.argument(
-    "files", nargs=-1, required=True, type=click.Path(path_type=Path)
-)  # fmt: skip
-"""The audio files of a command, one or more."""
-
-model_option = click.option(
-    "-m", "--model", default=DEFAULT_MODEL, show_default=True, metavar="MODEL",
-    help="One of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder.",
-)  # fmt: skip
-"""The one model of a command."""
+def option(*names: str, **attributes: Any) -> Options:
+    """Return the option that ``click.option`` does; ``--help`` shows its default, if it has one."""
+    if "default" in attributes:
+        attributes.setdefault("show_default", True)
+    return click.option(*names, **attributes)
 
 
-def cutting_options_with(default_hop: str) -> Options:
+PATH = click.Path(path_type=Path)
+WHOLE = click.IntRange(min=1)
+POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+class ChoiceOrNone(click.Choice[str]):
+    """One of some words, of which ``none`` stands for None."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the word that was given, or None."""
+        word = super().convert(value, param, ctx)
+        return None if word == "none" else word
+
+
+def path_option(*names: str, metavar: str = "FILE", **more: Any) -> Options:
+    """Return an option that names a file or a folder."""
+    return option(*names, type=PATH, metavar=metavar, **more)
+
+
+def plot_option(what: str) -> Options:
+    """Return ``--plot``, which draws ``what``."""
+    return path_option("--plot", help=f"Draw {what}: .png, .svg or .pdf.")
+
+
+def check_plot(plot: Path | None) -> None:
+    """Refuse a picture that could not be drawn, before any work."""
+    if plot is not None:
+        from musicnn_zoo.plots.drawing import check_picture
+
+        check_picture(plot)
+
+
+files_argument = click.argument("files", nargs=-1, required=True, type=PATH)
+
+MODEL_HELP = "One of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder"
+
+layer_option = option(
+    "--layer", default="penultimate", metavar="LAYER", help="Any layer of the model."
+)
+
+
+def patch_options(default_hop: str) -> Options:
     """How audio is cut into patches: ``patch_s``, ``hop_s``, ``tail``."""
     return option_group(
-        click.option("--patch", "patch_s", type=float, metavar="SECONDS",
-                     help="Length of a patch.  [default: as in training]"),
-        click.option("--hop", "hop_s", type=float, metavar="SECONDS",
-                     help="Distance between the starts of two patches.  "
-                     f"[default: {default_hop}]"),
-        click.option("--tail", type=click.Choice(["drop", "pad"]), default="drop",
-                     show_default=True,
-                     help="What to do with the end that does not fill a patch."),
-    )  # fmt: skip
+        option("--patch", "patch_s", type=float, metavar="SECONDS",
+               help="Length of a patch.  [default: as in training]"),
+        option("--hop", "hop_s", type=float, metavar="SECONDS",
+               help="Distance between the starts of two patches.  "
+               f"[default: {default_hop}]"),
+        option("--tail", type=click.Choice(["drop", "pad"]), default="drop",
+               help="What to do with the end that does not fill a patch."))  # fmt: skip
 
 
-cutting_options = cutting_options_with("one patch")
-
-engine_options = option_group(
-    click.option("--engine", type=click.Choice(ENGINES), default="auto",
-                 help="What computes.  [default: onnxruntime on a CPU, tensorflow on a GPU]"),
-    click.option("--device", metavar="DEVICE",
-                 help="cpu, gpu, gpu:1, gpu:0,gpu:1, …  [default: a GPU if there is one]"),
-)  # fmt: skip
-"""What computes, and on what: ``engine``, ``device``."""
-
-speed_options = option_group(
-    click.option("--precision", type=click.Choice(PRECISIONS), default="float32",
-                 show_default=True, help="Of the network on a GPU."),
-    click.option("--batch-size", type=click.IntRange(min=1), metavar="N",
-                 help="Patches computed at once.  [default: what suits the engine]"),
-)  # fmt: skip
-"""What makes the network faster on some devices: ``precision``, ``batch_size``."""
-
-jobs_option = click.option(
-    "-j", "--jobs", type=click.IntRange(min=1), metavar="N",
-    help="Threads that read files ahead.  [default: one a core, from 8 cores on fewer]",
-)  # fmt: skip
-"""How many files are read at once."""
-
-damaged_option = click.option(
-    "--damaged", type=click.Choice(get_args(OnDamage)), default="refuse", show_default=True,
+damaged_option = option(
+    "--damaged", type=click.Choice(get_args(OnDamage)), default="refuse",
     help="What to do with files of which more than a second or 2 % cannot be decoded.",
 )  # fmt: skip
-"""Whether what can be decoded of a damaged file is used."""
+
+engine_options = option_group(
+    option("--engine", type=click.Choice(ENGINES), default="auto", show_default=False,
+           help="What computes.  [default: onnxruntime on a CPU, tensorflow on a GPU]"),
+    option("--device", metavar="DEVICE",
+           help="cpu, gpu, gpu:1, gpu:0,gpu:1, …  [default: a GPU if there is one]"),
+)  # fmt: skip
+
+speed_options = option_group(
+    option("--precision", type=click.Choice(PRECISIONS), default="float32",
+           help="Of the network on a GPU."),
+    option("--batch-size", type=WHOLE, metavar="N",
+           help="Patches computed at once.  [default: what suits the engine]"),
+)  # fmt: skip
+
+jobs_option = option(
+    "-j", "--jobs", type=WHOLE, metavar="N",
+    help="Threads that read files ahead.  [default: one a core, from 8 cores on fewer]",
+)  # fmt: skip
 
 analysis_options = option_group(
-    files_argument, model_option, cutting_options, damaged_option, engine_options, speed_options,
-    jobs_option,
+    files_argument,
+    option("-m", "--model", default=DEFAULT_MODEL, metavar="MODEL", help=f"{MODEL_HELP}."),
+    patch_options("one patch"), damaged_option, engine_options, speed_options, jobs_option,
 )  # fmt: skip
-"""What every command on audio files takes."""
+"""What :class:`FileRun` takes."""
 
 library_options = option_group(
-    click.option("--overwrite", is_flag=True, help="Start the output anew."),
-    click.option("--hash", "content_hash", is_flag=True,
-                 help="Tell unchanged and moved files by their content, not by their time."),
+    option("--overwrite", is_flag=True, help="Start the output anew."),
+    option("--hash", "content_hash", is_flag=True,
+           help="Tell unchanged and moved files by their content, not by their time."),
 )  # fmt: skip
 """Options of outputs that a later run goes on with."""
 
 writer_options = option_group(
-    click.option("-f", "--format", "form", type=click.Choice(FORMATS),
-                 help="[default: by the ending of --output, else text]"),
-    click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
-                 help="Write there instead of to standard output (-): .txt, .json, .jsonl, .csv or "
-                 ".parquet."),
+    option("-f", "--format", "form", type=click.Choice(FORMATS),
+           help="[default: by the ending of --output, else text]"),
+    path_option("-o", "--output",
+                help="Write there instead of to standard output (-): .txt, .json, .jsonl, .csv "
+                "or .parquet."),
 )  # fmt: skip
 """Options of commands whose results go to a file or to standard output."""
 
 
-Results = Iterator[FileResult[Any]]
-Analyse = Callable[["Tagger", list[str], bool], Results]
+_REPORTED = 20
+
+
+def report_unusable(messages: Sequence[str], total: int) -> None:
+    """Print which files could not be used, and why."""
+    click.echo(f"{len(messages)} of {total} could not be used:", err=True)
+    for message in messages[:_REPORTED]:
+        click.echo(f"  {printable(message)}", err=True)
+    if len(messages) > _REPORTED:
+        click.echo(f"  … and {len(messages) - _REPORTED} more", err=True)
+
 
 Files = TypeVar("Files", bound="AudioFiles")
-
-_REPORTED = 20
 
 
 class AudioFiles:
@@ -208,17 +238,13 @@ class AudioFiles:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None and issubclass(kind, Exception):
+        if not self._failed or (kind is not None and issubclass(kind, Exception)):
             return
-        if not self._failed:
-            return
-        if kind is not None:
-            self._report()
-            return
-        if self._total == 1:
+        if kind is None and self._total == 1:
             raise Failure(self._failed[0], 1)
-        self._report()
-        raise click.exceptions.Exit(1)
+        report_unusable(self._failed, self._total)
+        if kind is None:
+            raise click.exceptions.Exit(1)
 
     def fail(self, path: str, error: Exception) -> str:
         """Note that a file could not be used; return the line that says so."""
@@ -265,68 +291,79 @@ class AudioFiles:
         self._failed.append(f"{path}: {reason}")
         self._not_found.append((os.fspath(path), self._failed[-1]))
 
-    def _report(self) -> None:
-        click.echo(f"{len(self._failed)} of {self._total} could not be used:", err=True)
-        for message in self._failed[:_REPORTED]:
-            click.echo(f"  {printable(message)}", err=True)
-        if len(self._failed) > _REPORTED:
-            click.echo(f"  … and {len(self._failed) - _REPORTED} more", err=True)
-
 
 class FileRun(AudioFiles):
-    """One pass of a model over the files of a command line.
+    """One analysis of the files of a command line, with the options of ``analysis_options``.
 
     Loads the model when the first file needs it, shows a progress bar, and goes on after a file
     that cannot be used.
 
-    Attributes
+    Parameters
     ----------
-    tags : tuple of str
-        Those of the model.
+    files, model
+        As on the command line.
+    kind : {"tags", "taggrams", "events", "embeddings", "embedded tags"}
+        What is made of the files.
+    settings : dict
+        What the method of :class:`musicnn_zoo.Tagger` for it takes besides the options below.
+    patch_s, hop_s, tail, damaged, jobs
+        What each such method takes.
+    loading
+        What a :class:`musicnn_zoo.Tagger` takes.
     """
 
-    def __init__(self, files: tuple[Path, ...], model: str, **options: Any) -> None:
-        self._model = find_pretrained(model)
-        self.tags = self._model.spec.tags
-        self._options = options
-        super().__init__(files)
-
-    def values(self, analyse: Analyse) -> Iterator[Any]:
-        """Yield what ``analyse`` makes of the files that can be used."""
-        for result in self._results(analyse, self.paths):
-            if result.error is not None:
-                self.fail(str(result.source), result.error)
-                continue
-            value = result.unwrap()
-            warn_of_damage(str(result.source), value.clip)
-            yield value
-
-    def to_store(
+    def __init__(
         self,
-        analyse: Analyse,
-        output: Path,
+        files: tuple[Path, ...],
+        model: str,
+        kind: str,
         settings: dict[str, Any],
         *,
-        overwrite: bool,
-        content_hash: bool,
+        patch_s: float | None,
+        hop_s: float | None,
+        tail: str,
+        damaged: str,
+        jobs: int | None,
+        **loading: Any,
     ) -> None:
+        self._model = find_pretrained(model)
+        self._kind = kind
+        self._settings = {**settings, "hop_s": hop_s, "patch_s": patch_s, "tail": tail}
+        self._reading = {"damaged": damaged, "jobs": jobs}
+        self._loading = loading
+        super().__init__(files)
+
+    def results(self) -> Iterator[FileResult[Any]]:
+        """Yield what comes of each file, and tell of those that cannot be used."""
+        for result in self._analyse(self.paths):
+            if result.error is not None:
+                self.fail(str(result.source), result.error)
+            else:
+                warn_of_damage(str(result.source), result.unwrap().clip)
+            yield result
+
+    def values(self) -> Iterator[Any]:
+        """Yield what comes of the files that can be used."""
+        return (result.unwrap() for result in self.results() if result.error is None)
+
+    def to_store(self, output: Path, *, overwrite: bool, content_hash: bool) -> None:
         """Write results to an output that a later run goes on with, and sum up."""
         from musicnn_zoo.library.run import open_store, run_library
 
+        # A table of taggrams has a column for each tag.
+        columns = {"tags": self._model.spec.tags} if self._kind == "taggrams" else {}
         settings = {
-            **settings,
+            "kind": self._kind,
+            **columns,
+            **self._settings,
             "model": self._model.spec.name,
             "weights": self._model.digest(),
-            "precision": self._options["precision"],
+            "precision": self._loading["precision"],
         }
         with self:
             with open_store(output, settings, overwrite=overwrite) as store:
                 summary = run_library(
-                    self.paths,
-                    lambda paths: self._results(analyse, paths),
-                    store,
-                    content_hash=content_hash,
-                    failed=self.fail,
+                    self.paths, self._analyse, store, content_hash=content_hash, failed=self.fail
                 )
                 store.record_failures(self._not_found)
             summary.failed += len(self._not_found)
@@ -336,13 +373,21 @@ class FileRun(AudioFiles):
             if summary.failed:
                 click.echo(f"reasons: {printable(str(store.failures))}", err=True)
 
-    def _results(self, analyse: Analyse, paths: list[str]) -> Results:
+    def _analyse(self, paths: list[str]) -> Iterator[FileResult[Any]]:
         if not paths:
             return
         from musicnn_zoo.tagging.tagger import Tagger
 
+        tagger = Tagger(self._model, **self._loading)
+        methods: dict[str, Callable[..., Iterator[FileResult[Any]]]] = {
+            "tags": tagger.tag_files,
+            "taggrams": tagger.taggram_files,
+            "events": tagger.events_files,
+            "embeddings": tagger.embed_files,
+            "embedded tags": tagger.embedded_tags_files,
+        }
         progress = len(paths) > 1 and sys.stderr.isatty()
-        yield from analyse(Tagger(self._model, **self._options), paths, progress)
+        yield from methods[self._kind](paths, **self._settings, **self._reading, progress=progress)
 
 
 def _is_handed_over(path: Path, mode: int) -> bool:
