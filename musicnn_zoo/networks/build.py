@@ -32,11 +32,11 @@ from musicnn_zoo.networks.config import (
     block_spec,
     checked_tags,
     is_of_type,
+    patch_grid,
     type_name,
     whole,
 )
 from musicnn_zoo.networks.logmel import LogMel
-from musicnn_zoo.networks.patches import patch_grid
 from musicnn_zoo.text import shown
 
 
@@ -241,7 +241,7 @@ def build_model(
     ('calm', 'wild')
     """
     if isinstance(tags, Integral):
-        tags = [f"tag_{i}" for i in range(whole("tags", tags, least=0, most=MOST_TAGS))]
+        tags = [f"tag_{i}" for i in range(whole("tags", tags, 0, MOST_TAGS))]
     names = checked_tags(tags)
     resolved = resolve_config(
         config, input=input, frontend=frontend, midend=midend, backend=backend, patch=patch
@@ -286,7 +286,7 @@ def resolve_config(
     waveform = takes == "waveform"
     changes.setdefault("input", WaveformInput() if waveform else LogMelInput())
     changes.setdefault("backend", block("temporal_pooling"))
-    changes.setdefault("patch", 59049 if changes["input"].geometry.frame_hop == 1 else 187)
+    changes.setdefault("patch", 59049 if changes["input"].grid(1).frame_hop == 1 else 187)
     return ModelConfig(**changes)
 
 
