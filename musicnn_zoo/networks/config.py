@@ -87,8 +87,11 @@ def type_name(declared: Any) -> str:
         return f"({', '.join(map(type_name, inner))})"
     if origin is Sequence:
         return f"a list of {type_name(inner[0])}"
-    names = {int: "a whole number", float: "a finite number", str: "a string", bool: "a boolean"}
-    return names.get(declared, "None")
+    names = {
+        int: "a whole number", float: "a finite number", str: "a string", bool: "a boolean",
+        type(None): "None",
+    }  # fmt: skip
+    return names.get(declared, f"a {declared.__name__}")
 
 
 def finite(value: object) -> int | float | None:
@@ -478,20 +481,22 @@ def block(kind: str, **options: Any) -> Block:
 def _check_fields(config: Any, **bounds: tuple[int, int]) -> None:
     """Check the fields of a dataclass by their annotations, and make numbers Python's own.
 
-    An ``int`` must be within its ``bounds``, a ``float`` finite and from 0 on, a ``Literal`` one
-    of its choices.
+    A whole number must be within its ``bounds``, a ``float`` finite and from 0 on. Tuples are left
+    to the caller.
     """
-    for name, declared in get_type_hints(type(config)).items():
+    declared = get_type_hints(type(config))
+    for name in (entry.name for entry in fields(config)):
         value = getattr(config, name)
         if name in bounds:
             object.__setattr__(config, name, whole(name, value, *bounds[name]))
-        elif declared is float:
+        elif declared[name] is float:
             number = finite(value)
             if number is None or number < 0:
                 raise ArgumentError(f"{name} must be a number from 0 on; received {shown(value)}")
             object.__setattr__(config, name, number)
-        elif "Literal" in str(declared) and not is_of_type(value, declared):
-            raise ArgumentError(f"{name} must be {type_name(declared)}; received {shown(value)}")
+        elif get_origin(declared[name]) is not tuple and not is_of_type(value, declared[name]):
+            expected = type_name(declared[name])
+            raise ArgumentError(f"{name} must be {expected}; received {shown(value)}")
 
 
 @dataclass(frozen=True)
