@@ -262,14 +262,13 @@ def _convolution(frontend: Any, name: str) -> Any:
 
 def _first_convolutions(frontend: Any) -> list[Any]:
     """Convolutions that no other convolution comes before."""
+    from musicnn_zoo.networks.build import layers_before
+
     after: set[str] = set()
     first = []
+    before = layers_before(frontend)
     for layer in frontend.layers:
-        given = {
-            tensor._keras_history.operation.name
-            for node in layer._inbound_nodes
-            for tensor in node.input_tensors
-        }
+        given = set(before.get(layer.name, ()))
         if _is_convolution(layer) and not given & after:
             first.append(layer)
         if _is_convolution(layer) or given & after:
