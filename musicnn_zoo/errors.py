@@ -2,13 +2,19 @@
 
 Every one derives from :class:`MusicnnZooError`, so a caller that wants to go on after a
 bad file or a bad argument catches that one class. The command line shows the message
-alone; a message therefore says what was wrong, what was received and what to do.
+alone; a message therefore says what was wrong, what was received and what to do. The checks
+of arguments that many functions share stand here too.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import math
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from numbers import Integral, Real
+
+_LONGEST_SHOWN = 200
 
 
 class MusicnnZooError(Exception):
@@ -87,3 +93,63 @@ class OutputError(MusicnnZooError):
 
 class DeviceError(ArgumentError):
     """A device that is not there, or cannot compute in this process."""
+
+
+def shown(value: object) -> str:
+    """Write a value for a message, in short."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list in itself
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
+
+
+def check_whole(name: str, value: object, *, least: int = 1, most: int | None = None) -> int:
+    """Return a whole number within its bounds as an ``int``; ``True`` and 2.0 are none.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none, or out of bounds. This holds for all checks of this module.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ArgumentError(f"{name} must be a whole number; received {shown(value)}")
+    number = int(value)
+    if number < least:
+        raise ArgumentError(f"{name} must be at least {least}; received {shown(value)}")
+    if most is not None and number > most:
+        raise ArgumentError(f"{name} must be at most {most}; received {shown(value)}")
+    return number
+
+
+def check_number(
+    name: str, value: object, *, least: float | None = None, above: float | None = None
+) -> float:
+    """Return a finite number within its bounds as a ``float``; ``True`` is none."""
+    number = math.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            number = float(value)
+    if not math.isfinite(number):
+        raise ArgumentError(f"{name} must be a finite number; received {shown(value)}")
+    if least is not None and number < least:
+        raise ArgumentError(f"{name} must be at least {least}; received {shown(value)}")
+    if above is not None and number <= above:
+        raise ArgumentError(f"{name} must be above {above}; received {shown(value)}")
+    return number
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Refuse a value that is not one of the choices."""
+    if value not in choices:
+        raise ArgumentError(f"{name} must be one of {', '.join(choices)}; received {shown(value)}")
+
+
+def check_entries(what: str, entries: object, known: Iterable[str]) -> None:
+    """Refuse what is not a mapping, or has an entry that is not known."""
+    if not isinstance(entries, Mapping):
+        raise ArgumentError(f"{what} must be an object; received {shown(entries)}")
+    names = set(known)
+    for entry in entries:
+        if entry not in names:
+            raise UnknownNameError(f"{what} entry", str(entry), names)

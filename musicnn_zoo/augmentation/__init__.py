@@ -14,9 +14,9 @@ restores these and ``trained.optimizer.variables`` goes on exactly as if there h
 
 from __future__ import annotations
 
-from musicnn_zoo.augmentation.description import NO_AUGMENTATION, Augmentation
+from musicnn_zoo.augmentation.description import NO_AUGMENTATION, Augmentation, Mixup
 from musicnn_zoo.augmentation.layers import Gain, Noise, SpecAugment, TimeShift
-from musicnn_zoo.augmentation.model import AugmentedModel, Mixup, augment
+from musicnn_zoo.augmentation.model import AugmentedModel, augment
 
 __all__ = [
     "NO_AUGMENTATION",

@@ -29,21 +29,21 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 from musicnn_zoo.datasets.dataset import (
     SPLITS,
+    UNTAGGED,
     Dataset,
     DatasetError,
     Findings,
     Track,
     Untagged,
-    announce,
     assemble,
-    check_untagged,
+    audio_folder,
 )
 from musicnn_zoo.datasets.table import TextTable, read_rows, read_table
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, check_choice, check_whole
 from musicnn_zoo.zoo.catalogue import MTT_TAGS
 
 _FILE_OF = dict(zip(SPLITS, ("train", "val", "test"), strict=True))
@@ -59,13 +59,12 @@ def read_ground_truth(
     group_of: Callable[[str], str] | None = None,
     known_broken: Sequence[str] = (),
 ) -> list[Track]:
-    """Read an index and the ground truth of the splits that are there.
+    """Read ``index_SUFFIX.tsv`` and those of ``{train,val,test}_gt_SUFFIX.tsv`` that are there.
 
     Parameters
     ----------
     folder : Path
-        Has ``index_SUFFIX.tsv`` and one or more of ``{train,val,test}_gt_SUFFIX.tsv``, in any
-        case.
+        Has the files, their names in any case.
     suffix : str
         ``"mtt"`` or ``"msd"``.
     tags : sequence of str
@@ -81,7 +80,7 @@ def read_ground_truth(
     Raises
     ------
     DatasetError
-        If there is no index or no ground truth.
+        If there is no ground truth.
     """
     files = {entry.name.lower(): entry for entry in sorted(folder.iterdir())}
     index = _read_index(files[f"index_{suffix}.tsv"], found)
@@ -244,31 +243,19 @@ def magnatagatune(
     check_files : bool
         Whether to look for the audio and leave out what is missing or empty.
 
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     DatasetError
         If the files are not there or not as described, or nothing is left.
-
-    Warns
-    -----
-    DatasetWarning
-        Of what was left out, save the three :data:`~musicnn_zoo.datasets.mtt.BROKEN_CLIPS` and what
-        was asked for.
     """
-    check_untagged(untagged)
-    if group_by not in ("artist", "album", "recording"):
-        raise ArgumentError(f"group_by must be artist, album or recording; received {group_by!r}")
-    if top is not None and top < 1:
-        raise ArgumentError(f"top must be at least 1 or None; received {top}")
+    check_choice("untagged", untagged, UNTAGGED)
+    check_choice("group_by", group_by, get_args(MttGroup))
+    if top is not None:
+        check_whole("top", top)
     source = Path(source)
     annotations = _annotations(source)
     found = Findings()
-    root = source if source.is_dir() else source.parent
-    audio = Path(audio_root) if audio_root is not None else root
+    audio = audio_folder(source, audio_root)
 
     def group_of(path: str) -> str:
         return _group(path, group_by)
@@ -281,7 +268,7 @@ def magnatagatune(
             )
         vocabulary: Sequence[str] = MTT_TAGS
         tracks = read_ground_truth(
-            root, "mtt", MTT_TAGS, found,
+            source, "mtt", MTT_TAGS, found,
             audio_root=audio, group_of=group_of, known_broken=BROKEN_CLIPS,
         )  # fmt: skip
     else:
@@ -306,12 +293,10 @@ def magnatagatune(
     if untagged == "drop":
         found.add("untagged_by_request", *(track.path for track in tracks if not track.tags))
         tracks = [track for track in tracks if track.tags]
-    dataset = assemble(
+    return assemble(
         "MagnaTagATune", tracks, found,
         vocabulary=vocabulary, untagged="keep", check_files=check_files,
     )  # fmt: skip
-    announce(dataset.name, dataset.report)
-    return dataset
 
 
 def _annotations(source: Path) -> Path | None:
@@ -349,9 +334,8 @@ def _clips(table: TextTable, found: Findings) -> Iterator[tuple[str, str, set[st
             )
     identity_at, path_at = table.header.index("clip_id"), table.header.index("mp3_path")
     seen: set[str] = set()
-    for line, cells in table.rows:
+    for where, cells in table.rows:
         identity, path = cells[identity_at].strip(), cells[path_at].strip()
-        where = table.where(line)
         answers = [
             (name, cell.strip())
             for at, (name, cell) in enumerate(zip(table.header, cells, strict=True))

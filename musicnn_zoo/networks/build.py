@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import keras
 from keras import layers
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.errors import ArgumentError, UnknownNameError, check_whole, shown
 from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import get_architecture
 from musicnn_zoo.networks.config import (
@@ -33,11 +33,9 @@ from musicnn_zoo.networks.config import (
     checked_tags,
     is_of_type,
     type_name,
-    whole,
 )
 from musicnn_zoo.networks.logmel import LogMel
 from musicnn_zoo.networks.patches import patch_grid
-from musicnn_zoo.text import shown
 
 
 def finish_normalization(model: keras.Model) -> None:
@@ -241,7 +239,7 @@ def build_model(
     ('calm', 'wild')
     """
     if isinstance(tags, Integral):
-        tags = [f"tag_{i}" for i in range(whole("tags", tags, least=0, most=MOST_TAGS))]
+        tags = [f"tag_{i}" for i in range(check_whole("tags", tags, least=0, most=MOST_TAGS))]
     names = checked_tags(tags)
     resolved = resolve_config(
         config, input=input, frontend=frontend, midend=midend, backend=backend, patch=patch

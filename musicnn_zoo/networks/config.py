@@ -24,7 +24,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -32,8 +31,14 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
-from musicnn_zoo.text import shortened, shown
+from musicnn_zoo.errors import (
+    ArgumentError,
+    UnknownNameError,
+    check_number,
+    check_whole,
+    shown,
+)
+from musicnn_zoo.text import shortened
 
 LARGEST = 2**24
 """Of whole numbers: more filters, frames or units than any layer that fits a memory."""
@@ -576,7 +581,7 @@ class LogMelInput:
                 f"received {shown(self.shorter_windows)}"
             )
         windows = tuple(
-            whole("shorter_windows", window, least=SHORTEST_WINDOW, most=LONGEST_WINDOW)
+            check_whole("shorter_windows", window, least=SHORTEST_WINDOW, most=LONGEST_WINDOW)
             for window in self.shorter_windows
         )
         object.__setattr__(self, "shorter_windows", windows)
@@ -805,23 +810,6 @@ class ModelSpec:
         return self.config.input if isinstance(self.config.input, LogMelInput) else None
 
 
-def whole(name: str, value: object, *, least: int = 1, most: int) -> int:
-    """Return a whole number as an ``int``.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none, or out of bounds; ``True`` and 2.0 are none.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ArgumentError(f"{name} must be a whole number; received {shown(value)}")
-    number = int(value)
-    if not least <= number <= most:
-        limit = f"at least {least}" if number < least else f"at most {most}"
-        raise ArgumentError(f"{name} must be {limit}; received {shown(value)}")
-    return number
-
-
 def checked_tags(tags: Any) -> tuple[str, ...]:
     """Return the tags of a model.
 
@@ -842,16 +830,13 @@ def checked_tags(tags: Any) -> tuple[str, ...]:
 
 
 def _set_whole(config: object, name: str, **bounds: int) -> None:
-    object.__setattr__(config, name, whole(name, getattr(config, name), **bounds))
+    object.__setattr__(config, name, check_whole(name, getattr(config, name), **bounds))
 
 
 def _number(name: str, value: object) -> int | float:
     """Return a finite number from 0 on as JSON has it."""
-    if isinstance(value, Real) and not isinstance(value, bool):
-        number = int(value) if isinstance(value, Integral) else float(value)
-        if 0 <= number <= sys.float_info.max:
-            return number
-    raise ArgumentError(f"{name} must be a number from 0 on; received {shown(value)}")
+    number = check_number(name, value, least=0)
+    return int(value) if isinstance(value, Integral) else number
 
 
 _REMEDY = {
