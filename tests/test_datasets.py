@@ -136,7 +136,7 @@ def test_tracks_without_the_chosen_tags_may_be_dropped_and_are_listed() -> None:
     assert changed.report["untagged_by_request"] == ("0.wav", "1.wav", "3.wav")
     with pytest.raises(UnknownNameError, match="unknown tag 'z'"):
         make(MULTI).with_tags(["a", "z"])
-    with pytest.raises(ArgumentError, match="keep or drop"):
+    with pytest.raises(ArgumentError, match="untagged must be one of keep, drop"):
         make(MULTI).with_tags(["a"], untagged="lose")
 
 

@@ -193,5 +193,5 @@ def test_fractions_must_add_up(fractions) -> None:
 def test_refuses_to_split_by_groups_that_are_not_known() -> None:
     with pytest.raises(ArgumentError, match="has no groups"):
         split(classes(20, 20), by="group")
-    with pytest.raises(ArgumentError, match="track or group"):
+    with pytest.raises(ArgumentError, match="by must be one of track, group"):
         split(classes(20, 20), by="artist")

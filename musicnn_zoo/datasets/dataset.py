@@ -352,7 +352,7 @@ class Dataset:
         return tuple(sorted(group for group, splits in where.items() if len(splits) > 1))
 
     def subset(self, which: str | Sequence[int] | NDArray[Any]) -> Dataset:
-        """Return some of the tracks; tags and report stay.
+        """Return some of the tracks, with the same tags and report.
 
         Parameters
         ----------
@@ -387,7 +387,7 @@ class Dataset:
         return self._take(indices)
 
     def without(self, which: Iterable[int], kind: str = "broken_files") -> Dataset:
-        """Leave tracks out and say so in the report.
+        """Leave tracks out, and note them in the report.
 
         Parameters
         ----------
@@ -562,7 +562,8 @@ def assemble(
 ) -> Dataset:
     """Make a data set of tracks, leaving out what cannot be used; the last step of every reader.
 
-    What was found becomes the report, and the caller of the reader is warned of it.
+    What was found becomes the report, and the caller of the reader is warned of it. That nothing
+    is left is a :class:`DatasetError` with the report.
 
     Parameters
     ----------
@@ -570,35 +571,34 @@ def assemble(
     tracks : iterable of Track
         Each path once.
     found : Findings
-        What was found so far.
     vocabulary : sequence of str, optional
         The tags and their order; others are ignored. By default all there are, sorted.
-    untagged : {"keep", "drop"}
-        What becomes of tracks without a tag.
-    check_files : bool
-        Whether to look for the files and leave out those that are missing or have no bytes.
+    untagged, check_files
+        As in :func:`musicnn_zoo.datasets.from_table`.
     judge : bool
-        Whether to note also what will not do for training: a single class, classes of a single
-        file, and a few tracks with several tags that make multi-label what looks single-label.
-
-    Raises
-    ------
-    DatasetError
-        If nothing is left; the message has the report.
+        Note also what harms training: a single class, classes of a single file, and a few tracks
+        with several tags that make multi-label what looks single-label.
     """
     check_choice("untagged", untagged, UNTAGGED)
     kept = list(tracks)
-    if vocabulary is None:
-        known = sorted({tag for track in kept for tag in track.tags}, key=_alphabetically)
-    else:
+    present = {tag for track in kept for tag in track.tags}
+    known = sorted(present, key=_alphabetically)
+    if vocabulary is not None:
         known = list(dict.fromkeys(vocabulary))
-        kept = _within(known, kept, found)
+        unknown = present.difference(known)
+        found.add("unknown_tags", *sorted(unknown, key=_alphabetically))
+        kept = [
+            track._replace(tags=tuple(tag for tag in track.tags if tag not in unknown))
+            for track in kept
+        ]
     if check_files:
         kept = [track for track in kept if _usable(track.path, found)]
     if any(track.split is not None for track in kept):
-        kept = _sift(kept, found, "without_split", lambda track: track.split is not None)
+        found.add("without_split", *(track.path for track in kept if track.split is None))
+        kept = [track for track in kept if track.split is not None]
     if untagged == "drop":
-        kept = _sift(kept, found, "untagged", lambda track: bool(track.tags))
+        found.add("untagged", *(track.path for track in kept if not track.tags))
+        kept = [track for track in kept if track.tags]
     used = {tag for track in kept for tag in track.tags}
     unused = [tag for tag in known if tag not in used]
     if vocabulary is None:
@@ -670,17 +670,6 @@ def merge_repeated(tracks: Iterable[Track], found: Findings) -> list[Track]:
     return list(merged.values())
 
 
-def _within(vocabulary: Sequence[str], tracks: list[Track], found: Findings) -> list[Track]:
-    known = set(vocabulary)
-    unknown = sorted({tag for track in tracks for tag in track.tags} - known, key=_alphabetically)
-    found.add("unknown_tags", *unknown)
-    if not unknown:
-        return tracks
-    return [
-        track._replace(tags=tuple(tag for tag in track.tags if tag in known)) for track in tracks
-    ]
-
-
 def _usable(path: str, found: Findings) -> bool:
     try:
         status = Path(path).stat()
@@ -692,13 +681,6 @@ def _usable(path: str, found: Findings) -> bool:
     if status.st_size == 0:
         found.add("empty_files", path)
     return status.st_size > 0
-
-
-def _sift(
-    tracks: list[Track], found: Findings, kind: str, keep: Callable[[Track], bool]
-) -> list[Track]:
-    found.add(kind, *(track.path for track in tracks if not keep(track)))
-    return [track for track in tracks if keep(track)]
 
 
 def _groups(tracks: list[Track], found: Findings) -> tuple[str, ...] | None:

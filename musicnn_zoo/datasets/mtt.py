@@ -61,26 +61,9 @@ def read_ground_truth(
 ) -> list[Track]:
     """Read ``index_SUFFIX.tsv`` and those of ``{train,val,test}_gt_SUFFIX.tsv`` that are there.
 
-    Parameters
-    ----------
-    folder : Path
-        Has the files, their names in any case.
-    suffix : str
-        ``"mtt"`` or ``"msd"``.
-    tags : sequence of str
-        The meaning of the numbers.
-    found : Findings
-    audio_root : Path
-        Where the paths of the index start.
-    group_of : callable, optional
-        From a path of the index to a group.
-    known_broken : sequence of str
-        Tracks that the splits leave out because their files are broken.
-
-    Raises
-    ------
-    DatasetError
-        If there is no ground truth.
+    They stand in ``folder``, their names in any case. ``tags`` are what the numbers mean, and
+    ``group_of`` takes a path of the index. ``known_broken`` are tracks that the splits leave out
+    because their files are broken. That there is no ground truth is a DatasetError.
     """
     files = {entry.name.lower(): entry for entry in sorted(folder.iterdir())}
     index = _read_index(files[f"index_{suffix}.tsv"], found)
@@ -116,7 +99,7 @@ def read_ground_truth(
 
 
 def has_index(folder: Path, suffix: str) -> bool:
-    """Whether a folder holds such an index."""
+    """Whether a folder holds an index for :func:`read_ground_truth`."""
     return any(entry.name.lower() == f"index_{suffix}.tsv" for entry in folder.iterdir())
 
 
@@ -274,7 +257,8 @@ def magnatagatune(
     else:
         table = read_table(annotations, found, delimiter="\t")
         clips = list(_clips(table, found))
-        stand_ins = _stand_ins(_tag_names(table), merge or {}, found)
+        names = [name for name in table.header if name not in ("clip_id", "mp3_path")]
+        stand_ins = _stand_ins(names, merge or {}, found)
         tagged = [{stand_ins[tag] for tag in tags} for _, _, tags in clips]
         vocabulary = _most_frequent(tagged, tuple(dict.fromkeys(stand_ins.values())), top, found)
         tracks = []
@@ -318,10 +302,6 @@ def _annotations(source: Path) -> Path | None:
             f"{source}: has neither annotations_final.csv nor index_mtt.tsv with *_gt_mtt.tsv"
         )
     return annotations
-
-
-def _tag_names(table: TextTable) -> tuple[str, ...]:
-    return tuple(name for name in table.header if name not in ("clip_id", "mp3_path"))
 
 
 def _clips(table: TextTable, found: Findings) -> Iterator[tuple[str, str, set[str]]]:
