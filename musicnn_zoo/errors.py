@@ -9,12 +9,14 @@ of arguments that many functions share stand here too.
 from __future__ import annotations
 
 import difflib
-import math
+import sys
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from dataclasses import fields
 from numbers import Integral, Real
+from typing import Any
 
 _LONGEST_SHOWN = 200
+_LONGEST_NAME = 80
 
 
 class MusicnnZooError(Exception):
@@ -104,7 +106,15 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
-def check_whole(name: str, value: object, *, least: int = 1, most: int | None = None) -> int:
+def finite(value: object) -> int | float | None:
+    """Return a finite number as one of Python's, and None for all else; a boolean is no number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    number = int(value) if isinstance(value, Integral) else float(value)
+    return number if abs(number) <= sys.float_info.max else None
+
+
+def check_whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
     """Return a whole number within its bounds as an ``int``; ``True`` and 2.0 are none.
 
     Raises
@@ -126,17 +136,14 @@ def check_number(
     name: str, value: object, *, least: float | None = None, above: float | None = None
 ) -> float:
     """Return a finite number within its bounds as a ``float``; ``True`` is none."""
-    number = math.nan
-    if isinstance(value, Real) and not isinstance(value, bool):
-        with suppress(OverflowError):
-            number = float(value)
-    if not math.isfinite(number):
+    number = finite(value)
+    if number is None:
         raise ArgumentError(f"{name} must be a finite number; received {shown(value)}")
     if least is not None and number < least:
         raise ArgumentError(f"{name} must be at least {least}; received {shown(value)}")
     if above is not None and number <= above:
         raise ArgumentError(f"{name} must be above {above}; received {shown(value)}")
-    return number
+    return float(number)
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
@@ -145,11 +152,12 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
         raise ArgumentError(f"{name} must be one of {', '.join(choices)}; received {shown(value)}")
 
 
-def check_entries(what: str, entries: object, known: Iterable[str]) -> None:
-    """Refuse what is not a mapping, or has an entry that is not known."""
-    if not isinstance(entries, Mapping):
-        raise ArgumentError(f"{what} must be an object; received {shown(entries)}")
-    names = set(known)
-    for entry in entries:
-        if entry not in names:
-            raise UnknownNameError(f"{what} entry", str(entry), names)
+def check_entries(values: object, of: type, what: str) -> dict[str, Any]:
+    """Return the entries of a JSON object that stands for a dataclass."""
+    if not isinstance(values, Mapping):
+        raise ArgumentError(f"{what} must be an object; received {shown(values)}")
+    known = {entry.name for entry in fields(of)}
+    for name in values:
+        if name not in known:
+            raise UnknownNameError(f"{of.__name__} entry", str(name)[:_LONGEST_NAME], known)
+    return dict(values)

@@ -28,7 +28,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError
-from musicnn_zoo.networks.patches import TAILS, Tail, patch_grid
+from musicnn_zoo.networks.config import patch_grid
+from musicnn_zoo.networks.patches import TAILS, Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import AudioStream
 from musicnn_zoo.tagging.pipeline import Pooling, embedding_task, process

@@ -32,8 +32,8 @@ from musicnn_zoo import (
 )
 from musicnn_zoo.networks.architectures import ARCHITECTURES
 from musicnn_zoo.networks.build import TaggingModel, adapt
-from musicnn_zoo.networks.config import LogMelInput
-from musicnn_zoo.networks.patches import PatchStream, patch_grid
+from musicnn_zoo.networks.config import LogMelInput, patch_grid
+from musicnn_zoo.networks.patches import PatchStream
 from musicnn_zoo.runtimes import export as export_module
 from musicnn_zoo.runtimes import formats
 from musicnn_zoo.runtimes.export import TOLERANCES, export_model, probes, quiet

@@ -430,7 +430,7 @@ def with_entry(files, *keys, value):
         (("format",), None, "must be a number from 1 on"),
         (("sample_rate",), 44100, "sample_rate is 44100, and the model's input has 16000"),
         (("provenance",), [], "must be an object"),
-        (("provenance", "evil"), "", "unknown provenance entry 'evil'"),
+        (("provenance", "evil"), "", "unknown Provenance entry 'evil'"),
         (("provenance", "license"), {"a": 1}, "must be a string"),
         (("provenance", "metrics"), {"roc_auc": "high"}, "must be numbers"),
         (("provenance", "metrics"), {"roc_auc": True}, "must be numbers"),

@@ -26,8 +26,7 @@ from test_blocks import MIDENDS, SMALL_BACKENDS, SMALL_FRONTENDS
 from musicnn_zoo import ExportError, Tagger, build_model, load_model
 from musicnn_zoo.machine.installation import alone, cache_folder
 from musicnn_zoo.networks.build import TaggingModel, adapt
-from musicnn_zoo.networks.config import LogMelInput, ModelConfig
-from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.networks.config import LogMelInput, ModelConfig, patch_grid
 from musicnn_zoo.runtimes import onnx_engine as onnx_graph
 from musicnn_zoo.runtimes.onnx_engine import (
     convert,

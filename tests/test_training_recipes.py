@@ -122,13 +122,13 @@ def test_a_recipe_without_phases_is_refused() -> None:
     ("values", "error", "message"),
     [
         ({"phases": [{}], "batchsize": 3}, UnknownNameError,
-         "unknown recipe entry 'batchsize'; did you mean batch_size"),
+         "unknown Recipe entry 'batchsize'; did you mean batch_size"),
         ({"phases": [{}, {"epoch": 3}]}, UnknownNameError,
-         "unknown phase entry 'epoch'; did you mean epochs"),
+         "unknown Phase entry 'epoch'; did you mean epochs"),
         ({"phases": {"trainable": "all"}}, ArgumentError, "phases must be a list"),
         ({"phases": 3}, ArgumentError, "phases must be a list"),
-        ({"phases": ["head"]}, ArgumentError, "phase must be an object; received 'head'"),
-        ([], ArgumentError, "recipe must be an object"),
+        ({"phases": ["head"]}, ArgumentError, "a phase must be an object; received 'head'"),
+        ([], ArgumentError, "a recipe must be an object"),
     ],
 )  # fmt: skip
 def test_what_is_no_recipe_is_refused(values, error, message) -> None:

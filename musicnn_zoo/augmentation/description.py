@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
@@ -120,8 +120,7 @@ class Augmentation:
         ArgumentError
             If a name is unknown or a value is out of its range.
         """
-        check_entries("augmentation", values, [field.name for field in fields(cls)])
-        return cls(**values)
+        return cls(**check_entries(values, cls, "an augmentation"))
 
     def build(self, signal: Input, *, seed: int | None = None) -> list[keras.layers.Layer | Mixup]:
         """Make the layers and the :class:`~musicnn_zoo.augmentation.Mixup` for a model.

@@ -35,8 +35,14 @@ from musicnn_zoo.evaluation.metrics import (
 from musicnn_zoo.evaluation.results import Bootstrap, ClassEvaluation, Evaluation
 from musicnn_zoo.library.writers import check_writable, csv_lines, path_cell, safe_tag
 from musicnn_zoo.machine.installation import require_sklearn
-from musicnn_zoo.networks.config import CALIBRATED, Calibrated, TagThresholds, own_thresholds
-from musicnn_zoo.networks.patches import PatchGrid, Tail, patch_grid
+from musicnn_zoo.networks.config import (
+    CALIBRATED,
+    Calibrated,
+    TagThresholds,
+    own_thresholds,
+    patch_grid,
+)
+from musicnn_zoo.networks.patches import PatchGrid, Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.tagging.functions import ModelLike, shared_tagger
 from musicnn_zoo.tagging.results import FileResult, Taggram

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
-from musicnn_zoo.networks.config import ModelSpec
-from musicnn_zoo.networks.patches import PatchGrid, Tail, patch_grid
+from musicnn_zoo.networks.config import ModelSpec, patch_grid
+from musicnn_zoo.networks.patches import PatchGrid, Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import AudioStream
 from musicnn_zoo.tagging.functions import shared_tagger

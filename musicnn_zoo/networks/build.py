@@ -32,10 +32,10 @@ from musicnn_zoo.networks.config import (
     block_spec,
     checked_tags,
     is_of_type,
+    patch_grid,
     type_name,
 )
 from musicnn_zoo.networks.logmel import LogMel
-from musicnn_zoo.networks.patches import patch_grid
 
 
 def finish_normalization(model: keras.Model) -> None:
@@ -239,7 +239,7 @@ def build_model(
     ('calm', 'wild')
     """
     if isinstance(tags, Integral):
-        tags = [f"tag_{i}" for i in range(check_whole("tags", tags, least=0, most=MOST_TAGS))]
+        tags = [f"tag_{i}" for i in range(check_whole("tags", tags, 0, MOST_TAGS))]
     names = checked_tags(tags)
     resolved = resolve_config(
         config, input=input, frontend=frontend, midend=midend, backend=backend, patch=patch
@@ -284,7 +284,7 @@ def resolve_config(
     waveform = takes == "waveform"
     changes.setdefault("input", WaveformInput() if waveform else LogMelInput())
     changes.setdefault("backend", block("temporal_pooling"))
-    changes.setdefault("patch", 59049 if changes["input"].geometry.frame_hop == 1 else 187)
+    changes.setdefault("patch", 59049 if changes["input"].grid(1).frame_hop == 1 else 187)
     return ModelConfig(**changes)
 
 

@@ -31,8 +31,7 @@ from musicnn_zoo.errors import (
     UnknownNameError,
 )
 from musicnn_zoo.library.writers import check_parent
-from musicnn_zoo.networks.config import ModelConfig, ModelSpec
-from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.networks.config import ModelConfig, ModelSpec, patch_grid
 from musicnn_zoo.runtimes.formats import (
     EXPORTERS,
     Exporter,

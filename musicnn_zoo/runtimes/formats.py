@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 import musicnn_zoo
 from musicnn_zoo.errors import ExportError
-from musicnn_zoo.networks.config import ModelSpec, Provenance
-from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.networks.config import ModelSpec, Provenance, patch_grid
 from musicnn_zoo.runtimes.onnx_engine import convert, open_session
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from musicnn_zoo.errors import (
     check_whole,
 )
 from musicnn_zoo.networks.build import TaggingModel, adapt, build_model, finish_normalization
-from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.networks.config import LogMelInput, patch_grid
 from musicnn_zoo.networks.logmel import LogMel
-from musicnn_zoo.networks.patches import PatchGrid, patch_grid
+from musicnn_zoo.networks.patches import PatchGrid
 from musicnn_zoo.runtimes.engine import PRECISIONS
 from musicnn_zoo.runtimes.keras_engine import device_scope, split_devices
 from musicnn_zoo.runtimes.variants import SCORE_LAYERS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from musicnn_zoo.errors import (
@@ -124,13 +124,12 @@ class Recipe:
         ArgumentError
             If a value is out of its range.
         """
-        check_entries("recipe", values, [field.name for field in fields(cls)])
-        phases = values.get("phases", ())
+        given = check_entries(values, cls, "a recipe")
+        phases = given.get("phases", ())
         if not isinstance(phases, list | tuple):
             raise ArgumentError(f"phases must be a list; received {phases!r}")
-        for phase in phases:
-            check_entries("phase", phase, [field.name for field in fields(Phase)])
-        return cls(**{**values, "phases": tuple(Phase(**phase) for phase in phases)})
+        given["phases"] = tuple(Phase(**check_entries(phase, Phase, "a phase")) for phase in phases)
+        return cls(**given)
 
 
 def _set_whole(settings: Phase | Recipe, name: str) -> None:

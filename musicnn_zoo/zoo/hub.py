@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.errors import ArgumentError, DownloadError, UploadError
-from musicnn_zoo.networks.config import ModelSpec, Provenance
-from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.networks.config import ModelSpec, Provenance, patch_grid
 from musicnn_zoo.zoo.catalogue import HubFile
 from musicnn_zoo.zoo.downloads import LIBRARY, explained, fetch, hub_commit
 from musicnn_zoo.zoo.folder import CONFIG, NEEDED, OPTIONAL, THRESHOLDS, save_pretrained

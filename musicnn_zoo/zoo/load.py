@@ -14,8 +14,7 @@ from musicnn_zoo.errors import ArgumentError, UnknownNameError, WeightsError
 from musicnn_zoo.machine.installation import require_keras
 from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
-from musicnn_zoo.networks.config import ModelSpec, Provenance, TagThresholds
-from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.networks.config import ModelSpec, Provenance, TagThresholds, patch_grid
 from musicnn_zoo.zoo.catalogue import (
     PRESETS,
     BundledFile,
