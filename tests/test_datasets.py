@@ -70,8 +70,8 @@ def test_labels_are_a_copy_that_cannot_be_written_to() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tags": ("a", "a")}, "tag 'a' stands twice"),
-        ({"paths": ("0", "1", "0", "3")}, "path '0' stands twice"),
+        ({"tags": ("a", "a")}, "tag 'a' is there twice"),
+        ({"paths": ("0", "1", "0", "3")}, "path '0' is there twice"),
         ({"tags": ("a",)}, r"labels must be \(tracks, tags\) = \(4, 1\); received \(4, 2\)"),
         ({"paths": ()}, "no track is left"),
         ({"tags": ()}, "there are no tags"),

@@ -8,8 +8,8 @@
 
 ``trained.fit`` then trains ``model``, which itself has no augmentation in it.
 
-All random numbers come from seed generators whose states are in ``trained.variables``. Who
-restores these and ``trained.optimizer.variables`` goes on exactly as if there had been no break.
+All random numbers come from seed generators whose states are in ``trained.variables``. Restore
+these and ``trained.optimizer.variables``, and training goes on exactly where it stopped.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class SpecAugment(RandomLayer):
     """Masks random stretches of frames and bands of spectrograms in training.
 
     Takes and gives ``(batch, frames, bands, channels)``. The masks are drawn as
-    ``kapre.SpecAugment`` draws them, for each example anew: a mask is 1 to ``freq_mask`` bands
+    ``kapre.SpecAugment`` draws them, for each example its own: a mask is 1 to ``freq_mask`` bands
     wide (the paper has 0 to ``freq_mask``), every width and every place equally likely,
     and masks may overlap. It differs in that
 

@@ -1,4 +1,4 @@
-"""A model to train in place of another, whose layers it has, with augmentation before them."""
+"""A model that trains the layers of another with augmentation before them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class AugmentedModel(keras.Model):
     Mixup is done at the start of ``train_step``, since that alone sees sound, labels and weights
     together, so that the loss, the metrics and the layers' own losses all are of the mixed batch
     on every backend. Metrics seen in training are therefore of mixed labels, where there is
-    mixup, and all are of augmented sound; ``evaluate`` and ``predict`` have neither. A training
-    loop of one's own that calls the model has all but mixup.
+    mixup, and all are of augmented sound; ``evaluate`` and ``predict`` have neither. Your
+    own training loop that calls the model has all but mixup.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ class DatasetWarning(UserWarning):
 class Kind(NamedTuple):
     """The words for one kind of finding after the number 1 and after any other.
 
-    ``warns`` says whether the caller must be told; not if they asked for it.
+    ``warns`` says whether to warn the caller, who may have asked for it.
     """
 
     one: str
@@ -138,7 +138,7 @@ class Report:
     """What was left out of a data set or changed, and why.
 
     ``report["missing_files"]`` is a tuple, empty if there are none; iterating gives the kinds
-    that there are; ``str(report)`` is a paragraph.
+    that have items; ``str(report)`` is a paragraph.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ class Report:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of items of each kind that there is."""
+        """Number of items of each kind that has any."""
         return {kind: len(items) for kind, items in self.found.items()}
 
     @property
@@ -274,7 +274,7 @@ class Dataset:
     Raises
     ------
     DatasetError
-        If there are no tracks or no tags, if a path or a tag stands twice, if the lengths
+        If there are no tracks or no tags, if a path or a tag is there twice, if the lengths
         differ or a split has another name.
     """
 
@@ -305,7 +305,7 @@ class Dataset:
         for what, values in (("tag", self.tags), ("path", self.paths)):
             if len(set(values)) < len(values):
                 twice = next(value for value in values if values.count(value) > 1)
-                raise DatasetError(f"{self.name}: {what} {twice!r} stands twice")
+                raise DatasetError(f"{self.name}: {what} {twice!r} is there twice")
         for what, of_track in (("group", self.groups), ("split", self.splits)):
             if of_track is not None and len(of_track) != len(self.paths):
                 raise DatasetError(
@@ -337,7 +337,7 @@ class Dataset:
 
     @property
     def split_sizes(self) -> dict[str, int]:
-        """Number of tracks of each split that there is; empty without splits."""
+        """Number of tracks of each split that has any; empty without splits."""
         splits = self.splits or ()
         return {split: splits.count(split) for split in SPLITS if split in splits}
 
@@ -362,7 +362,7 @@ class Dataset:
         Raises
         ------
         ArgumentError
-            If there is no such split, or an index is no track or stands twice.
+            If there is no such split, or an index is not that of a track or is there twice.
         DatasetError
             If no track is left.
         """

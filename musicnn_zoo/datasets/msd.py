@@ -63,7 +63,7 @@ def million_song(
     * a folder with musicnn-training's ``index_msd.tsv`` (``id<TAB>path``) and one or more of
       ``{train,val,test}_gt_msd.tsv`` (``id<TAB>[0, 1, …]``, 50 numbers), which the script
       ``create_MSD_gt.py`` of its repository makes of the pickles;
-    * a CSV or TSV with the columns ``track_id``, ``tags`` (names, parted by ``;`` or ``|``) and
+    * a CSV or TSV with the columns ``track_id``, ``tags`` (names separated by ``;`` or ``|``) and
       optionally ``split``, ``path`` and ``artist``;
     * a JSON file ``{"TRAAAAW128F429D538": {"tags": ["rock", …], "split": "train"}, …}`` with
       the same entries.
@@ -90,7 +90,7 @@ def million_song(
     Raises
     ------
     DatasetError
-        If the files are not there or not as described, or nothing is left.
+        If files are missing or not as described, or nothing is left.
     """
     source = Path(source)
     audio = audio_folder(source, audio_root)

@@ -54,7 +54,7 @@ def jamendo(
     source : path
         A folder with ``SUBSET-train.tsv``, ``SUBSET-validation.tsv`` and ``SUBSET-test.tsv``,
         such as ``data/splits/split-0`` of the data set's repository, or one TSV, whose split
-        is read off its name if it has one.
+        is taken from its name if it has one.
     audio_root : path, optional
         The folder with the folders ``00`` to ``99``; by default that of ``source``. Where
         ``15/215.mp3`` is missing, ``15/215.low.mp3`` of the smaller download is taken.
@@ -70,7 +70,7 @@ def jamendo(
     Raises
     ------
     DatasetError
-        If the files are not there or not as described, or nothing is left.
+        If files are missing or not as described, or nothing is left.
     """
     check_choice("group_by", group_by, get_args(JamendoGroup))
     source = Path(source)
@@ -116,7 +116,7 @@ def _tracks(
     table = read_table(path, found, delimiter="\t", quoted=False, more_cells=True)
     if table.header != _HEADER:
         raise DatasetError(
-            f"{path}: must have the columns {', '.join(_HEADER)}, parted by tabs; "
+            f"{path}: must have the columns {', '.join(_HEADER)}, separated by tabs; "
             f"found {', '.join(table.header)}"
         )
     for where, cells in table.rows:

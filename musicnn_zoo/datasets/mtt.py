@@ -10,8 +10,7 @@ case of music tagging", ISMIR 2009.
 
 The usual split goes by the sixteen folders that the audio comes in: ``0`` to ``b`` train, ``c``
 validation, ``d`` to ``f`` test (12:1:3; Dieleman and Schrauwen 2014, "End-to-end learning for
-music audio"). Two conventions of what is tested are in use, and their figures cannot be
-compared:
+music audio"). Two conventions of what is tested are in use; their figures cannot be compared:
 
 * musicnn-training (Pons) keeps clips that have none of the 50 tags: 18,706 clips to train on,
   1,825 to validate, 5,329 to test.
@@ -221,7 +220,7 @@ def magnatagatune(
         What becomes of clips without any of the tags: "keep" as Pons, "drop" as Lee and Won
         (who also leave out clips shorter than 29.1 s, for which see the audio).
     group_by : {"artist", "album", "recording"}
-        What the groups are: all read off the names of the files. Artists leak in the usual
+        What the groups are: all taken from the names of the files. Artists leak in the usual
         split, see :attr:`Dataset.leaking_groups`; albums and recordings do not.
     check_files : bool
         Whether to look for the audio and leave out what is missing or empty.
@@ -229,7 +228,7 @@ def magnatagatune(
     Raises
     ------
     DatasetError
-        If the files are not there or not as described, or nothing is left.
+        If files are missing or not as described, or nothing is left.
     """
     check_choice("untagged", untagged, UNTAGGED)
     check_choice("group_by", group_by, get_args(MttGroup))
@@ -310,7 +309,7 @@ def _clips(table: TextTable, found: Findings) -> Iterator[tuple[str, str, set[st
         if needed not in table.header:
             raise DatasetError(
                 f"{table.path}: is not annotations_final.csv: it has no column {needed!r} "
-                f"parted by tabs but {', '.join(map(repr, table.header[:5]))}"
+                f"separated by tabs but {', '.join(map(repr, table.header[:5]))}"
             )
     identity_at, path_at = table.header.index("clip_id"), table.header.index("mp3_path")
     seen: set[str] = set()
@@ -368,6 +367,6 @@ def _split_of(path: str) -> str:
 
 
 def _group(path: str, group_by: MttGroup) -> str:
-    """Read a group off ARTIST-ALBUM-NUMBER-TITLE-START-END.mp3."""
+    """Take a group from ARTIST-ALBUM-NUMBER-TITLE-START-END.mp3."""
     parts = PurePosixPath(path).stem.split("-")
     return "-".join(parts[: {"artist": 1, "album": 2, "recording": -2}[group_by]])

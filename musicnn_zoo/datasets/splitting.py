@@ -200,8 +200,8 @@ def _fill_empty(
 
 def _too_few(dataset: Dataset, counts: NDArray[np.int64], parts: int, what: str) -> str:
     occurrences = (counts[:, :-1] > 0).sum(axis=0)
-    lonely = [tag for tag, times in zip(dataset.tags, occurrences, strict=True) if times == 1]
-    because = f"; {_examples(lonely)} stands in a single {what} each" if lonely else ""
+    single = [tag for tag, times in zip(dataset.tags, occurrences, strict=True) if times == 1]
+    because = f"; {_examples(single)} is in a single {what} each" if single else ""
     return (
         f"{dataset.name}: cannot be split into {parts} parts by {what}: its {len(counts)} "
         f"{what}s are too few for every tag to be in train and something in the others{because}"

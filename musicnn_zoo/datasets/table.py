@@ -162,7 +162,7 @@ def clean(text: str) -> str:
 def normal_form(tag: str) -> str:
     """Return what all spellings of a tag have in common.
 
-    Case does not count, nor whether words are parted by spaces, hyphens or underscores. All
+    Case does not count, nor whether words are separated by spaces, hyphens or underscores. All
     else does: "1-2" is not "12", "-1" is not "1", "C#" is not "C".
     """
     folded = unicodedata.normalize("NFKC", tag).casefold().strip()
@@ -229,7 +229,7 @@ def from_table(
     ``filepath``. The tags stand in one of three forms:
 
     * several in a cell of ``tags`` (or ``tag``, ``label``, ``labels``, ``class``, ``classes``),
-      parted by ``;`` or ``|``, or by a comma where commas do not part the columns;
+      separated by ``;`` or ``|``, or by a comma where commas do not separate columns;
     * one in such a cell, with a row for each tag of a file;
     * one column a tag, with 0 or 1, ``true`` or ``false``; empty is 0.
 
@@ -253,7 +253,7 @@ def from_table(
         The vocabulary and its order, as for evaluating a model; other tags are ignored. By
         default all there are: columns in their order, else sorted.
     separators : str, optional
-        Characters that part tags in a cell, instead of the above.
+        Characters that separate tags in a cell, instead of the above.
     ignore : sequence of str
         Columns that mean nothing here.
     untagged : {"drop", "keep"}
@@ -316,12 +316,12 @@ def read_split(text: str, where: str) -> str | None:
 
 
 def separators_of(table: TextTable) -> str:
-    """Return the characters that part the tags in a cell of a table."""
+    """Return the characters that separate tags in a cell of a table."""
     return ";|" if table.delimiter == "," else ";|,"
 
 
 def cut(cell: str, separators: str) -> tuple[str, ...]:
-    """Part a cell into its tags, each once."""
+    """Split a cell into its tags, each once."""
     for separator in separators:
         cell = cell.replace(separator, "\n")
     return tuple(dict.fromkeys(tag for part in cell.split("\n") if (tag := clean(part))))

@@ -65,7 +65,7 @@ class Clips:
     def signal(self, index: int) -> NDArray[np.float32]:
         """Audio of one clip, shape (samples,), float32, mono at ``sample_rate``; read-only.
 
-        From memory, from the cache, or decoded anew.
+        From memory, from the cache, or decoded again.
 
         Raises
         ------

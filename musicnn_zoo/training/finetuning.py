@@ -33,13 +33,13 @@ def finetune_model(
 ) -> TaggingModel:
     """Give a pretrained model a new head for other tags.
 
-    Everything up to the penultimate layer keeps its weights; what follows it is made anew with
+    Everything up to the penultimate layer keeps its weights; what follows it is new, with
     random weights.
 
     Parameters
     ----------
     model : str, path or TaggingModel
-        What :func:`musicnn_zoo.load_model` takes, or a model of one's own, which is not changed.
+        What :func:`musicnn_zoo.load_model` takes, or your own model, which is not changed.
     tags : sequence of str
         What the new head gives out.
     trainable : {"head", "backend", "midend", "all"}
@@ -127,13 +127,13 @@ def set_trainable(
 
 
 def head_layers(model: TaggingModel) -> frozenset[str]:
-    """Names of the layers after the penultimate one."""
+    """Return the names of the layers after the penultimate one."""
     before = keras.Model(model.input, model.get_layer("penultimate").output)
     return frozenset({layer.name for layer in model.layers} - {one.name for one in before.layers})
 
 
 def _parts(model: TaggingModel) -> dict[Trainable, set[str]]:
-    """Names of the layers by the part of the model that they belong to."""
+    """Return the names of the layers of each part of the model."""
     config = model.zoo_config
     every = {layer.name for layer in model.layers}
     head = set(head_layers(model))

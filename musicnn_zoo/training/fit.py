@@ -432,7 +432,7 @@ class _Best:
         self._placed.assign(self.weights)
 
     def write_if_lost(self) -> None:
-        """Write the folder anew unless it has these weights, and so may have their thresholds.
+        """Write the folder unless it has these weights, with the thresholds found for them.
 
         A run may be killed between writing its best weights and writing its checkpoint.
         """
@@ -464,9 +464,9 @@ class _Keeper:
         if not math.isfinite(loss) or not math.isfinite(logs["loss"]):
             kept = "nothing was" if progress.best is None else "the best weights before are"
             raise TrainingError(
-                f"{self.folder.path.parent}: the loss is no number any more after epoch "
+                f"{self.folder.path.parent}: the loss is not a number after epoch "
                 f"{progress.epoch + 1} ({logs['loss']}, validation {loss}); {kept} kept. "
-                "Begin anew with a lower learning rate"
+                "Begin again with a lower learning rate"
             )
         rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
         improved = progress.note(loss)
@@ -608,7 +608,7 @@ def _strategy(devices: tuple[str | None, ...]) -> Any:
 
 
 def _copy(model: TaggingModel) -> TaggingModel:
-    """Make the model anew, for variables on other devices."""
+    """Build the model again, with variables on other devices."""
     copied = build_model(
         model.zoo_config, tags=model.tags, name=model.name, provenance=model.provenance
     )
