@@ -19,12 +19,18 @@ from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from musicnn_zoo.datasets.dataset import Dataset, DatasetError, DatasetWarning, Report, split_name
-from musicnn_zoo.datasets.table import normal_form
-from musicnn_zoo.errors import ArgumentError, OutputError
-from musicnn_zoo.evaluation.metrics import (
+from musicnn_zoo.datasets.dataset import (
     UNTAGGED,
+    Dataset,
+    DatasetError,
+    DatasetWarning,
+    Report,
     Untagged,
+    split_name,
+)
+from musicnn_zoo.datasets.table import normal_form
+from musicnn_zoo.errors import ArgumentError, OutputError, check_choice
+from musicnn_zoo.evaluation.metrics import (
     best_f1_thresholds,
     check_thresholds,
     evaluate_classes,
@@ -485,8 +491,7 @@ def evaluate_model(
     tagger = shared_tagger(model, engine, device)
     match = match_tags(tagger.tags, part, which=tags)
     classes = _takes_classes(as_classes, tagger.spec.config.activation, part)
-    if untagged not in UNTAGGED:
-        raise ArgumentError(f"untagged must be 'keep' or 'drop'; received {untagged!r}")
+    check_choice("untagged", untagged, UNTAGGED)
     lowest, told = _thresholds(thresholds, tagger, classes)
     part = match.labels_of(part)
     n_untagged = int(np.count_nonzero(~part.labels.any(axis=1)))

@@ -22,12 +22,13 @@ References
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.datasets.dataset import UNTAGGED, Untagged
+from musicnn_zoo.errors import ArgumentError, check_choice
 from musicnn_zoo.evaluation.results import (
     Bootstrap,
     ClassEvaluation,
@@ -223,9 +224,6 @@ def _between(below: float, above: float) -> float:
     return middle if below < middle <= above else above
 
 
-Untagged = Literal["keep", "drop"]
-UNTAGGED: tuple[Untagged, ...] = get_args(Untagged)
-
 NOT_STATED = "not stated"
 
 
@@ -299,8 +297,7 @@ def evaluate_scores(
     """
     truth, values = check_labels_and_scores(labels, scores)
     names = check_names(tags, values.shape[1], "tags")
-    if untagged not in UNTAGGED:
-        raise ArgumentError(f"untagged must be 'keep' or 'drop'; received {untagged!r}")
+    check_choice("untagged", untagged, UNTAGGED)
     resampling = Bootstrap.over(len(truth), groups, bootstrap, level, seed)
     has_tag: NDArray[np.bool_] = np.any(truth, axis=1)
     if untagged == "drop":

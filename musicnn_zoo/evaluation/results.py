@@ -214,7 +214,7 @@ def _sums_before(weights: NDArray[np.int32], bounds: NDArray[np.intp]) -> NDArra
     return before[np.searchsorted(starts, bounds)]
 
 
-TAG_COLUMNS = (
+EVALUATION_COLUMNS = (
     "tag", "positives", "roc_auc", "roc_auc_low", "roc_auc_high", "average_precision",
     "average_precision_low", "average_precision_high", "threshold", "precision", "recall", "f1",
 )  # fmt: skip
@@ -292,7 +292,7 @@ class Evaluation:
     @property
     def columns(self) -> tuple[str, ...]:
         """What the cells of :meth:`rows` are."""
-        return TAG_COLUMNS
+        return EVALUATION_COLUMNS
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain data, ready for JSON; None becomes null there."""
@@ -303,7 +303,7 @@ class Evaluation:
         return json.dumps(self.to_dict())
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return the cells of a CSV, one row a tag under ``TAG_COLUMNS``."""
+        """Return the cells of a CSV, one row a tag under ``EVALUATION_COLUMNS``."""
         return [
             (
                 safe_tag(tag.tag),

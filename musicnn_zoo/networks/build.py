@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 import keras
 from keras import layers
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.errors import ArgumentError, UnknownNameError, check_whole, shown
 from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import get_architecture
 from musicnn_zoo.networks.config import (
@@ -33,10 +33,8 @@ from musicnn_zoo.networks.config import (
     is_of_type,
     patch_grid,
     type_name,
-    whole,
 )
 from musicnn_zoo.networks.logmel import LogMel
-from musicnn_zoo.text import shown
 
 
 def finish_normalization(model: keras.Model) -> None:
@@ -240,7 +238,7 @@ def build_model(
     ('calm', 'wild')
     """
     if isinstance(tags, Integral):
-        tags = [f"tag_{i}" for i in range(whole("tags", tags, 0, MOST_TAGS))]
+        tags = [f"tag_{i}" for i in range(check_whole("tags", tags, 0, MOST_TAGS))]
     names = checked_tags(tags)
     resolved = _resolve(
         config, input=input, patch=patch,

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -31,10 +30,17 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.errors import (
+    ArgumentError,
+    UnknownNameError,
+    check_entries,
+    check_whole,
+    finite,
+    shown,
+)
 from musicnn_zoo.networks.patches import PatchGrid
 from musicnn_zoo.sound.blocks import HIGHEST_RATE
-from musicnn_zoo.text import shortened, shown
+from musicnn_zoo.text import shortened
 
 LARGEST = 2**24
 """Of whole numbers: more filters, frames or units than any layer that fits a memory."""
@@ -92,31 +98,6 @@ def type_name(declared: Any) -> str:
         type(None): "None",
     }  # fmt: skip
     return names.get(declared, f"a {declared.__name__}")
-
-
-def finite(value: object) -> int | float | None:
-    """Return a finite number as one of Python's, and None for all else; a boolean is no number."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return None
-    number = int(value) if isinstance(value, Integral) else float(value)
-    return number if abs(number) <= sys.float_info.max else None
-
-
-def whole(name: str, value: object, least: int, most: int) -> int:
-    """Return a whole number as an ``int``.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none, or out of bounds; ``True`` and 2.0 are none.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ArgumentError(f"{name} must be a whole number; received {shown(value)}")
-    number = int(value)
-    if not least <= number <= most:
-        limit = f"at least {least}" if number < least else f"at most {most}"
-        raise ArgumentError(f"{name} must be {limit}; received {shown(value)}")
-    return number
 
 
 Role = Literal["frontend", "midend", "backend"]
@@ -422,7 +403,7 @@ class Provenance:
         ArgumentError
             If an entry is unknown or not of its type.
         """
-        return cls(**_entries(values, cls, "a provenance"))
+        return cls(**check_entries(values, cls, "a provenance"))
 
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 16, 2**14
@@ -488,7 +469,7 @@ def _check_fields(config: Any, **bounds: tuple[int, int]) -> None:
     for name in (entry.name for entry in fields(config)):
         value = getattr(config, name)
         if name in bounds:
-            object.__setattr__(config, name, whole(name, value, *bounds[name]))
+            object.__setattr__(config, name, check_whole(name, value, *bounds[name]))
         elif declared[name] is float:
             number = finite(value)
             if number is None or number < 0:
@@ -594,7 +575,9 @@ class LogMelInput:
             raise ArgumentError(
                 f"shorter_windows must be at most {MOST_WINDOWS} lengths; received {shown(windows)}"
             )
-        lengths = [whole("shorter_windows", w, SHORTEST_WINDOW, LONGEST_WINDOW) for w in windows]
+        lengths = [
+            check_whole("shorter_windows", w, SHORTEST_WINDOW, LONGEST_WINDOW) for w in windows
+        ]
         object.__setattr__(self, "shorter_windows", tuple(lengths))
         if any(window > self.n_fft for window in self.shorter_windows):
             raise ArgumentError(
@@ -644,7 +627,7 @@ def _input_from_dict(values: Mapping[str, Any]) -> Input:
         raise ArgumentError(f"an input needs a 'kind': one of {', '.join(INPUTS)}")
     if kind not in INPUTS:
         raise UnknownNameError("input", shortened(str(kind), 80), INPUTS)
-    return INPUTS[kind](**_entries(options, INPUTS[kind], "an input"))
+    return INPUTS[kind](**check_entries(options, INPUTS[kind], "an input"))
 
 
 @dataclass(frozen=True)
@@ -738,7 +721,7 @@ class ModelConfig:
         ArgumentError
             If a key or a block is unknown, or one that is needed is missing.
         """
-        given = _entries(values, cls, "a model configuration")
+        given = check_entries(values, cls, "a model configuration")
         if "input" in given:
             given["input"] = _input_from_dict(given["input"])
         for part in ("frontend", "midend", "backend"):
@@ -874,17 +857,6 @@ _REMEDY = {
     "waveform": "give it input=WaveformInput()",
     "map": "choose a front-end that keeps the bands, or for spectrograms input=LogMelInput()",
 }
-
-
-def _entries(values: Any, of: type, what: str) -> dict[str, Any]:
-    """Return the entries of a JSON object that stands for a dataclass."""
-    if not isinstance(values, Mapping):
-        raise ArgumentError(f"{what} must be an object; received {shown(values)}")
-    known = {entry.name for entry in fields(of)}
-    for name in values:
-        if name not in known:
-            raise UnknownNameError(f"{of.__name__} entry", shortened(name, 80), known)
-    return dict(values)
 
 
 def _freeze(value: Any) -> Option:

@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
+from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError, shown
 from musicnn_zoo.files import check_regular, parse_json, read_regular
 from musicnn_zoo.networks.config import (
     ModelConfig,
@@ -39,7 +39,6 @@ from musicnn_zoo.networks.config import (
     TagThresholds,
     checked_tags,
 )
-from musicnn_zoo.text import shown
 from musicnn_zoo.zoo.downloads import sha256_of
 from musicnn_zoo.zoo.weights import (
     LARGEST_CHECKPOINT,

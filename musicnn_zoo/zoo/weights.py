@@ -40,10 +40,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, WeightsError
+from musicnn_zoo.errors import ArgumentError, WeightsError, shown
 from musicnn_zoo.files import check_regular
 from musicnn_zoo.machine.installation import alone, cache_folder, own_folder
-from musicnn_zoo.text import printable, shortened, shown
+from musicnn_zoo.text import printable, shortened
 from musicnn_zoo.zoo.catalogue import BundledFile, Preset, RemoteFile, SourceKind
 from musicnn_zoo.zoo.downloads import fetch, recorded_digest, sha256_of
 
