@@ -77,8 +77,7 @@ if TYPE_CHECKING:
     from musicnn_zoo.zoo.catalogue import list_models
     from musicnn_zoo.zoo.filters import FilterGroup, LearnedFilters, learned_filters
     from musicnn_zoo.zoo.folder import save_pretrained
-    from musicnn_zoo.zoo.hub import push_to_hub
-    from musicnn_zoo.zoo.load import ModelInfo, load_model, model_info
+    from musicnn_zoo.zoo.load import ModelInfo, load_model, model_info, push_to_hub
 
 __version__ = "0.1.0"
 
@@ -172,11 +171,11 @@ _HOMES = {
         "learned_filters",
     ),
     "zoo.folder": ("save_pretrained",),
-    "zoo.hub": ("push_to_hub",),
     "zoo.load": (
         "ModelInfo",
         "load_model",
         "model_info",
+        "push_to_hub",
     ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

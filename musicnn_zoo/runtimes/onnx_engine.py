@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ExportError, MusicnnZooError, UnknownNameError, WeightsError
+from musicnn_zoo.files import sha256_of
 from musicnn_zoo.machine.installation import alone, cache_folder, own_folder
 from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.networks.patches import patch_grid
-from musicnn_zoo.zoo.downloads import sha256_of
 from musicnn_zoo.zoo.load import Pretrained
 from musicnn_zoo.zoo.weights import bundled
 
