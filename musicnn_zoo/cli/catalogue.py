@@ -10,7 +10,7 @@ import click
 
 from musicnn_zoo.cli.options import reports_errors
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.runtimes.export import FORMATS, PRECISIONS, export_model
+from musicnn_zoo.runtimes.export import EXPORT_FORMATS, EXPORT_PRECISIONS, export_model
 from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import list_models
 from musicnn_zoo.zoo.load import ModelInfo, model_info
@@ -81,7 +81,7 @@ def info(model: str, plot: Path | None) -> None:
     "-f",
     "--format",
     "form",
-    type=click.Choice(FORMATS),
+    type=click.Choice(EXPORT_FORMATS),
     help="[default: by the ending of --output: .keras, .onnx, .tflite, none]",
 )
 @click.option(
@@ -94,7 +94,7 @@ def info(model: str, plot: Path | None) -> None:
 )
 @click.option(
     "--precision",
-    type=click.Choice(PRECISIONS),
+    type=click.Choice(EXPORT_PRECISIONS),
     default="float32",
     show_default=True,
     help="Of the weights; the last two with litert.",

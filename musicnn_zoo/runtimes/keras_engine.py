@@ -122,7 +122,9 @@ class KerasEngine:
                 self._replicas.append(_Replica(make_model(), one))
         self._pool = ThreadPoolExecutor(len(devices), thread_name_prefix="musicnn-zoo-keras")
         self.calls = 1
-        self.appetite = self._batch_size * len(devices) * (_CALLS_AHEAD if len(devices) > 1 else 1)
+        self.patches_per_call = (
+            self._batch_size * len(devices) * (_CALLS_AHEAD if len(devices) > 1 else 1)
+        )
 
     def missing(self, layers: tuple[str, ...]) -> tuple[str, ...]:
         """Those of ``layers`` that the model does not have."""
