@@ -34,7 +34,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,16 +79,8 @@ def read_checkpoint(path: Path) -> Arrays:
     raise WeightsError(f"{path}: a checkpoint must end in one of {known}, or in .weights.h5")
 
 
-@dataclass(frozen=True)
-class ArrayHeader:
-    """What a file says of an array.
-
-    Parameters
-    ----------
-    shape : tuple of int
-    dtype : str
-        As NumPy spells it; as the file does if NumPy has no such type.
-    """
+class ArrayHeader(NamedTuple):
+    """What a file says of an array; its type as NumPy spells it, if NumPy has it."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -105,11 +97,12 @@ def safetensors_headers(path: Path) -> dict[str, ArrayHeader]:
     from safetensors import safe_open
 
     with _explained(path), safe_open(path, framework="numpy") as file:
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        return {
-            name: ArrayHeader(tuple(one.get_shape()), _numpy_name(one.get_dtype()))
-            for name, one in slices.items()
-        }
+        headers = {}
+        for name in file.keys():  # noqa: SIM118
+            array = file.get_slice(name)
+            dtype = array.get_dtype()
+            headers[name] = ArrayHeader(tuple(array.get_shape()), _NUMPY_NAMES.get(dtype, dtype))
+        return headers
 
 
 def read_safetensors(path: Path) -> Arrays:
@@ -133,12 +126,11 @@ def _explained(path: Path) -> Iterator[None]:
         raise WeightsError(f"{path}: this is no safetensors file of arrays ({error})") from error
 
 
-def _numpy_name(dtype: str) -> str:
-    kinds = {"F": "float", "I": "int", "U": "uint"}
-    if dtype == "BOOL":
-        return "bool"
-    kind, bits = kinds.get(dtype[:1]), dtype[1:]
-    return f"{kind}{bits}" if kind and bits in ("8", "16", "32", "64") else dtype
+_NUMPY_NAMES = {"BOOL": "bool"} | {
+    f"{letter}{bits}": f"{kind}{bits}"
+    for letter, kind in (("F", "float"), ("I", "int"), ("U", "uint"))
+    for bits in (8, 16, 32, 64)
+}
 
 
 def _read_pytorch(path: Path) -> Arrays:
@@ -203,9 +195,8 @@ def _check_unpacked(path: Path) -> None:
         )
 
 
-MapAxes = Literal["frames_bands", "bands_frames"]
-
-BATCHNORM = {
+_KERNEL = {"weight": "kernel", "bias": "bias"}
+_BATCHNORM = {
     "weight": "gamma",
     "bias": "beta",
     "running_mean": "moving_mean",
@@ -230,7 +221,7 @@ class TorchNames:
     """
 
     modules: Mapping[str, str]
-    map_axes: MapAxes
+    map_axes: Literal["frames_bands", "bands_frames"]
     recurrent: str | None = None
     buffers: tuple[str, ...] = ()
 
@@ -241,9 +232,9 @@ class TorchNames:
         return wanted <= owners
 
     def translate(self, state: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Arrays by the names of Keras's variables, in Keras's layout.
+        """Return the arrays by the names of Keras's variables, in Keras's layout.
 
-        A name that has no place is kept as it is, so that whoever loads the arrays refuses it.
+        A name that has no place is kept, so that loading the arrays refuses it.
         """
         translated: Arrays = {}
         gru: Arrays = {}
@@ -258,7 +249,7 @@ class TorchNames:
             else:
                 layer = self.modules[module]
                 is_batchnorm = f"{module}.running_mean" in state
-                ours = BATCHNORM.get(part) if is_batchnorm else _KERNEL.get(part)
+                ours = (_BATCHNORM if is_batchnorm else _KERNEL).get(part)
                 transposed = value if part != "weight" or is_batchnorm else self._kernel(value)
                 translated[f"{layer}/{ours}" if ours else name] = transposed
         return translated | _gru(gru)
@@ -267,9 +258,6 @@ class TorchNames:
         if weight.ndim == 4 and self.map_axes == "bands_frames":
             weight = weight.swapaxes(2, 3)
         return np.transpose(weight, (*range(2, weight.ndim), 1, 0))
-
-
-_KERNEL = {"weight": "kernel", "bias": "bias"}
 
 
 def _gru(values: Arrays) -> Arrays:
@@ -300,122 +288,94 @@ def _convolutions(layers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-MUSICNN_PYTORCH = TorchNames(
-    {
-        "bn_input": "input_bn",
-        **_convolutions(
-            {
-                "timbral_1.conv_block": "frontend_timbral_38",
-                "timbral_2.conv_block": "frontend_timbral_67",
-                "temp_1.conv_block": "frontend_temporal_128",
-                "temp_2.conv_block": "frontend_temporal_64",
-                "temp_3.conv_block": "frontend_temporal_32",
-            }
-        ),
-        "midend.c1_conv": "midend_conv1",
-        "midend.c1_bn": "cnn1",
-        "midend.c2_conv": "midend_conv2",
-        "midend.c2_bn": "midend_conv2_bn",
-        "midend.c3_conv": "midend_conv3",
-        "midend.c3_bn": "midend_conv3_bn",
-        "backend.bn_in": "backend_bn",
-        "backend.fc1": "backend_dense",
-        "backend.bn_fc1": "penultimate",
-        "backend.fc2": "logits",
-    },
-    map_axes="frames_bands",
-)
+def _sota(
+    convolutions: Mapping[str, str], dense: Mapping[str, str], recurrent: str | None = None
+) -> TorchNames:
+    modules = {"spec_bn": "input_bn", **_convolutions(convolutions), **dense}
+    return TorchNames(modules, "bands_frames", recurrent, buffers=("spec.",))
 
-_SOTA: dict[str, Any] = {"map_axes": "bands_frames", "buffers": ("spec.",)}
 
-SOTA_FCN = TorchNames(
-    {
-        "spec_bn": "input_bn",
-        **_convolutions(
-            {
-                "layer1": "frontend_conv1",
-                **{f"layer{number}": f"backend_conv{number - 1}" for number in range(2, 6)},
-            }
-        ),
-        "dense": "logits",
-    },
-    **_SOTA,
+FAMILIES = (
+    TorchNames(  # musicnn-pytorch
+        {
+            "bn_input": "input_bn",
+            **_convolutions(
+                {
+                    "timbral_1.conv_block": "frontend_timbral_38",
+                    "timbral_2.conv_block": "frontend_timbral_67",
+                    "temp_1.conv_block": "frontend_temporal_128",
+                    "temp_2.conv_block": "frontend_temporal_64",
+                    "temp_3.conv_block": "frontend_temporal_32",
+                }
+            ),
+            "midend.c1_conv": "midend_conv1",
+            "midend.c1_bn": "cnn1",
+            "midend.c2_conv": "midend_conv2",
+            "midend.c2_bn": "midend_conv2_bn",
+            "midend.c3_conv": "midend_conv3",
+            "midend.c3_bn": "midend_conv3_bn",
+            "backend.bn_in": "backend_bn",
+            "backend.fc1": "backend_dense",
+            "backend.bn_fc1": "penultimate",
+            "backend.fc2": "logits",
+        },
+        "frames_bands",
+    ),
+    _sota(  # FCN
+        {
+            "layer1": "frontend_conv1",
+            **{f"layer{number}": f"backend_conv{number - 1}" for number in range(2, 6)},
+        },
+        {"dense": "logits"},
+    ),
+    _sota(  # CRNN
+        {f"layer{number}": f"frontend_conv{number}" for number in range(1, 5)},
+        {"dense": "logits"},
+        recurrent="layer5",
+    ),
+    _sota(  # musicnn
+        {
+            "layers.0": "frontend_timbral_67",
+            "layers.1": "frontend_timbral_38",
+            "layers.2": "frontend_temporal_129",
+            "layers.3": "frontend_temporal_65",
+            "layers.4": "frontend_temporal_33",
+            "layer1": "midend_conv1",
+            "layer2": "midend_conv2",
+            "layer3": "midend_conv3",
+        },
+        {"dense1": "backend_dense", "bn": "backend_dense_bn", "dense2": "logits"},
+    ),
 )
-SOTA_CRNN = TorchNames(
-    {
-        "spec_bn": "input_bn",
-        **_convolutions({f"layer{number}": f"frontend_conv{number}" for number in range(1, 5)}),
-        "dense": "logits",
-    },
-    recurrent="layer5",
-    **_SOTA,
-)
-SOTA_MUSICNN = TorchNames(
-    {
-        "spec_bn": "input_bn",
-        **_convolutions(
-            {
-                "layers.0": "frontend_timbral_67",
-                "layers.1": "frontend_timbral_38",
-                "layers.2": "frontend_temporal_129",
-                "layers.3": "frontend_temporal_65",
-                "layers.4": "frontend_temporal_33",
-                "layer1": "midend_conv1",
-                "layer2": "midend_conv2",
-                "layer3": "midend_conv3",
-            }
-        ),
-        "dense1": "backend_dense",
-        "bn": "backend_dense_bn",
-        "dense2": "logits",
-    },
-    **_SOTA,
-)
-
-FAMILIES = (MUSICNN_PYTORCH, SOTA_FCN, SOTA_CRNN, SOTA_MUSICNN)
 
 
 def from_torch(state: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
-    """Translate a checkpoint of a family that we know; leave any other as it is.
+    """Translate a checkpoint of a known family; leave any other as it is.
 
-    Parameters
-    ----------
-    state : dict of str to ndarray
-    shapes : mapping of str to tuple of int
-        Of the variables that the arrays are for. An array that differs by axes of length one,
-        as a convolution over all bands does from one over time, gets the shape it is to have.
+    ``shapes`` are those of the variables that the arrays are for. An array that differs by axes of
+    length one, as a convolution over all bands does from one over time, is reshaped.
     """
     for family in FAMILIES:
         if family.fits(set(state)):
             translated = family.translate(state)
             return {
-                name: _without_idle_axes(value, shapes.get(name))
+                name: value.reshape(shapes[name])
+                if name in shapes and _without_ones(value.shape) == _without_ones(shapes[name])
+                else value
                 for name, value in translated.items()
             }
     return state
 
 
-def _without_idle_axes(value: NDArray[Any], shape: tuple[int, ...] | None) -> NDArray[Any]:
-    def busy(axes: tuple[int, ...]) -> list[int]:
-        return [length for length in axes if length != 1]
-
-    return value if shape is None or busy(value.shape) != busy(shape) else value.reshape(shape)
+def _without_ones(shape: tuple[int, ...]) -> list[int]:
+    return [length for length in shape if length != 1]
 
 
-@dataclass(frozen=True)
-class WeightLimit:
-    """How much a model may hold.
-
-    Parameters
-    ----------
-    numbers : int
-        In all weights together.
-    weights : int
-        Arrays of them, which bounds the number of layers.
-    """
+class WeightLimit(NamedTuple):
+    """How many numbers a model may hold in how many arrays; the latter bounds its layers."""
 
     numbers: int
-    weights: int
+    arrays: int
 
 
 _one_at_a_time = threading.RLock()
@@ -436,18 +396,18 @@ def limited_weights(limit: WeightLimit) -> Iterator[None]:
 
     add_weight = keras.layers.Layer.add_weight
     thread = threading.get_ident()
-    numbers = weights = 0
+    numbers = arrays = 0
 
     def add_counted(self: Any, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
-        nonlocal numbers, weights
+        nonlocal numbers, arrays
         if threading.get_ident() == thread:
             numbers += math.prod(shape or ())
-            weights += 1
-            if numbers > limit.numbers or weights > limit.weights:
+            arrays += 1
+            if numbers > limit.numbers or arrays > limit.arrays:
                 raise ArgumentError(
                     f"the configuration asks for more weights than there are: with the layer "
-                    f"{self.name} for {numbers:,} numbers in {weights:,} arrays, and at most "
-                    f"{limit.numbers:,} in {limit.weights:,} could fit"
+                    f"{self.name} for {numbers:,} numbers in {arrays:,} arrays, and at most "
+                    f"{limit.numbers:,} in {limit.arrays:,} could fit"
                 )
         return add_weight(self, shape, *args, **kwargs)
 
@@ -638,8 +598,7 @@ def load_into(model: keras.Model, path: Path) -> None:
     model : keras.Model
     path : Path
         Ending in .weights.h5 for Keras's format; in .safetensors, .pt or .pth for arrays with
-        the names of the model's variables (:func:`arrays_of`) or those of a family of
-        checkpoints in :mod:`musicnn_zoo.zoo.weights`.
+        the names of the model's variables (:func:`arrays_of`) or of a known family.
 
     Raises
     ------
@@ -680,10 +639,7 @@ def _load_keras_weights(model: keras.Model, path: Path) -> None:
 
 
 def _check_hdf5(model: keras.Model, path: Path) -> None:
-    """See what a file of HDF5 holds before Keras reads it.
-
-    It may name other files, claim any size, and hold any type.
-    """
+    """Check an HDF5 file before Keras reads it: it may link to files and claim any size or type."""
     import h5py  # type: ignore[import-untyped]
 
     found: Counter[tuple[tuple[int, ...], bool]] = Counter()
@@ -731,18 +687,11 @@ def arrays_of(model: keras.Model) -> Arrays:
 def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path) -> None:
     """Set all weights of a model from arrays named as by :func:`arrays_of`, or none.
 
-    Parameters
-    ----------
-    model : keras.Model
-    arrays : mapping of str to ndarray
-    origin : str or Path
-        What to call them in messages.
-
     Raises
     ------
     WeightsError
-        If an array is missing, has no place, or has another shape; if it does not hold
-        floating-point numbers where the model does, or one that is not finite.
+        If :func:`check_headers` refuses an array, or it has a number that is not finite.
+        ``origin`` names the arrays in messages.
     """
     from musicnn_zoo.networks.build import finish_normalization
 
