@@ -27,7 +27,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class Engine(Protocol):
-    """Runs named layers of one model on patches; safe to call from several threads.
+    """Computes named layers of one model on patches; several threads may call it.
 
     Attributes
     ----------

@@ -1,11 +1,11 @@
-"""What a model is exported to: Keras, SavedModel, ONNX and LiteRT, and what each says of itself.
+"""The formats to which a model is exported: Keras, SavedModel, ONNX and LiteRT.
 
-An ONNX file is a protobuf message, a row of fields in any order. A property is one of its fields,
-so that properties can be cut out and appended without understanding the graph.
+An ONNX file is a protobuf message: a sequence of fields in any order. A metadata property is one of
+its fields, so that properties can be removed and appended without understanding the graph.
 
-Of a model in float16 or int8, the log-mel stays in float32. It needs the range: it goes down to
-1e-10, which float16 does not hold, and 8 bits for a waveform or for a power spectrum leave
-nothing of its quiet parts. So spectrogram and network are converted each by itself, and joined.
+In a LiteRT file of float16 or int8, the log-mel stays in float32. It goes down to 1e-10, which
+float16 cannot hold, and 8 bits for a waveform or a power spectrum leave nothing of its quiet parts.
+So spectrogram and network are converted separately, and joined.
 """
 
 from __future__ import annotations
@@ -37,14 +37,11 @@ Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def metadata(spec: ModelSpec, provenance: Provenance, precision: str) -> dict[str, Any]:
-    """Return what there is to know of an exported model, ready for JSON.
+    """Return the metadata of an exported model, ready for JSON.
 
-    ``model``, its name; ``tags`` in the order of the outputs; ``sample_rate`` in Hz;
-    ``patch_samples``, the length that the model was trained on; ``precision``; ``config``, see
-    :class:`musicnn_zoo.networks.config.ModelConfig`; ``provenance``, see
-    :class:`musicnn_zoo.networks.config.Provenance`; ``thresholds``, if they were calibrated, as in
-    :class:`musicnn_zoo.networks.config.TagThresholds`; ``musicnn_zoo``, the version that exported
-    it.
+    The tags are in the order of the outputs, ``patch_samples`` is the length that the model was
+    trained on, and ``thresholds`` are there if they were calibrated. ``musicnn_zoo`` is the version
+    that exported the model.
     """
     config = spec.config
     entries = {
@@ -260,9 +257,8 @@ def write_litert(model: TaggingModel, path: Path, precision: str) -> None:
     """Write a model of built-in operations only, so that every LiteRT interpreter runs it.
 
     The signature ``serving_default`` takes ``waveform`` (1, samples), one patch, and returns
-    ``tags`` (1, tags). The tags lie as ``labels.txt`` and all else as ``metadata.json`` in a zip
-    archive at the end of the file, as with other such files: ``unzip model.tflite``.
-
+    ``tags`` (1, tags). A zip archive at the end of the file holds the tags (``labels.txt``) and
+    ``metadata.json``, as in other such files: ``unzip model.tflite``.
     For the precisions, see :func:`musicnn_zoo.runtimes.export.export_model`.
 
     Raises

@@ -21,12 +21,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ExportError, MusicnnZooError, UnknownNameError, WeightsError
+from musicnn_zoo.errors import ExportError, UnknownNameError, WeightsError
 from musicnn_zoo.files import sha256_of
 from musicnn_zoo.machine.installation import alone, cache_folder, own_folder
 from musicnn_zoo.machine.processes import usable_cores
@@ -42,8 +42,18 @@ if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
 
 
+_log = logging.getLogger(__name__)
+
+FORMAT = 2
+"""Increased when graphs that were made before must not be used any more."""
+TOLERANCE = 1e-4
 _BATCHES_PER_CORE = 8
 _MOST_BATCHES = 64
+_MOST_KEPT = 16
+_FOLDER = "onnx"
+_DIGEST = ".sha256"
+_LOCK = ".lock"
+_NOTE = re.compile(r"([0-9a-f]{64})\s")
 
 
 class OnnxEngine:
@@ -144,26 +154,8 @@ def open_session(graph: Path) -> onnxruntime.InferenceSession:
         ) from error
 
 
-_log = logging.getLogger(__name__)
-
-FORMAT = 2
-"""Raised when graphs made before must not be used any more."""
-TOLERANCE = 1e-4
-_KEPT = 16
-_FOLDER = "onnx"
-_DIGEST = ".sha256"
-_LOCK = ".lock"
-_NOTE = re.compile(r"([0-9a-f]{64})\s")
-
-
 def find_graph(pretrained: Pretrained, load: Callable[[], TaggingModel]) -> Path:
-    """Find the graph of a pretrained model, or make it.
-
-    Parameters
-    ----------
-    pretrained : Pretrained
-    load : callable
-        Gives the Keras model, if it is needed.
+    """Find the graph of a pretrained model, or make it of the Keras model that ``load`` returns.
 
     Raises
     ------
@@ -175,6 +167,17 @@ def find_graph(pretrained: Pretrained, load: Callable[[], TaggingModel]) -> Path
     if pretrained.graph is not None:
         return bundled(pretrained.graph)
     return _cached(_name_of(pretrained), load)
+
+
+def graph_of(model: TaggingModel, digest: str) -> Path:
+    """Find the graph of a model whose :func:`weights_digest` this is, or make it.
+
+    Raises
+    ------
+    ExportError
+        If it cannot be made.
+    """
+    return _cached(f"{model.name}-{digest[:24]}", lambda: model)
 
 
 def has_graph(pretrained: Pretrained) -> bool:
@@ -191,17 +194,6 @@ def has_graph(pretrained: Pretrained) -> bool:
         return _kept(_file_name(_name_of(pretrained))) is not None
     except OSError:
         return False
-
-
-def graph_of(model: TaggingModel, digest: str) -> Path:
-    """Graph of a model whose :func:`weights_digest` this is; kept for the next time.
-
-    Raises
-    ------
-    ExportError
-        If it cannot be made.
-    """
-    return _cached(f"{model.name}-{digest[:24]}", lambda: model)
 
 
 def weights_digest(model: TaggingModel) -> str:
@@ -268,10 +260,15 @@ def convert(model: TaggingModel, path: Path) -> float:
                 f"{model.name} cannot become an ONNX graph ({first_line(error)})"
             ) from error
         proto = onnx.load(written)
-    samples = model.input_shape[1] or "samples"
-    _name_dimensions(proto.graph.input[0], ["batch", samples])
+    batch, samples = proto.graph.input[0].type.tensor_type.shape.dim
+    if model.input_shape[1] is None:
+        samples.dim_param = "samples"
+    else:
+        samples.dim_value = model.input_shape[1]
+    batch.dim_param = "batch"
     for output in proto.graph.output:
-        _name_dimensions(output, ["batch"])
+        for dimension in output.type.tensor_type.shape.dim[:1]:
+            dimension.dim_param = "batch"
     onnx.helper.set_model_props(
         proto,
         {
@@ -383,8 +380,9 @@ def _kept(file: str, *, complain: bool = False) -> Path | None:
     if not path.is_file():
         return None
     try:
-        _check_kept(path)
-    except MusicnnZooError as error:
+        _check_digest(path)
+        open_session(path)
+    except WeightsError as error:
         if complain:
             _log.warning("%s; making it again", error)
         return None
@@ -393,7 +391,7 @@ def _kept(file: str, *, complain: bool = False) -> Path | None:
     return path
 
 
-def _check_kept(path: Path) -> None:
+def _check_digest(path: Path) -> None:
     try:
         noted = _NOTE.match(_beside(path, _DIGEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, UnicodeError):
@@ -406,7 +404,6 @@ def _check_kept(path: Path) -> None:
             f"{path}: the graph was changed or damaged; its SHA-256 must be {noted[1]}, "
             f"received {received}"
         )
-    open_session(path)
 
 
 def _make(file: str, load: Callable[[], TaggingModel]) -> Path:
@@ -415,7 +412,7 @@ def _make(file: str, load: Callable[[], TaggingModel]) -> Path:
     if not os.access(folder, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     path = folder / file
-    _forget_oldest(folder)
+    _remove_oldest(folder)
     model = load()
     note = _beside(path, _DIGEST)
     note.unlink(missing_ok=True)
@@ -432,20 +429,12 @@ def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
-def _forget_oldest(folder: Path) -> None:
+def _remove_oldest(folder: Path) -> None:
     ages = {}
     for path in folder.glob("*.onnx"):
-        with contextlib.suppress(FileNotFoundError):  # another process forgets it, too
+        with contextlib.suppress(FileNotFoundError):  # another process removes it, too
             ages[path] = path.stat().st_mtime
     graphs = sorted(ages, key=lambda path: ages[path])
-    for path in graphs[: max(0, len(graphs) - _KEPT + 1)]:
+    for path in graphs[: max(0, len(graphs) - _MOST_KEPT + 1)]:
         for each in (path, _beside(path, _DIGEST), _beside(path, _LOCK)):
             each.unlink(missing_ok=True)
-
-
-def _name_dimensions(value: Any, names: list[str | int]) -> None:
-    for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
-        if isinstance(name, int):
-            dimension.dim_value = name
-        else:
-            dimension.dim_param = name

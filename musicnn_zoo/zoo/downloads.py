@@ -279,14 +279,9 @@ def _may_pass(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def explained(what: str, kind: type[Exception]) -> Iterator[None]:
-    """Turn what ``huggingface_hub`` raises into one line with a remedy.
+    """Turn what ``huggingface_hub`` raises into an error of a kind, in one line with a remedy.
 
-    Parameters
-    ----------
-    what : str
-        Address of what is asked for, at the beginning of the line.
-    kind : type
-        Of the error raised.
+    ``what`` is the address of what is asked for, with which the line begins.
     """
     try:
         yield

@@ -136,11 +136,7 @@ class ModelFolder:
 def read_folder(path: Path, *, origin: str) -> ModelFolder:
     """Read the configuration and the tags of a folder, and see that it has weights.
 
-    Parameters
-    ----------
-    path : Path
-    origin : str
-        What to call the folder in messages.
+    ``origin`` names the folder in messages.
 
     Raises
     ------
@@ -223,7 +219,7 @@ def _fetch_if_there(file: HubFile) -> None:
 
 
 def folder_stamp(place: str) -> tuple[int, ...]:
-    """Return times and sizes of a folder's files, which tell that it was written anew."""
+    """Return times and sizes of a folder's files, which change when it is written again."""
     there = [THRESHOLDS] if Path(place, THRESHOLDS).exists() else []
     try:
         files = [Path(place, name).stat() for name in (*NEEDED, *there)]
@@ -317,14 +313,7 @@ def save_pretrained(
 
 
 def write_thresholds(folder: ModelFolder, thresholds: TagThresholds) -> None:
-    """Put thresholds into a folder, and into its model card.
-
-    Parameters
-    ----------
-    folder : ModelFolder
-        Weights and configuration stay, and so does what else the card says.
-    thresholds : TagThresholds
-        One for each tag.
+    """Write thresholds, one for each tag, to a folder and to its model card; all else stays.
 
     Raises
     ------

@@ -97,12 +97,7 @@ musicnn-zoo tag song.mp3 --model {place}
 def model_card(model: TaggingModel, provenance: Provenance, *, repo: str | None = None) -> str:
     """Write the card of a model in Markdown, with the header that the Hub reads.
 
-    Parameters
-    ----------
-    model : TaggingModel
-    provenance : Provenance
-    repo : str, optional
-        ``"user/repository"``; without it the card speaks of a folder.
+    It names ``hf://repo`` as the place of the model, or without ``repo`` a folder.
     """
     spec = model.spec
     signal = spec.config.input
@@ -133,7 +128,7 @@ def model_card(model: TaggingModel, provenance: Provenance, *, repo: str | None 
 
 
 def with_thresholds_section(card: str, spec: ModelSpec) -> str:
-    """Put the thresholds of a model into a card, in place of those that it has."""
+    """Write the thresholds of a model into a card, in place of those that it has."""
     section = _thresholds_section(spec)
     there = _THRESHOLDS_SECTION.search(card) or _AFTER_TAGS.search(card)
     start, end = there.span() if there else (len(card), len(card))

@@ -58,7 +58,7 @@ class Pretrained:
     graph: BundledFile | None = None
 
     def digest(self) -> str:
-        """SHA-256 that changes with what the model computes."""
+        """Return a SHA-256 that changes with what the model computes."""
         return self.weights.digest()
 
     def fetch(self) -> None:
@@ -143,13 +143,8 @@ def looks_like_place(model: str) -> bool:
     """Whether a string is an address of the Hub or a path, and not the name of a model."""
     if model in PRESETS or model in ARCHITECTURES:
         return False
-    return (
-        model.startswith(HUB_SCHEME)
-        or "/" in model
-        or os.sep in model
-        or model in (os.curdir, os.pardir)
-        or Path(model).is_dir()
-    )
+    is_path = "/" in model or os.sep in model or model in (os.curdir, os.pardir)
+    return is_path or Path(model).is_dir()
 
 
 def load_model(
@@ -297,7 +292,7 @@ def push_to_hub(
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What there is to know about a model without loading it.
+    """What is known of a model.
 
     Parameters
     ----------
@@ -416,36 +411,26 @@ def model_info(model: str | os.PathLike[str]) -> ModelInfo:
     if isinstance(model, str) and model in PRESETS:
         preset = PRESETS[model]
         source = preset.source()
-        info = _of_architecture(preset.architecture)
-        return replace(
-            _trained(info, preset.spec, preset.provenance),
-            weights=source.address,
-            sha256=source.sha256 or "",
+        return _of_trained(
+            preset.architecture, preset.spec, preset.provenance, source.address, source.sha256 or ""
         )
     if isinstance(model, str) and model in ARCHITECTURES:
         return _of_architecture(ARCHITECTURES[model])
     if isinstance(model, str) and not looks_like_place(model):
         raise UnknownNameError("model", model, list_models(pretrained=None))
-    return _of_place(model)
-
-
-def _of_place(model: str | os.PathLike[str]) -> ModelInfo:
     pretrained = find_pretrained(model)
     built = pretrained.load()
     from musicnn_zoo.networks.build import receptive_field
 
-    config = pretrained.spec.config
     architecture = Architecture(
         name=pretrained.spec.name,
-        config=config,
+        config=pretrained.spec.config,
         paper="",
         parameters=sum(math.prod(weight.shape) for weight in built.trainable_weights),
-        receptive_field_s=receptive_field(config),
+        receptive_field_s=receptive_field(pretrained.spec.config),
     )
-    return replace(
-        _trained(_of_architecture(architecture), pretrained.spec, pretrained.provenance),
-        weights=os.fspath(model),
-        sha256=pretrained.digest(),
+    return _of_trained(
+        architecture, pretrained.spec, pretrained.provenance, os.fspath(model), pretrained.digest()
     )
 
 
@@ -468,9 +453,11 @@ def _of_architecture(architecture: Architecture) -> ModelInfo:
     )
 
 
-def _trained(info: ModelInfo, spec: ModelSpec, provenance: Provenance) -> ModelInfo:
+def _of_trained(
+    architecture: Architecture, spec: ModelSpec, provenance: Provenance, weights: str, sha256: str
+) -> ModelInfo:
     return replace(
-        info,
+        _of_architecture(architecture),
         name=spec.name,
         pretrained=True,
         tags=spec.tags,
@@ -481,4 +468,6 @@ def _trained(info: ModelInfo, spec: ModelSpec, provenance: Provenance) -> ModelI
         source=provenance.source,
         license=provenance.license,
         citation=provenance.citation,
+        weights=weights,
+        sha256=sha256,
     )
