@@ -68,6 +68,11 @@ def shortened(name: str, width: int) -> str:
     return f"{name[:kept]}…{name[kept + 1 - width :]}"
 
 
+def first_line(said: BaseException | str) -> str:
+    """First line of a text or of what an error says, which is its type if it says nothing."""
+    return (str(said).strip().splitlines() or [type(said).__name__])[0]
+
+
 def count(number: int, what: str) -> str:
     """Write a number with its noun: ``1 track``, ``5,329 tracks``."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

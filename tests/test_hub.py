@@ -46,10 +46,10 @@ from musicnn_zoo import (
     save_pretrained,
 )
 from musicnn_zoo.cli import cli
+from musicnn_zoo.files import sha256_of
 from musicnn_zoo.networks.architectures import ARCHITECTURES
 from musicnn_zoo.zoo import downloads
 from musicnn_zoo.zoo.catalogue import PRESETS, VOCABULARIES, HubFile, Preset, WebFile
-from musicnn_zoo.zoo.downloads import sha256_of
 from musicnn_zoo.zoo.load import Pretrained, find_pretrained
 
 REPO = "tester/model"
@@ -672,7 +672,7 @@ def test_a_preset_whose_graph_is_kept_needs_no_network(hub, listed, monkeypatch,
 UNREACHABLE = """
 import sys
 import musicnn_zoo
-from musicnn_zoo import downloads
+from musicnn_zoo.zoo import downloads
 downloads.PAUSES_S = (0, 0)
 def loads(model, **options): return lambda: musicnn_zoo.Tagger(model, **options)
 for name in ("MTT_fcn", "MSD_musicnn_big"):

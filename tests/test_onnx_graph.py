@@ -376,7 +376,7 @@ def test_a_graph_that_is_there_needs_no_converter(monkeypatch, clip, conversions
 def test_another_backend_of_keras_is_an_export_error(monkeypatch, tmp_path):
     model = tiny()
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ExportError, match="needs Keras's TensorFlow backend; it runs on jax here"):
+    with pytest.raises(ExportError, match=r"needs Keras's TensorFlow backend .*; it runs on jax"):
         convert(model, tmp_path / "tiny.onnx")
 
 

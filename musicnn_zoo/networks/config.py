@@ -38,7 +38,8 @@ from musicnn_zoo.errors import (
     finite,
     shown,
 )
-from musicnn_zoo.networks.patches import PatchGrid
+from musicnn_zoo.networks.patches import PatchGrid as PatchGrid
+from musicnn_zoo.networks.patches import PatchStream as PatchStream
 from musicnn_zoo.sound.blocks import HIGHEST_RATE
 from musicnn_zoo.text import shortened
 
