@@ -23,7 +23,7 @@ from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
 from musicnn_zoo.library.run import open_store, run_library
 from musicnn_zoo.machine import isolation
-from musicnn_zoo.sound.blocks import NotDecodedError
+from musicnn_zoo.sound.decoders import NotDecodedError
 from musicnn_zoo.sound.read import AudioStream, load_audio
 
 INPUTS = Path(__file__).parent / "inputs"

@@ -61,46 +61,54 @@ class _Header(NamedTuple):
     silent: int = 0
 
 
-def stated_length_s(file: BinaryIO) -> float | None:
-    """Return the length that a Xing, Info or VBRI header states; None if there is none.
+def stated_length(file: BinaryIO) -> tuple[float, bool] | None:
+    """Return the duration that a Xing, Info or VBRI header states, and whether it is exact.
 
-    One that states its bytes, too, and has them all, is of a file that is not cut off.
+    It is exact, without delay and padding, of a file in whose middle something is no frame: whether
+    that is there instead of frames or between them shows when all are decoded.
+
+    Returns
+    -------
+    tuple of float and bool, or None
+        The duration in seconds. None if there is no header, or if the file is not torn and has all
+        the bytes that its header states.
     """
     size = file.seek(0, 2)
     start = end_of_id3(file)
     file.seek(start)
-    header = _read_header(file.read(_MOST_JUNK))
-    if header is None or not header.frames:
-        return None
-    if 0 < header.stated_bytes <= size - start - header.at:
-        return None
-    return header.frames * header.frame.samples / header.frame.rate
-
-
-def torn_length_s(file: BinaryIO) -> float | None:
-    """Return the length that the header of a torn MP3 states; None if it is not torn.
-
-    That is one in whose middle something is no frame. Whether it is there instead of frames or
-    between them shows when all are decoded.
-    """
-    start = end_of_id3(file)
-    file.seek(start)
     data = file.read(_WALKED)
     header = _read_header(data[:_MOST_JUNK])
-    if header is None or not header.frames or len(data) == _WALKED:
+    if header is None or not header.frames:
         return None
+    samples, rate = header.frames * header.frame.samples, header.frame.rate
+    if len(data) < _WALKED and _is_torn(data, header):
+        return (samples - header.silent) / rate, True
+    if 0 < header.stated_bytes <= size - start - header.at:
+        return None
+    return samples / rate, False
+
+
+def _is_torn(data: bytes, header: _Header) -> bool:
+    """Whether frames like the first follow behind something that is no frame."""
     at = header.at
     while (frame := _parse(data[at : at + 4])) is not None:
         at += frame.size
+    form = header.frame[:2]
     for match in _SYNC.finditer(data, at):
         frame = _parse(data[match.start() : match.start() + 4])
-        if frame is not None and frame[:2] == header.frame[:2]:
+        if frame is not None and frame[:2] == form:
             end = match.start() + frame.size
             following = _parse(data[end : end + 4])
-            if following is not None and following[:2] == frame[:2]:
-                samples = header.frames * header.frame.samples - header.silent
-                return samples / header.frame.rate
-    return None
+            if following is not None and following[:2] == form:
+                return True
+    return False
+
+
+def is_mpeg(file: BinaryIO) -> bool:
+    """Whether a file begins with an ID3v2 tag or with the sync word of a frame of MPEG audio."""
+    file.seek(0)
+    start = file.read(3)
+    return start == b"ID3" or (len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0)
 
 
 def count_samples(file: BinaryIO) -> int | None:
@@ -149,7 +157,7 @@ def find_mp3s(file: BinaryIO) -> list[int]:
     it has such a header.
     """
     size = file.seek(0, 2)
-    start = _end_of_zeros(file, end_of_id3(file))
+    start = end_of_zeros(file, end_of_id3(file))
     first = end_of_id3(file, start)
     file.seek(first)
     head = file.read(_MOST_JUNK)
@@ -189,7 +197,8 @@ def find_mp3s(file: BinaryIO) -> list[int]:
     return parts
 
 
-def _end_of_zeros(file: BinaryIO, at: int) -> int:
+def end_of_zeros(file: BinaryIO, at: int) -> int:
+    """Return where the zero bytes end that begin at a place."""
     for _ in range(_MOST_ZEROS // _SEARCHED):
         file.seek(at)
         block = file.read(_SEARCHED)

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError
 from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
-from musicnn_zoo.sound.blocks import BLOCK_S, Block
 from musicnn_zoo.sound.decode import (
     OnDamage,
     RiskyFile,
@@ -30,8 +29,7 @@ from musicnn_zoo.sound.decode import (
     open_source,
     seekable,
 )
-from musicnn_zoo.sound.find import AUDIO_SUFFIXES as AUDIO_SUFFIXES
-from musicnn_zoo.sound.find import find_audio as find_audio
+from musicnn_zoo.sound.decoders import BLOCK_S, Block
 
 _log = logging.getLogger(__name__)
 
@@ -211,18 +209,15 @@ class AudioStream:
 
     def _decoded_isolated(self, label: str) -> Iterator[NDArray[np.float32]]:
         assert not isinstance(self._audio, np.ndarray)
-        with contextlib.ExitStack() as opened_files:
-            source = open_source(self._audio, label, opened_files)
-            content, size, arguments = None, 0, {}
+        with contextlib.ExitStack() as files:
+            source = open_source(self._audio, label, files)
+            size = source.file.seek(0, io.SEEK_END)
+            content, arguments = None, {}
             if isinstance(self._audio, str | os.PathLike) and Path(self._audio).is_file():
-                path = Path(self._audio)
-                size = path.stat().st_size
-                arguments = {"audio": str(path.absolute())}
+                arguments = {"audio": str(Path(self._audio).absolute())}
             else:
-                assert not isinstance(source, str)
-                source.seek(0)
-                content = source.read()
-                size = len(content)
+                source.file.seek(0)
+                content = source.file.read()
         pieces = call_isolated(
             "musicnn_zoo.sound.read:isolated_blocks", label, content=content, size=size,
             source=label, target_rate=self._target_rate, damaged=self._on_damage, **arguments,
