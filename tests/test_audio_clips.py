@@ -37,7 +37,7 @@ from musicnn_zoo.sound.decoders import (
     open_container,
 )
 from musicnn_zoo.sound.mpeg import count_samples
-from musicnn_zoo.sound.parts import find_joined
+from musicnn_zoo.sound.parts import find_data, find_joined
 from musicnn_zoo.sound.read import AudioStream, load_audio
 
 LEAST_CLIPS = 120
@@ -154,7 +154,7 @@ def test_dts_in_the_place_of_samples_is_no_noise(tmp_path, silence):
     path = tmp_path / "disc.wav"
     path.write_bytes(dts_wav(silence=silence))
     with path.open("rb") as file:
-        options = wav_options(file)
+        options = wav_options(file, find_data(file))
     with open_container(str(path), options) as container:
         assert main_audio_stream(container).codec_context.name == "dca"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ _DSD_RATE = 1 << 23
 
 _TOLERATED_S = 1.0
 _TOLERATED_PART = 0.02
+_NEGLIGIBLE_S = 0.005
 
 _TITLES_ARE_LENIENT = 19
 """PyAV from this version on reads titles that are not UTF-8 without being told how."""
@@ -131,22 +132,27 @@ class Decoded:
         """Where in the recording the decoder is."""
         return self.skipped_s + self.decoded_s + self.lost_s
 
-    def compare(self, stated_s: float) -> bool:
-        """Note what is missing of a stated duration.
+    def expect(self, stated_s: float, *, exact: bool = False) -> None:
+        """Note at the end of the blocks what is missing of a duration that the file states.
 
-        Returns
-        -------
-        bool
-            Whether the statement can be believed and no more than a little is missing.
+        That the decoder stopped does not matter where little is missing. That counts as lost if the
+        statement is exact.
         """
         if stated_s > LONGEST_S:
-            return False
+            return
         missing_s = stated_s - self.end_s
-        if is_tolerated(missing_s, stated_s):
-            return True
-        self.stated_s = stated_s
-        self.lost_s += missing_s
-        return False
+        if not is_tolerated(missing_s, stated_s):
+            self.stated_s = stated_s
+            self.lost_s += missing_s
+            return
+        self.broken = ""
+        if exact:
+            self.lose(missing_s)
+
+    def lose(self, missing_s: float) -> None:
+        """Count seconds as lost, unless they are rounding of times."""
+        if missing_s > _NEGLIGIBLE_S:
+            self.lost_s += missing_s
 
     def judge(self, label: str) -> None:
         """Refuse a recording of which more than a second and more than 2 % are missing.
@@ -156,45 +162,35 @@ class Decoded:
         AudioError
             That says how much is missing.
         """
-        remedy = "get the whole file, or take what is there: damaged='use' (--damaged use)"
+        had_s, whole_s = f"{self.decoded_s:.1f} s", self.decoded_s + self.lost_s
         if self.stated_s is not None:
-            raise AudioError(
-                f"{label}: cut off, {self.decoded_s:.1f} s of the {self.stated_s:.1f} s that it "
-                f"states could be decoded; {remedy}"
+            problem = (
+                f"cut off, {had_s} of the {self.stated_s:.1f} s that it states could be decoded"
             )
-        if self.broken:
-            raise AudioError(
-                f"{label}: damaged or cut off after {self.decoded_s:.1f} s ({self.broken}); "
-                f"{remedy}"
-            )
-        if not is_tolerated(self.lost_s, self.decoded_s + self.lost_s):
-            raise AudioError(
-                f"{label}: damaged, {self.lost_s:.1f} s of its {self.decoded_s + self.lost_s:.1f} "
-                f"s cannot be decoded; {remedy}"
-            )
+        elif self.broken:
+            problem = f"damaged or cut off after {had_s} ({self.broken})"
+        elif is_tolerated(self.lost_s, whole_s):
+            return
+        else:
+            problem = f"damaged, {self.lost_s:.1f} s of its {whole_s:.1f} s cannot be decoded"
+        remedy = "get the whole file, or take what is there: damaged='use' (--damaged use)"
+        raise AudioError(f"{label}: {problem}; {remedy}")
 
 
 @dataclass(eq=False)
 class DecodedByFFmpeg(Decoded):
     """A recording that FFmpeg decodes, and what its packets say.
 
-    Parameters
-    ----------
-    container, stream : InputContainer, AudioStream
-    packets : int
-        Read so far.
-    gaps_s : float
-        Seconds for which there are no packets, by their times.
-    first_s : tuple of float
-        Times of the first two packets, if they have times.
-    read_to : int
-        Where in the file the packets end that were read so far.
-    is_torn : bool
-        Whether the container could not be read somewhere.
+    ``header_s`` and ``header_packets`` are the duration and the number of packets that the header
+    states, or 0. ``packets`` were read so far, up to the byte ``read_to``; the times of the first
+    two are ``first_s``, and for ``gaps_s`` seconds there are none. Where the container could not be
+    read, it ``is_torn``.
     """
 
     container: av.container.InputContainer = field(kw_only=True)
     stream: av.AudioStream = field(kw_only=True)
+    header_s: float = field(kw_only=True)
+    header_packets: int = field(kw_only=True)
     packets: int = 0
     gaps_s: float = 0.0
     first_s: tuple[float, ...] = ()
@@ -232,18 +228,11 @@ def _downmix(block: NDArray[np.float32]) -> NDArray[np.float32]:
     return mono
 
 
-class Pipe(Protocol):
-    """What FFmpeg reads from, if it is no path."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes; none at the end."""
-
-
 CheckRisk: TypeAlias = "Callable[[av.container.InputContainer, av.AudioStream], None]"
 
 
 def open_container(
-    opened: str | BinaryIO | Pipe,
+    opened: str | BinaryIO,
     options: Mapping[str, str] | None = None,
     *,
     form: str | None = None,
@@ -253,7 +242,8 @@ def open_container(
 
     Parameters
     ----------
-    opened : str, binary file object or Pipe
+    opened : str or binary file object
+        Of a pipe, only ``read`` is needed.
     options : mapping of str to str, optional
         Of the format, as FFmpeg names them.
     form : str, optional
@@ -304,7 +294,7 @@ def main_audio_stream(container: av.container.InputContainer) -> av.AudioStream:
 
 @contextlib.contextmanager
 def decoded_by_ffmpeg(
-    opened: str | BinaryIO | Pipe,
+    opened: str | BinaryIO,
     label: str,
     *,
     skip: int = 0,
@@ -312,11 +302,11 @@ def decoded_by_ffmpeg(
     block_s: float = BLOCK_S,
     **options: Any,
 ) -> Iterator[DecodedByFFmpeg]:
-    """Decode a path, a seekable file or a pipe, from a sample on.
+    """Decode a path, a file or a pipe, from a sample on.
 
     Parameters
     ----------
-    opened : str, binary file object or Pipe
+    opened : str or binary file object
     label : str
         How messages call it.
     skip : int
@@ -361,7 +351,10 @@ def decoded_by_ffmpeg(
                 f"{label}: not audio that libsndfile or FFmpeg can decode (no sample rate)"
             )
         _check_header_rate(rate, label, highest=highest)
-        decoded = DecodedByFFmpeg(rate, iter(()), container=container, stream=stream)
+        decoded = DecodedByFFmpeg(
+            rate, iter(()), container=container, stream=stream, header_packets=stream.frames,
+            header_s=float(stream.duration or 0) * float(stream.time_base or 0),
+        )  # fmt: skip
         blocks = _ffmpeg_blocks(decoded, label, block_s, highest)
         decoded.blocks = _without_the_first(skip, blocks, decoded) if skip else blocks
         yield decoded
@@ -392,7 +385,7 @@ def _ffmpeg_blocks(
 ) -> Iterator[Block]:
     gathered = _Gathered(block_s)
     codec = decoded.stream.codec_context.name.removesuffix("float")
-    frame_s = 0.0
+    rate, frame_s = 0, 0.0
     for packet in _packets(decoded):
         decoded.packets += packet.size > 0
         try:
@@ -404,8 +397,8 @@ def _ffmpeg_blocks(
                 decoded.lost_s += duration_s or frame_s
             continue
         for frame in frames:
-            if frame.sample_rate != gathered.sample_rate:
-                _check_header_rate(frame.sample_rate, label, highest=highest)
+            if frame.sample_rate != rate:
+                rate = _check_header_rate(frame.sample_rate, label, highest=highest)
             frame_s = frame.samples / frame.sample_rate
             decoded.decoded_s += frame_s
             yield from gathered.add(frame)
@@ -465,11 +458,6 @@ class _Gathered:
         self._samples = 0
         self._to_packed: av.AudioResampler | None = None
         self._packed_layout = ""
-
-    @property
-    def sample_rate(self) -> int:
-        """Of what waits, in Hz; 0 at the beginning."""
-        return self._form[0]
 
     def add(self, frame: av.AudioFrame) -> Iterator[Block]:
         """Take a frame; yield what is complete."""
@@ -566,7 +554,7 @@ def decoded_by_libsndfile(
         what = getattr(error, "error_string", error)
         raise NotDecodedError(f"{label}: not audio that libsndfile can decode ({what})") from error
     with file:
-        if skip and (skip >= file.frames or not _skipped(file, skip)):
+        if skip and not _can_seek(file, skip):
             raise NotDecodedError(f"{label}: has no sample {skip}")
         rate = _check_header_rate(file.samplerate, label)
         decoded = Decoded(rate, iter(()), skipped_s=skip / rate)
@@ -574,9 +562,9 @@ def decoded_by_libsndfile(
         yield decoded
 
 
-def _skipped(file: Any, skip: int) -> bool:
+def _can_seek(file: Any, sample: int) -> bool:
     try:
-        return bool(file.seek(skip) == skip)
+        return sample < file.frames and bool(file.seek(sample) == sample)
     except Exception:
         return False
 
@@ -599,6 +587,6 @@ def _sndfile_blocks(
         decoded.decoded_s += len(block) / rate
         yield Block(_downmix(block), rate)
     if mp3_samples is None:
-        decoded.compare(max(file.frames / rate, decoded.end_s / (present or 1.0)))
+        decoded.expect(max(file.frames / rate, decoded.end_s / (present or 1.0)))
     elif decoded.decoded_s * rate < mp3_samples - _MOST_MP3_PADDING:
         decoded.broken = "libsndfile ends before the last frame"

@@ -7,7 +7,7 @@ import logging
 import queue
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,8 +85,8 @@ def piped_audio(
     if raw is not None:
         options |= {"sample_rate": str(raw.sample_rate), "ch_layout": f"{raw.channels}c"}
     with decoded_by_ffmpeg(
-        _Pipe(pipe), label, block_s=0.0, options=options, form=raw.samples if raw else None,
-        buffer_size=_BUFFER,
+        cast("BinaryIO", _Pipe(pipe)), label, block_s=0.0, buffer_size=_BUFFER,
+        options=options, form=raw.samples if raw else None,
     ) as decoded:  # fmt: skip
         yield decoded
 

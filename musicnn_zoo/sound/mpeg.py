@@ -16,7 +16,6 @@ _SEARCHED = 1 << 20
 _MOST_FILES = 1 << 12
 _OVERLAP = 64
 _ID3V1_SIZE = 128
-_APE_HEADER = struct.Struct("<8sII")
 _APE_HEADER_SIZE = 32
 
 _HEADER_OR_TAG = re.compile(
@@ -58,20 +57,15 @@ class _Header(NamedTuple):
     frames: int
     stated_bytes: int
     is_xing: bool
-    silent: int = 0
+    silent: int
 
 
 def stated_length(file: BinaryIO) -> tuple[float, bool] | None:
-    """Return the duration that a Xing, Info or VBRI header states, and whether it is exact.
+    """Return the seconds that a Xing, Info or VBRI header states, and whether they are exact.
 
-    It is exact, without delay and padding, of a file in whose middle something is no frame: whether
-    that is there instead of frames or between them shows when all are decoded.
-
-    Returns
-    -------
-    tuple of float and bool, or None
-        The duration in seconds. None if there is no header, or if the file is not torn and has all
-        the bytes that its header states.
+    They are exact, without delay and padding, if something in the middle is no frame: whether that
+    is there instead of frames or between them shows when all are decoded. None if there is no
+    header, and if the file is not so torn and has all the bytes that its header states.
     """
     size = file.seek(0, 2)
     start = end_of_id3(file)
@@ -90,10 +84,9 @@ def stated_length(file: BinaryIO) -> tuple[float, bool] | None:
 
 def _is_torn(data: bytes, header: _Header) -> bool:
     """Whether frames like the first follow behind something that is no frame."""
-    at = header.at
+    at, form = header.at, header.frame[:2]
     while (frame := _parse(data[at : at + 4])) is not None:
         at += frame.size
-    form = header.frame[:2]
     for match in _SYNC.finditer(data, at):
         frame = _parse(data[match.start() : match.start() + 4])
         if frame is not None and frame[:2] == form:
@@ -126,27 +119,23 @@ def count_samples(file: BinaryIO) -> int | None:
     header = _read_header(data[:_MOST_JUNK])
     if len(data) >= _WALKED or (header is not None and not header.is_xing):
         return None
-    forms, speeds = {first[:3]}, {first.kbit_s}
-    known: dict[bytes, int] = {}
+    frames: dict[bytes, _Frame] = {}
     at = count = 0
     while at < len(data):
         start = data[at : at + 4]
-        size = known.get(start)
-        if size is None:
-            frame = _parse(start)
-            if frame is None:
-                break
-            forms.add(frame[:3])
-            speeds.add(frame.kbit_s)
-            size = known[start] = frame.size
-        at += size
+        frame = frames.get(start) or _parse(start)
+        if frame is None:
+            break
+        frames[start] = frame
+        at += frame.size
         count += 1
-    if not _is_tags(data[at:]):
-        return None
     if header is not None:
         count -= 1
-    is_known = len(speeds) == 1 if header is None else count == header.frames
-    return count * first.samples if is_known and len(forms) == 1 else None
+        is_known = count == header.frames
+    else:
+        is_known = len({frame.kbit_s for frame in frames.values()}) == 1
+    is_tidy = is_known and len({frame[:3] for frame in frames.values()}) == 1
+    return count * first.samples if is_tidy and _is_tags(data[at:]) else None
 
 
 def find_mp3s(file: BinaryIO) -> list[int]:
@@ -223,8 +212,7 @@ def _begin_of_frame(before: bytes) -> int | None:
 def _is_tags(tail: bytes) -> bool:
     """Whether what stands behind the last frame is nothing but an APEv2 and an ID3v1 tag."""
     if tail.startswith(b"APETAGEX") and len(tail) >= _APE_HEADER_SIZE:
-        _, _, size = _APE_HEADER.unpack_from(tail)
-        tail = tail[_APE_HEADER_SIZE + size :]
+        tail = tail[_APE_HEADER_SIZE + int.from_bytes(tail[12:16], "little") :]
     return not tail or (tail.startswith(b"TAG") and len(tail) == _ID3V1_SIZE)
 
 

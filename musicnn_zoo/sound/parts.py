@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import BinaryIO, Literal, NamedTuple
 
 from musicnn_zoo.sound.mpeg import end_of_id3, end_of_zeros, find_mp3s
@@ -26,19 +27,10 @@ _MOST_LINKS = 1 << 12
 class Link:
     """A recording in a file that may hold several.
 
-    Parameters
-    ----------
-    start : int
-        Where it begins.
-    is_ogg, is_vorbis : bool
-        Whether it is a link of an Ogg file, and whether the first stream of that is Vorbis.
-    is_broken : bool
-        Whether a page of its first sound is missing, or is not what its checksum says. Decoders
-        leave such a page out.
-    lacks_start : bool
-        Whether pages of its very beginning are broken.
-    end : int
-        Granule position at its end.
+    It begins at ``start``. If ``is_ogg``, it is a link of an Ogg file, and its first stream may be
+    Vorbis. It ``is_broken`` if a page of its first sound is missing, or is not what its checksum
+    says: decoders leave such a page out. It ``lacks_start`` if that are pages of its very
+    beginning. ``end`` is the granule position at its end.
     """
 
     start: int
@@ -79,7 +71,8 @@ class Link:
 
 
 _CAPTURE = b"OggS\0"
-_PAGE_HEADER = 27
+_CAPTURES = re.compile(_CAPTURE)
+_PAGE = struct.Struct("<5sBq4sI4sB")
 _CHECKSUM = slice(22, 26)
 _BEGINS = 2
 _MOST_FLAGS = 7
@@ -142,18 +135,16 @@ def _first_page(file: BinaryIO) -> int | None:
     file.seek(start)
     head = file.read(_MOST_JUNK)
     at = head.find(_CAPTURE)
-    if at < 0 or not head.startswith(_FIRST_PACKETS, at + _PAGE_HEADER + 1):
+    if at < 0 or not head.startswith(_FIRST_PACKETS, at + _PAGE.size + 1):
         return None
     return start + at
 
 
 def _pages(file: BinaryIO, at: int) -> Iterator[_Page]:
-    size = file.seek(0, 2)
-    while True:
-        found = _find_capture(file, at, size)
+    while (found := _find_capture(file, at)) is not None:
         file.seek(found)
-        head = file.read(_PAGE_HEADER)
-        if len(head) < _PAGE_HEADER:
+        head = file.read(_PAGE.size)
+        if len(head) < _PAGE.size:
             return
         _, flags, granule, serial, number, checksum, segments = _PAGE.unpack(head)
         lacing = file.read(segments)
@@ -164,28 +155,35 @@ def _pages(file: BinaryIO, at: int) -> Iterator[_Page]:
         at = found + (len(page) if is_whole else len(_CAPTURE))
 
 
-_PAGE = struct.Struct("<5sBq4sI4sB")
-
-
-def _find_capture(file: BinaryIO, at: int, size: int) -> int:
-    """Return where a page begins, or the end of the file."""
-    while at < size:
-        file.seek(at)
-        block = file.read(len(_CAPTURE))
-        if block == _CAPTURE:
-            return at
-        block += file.read(_SEARCHED)
-        found = block.find(_CAPTURE)
-        if found >= 0:
-            return at + found
-        at += max(1, len(block) - len(_CAPTURE) + 1)
-    return size
+def _find_capture(file: BinaryIO, at: int) -> int | None:
+    """Return where the next page begins."""
+    file.seek(at)
+    is_here = file.read(len(_CAPTURE)) == _CAPTURE
+    return at if is_here else next(_matches(file, at, _CAPTURES), None)
 
 
 def _ogg_checksum(page: bytes) -> bytes:
     """Compute the CRC-32 of Ogg by that of zlib, which takes the bits the other way round."""
     register = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return register.to_bytes(4, "big").translate(_REVERSED)
+
+
+def _matches(file: BinaryIO, at: int, pattern: re.Pattern[bytes]) -> Iterator[int]:
+    """Yield where a pattern of at most 64 bytes matches, from a place on."""
+    last, rest = -1, b""
+    while block := _read_at(file, at + len(rest)):
+        searched = rest + block
+        for match in pattern.finditer(searched):
+            if at + match.start() > last:
+                last = at + match.start()
+                yield last
+        rest = searched[-_HEAD:]
+        at += len(searched) - len(rest)
+
+
+def _read_at(file: BinaryIO, at: int) -> bytes:
+    file.seek(at)
+    return file.read(_SEARCHED)
 
 
 UNKNOWN_SIZE = 0x7FFF0000
@@ -205,26 +203,12 @@ Order = Literal["little", "big"]
 class _Form:
     """A container that is a row of chunks, each with a name and a size.
 
-    Parameters
-    ----------
-    begins : bytes
-        Pattern of how a file begins.
-    order : {"little", "big"}
-        Of the bytes of sizes.
-    first : int
-        Where the first chunk begins.
-    data : tuple of bytes
-        What the name of the chunk of samples begins with.
-    name, size : int
-        Bytes of a chunk's name and of its size.
-    align : int
-        Sizes of chunks are rounded up to multiples of so many bytes.
-    counts_head : bool
-        Whether the size of a chunk is that of its name and size, too.
-    whole : slice, optional
-        Where a file states the size of all of it.
-    place : slice, optional
-        Where a chunk states how far from its beginning its contents are.
+    ``begins`` is a pattern of how a file begins, ``order`` the order of the bytes of sizes,
+    ``first`` where the first chunk begins, ``data`` what the name of the chunk of samples begins
+    with. ``name`` and ``size`` are the bytes of these fields of a chunk. Sizes are rounded up to
+    multiples of ``align``; if it ``counts_head``, the size of a chunk is that of its name and size,
+    too. ``whole`` is where a file states the size of all of it, ``place`` where a chunk states how
+    far from its beginning its contents are.
     """
 
     begins: bytes
@@ -327,49 +311,27 @@ class Data:
     Where the stated size is 0, "unknown" or less than there is, the samples go on to the end of the
     file if what comes behind the stated ones is no chunk.
 
-    Parameters
-    ----------
-    start : int
-        Where they begin.
-    stated, present : int
-        Bytes of them that are stated, and those from there to the end of the file.
-    goes_on : bool
-        Whether they are all that is there, whatever is stated.
-    field : range
-        Where the stated size is.
-    order : {"little", "big"}
-        Of its bytes.
-    counted : int
-        Bytes before the samples that the field counts, too.
-    description : bytes
-        What an AIFF says before its samples of how they are written.
+    They begin at ``start``; of the ``stated`` bytes, or more, ``present`` are in the file. Where
+    they go on behind the stated ones, ``correction`` is what the field of their size should hold,
+    by its place. ``description`` is what an AIFF says before its samples of how they are written.
     """
 
     start: int
     stated: int
     present: int
-    goes_on: bool
-    field: range
-    order: Order
-    counted: int = 0
-    description: bytes = b""
+    correction: dict[int, bytes]
+    description: bytes
 
     @property
     def part(self) -> float | None:
         """How much is there of what is stated; None if it is all of it."""
-        is_cut = self.present < self.stated and not self.goes_on
+        is_cut = self.present < self.stated and not self.correction
         return self.present / self.stated if is_cut else None
-
-    @property
-    def true_size(self) -> bytes:
-        """What the field of one that goes on should hold."""
-        most = (1 << 8 * len(self.field)) - 1
-        return min(self.present + self.counted, most).to_bytes(len(self.field), self.order)
 
     @property
     def is_plain_aiff(self) -> bool:
         """Whether they are all there, of no codec, and as many as an AIFF says in both places."""
-        if self.goes_on or self.part is not None:
+        if self.correction or self.part is not None:
             return False
         if len(self.description) < _AIFF_DESCRIPTION.size:
             return False
@@ -410,9 +372,12 @@ def find_data(file: BinaryIO) -> Data | None:
                 stated = int.from_bytes(file.read(len(field)), form.order)
             counted = form.head if form.counts_head else 0
             stated = max(0, stated - counted)
-            goes_on = _goes_on(file, form, start, stated, size)
             present = max(0, size - start)
-            return Data(start, stated, present, goes_on, field, form.order, counted, description)
+            correction = {}
+            if _goes_on(file, form, start, stated, size):
+                true_size = min(present + counted, (1 << 8 * len(field)) - 1)
+                correction[field.start] = true_size.to_bytes(len(field), form.order)
+            return Data(start, stated, present, correction, description)
         if head.startswith(b"ds64"):
             long_field = range(start + 8, start + 16)
         elif head.startswith(b"COMM"):
@@ -464,7 +429,7 @@ def find_corrections(file: BinaryIO) -> dict[int, bytes]:
     """
     data = find_data(file)
     if data is not None:
-        return {data.field.start: data.true_size} if data.goes_on else {}
+        return data.correction
     file.seek(4)
     if file.read(4) not in _FIRST_BOXES:
         return {}
@@ -534,22 +499,12 @@ def find_joined(file: BinaryIO) -> list[int]:
     file.seek(start)
     head = file.read(_HEAD)
     beginning = next((beginning for beginning in _SEARCHES if beginning.match(head)), None)
-    starts = find_mp3s(file) if beginning is None else _search(file, start, beginning)
+    if beginning is None:
+        starts = find_mp3s(file)
+    else:
+        starts = list(islice(_matches(file, start, beginning), _MOST_LINKS))
     is_one = len(starts) < 2 and starts[:1] in ([], [start])
     return [] if is_one else starts
-
-
-def _search(file: BinaryIO, at: int, beginning: re.Pattern[bytes]) -> list[int]:
-    starts: list[int] = []
-    file.seek(at)
-    rest = b""
-    while len(starts) < _MOST_LINKS and (block := file.read(_SEARCHED)):
-        searched = rest + block
-        found = [at + match.start() for match in beginning.finditer(searched)]
-        starts += [start for start in found if not starts or start > starts[-1]]
-        rest = searched[-_HEAD:]
-        at += len(searched) - len(rest)
-    return starts
 
 
 def _walk(file: BinaryIO, form: _Form) -> list[int]:

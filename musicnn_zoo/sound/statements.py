@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from musicnn_zoo.sound.decoders import GAP_S, LONGEST_S, DecodedByFFmpeg
 from musicnn_zoo.sound.mpeg import stated_length
 from musicnn_zoo.sound.parts import UNKNOWN_SIZE, Data, Link, Order
-
-if TYPE_CHECKING:
-    import av
 
 _HEADERS_STATE = frozenset({"ape", "flac", "mpc", "mpc8", "nistsphere", "tak", "tta", "wv"})
 """FFmpeg's formats whose headers say how long the one audio stream is; ``mov`` is one by itself."""
@@ -51,49 +47,25 @@ _BEGINNING_S = 10.0
 _OPUS_RATE = 48_000
 
 
-@dataclass(frozen=True)
-class Statement:
-    """What a file states of itself.
-
-    Parameters
-    ----------
-    length_s : float
-        Of the sound.
-    exact : bool
-        Whether that is so to the sample.
-    packets : int or None
-        The number of its packets. Where all are read, its length does not matter.
-    part : float or None
-        Instead of a length: how much of the bytes that it states are there.
-    """
-
-    length_s: float
-    exact: bool = False
-    packets: int | None = None
-    part: float | None = None
-
-
-def read_statement(
-    container: av.container.InputContainer,
-    stream: av.AudioStream,
-    file: BinaryIO,
-    data: Data | None,
-) -> Statement | None:
-    """Return what a file states of the length of a stream; None if it states nothing."""
-    form = container.format.name.split(",")[0]
-    length_s = float(stream.duration or 0) * float(stream.time_base or 0)
+def note_missing(decoded: DecodedByFFmpeg, file: BinaryIO, link: Link, data: Data | None) -> None:
+    """Note at the end of a recording what the file states beyond what FFmpeg decoded."""
+    form = decoded.container.format.name.split(",")[0]
+    if form == "ogg" and link.is_broken:
+        decoded.lose(_missing_of_ogg(link, decoded))
     if form == "mp3":
-        stated = stated_length(file)
-        return None if stated is None else Statement(*stated)
-    if form == "matroska":
-        whole_s = _length_of_matroska(container)
-        return Statement(whole_s) if whole_s and _is_cut_matroska(file) else None
-    if form == "mov" and length_s and stream.frames:
-        return Statement(length_s, packets=stream.frames)
-    if form in _HEADERS_STATE and length_s > 0:
-        return Statement(length_s, exact=form in _EXACT)
-    part = part_of_stated(file, data)
-    return None if part is None else Statement(0.0, exact=data is not None, part=part)
+        if (stated := stated_length(file)) is not None:
+            decoded.expect(stated[0], exact=stated[1])
+    elif form == "matroska":
+        _note_missing_of_matroska(decoded, file)
+    elif form == "mov" and decoded.header_s and decoded.header_packets:
+        if decoded.packets < decoded.header_packets:
+            decoded.expect(decoded.header_s)
+        else:
+            decoded.broken = ""
+    elif form in _HEADERS_STATE and decoded.header_s > 0:
+        decoded.expect(decoded.header_s, exact=form in _EXACT)
+    elif (part := part_of_stated(file, data)) is not None:
+        decoded.expect(decoded.end_s / (part or 1.0), exact=data is not None)
 
 
 def part_of_stated(file: BinaryIO, data: Data | None) -> float | None:
@@ -185,7 +157,7 @@ def _size_in_mat4(head: bytes, order: Order) -> int | None:
     return name + rows * columns * _MAT4_BYTES[number] * (2 if is_complex else 1)
 
 
-def missing_of_ogg(link: Link, decoded: DecodedByFFmpeg) -> float:
+def _missing_of_ogg(link: Link, decoded: DecodedByFFmpeg) -> float:
     """Return how many seconds an Ogg stream lacks that has broken pages."""
     codec = decoded.stream.codec_context
     if not codec.name.endswith(("opus", "vorbis")) or len(decoded.first_s) < 2:
@@ -204,27 +176,25 @@ def missing_of_ogg(link: Link, decoded: DecodedByFFmpeg) -> float:
     return end_s - begin_s - decoded.end_s
 
 
-def missing_of_matroska(file: BinaryIO, decoded: DecodedByFFmpeg) -> float:
-    """Return how many seconds were left out of a Matroska that is there to its end."""
-    whole_s = _length_of_matroska(decoded.container)
-    missing_s = max(decoded.gaps_s, whole_s - decoded.end_s)
-    if not GAP_S < missing_s < LONGEST_S:
-        return 0.0
-    size = decoded.container.size
-    unread = (size - decoded.read_to) / max(1, size)
-    is_unread = whole_s > 0 and unread > 0.5 * missing_s / whole_s
-    return missing_s if is_unread or decoded.is_torn or _is_torn_matroska(file) else 0.0
-
-
-def _length_of_matroska(container: av.container.InputContainer) -> float:
-    """Return the length of the one stream that lasts; 0 if there are several or none is stated."""
+def _note_missing_of_matroska(decoded: DecodedByFFmpeg, file: BinaryIO) -> None:
     import av
 
     cover = av.stream.Disposition.attached_pic
-    pictures = [each for each in container.streams.video if not each.disposition & cover]
-    if pictures or len(container.streams.audio) != 1:
-        return 0.0
-    return (container.duration or 0) / 1e6
+    streams = decoded.container.streams
+    pictures = [stream for stream in streams.video if not stream.disposition & cover]
+    is_of_the_sound = not pictures and len(streams.audio) == 1
+    whole_s = (decoded.container.duration or 0) / 1e6 if is_of_the_sound else 0.0
+    if whole_s and _is_cut_matroska(file):
+        decoded.expect(whole_s)
+        return
+    missing_s = max(decoded.gaps_s, whole_s - decoded.end_s)
+    if not GAP_S < missing_s < LONGEST_S:
+        return
+    size = decoded.container.size
+    unread = (size - decoded.read_to) / max(1, size)
+    is_unread = whole_s > 0 and unread > 0.5 * missing_s / whole_s
+    if is_unread or decoded.is_torn or _is_torn_matroska(file):
+        decoded.lost_s += missing_s
 
 
 def _is_cut_matroska(file: BinaryIO) -> bool:
@@ -259,9 +229,12 @@ def _elements(file: BinaryIO) -> Iterator[tuple[bytes, int | None, int]]:
     at = 0
     while at < size:
         file.seek(at)
-        first = file.read(1)
-        name = first + file.read(max(0, 8 - first[0].bit_length()))
-        length = _read_size(file)
+        name = _read_number(file)
+        number = _read_number(file)
+        most = (1 << 7 * len(number)) - 1
+        length: int | None = int.from_bytes(number, "big") & most
+        if length == most or number.startswith(b"\0"):
+            length = None
         start = file.tell()
         yield name, length, start
         if name in (_SEGMENT, _CLUSTER):
@@ -272,12 +245,7 @@ def _elements(file: BinaryIO) -> Iterator[tuple[bytes, int | None, int]]:
             at = start + length
 
 
-def _read_size(file: BinaryIO) -> int | None:
-    """Read a size of one to eight bytes; None if it is unknown."""
+def _read_number(file: BinaryIO) -> bytes:
+    """Read a number of EBML, whose first bits say how many bytes it has (RFC 8794)."""
     first = file.read(1)
-    if not first or first == b"\0":
-        return None
-    count = 8 - first[0].bit_length()
-    value = int.from_bytes(bytes([first[0] & (0x7F >> count)]) + file.read(count), "big")
-    unknown = (1 << 7 * (count + 1)) - 1
-    return None if value == unknown else value
+    return first + file.read(8 - first[0].bit_length()) if first else b""
