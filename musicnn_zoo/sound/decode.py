@@ -118,13 +118,7 @@ class _Source(NamedTuple):
 def open_source(
     audio: str | os.PathLike[str] | BinaryIO, label: str, files: contextlib.ExitStack
 ) -> _Source:
-    """Open a path or a binary file object.
-
-    Raises
-    ------
-    AudioError
-        If it is neither a file nor a binary file object.
-    """
+    """Open a path or a binary file object; anything else is an AudioError."""
     if isinstance(audio, str | os.PathLike):
         return _open_path(Path(audio), files)
     if isinstance(audio, io.TextIOBase):
@@ -183,7 +177,7 @@ def decode_file(
     label : str
         How messages call it.
     damaged : {"refuse", "use"}
-        Whether the blocks of a file of which more than a second or 2 % is missing end in an error.
+        As in :func:`musicnn_zoo.load_audio`; the error is raised when the blocks have ended.
     in_worker : bool
         Whether this process may crash because of what it decodes.
 
@@ -381,12 +375,7 @@ def wav_options(file: BinaryIO, data: Data | None) -> dict[str, str]:
 def _refuse_risk(
     file: BinaryIO, container: av.container.InputContainer, stream: av.AudioStream
 ) -> None:
-    """Raise for a file whose channels may be in an order of its own; decodes nothing.
-
-    Raises
-    ------
-    RiskyFile
-    """
+    """Raise RiskyFile if channels may be in an order of their own; decode nothing."""
     form = container.format.name.split(",")[0]
     codec = stream.codec_context
     if form in ("mov", "caf", "iamf", "mxf") and _describes_channels(file):

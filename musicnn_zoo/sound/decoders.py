@@ -75,14 +75,9 @@ class NotDecodedError(AudioError):
 
 
 class Block(NamedTuple):
-    """Some of the sound.
+    """Some of the sound: the mean of all channels, (samples,), at a rate in Hz.
 
-    Parameters
-    ----------
-    samples : ndarray, shape (samples,), float32
-        The mean of all channels.
-    sample_rate : int
-        In Hz. The next block may have another rate.
+    The next block may have another rate.
     """
 
     samples: NDArray[np.float32]
@@ -267,24 +262,14 @@ def open_container(
     if int(av.__version__.split(".")[0]) >= _TITLES_ARE_LENIENT:
         titles = {}
     container: av.container.InputContainer = av.open(
-        opened,
-        mode="r",
-        format=form,
-        container_options={"format_whitelist": form or FORMATS, **(options or {})},
-        buffer_size=buffer_size,
-        **titles,
-    )
+        opened, mode="r", format=form, buffer_size=buffer_size,
+        container_options={"format_whitelist": form or FORMATS, **(options or {})}, **titles,
+    )  # fmt: skip
     return container
 
 
 def main_audio_stream(container: av.container.InputContainer) -> av.AudioStream:
-    """Return the audio stream that is marked as default, else the first.
-
-    Raises
-    ------
-    LookupError
-        If there is none.
-    """
+    """Return the audio stream that is marked as default, else the first; there must be one."""
     import av
 
     streams = container.streams.audio
@@ -515,24 +500,14 @@ def decoded_by_libsndfile(
     mp3_samples: int | None = None,
     present: float = 1.0,
 ) -> Iterator[Decoded]:
-    """Decode a path or a seekable file, from a sample on.
+    """Decode a path or a seekable file, as :func:`decoded_by_ffmpeg` does.
 
     Parameters
     ----------
-    opened : str or binary file object
-    label : str
-        How messages call it.
-    skip : int
-        Samples at the beginning that are left out.
     mp3_samples : int, optional
         Samples in the frames of an MP3; the duration that libsndfile states is not used then.
     present : float
         Part of the stated bytes that the file has.
-
-    Raises
-    ------
-    NotDecodedError
-        If libsndfile does not take it.
     """
     import soundfile
 
@@ -577,8 +552,6 @@ def _sndfile_blocks(
     while True:
         try:
             block = file.read(step, "float32", always_2d=True)
-        except AudioError:
-            raise
         except Exception as error:
             decoded.broken = str(getattr(error, "error_string", error))
             return
@@ -587,6 +560,6 @@ def _sndfile_blocks(
         decoded.decoded_s += len(block) / rate
         yield Block(_downmix(block), rate)
     if mp3_samples is None:
-        decoded.expect(max(file.frames / rate, decoded.end_s / (present or 1.0)))
+        decoded.expect(max(file.frames / rate, decoded.end_s / present))
     elif decoded.decoded_s * rate < mp3_samples - _MOST_MP3_PADDING:
         decoded.broken = "libsndfile ends before the last frame"

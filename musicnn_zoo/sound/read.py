@@ -219,6 +219,7 @@ class AudioStream:
             else:
                 source.file.seek(0)
                 content = source.file.read()
+        given, self.samples = self.samples, 0
         pieces = call_isolated(
             "musicnn_zoo.sound.read:isolated_blocks", label, content=content, size=size,
             source=label, target_rate=self._target_rate, damaged=self._on_damage, **arguments,
@@ -239,7 +240,8 @@ class AudioStream:
                         f"can be started ({error})"
                     ) from risk
                 return
-            yield self._counted(np.frombuffer(piece, np.float32))
+            block = self._counted(np.frombuffer(piece, np.float32))
+            yield block[max(0, len(block) - max(0, self.samples - given)) :]
 
     def _resampled(self, blocks: Iterator[Block], label: str) -> Iterator[NDArray[np.float32]]:
         resampler: Resampler | None = None
@@ -270,17 +272,12 @@ class Resampler:
     ----------
     sample_rate, target_rate : int
         In Hz.
-
-    Attributes
-    ----------
-    received : int
-        Samples fed so far.
     """
 
     def __init__(self, sample_rate: int, target_rate: int) -> None:
         self.sample_rate = sample_rate
         self.target_rate = target_rate
-        self.received = 0
+        self._received = 0
         self._returned = 0
         if sample_rate != target_rate:
             import soxr
@@ -291,7 +288,7 @@ class Resampler:
 
     def feed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block; return what is ready, which may be nothing."""
-        self.received += len(block)
+        self._received += len(block)
         if self.sample_rate == self.target_rate:
             return block
         ready: NDArray[np.float32] = self._soxr.resample_chunk(block)
@@ -303,19 +300,16 @@ class Resampler:
         if self.sample_rate == self.target_rate:
             return np.zeros(0, np.float32)
         rest = self._soxr.resample_chunk(np.zeros(0, np.float32), last=True)
-        left = -(-self.received * self.target_rate // self.sample_rate) - self._returned
+        left = -(-self._received * self.target_rate // self.sample_rate) - self._returned
         return np.pad(rest[:left], (0, max(0, left - len(rest))))
 
 
 def isolated_blocks(
     audio: str | BinaryIO, *, source: str, target_rate: int, damaged: OnDamage
 ) -> Generator[bytes, None, tuple[bool, float]]:
-    """Yield the blocks of a file as bytes of float32; a worker calls it.
+    """Yield the blocks of a file as bytes of float32; return ``damaged`` and ``lost_s``.
 
-    Returns
-    -------
-    tuple of bool and float
-        Whether the file is damaged, and how many seconds are lost.
+    A worker calls it.
     """
     stream = AudioStream(audio, target_rate=target_rate, damaged=damaged)
     stream.source, stream._in_worker = source, True
