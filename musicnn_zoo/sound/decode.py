@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast, get_args
 
 from musicnn_zoo.errors import ArgumentError, AudioError
 from musicnn_zoo.sound.decoders import (
@@ -45,7 +45,6 @@ _PROBED = 1 << 17
 _PACKET = 1 << 16
 
 OnDamage = Literal["refuse", "use"]
-_Opening: TypeAlias = AbstractContextManager[Decoded]
 
 
 class RiskyFile(AudioError):  # noqa: N818
@@ -256,11 +255,9 @@ class _Recording:
         self._label = label
         self._link = link
         self._in_worker = in_worker
-        self._data: Data | None = None
-        self._mp3_samples: int | None = None
-        if not link.is_ogg:
-            self._data = find_data(source.file)
-            self._mp3_samples = count_samples(source.file)
+        self._data = None if link.is_ogg else find_data(source.file)
+        may_be_mp3 = not link.is_ogg and self._data is None
+        self._mp3_samples = count_samples(source.file) if may_be_mp3 else None
 
     @contextlib.contextmanager
     def decoded(self) -> Iterator[Decoded]:
@@ -334,7 +331,9 @@ class _Recording:
 
 
 def _with_rest(
-    blocks: Iterator[Block], decoded: Decoded, by_other: Callable[..., _Opening]
+    blocks: Iterator[Block],
+    decoded: Decoded,
+    by_other: Callable[..., AbstractContextManager[Decoded]],
 ) -> Iterator[Block]:
     """Yield the blocks of a file; the other decoder goes on from the sample where one stopped."""
     taken = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,6 @@ _NEGLIGIBLE_S = 0.005
 
 _TITLES_ARE_LENIENT = 19
 """PyAV from this version on reads titles that are not UTF-8 without being told how."""
-_FFMPEG_BUFFER = 1 << 15
 
 _MOST_PLANES = 7
 """PyAV reads planar frames of more channels out of bounds."""
@@ -75,10 +74,7 @@ class NotDecodedError(AudioError):
 
 
 class Block(NamedTuple):
-    """Some of the sound: the mean of all channels, (samples,), at a rate in Hz.
-
-    The next block may have another rate.
-    """
+    """Some of the sound: the mean of all channels, (samples,), at a rate that may change, in Hz."""
 
     samples: NDArray[np.float32]
     sample_rate: int
@@ -150,13 +146,7 @@ class Decoded:
             self.lost_s += missing_s
 
     def judge(self, label: str) -> None:
-        """Refuse a recording of which more than a second and more than 2 % are missing.
-
-        Raises
-        ------
-        AudioError
-            That says how much is missing.
-        """
+        """Raise an AudioError if more than a second and more than 2 % are missing."""
         had_s, whole_s = f"{self.decoded_s:.1f} s", self.decoded_s + self.lost_s
         if self.stated_s is not None:
             problem = (
@@ -223,15 +213,12 @@ def _downmix(block: NDArray[np.float32]) -> NDArray[np.float32]:
     return mono
 
 
-CheckRisk: TypeAlias = "Callable[[av.container.InputContainer, av.AudioStream], None]"
-
-
 def open_container(
     opened: str | BinaryIO,
     options: Mapping[str, str] | None = None,
     *,
     form: str | None = None,
-    buffer_size: int = _FFMPEG_BUFFER,
+    buffer_size: int = 1 << 15,
 ) -> av.container.InputContainer:
     """Open a path or a binary file by FFmpeg, as one recording and nothing else.
 
@@ -283,7 +270,7 @@ def decoded_by_ffmpeg(
     label: str,
     *,
     skip: int = 0,
-    check_risk: CheckRisk | None = None,
+    check_risk: Callable[[av.container.InputContainer, av.AudioStream], None] | None = None,
     block_s: float = BLOCK_S,
     **options: Any,
 ) -> Iterator[DecodedByFFmpeg]:

@@ -98,7 +98,6 @@ class _Pipe:
         self._read = getattr(pipe, "read1", pipe.read)
 
     def read(self, size: int) -> bytes:
-        """Return up to ``size`` bytes; none at the end."""
         content: bytes = self._read(size)
         return content
 

@@ -46,11 +46,7 @@ class _Frame(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """A Xing or VBRI header.
-
-    Where and what its frame is, the frames and bytes that it states, and the samples of the frames
-    that are delay and padding.
-    """
+    """A Xing or VBRI header: its place and frame, what it states, and samples of padding."""
 
     at: int
     frame: _Frame

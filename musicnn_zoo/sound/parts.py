@@ -29,7 +29,7 @@ class Link:
 
     It begins at ``start``. If ``is_ogg``, it is a link of an Ogg file, and its first stream may be
     Vorbis. It ``is_broken`` if a page of its first sound is missing, or is not what its checksum
-    says: decoders leave such a page out. It ``lacks_start`` if that are pages of its very
+    says: decoders leave such a page out. It ``lacks_start`` if these are pages of its very
     beginning. ``end`` is the granule position at its end.
     """
 
@@ -87,11 +87,7 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class _Page(NamedTuple):
-    """A page of an Ogg file (RFC 3533).
-
-    ``is_whole`` says that its checksum is right, ``is_behind_junk`` that something that is no page
-    lies before it.
-    """
+    """A page of an Ogg file (RFC 3533), whole if its checksum is right, perhaps behind junk."""
 
     at: int
     flags: int
@@ -170,20 +166,17 @@ def _ogg_checksum(page: bytes) -> bytes:
 
 def _matches(file: BinaryIO, at: int, pattern: re.Pattern[bytes]) -> Iterator[int]:
     """Yield where a pattern of at most 64 bytes matches, from a place on."""
-    last, rest = -1, b""
-    while block := _read_at(file, at + len(rest)):
-        searched = rest + block
+    last = -1
+    while True:
+        file.seek(at)
+        searched = file.read(_SEARCHED)
         for match in pattern.finditer(searched):
             if at + match.start() > last:
                 last = at + match.start()
                 yield last
-        rest = searched[-_HEAD:]
-        at += len(searched) - len(rest)
-
-
-def _read_at(file: BinaryIO, at: int) -> bytes:
-    file.seek(at)
-    return file.read(_SEARCHED)
+        if len(searched) < _SEARCHED:
+            return
+        at += _SEARCHED - _HEAD
 
 
 UNKNOWN_SIZE = 0x7FFF0000

@@ -307,10 +307,7 @@ class Resampler:
 def isolated_blocks(
     audio: str | BinaryIO, *, source: str, target_rate: int, damaged: OnDamage
 ) -> Generator[bytes, None, tuple[bool, float]]:
-    """Yield the blocks of a file as bytes of float32; return ``damaged`` and ``lost_s``.
-
-    A worker calls it.
-    """
+    """Yield blocks as bytes of float32, in a worker; return ``damaged`` and ``lost_s``."""
     stream = AudioStream(audio, target_rate=target_rate, damaged=damaged)
     stream.source, stream._in_worker = source, True
     for block in stream:
