@@ -18,8 +18,13 @@ from sklearn.metrics import (
 )
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.evaluation.metrics import best_f1_thresholds, evaluate_classes, evaluate_scores
-from musicnn_zoo.evaluation.results import CLASS_COLUMNS, EVALUATION_COLUMNS, Ranking
+from musicnn_zoo.evaluation.metrics import (
+    Ranking,
+    best_f1_thresholds,
+    evaluate_classes,
+    evaluate_scores,
+)
+from musicnn_zoo.evaluation.results import CLASS_COLUMNS, EVALUATION_COLUMNS
 
 NAMES = ("rock", "pop", "jazz", "folk", "soul")
 

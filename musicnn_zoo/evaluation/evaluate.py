@@ -31,14 +31,16 @@ from musicnn_zoo.datasets.dataset import (
 from musicnn_zoo.datasets.table import normal_form
 from musicnn_zoo.errors import ArgumentError, OutputError, check_choice
 from musicnn_zoo.evaluation.metrics import (
+    Bootstrap,
     best_f1_thresholds,
     check_thresholds,
+    curves_of,
     evaluate_classes,
     evaluate_scores,
     told_apart,
     untagged_statement,
 )
-from musicnn_zoo.evaluation.results import Bootstrap, ClassEvaluation, Evaluation
+from musicnn_zoo.evaluation.results import ClassEvaluation, Evaluation, Interval, percent
 from musicnn_zoo.files import check_ending
 from musicnn_zoo.machine.installation import require_sklearn
 from musicnn_zoo.networks.config import (
@@ -376,16 +378,68 @@ class ModelEvaluation:
         return json.dumps(self.to_dict())
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the figures; see :func:`musicnn_zoo.plots.plot_evaluation`.
+        """Draw the figures, and save them if ``path`` is given.
 
-        Parameters
-        ----------
-        path : path, optional
-            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        See :func:`musicnn_zoo.plots.plot_evaluation`.
         """
-        from musicnn_zoo.plots import plot_evaluation
+        from musicnn_zoo.plots.drawing import picture
 
-        return plot_evaluation(self, path)
+        return picture(path, self._draw)
+
+    def _draw(self) -> Figure:
+        data = f"{self.dataset}, {self.split or 'all tracks'}"
+        if isinstance(self.figures, Evaluation):
+            return self._draw_tags(self.figures, data)
+        from musicnn_zoo.plots.evaluation import draw_classes
+
+        accuracy = percent(self.figures.accuracy, self.figures.accuracy_interval, unit=" %")
+        balanced = percent(
+            self.figures.balanced_accuracy, self.figures.balanced_accuracy_interval, unit=" %"
+        )
+        return draw_classes(
+            [found.name for found in self.figures.per_class],
+            np.array(self.figures.confusion),
+            [found.f1 for found in self.figures.per_class],
+            note=f"{count(self.figures.tracks, 'track')}; accuracy {accuracy}; balanced {balanced}",
+            model=self.model,
+            data=data,
+        )
+
+    def _draw_tags(self, figures: Evaluation, data: str) -> Figure:
+        from musicnn_zoo.plots.evaluation import Measure, draw_tag_figures
+
+        best_first = sorted(
+            (-tag.roc_auc, index)
+            for index, tag in enumerate(figures.per_tag)
+            if tag.roc_auc is not None
+        )
+        columns = [index for _, index in best_first]
+        tags = [figures.per_tag[index] for index in columns]
+        curves = curves_of(self.labels[:, columns], self.scores[:, columns])
+        positives = np.array([tag.positives for tag in tags])
+        return draw_tag_figures(
+            [tag.tag for tag in tags],
+            Measure(
+                f"ROC-AUC {percent(figures.roc_auc, figures.roc_auc_interval, unit=' %')}",
+                np.array([tag.roc_auc for tag in tags], np.float64),
+                np.full(len(tags), 0.5),
+                _interval_array(tag.roc_auc_interval for tag in tags),
+                curves.roc,
+            ),
+            Measure(
+                f"PR-AUC {percent(figures.pr_auc, figures.pr_auc_interval, unit=' %')}",
+                np.array([tag.average_precision for tag in tags], np.float64),
+                positives / figures.tracks,
+                _interval_array(tag.average_precision_interval for tag in tags),
+                curves.precision,
+            ),
+            curves.at,
+            n_tracks=figures.tracks,
+            level=figures.roc_auc_interval.level if figures.roc_auc_interval else None,
+            left_out=figures.tags_left_out,
+            model=self.model,
+            data=data,
+        )
 
     def __str__(self) -> str:
         which = f"split {self.split!r}" if self.split else "all tracks"
@@ -397,6 +451,10 @@ class ModelEvaluation:
     def __repr__(self) -> str:
         which = self.split or "all tracks"
         return f"<ModelEvaluation of {self.model} on {self.dataset}, {which}: {len(self)} tracks>"
+
+
+def _interval_array(intervals: Iterable[Interval | None]) -> NDArray[np.float64]:
+    return np.array([(one.low, one.high) if one else (np.nan, np.nan) for one in intervals])
 
 
 def evaluate_model(

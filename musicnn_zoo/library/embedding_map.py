@@ -121,16 +121,26 @@ class EmbeddingMap:
         return pandas.DataFrame(columns, index=pandas.Index(list(self.sources), name="source"))
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the map; see :func:`musicnn_zoo.plots.plot_map`.
+        """Draw the map, and save it if ``path`` is given.
 
-        Parameters
-        ----------
-        path : path, optional
-            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        See :func:`musicnn_zoo.plots.plot_map`.
         """
-        from musicnn_zoo.plots import plot_map
+        from musicnn_zoo.plots.drawing import picture
+        from musicnn_zoo.plots.results import draw_map
 
-        return plot_map(self, path)
+        return picture(
+            path,
+            lambda: draw_map(
+                self.points,
+                self.groups,
+                group_title="folder" if self.colour_by == "folder" else "strongest tag",
+                method=self.method,
+                explained_variance=self.explained_variance,
+                model=self.model,
+                layer=self.layer,
+                n_errors=len(self.errors),
+            ),
+        )
 
     def __str__(self) -> str:
         head = f"{count(len(self), 'file')}, {self.model} {self.layer}, {self.describe_method()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ import numpy as np
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.files import check_writable
 from musicnn_zoo.machine.installation import provide_writable_caches
-from musicnn_zoo.tagging.results import Clip
 from musicnn_zoo.text import clock, printable
 
 if TYPE_CHECKING:
@@ -47,6 +47,32 @@ def new_figure(width: float, height: float) -> Figure:
     except ImportError as error:
         raise ArgumentError("plots need matplotlib: pip install matplotlib") from error
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def picture(path: str | os.PathLike[str] | None, draw: Callable[[], Figure]) -> Figure:
+    """Draw a figure, and save it if there is a path, which is checked before anything is drawn.
+
+    Parameters
+    ----------
+    path : path or None
+        Where to save the picture, as PNG, SVG or PDF by its ending; None to save it nowhere.
+    draw : callable
+        Makes the figure.
+
+    Raises
+    ------
+    ArgumentError
+        If matplotlib is not installed (``pip install matplotlib``), or ``path`` has another
+        ending or cannot be written.
+    OutputError
+        If the picture cannot be written.
+    """
+    if path is not None:
+        check_picture(path)
+    figure = draw()
+    if path is not None:
+        save(figure, path)
+    return figure
 
 
 def check_picture(path: str | os.PathLike[str]) -> None:
@@ -122,10 +148,23 @@ def headline(figure: Figure, title: str, note: str = "") -> None:
         figure.supxlabel(note, fontsize=NOTE, color=GREY, parse_math=False)
 
 
-def title_of(clip: Clip, model: str) -> str:
+def title_of(source: str | None, model: str) -> str:
     """Name a clip, by its file without the folders, and the model."""
-    name = Path(clip.source).name if clip.source else "array"
+    name = Path(source).name if source else "array"
     return f"{drawable(name, 50)}, {drawable(model, 30)}"
+
+
+def name_rows(axes: Any, names: Iterable[str], width: int, *, fontsize: float = LABEL) -> None:
+    """Name the rows of an axes, 0 and up, in at most ``width`` characters each."""
+    labels = [drawable(name, width) for name in names]
+    axes.set_yticks(range(len(labels)), labels=labels, fontsize=fontsize, parse_math=False)
+    axes.tick_params(axis="y", length=0)
+
+
+def add_legend(axes: Any, handles: Sequence[Any], labels: Sequence[str], **style: Any) -> None:
+    """Add a legend without a frame; no sign in its labels is taken for a formula."""
+    for text in axes.legend(handles, labels, frameon=False, **style).get_texts():
+        text.set_parse_math(False)
 
 
 def tidy(axes: Any) -> None:

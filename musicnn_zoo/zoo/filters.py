@@ -122,16 +122,30 @@ class LearnedFilters:
     frontend: str
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the filters; see :func:`musicnn_zoo.plots.plot_filters`.
+        """Draw the filters, and save them if ``path`` is given.
 
-        Parameters
-        ----------
-        path : path, optional
-            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        See :func:`musicnn_zoo.plots.plot_filters`.
         """
-        from musicnn_zoo.plots import plot_filters
+        from musicnn_zoo.plots.drawing import picture
+        from musicnn_zoo.plots.filters import Filters, Spectra, draw_filters
 
-        return plot_filters(self, path)
+        groups = [
+            Filters(
+                layer=group.layer,
+                kind=group.kind,
+                values=group.values,
+                indices=group.indices,
+                n_filters=group.n_filters,
+                step_s=group.step_s,
+                window_s=group.window_s,
+                is_long=group.is_long,
+                spectra=Spectra(group.spectra, group.frequencies)
+                if group.kind in ("waveform", "input")
+                else None,
+            )
+            for group in self.groups
+        ]
+        return picture(path, lambda: draw_filters(groups, model=self.model, frontend=self.frontend))
 
     def __repr__(self) -> str:
         groups = ", ".join(
