@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError, UploadError, WeightsError
 from musicnn_zoo.files import sha256_of
+from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import require_keras
 from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
@@ -266,8 +267,6 @@ def push_to_hub(
         If the Hub does not take it; the message names the repository and the remedy.
     """
     from huggingface_hub import HfApi
-
-    from musicnn_zoo import __version__
 
     given, (repo, _) = repo, parse_reference(repo)
     if "@" in given:
