@@ -83,23 +83,18 @@ _WON_CNN_BACKEND = block(
     "temporal_pooling", mode="max", units=512, input_bn=False, order="bn_relu", input_dropout=0.0,
     bn_epsilon=TORCH_EPSILON,
 )  # fmt: skip
+_DENSE_RESIDUAL = block("dense_residual")
 _DIELEMAN_BACKEND = block("mlp", units=100, dropout=0.0)
-
-
-def _musicnn(backend: Block, *, midend: Block | None = None) -> ModelConfig:
-    return ModelConfig(
-        input=MUSICNN_INPUT,
-        frontend=block("timbral_temporal"),
-        midend=midend or block("dense_residual"),
-        backend=backend,
-        patch=THREE_SECONDS,
-    )
 
 
 def _model(
     signal: Input, frontend: Block, backend: Block, patch: int, midend: Block | None = None
 ) -> ModelConfig:
-    return ModelConfig(input=signal, frontend=frontend, midend=midend, backend=backend, patch=patch)
+    return ModelConfig(signal, frontend, backend, midend, patch)
+
+
+def _musicnn(backend: Block, midend: Block = _DENSE_RESIDUAL) -> ModelConfig:
+    return _model(MUSICNN_INPUT, block("timbral_temporal"), backend, THREE_SECONDS, midend)
 
 
 _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
@@ -107,8 +102,7 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
         "samplecnn",
         _model(WaveformInput(22050), block("sample_level"), block("mlp"), SAMPLECNN_PATCH),
         "Lee et al. 2017, Sample-level deep CNNs for music auto-tagging using raw waveforms",
-        1_869_874,
-        5.356,
+        1_869_874, 5.356,
     ),
     (
         "samplecnn_se",
@@ -117,8 +111,7 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             SAMPLECNN_PATCH,
         ),
         "Kim et al. 2018, Sample-level CNN architectures for music auto-tagging",
-        3_250_738,
-        math.inf,
+        3_250_738, math.inf,
     ),
     (
         "atscale_waveform",
@@ -133,8 +126,7 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             midend=block("residual"),
         ),
         "Pons et al. 2018, End-to-end learning for music audio tagging at scale",
-        5_377_082,
-        3.69,
+        5_377_082, 3.69,
     ),
     (
         "atscale_spectrogram",
@@ -154,8 +146,7 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             midend=block("residual"),
         ),
         "Pons et al. 2018, End-to-end learning for music audio tagging at scale",
-        5_924_154,
-        3.056,
+        5_924_154, 3.056,
     ),
     (
         "fcn4",
@@ -166,8 +157,7 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             1366,
         ),
         "Choi et al. 2016, Automatic tagging using deep convolutional neural networks",
-        17_365_940,
-        math.inf,
+        17_365_940, math.inf,
     ),
     (
         "fcn5",
@@ -181,8 +171,7 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             1366,
         ),
         "Choi et al. 2016, Automatic tagging using deep convolutional neural networks",
-        25_183_028,
-        math.inf,
+        25_183_028, math.inf,
     ),
     (
         "fcn",
@@ -196,8 +185,7 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             SECONDS_29,
         ),
         f"Choi et al. 2016 as in {_WON}",
-        447_732,
-        math.inf,
+        447_732, math.inf,
     ),
     (
         "crnn",
@@ -208,15 +196,13 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             SECONDS_29,
         ),
         f"Choi et al. 2017 as in {_WON}",
-        394_100,
-        2.608,
+        394_100, 2.608,
     ),
     (
         "dieleman_mel",
         _model(MUSICNN_INPUT, block("vertical"), _DIELEMAN_BACKEND, THREE_SECONDS),
         "Dieleman & Schrauwen 2014, End-to-end learning for music audio",
-        66_784,
-        0.832,
+        66_784, 0.832,
     ),
     (
         "dieleman_waveform",
@@ -224,22 +210,19 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             WaveformInput(16000), block("frame_level"), _DIELEMAN_BACKEND, FRAME_LEVEL_PATCH
         ),
         "Dieleman & Schrauwen 2014, End-to-end learning for music audio",
-        140_638,
-        0.832,
+        140_638, 0.832,
     ),
     (
         "timbre",
         _model(MUSICNN_INPUT, block("timbral"), _DIELEMAN_BACKEND, THREE_SECONDS),
         "Pons et al. 2017, Timbre analysis of music audio signals with CNNs",
-        185_856,
-        0.288,
+        185_856, 0.288,
     ),
     (
         "schlueter_horizontal",
         _model(SCHLUETER_INPUT, block("horizontal"), block("mlp", units=256), 15),
         "Schlüter & Böck 2014, Improved musical onset detection with CNNs",
-        302_286,
-        0.173,
+        302_286, 0.173,
     ),
     (
         "lee2009_vertical",
@@ -250,8 +233,7 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             THREE_SECONDS,
         ),
         "Lee et al. 2009, Unsupervised feature learning for audio classification",
-        845_252,
-        0.48,
+        845_252, 0.48,
     ),
     (
         "zhu_multiscale",
@@ -262,8 +244,7 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             FRAME_LEVEL_PATCH,
         ),
         "Zhu et al. 2016, Learning multiscale features directly from waveforms",
-        99_706,
-        0.864,
+        99_706, 0.864,
     ),
     (
         "short_chunk",
@@ -274,8 +255,7 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             SHORT_CHUNK_PATCH,
         ),
         _WON,
-        3_687_348,
-        6.128,
+        3_687_348, 6.128,
     ),
     (
         "short_chunk_res",
@@ -286,15 +266,13 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             SHORT_CHUNK_PATCH,
         ),
         _WON,
-        12_104_244,
-        12.224,
+        12_104_244, 12.224,
     ),
     (
         "musicnn",
         _musicnn(block("temporal_pooling")),
         "Pons & Serra 2019, musicnn: Pre-trained CNNs for music audio tagging",
-        787_159,
-        2.352,
+        787_159, 2.352,
     ),
     (
         "musicnn_big",
@@ -302,29 +280,25 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             block("temporal_pooling", units=500), midend=block("dense_residual", filters=512)
         ),
         "Pons & Serra 2019, musicnn: Pre-trained CNNs for music audio tagging",
-        7_980_235,
-        2.352,
+        7_980_235, 2.352,
     ),
     (
         "musicnn_autopool",
         _musicnn(block("autopool")),
         "Pons & Serra 2019 with McFee et al. 2018, Adaptive pooling operators",
-        635_103,
-        2.352,
+        635_103, 2.352,
     ),
     (
         "musicnn_attention",
         _musicnn(block("attention", weights="channel", positions=True)),
         "Pons & Serra 2019, musicnn-training, after Raffel 2016",
-        2_336_833,
-        2.352,
+        2_336_833, 2.352,
     ),
     (
         "musicnn_rnn",
         _musicnn(block("recurrent")),
         "Pons & Serra 2019, musicnn-training",
-        5_278_339,
-        2.352,
+        5_278_339, 2.352,
     ),
     (
         "musicnn_won",
@@ -343,15 +317,13 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             midend=block("dense_residual", order="bn_relu", bn_epsilon=TORCH_EPSILON),
         ),
         f"Pons et al. 2018 as in {_WON}",
-        784_300,
-        2.368,
+        784_300, 2.368,
     ),
     (
         "vgg",
         _model(MUSICNN_INPUT, block("vgg"), block("mlp"), THREE_SECONDS),
         "Pons & Serra 2019, musicnn: Pre-trained CNNs for music audio tagging",
-        605_748,
-        2.064,
+        605_748, 2.064,
     ),
 ]  # fmt: skip
 

@@ -192,20 +192,15 @@ def _backend(paper: str, *pools: str, **more: Any) -> BlockSpec:
 
 
 BLOCKS: dict[str, BlockSpec] = {
-    "sample_level": _frontend(
-        "waveform", "sequence", "Lee et al. 2017; Kim et al. 2018"
-    ),
+    "sample_level": _frontend("waveform", "sequence", "Lee et al. 2017; Kim et al. 2018"),
     "frame_level": _frontend(
-        "waveform", "sequence", "Dieleman & Schrauwen 2014",
-        domain_knowledge=True, shapes="one",
+        "waveform", "sequence", "Dieleman & Schrauwen 2014", domain_knowledge=True, shapes="one",
     ),
     "frame_level_multiscale": _frontend(
-        "waveform", "sequence", "Zhu et al. 2016",
-        domain_knowledge=True, shapes="many",
+        "waveform", "sequence", "Zhu et al. 2016", domain_knowledge=True, shapes="many",
     ),
     "vgg": _frontend(
-        "map", "map", "Pons & Serra 2019",
-        endpoints=("pool1", "pool2", "pool3", "pool4", "pool5"),
+        "map", "map", "Pons & Serra 2019", endpoints=("pool1", "pool2", "pool3", "pool4", "pool5"),
     ),
     "rectangular": _frontend("map", "map", "Choi et al. 2016"),
     "short_chunk": _frontend("map", "map", "Won et al. 2020"),
@@ -218,8 +213,7 @@ BLOCKS: dict[str, BlockSpec] = {
         endpoints=("timbral",), domain_knowledge=True, shapes="one",
     ),
     "horizontal": _frontend(
-        "map", "map", "Schlüter & Böck 2014",
-        domain_knowledge=True, shapes="one",
+        "map", "map", "Schlüter & Böck 2014", domain_knowledge=True, shapes="one",
     ),
     "timbral_temporal": _frontend(
         "map", "sequence", "Pons et al. 2016",
@@ -311,10 +305,8 @@ class TagThresholds:
 
     def to_dict(self, tags: Sequence[str]) -> dict[str, Any]:
         """Return ``{"thresholds": {tag: number or None}, "from": origin}``, ready for JSON."""
-        return {
-            "thresholds": dict(zip(tags, self.values, strict=True)),
-            "from": self.origin,
-        }
+        by_tag = dict(zip(tags, self.values, strict=True))
+        return {"thresholds": by_tag, "from": self.origin}
 
     @classmethod
     def from_dict(cls, values: Any, tags: Sequence[str]) -> TagThresholds:
@@ -629,10 +621,7 @@ class LogMelInput:
 
 
 Input = WaveformInput | LogMelInput
-INPUTS: dict[str, type[WaveformInput] | type[LogMelInput]] = {
-    "waveform": WaveformInput,
-    "logmel": LogMelInput,
-}
+INPUTS = {kind.kind: kind for kind in (WaveformInput, LogMelInput)}
 
 
 def _input_from_dict(values: Mapping[str, Any]) -> Input:
