@@ -121,7 +121,6 @@ def whole(name: str, value: object, least: int, most: int) -> int:
 
 Role = Literal["frontend", "midend", "backend"]
 Shape = Literal["waveform", "map", "sequence", "tags"]
-Framewise = Literal["scores", "head"] | None
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ class BlockSpec:
     endpoints_if: Mapping[tuple[str, object], tuple[str, ...]] = field(default_factory=dict)
     fixed_length: bool = False
     takes_any: bool = False
-    framewise: Framewise = None
+    framewise: Literal["scores", "head"] | None = None
     domain_knowledge: bool = False
     shapes: Literal["minimal", "one", "many"] = "minimal"
 
@@ -426,10 +425,6 @@ MOST_TAGS = 100_000
 """Several times what the largest vocabularies of music hold."""
 
 
-Compression = Literal["log10", "decibel"]
-MelScale = Literal["slaney", "htk"]
-Normalization = Literal["batchnorm", "standardize"] | None
-Padding = Literal["constant", "reflect"] | None
 OutputActivation = Literal["sigmoid", "softmax"] | None
 
 Option = str | int | float | bool | None | tuple["Option", ...]
@@ -561,12 +556,12 @@ class LogMelInput:
     n_mels: int = 96
     f_min: float = 0.0
     f_max: float = 8000.0
-    mel_scale: MelScale = "slaney"
+    mel_scale: Literal["slaney", "htk"] = "slaney"
     mel_norm: Literal["slaney"] | None = "slaney"
-    compression: Compression = "log10"
+    compression: Literal["log10", "decibel"] = "log10"
     shorter_windows: tuple[int, ...] = ()
-    padding: Padding = None
-    normalization: Normalization = "batchnorm"
+    padding: Literal["constant", "reflect"] | None = None
+    normalization: Literal["batchnorm", "standardize"] | None = "batchnorm"
     bn_epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -631,7 +626,7 @@ def _input_from_dict(values: Mapping[str, Any]) -> Input:
     kind = options.pop("kind", None)
     if kind is None:
         raise ArgumentError(f"an input needs a 'kind': one of {', '.join(INPUTS)}")
-    if kind not in INPUTS:
+    if not isinstance(kind, str) or kind not in INPUTS:
         raise UnknownNameError("input", shortened(str(kind), 80), INPUTS)
     return INPUTS[kind](**_entries(options, INPUTS[kind], "an input"))
 
@@ -687,19 +682,19 @@ class ModelConfig:
 
     def blocks(self) -> list[tuple[Role, Block]]:
         """Front-end, mid-end if there is one, and back-end."""
-        chain: list[tuple[Role, Block]] = [("frontend", self.frontend)]
-        if self.midend is not None:
-            chain.append(("midend", self.midend))
-        chain.append(("backend", self.backend))
-        return chain
+        chain: list[tuple[Role, Block | None]] = [
+            ("frontend", self.frontend), ("midend", self.midend), ("backend", self.backend),
+        ]  # fmt: skip
+        return [(role, chosen) for role, chosen in chain if chosen is not None]
 
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Names of the layers that `features` offers, in order of depth."""
-        names: list[str] = []
-        for role, chosen in self.blocks():
-            names += block_spec(chosen.kind, role).endpoints_of(dict(chosen.options))
-        return tuple(names)
+        return tuple(
+            name
+            for role, chosen in self.blocks()
+            for name in block_spec(chosen.kind, role).endpoints_of(dict(chosen.options))
+        )
 
     @property
     def fixed_length(self) -> bool:
