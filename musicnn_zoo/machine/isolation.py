@@ -153,12 +153,7 @@ def call_isolated(
     Yields
     ------
     bytes
-        What the function yields.
-
-    Returns
-    -------
-    Any
-        What it returns.
+        What the function yields; the generator returns what the function returns.
 
     Raises
     ------

@@ -41,20 +41,11 @@ LARGEST = 2**24
 
 
 def is_of_type(value: object, declared: Any) -> bool:
-    """Compare a value with an annotation.
+    """Whether a value made of JSON's types, with tuples for lists, is of an annotated type.
 
-    Parameters
-    ----------
-    value : str, number, bool, None or tuple of those
-    declared : type
-        Made of ``int``, ``float``, ``bool``, ``str``, ``None``, ``Literal``, unions, ``tuple[…]``
-        and ``Sequence[…]``.
-
-    Returns
-    -------
-    bool
-        A boolean is no number, a whole number is a ``float`` too, numbers are finite, and whole
-        ones within plus and minus 2**24.
+    The annotation is made of ``int``, ``float``, ``bool``, ``str``, ``None``, ``Literal``, unions,
+    ``tuple[…]`` and ``Sequence[…]``. A boolean is no number, a whole number is a ``float`` too,
+    numbers are finite, and whole ones within plus and minus 2**24.
     """
     origin, inner = get_origin(declared), get_args(declared)
     if origin is Literal:
@@ -103,13 +94,7 @@ def finite(value: object) -> int | float | None:
 
 
 def whole(name: str, value: object, least: int, most: int) -> int:
-    """Return a whole number as an ``int``.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none, or out of bounds; ``True`` and 2.0 are none.
-    """
+    """Return a whole number within bounds as an ``int``; ``True`` and 2.0 are refused."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise ArgumentError(f"{name} must be a whole number; received {shown(value)}")
     number = int(value)
@@ -238,13 +223,7 @@ BLOCKS: dict[str, BlockSpec] = {
 
 
 def block_spec(name: str, role: Role) -> BlockSpec:
-    """Look up one block.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no block ``name`` of that role.
-    """
+    """Look up one block, or raise an UnknownNameError if there is none of that role."""
     spec = BLOCKS.get(name)
     if spec is None or spec.role != role:
         raise UnknownNameError(role, shortened(name, 80), block_names(role))
@@ -309,13 +288,7 @@ class TagThresholds:
 
     @classmethod
     def from_dict(cls, values: Any, tags: Sequence[str]) -> TagThresholds:
-        """Inverse of :meth:`to_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            If it is anything else than a threshold for each of the tags.
-        """
+        """Inverse of :meth:`to_dict`; an ArgumentError says what is unknown, missing or wrong."""
         if not isinstance(values, Mapping) or set(values) != {"thresholds", "from"}:
             raise ArgumentError(
                 "it must be an object with 'thresholds', a number or null by each tag, and 'from', "
@@ -406,13 +379,7 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Provenance:
-        """Inverse of :meth:`to_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            If an entry is unknown or not of its type.
-        """
+        """Inverse of :meth:`to_dict`; an ArgumentError says what is unknown, missing or wrong."""
         return cls(**_entries(values, cls, "a provenance"))
 
 
@@ -715,13 +682,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """Inverse of :meth:`to_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            If a key or a block is unknown, or one that is needed is missing.
-        """
+        """Inverse of :meth:`to_dict`; an ArgumentError says what is unknown, missing or wrong."""
         given = _entries(values, cls, "a model configuration")
         if "input" in given:
             given["input"] = _input_from_dict(given["input"])
@@ -836,13 +797,7 @@ class ModelSpec:
 
 
 def checked_tags(tags: Any) -> tuple[str, ...]:
-    """Return the tags of a model.
-
-    Raises
-    ------
-    ArgumentError
-        If they are no sequence of different strings, or there is none, or too many.
-    """
+    """Return the tags of a model: one or more different strings, not too many of them."""
     if isinstance(tags, str) or not isinstance(tags, Sequence):
         raise ArgumentError(f"tags must be a list of different names; received {shown(tags)}")
     if len(tags) > MOST_TAGS:
