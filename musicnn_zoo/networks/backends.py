@@ -38,16 +38,15 @@ WAVELENGTH = 10000.0
 
 
 def sinusoidal_positions(frames: Any, channels: int, *, paired: bool = True) -> Any:
-    """Sines and cosines of the time at geometrically spaced frequencies.
+    """Return sines and cosines of the time at geometrically spaced frequencies.
 
     Parameters
     ----------
     frames : int or tensor
     channels : int
     paired : bool
-        Whether channels 2i and 2i + 1 share the frequency ``10000 ** (-2i / channels)``
-        (Vaswani et al. 2017), or channel i has ``10000 ** (-2i / channels)`` for itself
-        (musicnn-training).
+        Whether channels 2i and 2i + 1 share the frequency ``10000 ** (-2i / channels)`` (Vaswani
+        et al. 2017), or channel i has it for itself (musicnn-training).
 
     Returns
     -------

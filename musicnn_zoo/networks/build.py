@@ -38,18 +38,14 @@ from musicnn_zoo.networks.logmel import LogMel
 
 
 def finish_normalization(model: keras.Model) -> None:
-    """Have the ``Normalization`` layers of a model compute with the weights that they have.
+    """Make the ``Normalization`` layers of a model compute with the weights that they have.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Whose weights were assigned, by ``set_weights`` say, after which such a layer goes on with
-        the statistics of before.
+    After ``set_weights`` such a layer goes on with its old statistics.
     """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
-            # What Keras compiled before has the statistics of before in it.
+            # What Keras has compiled contains the old statistics.
             model.train_function = model.test_function = model.predict_function = None
 
 

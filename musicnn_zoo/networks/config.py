@@ -48,20 +48,11 @@ LARGEST = 2**24
 
 
 def is_of_type(value: object, declared: Any) -> bool:
-    """Compare a value with an annotation.
+    """Whether a value made of JSON's types, with tuples for lists, is of an annotated type.
 
-    Parameters
-    ----------
-    value : str, number, bool, None or tuple of those
-    declared : type
-        Made of ``int``, ``float``, ``bool``, ``str``, ``None``, ``Literal``, unions, ``tuple[…]``
-        and ``Sequence[…]``.
-
-    Returns
-    -------
-    bool
-        A boolean is no number, a whole number is a ``float`` too, numbers are finite, and whole
-        ones within plus and minus 2**24.
+    The annotation is made of ``int``, ``float``, ``bool``, ``str``, ``None``, ``Literal``, unions,
+    ``tuple[…]`` and ``Sequence[…]``. A boolean is no number, a whole number is a ``float`` too,
+    numbers are finite, and whole ones within plus and minus 2**24.
     """
     origin, inner = get_origin(declared), get_args(declared)
     if origin is Literal:
@@ -103,7 +94,6 @@ def type_name(declared: Any) -> str:
 
 Role = Literal["frontend", "midend", "backend"]
 Shape = Literal["waveform", "map", "sequence", "tags"]
-Framewise = Literal["scores", "head"] | None
 
 
 @dataclass(frozen=True)
@@ -141,7 +131,7 @@ class BlockSpec:
     endpoints_if: Mapping[tuple[str, object], tuple[str, ...]] = field(default_factory=dict)
     fixed_length: bool = False
     takes_any: bool = False
-    framewise: Framewise = None
+    framewise: Literal["scores", "head"] | None = None
     domain_knowledge: bool = False
     shapes: Literal["minimal", "one", "many"] = "minimal"
 
@@ -174,20 +164,15 @@ def _backend(paper: str, *pools: str, **more: Any) -> BlockSpec:
 
 
 BLOCKS: dict[str, BlockSpec] = {
-    "sample_level": _frontend(
-        "waveform", "sequence", "Lee et al. 2017; Kim et al. 2018"
-    ),
+    "sample_level": _frontend("waveform", "sequence", "Lee et al. 2017; Kim et al. 2018"),
     "frame_level": _frontend(
-        "waveform", "sequence", "Dieleman & Schrauwen 2014",
-        domain_knowledge=True, shapes="one",
+        "waveform", "sequence", "Dieleman & Schrauwen 2014", domain_knowledge=True, shapes="one",
     ),
     "frame_level_multiscale": _frontend(
-        "waveform", "sequence", "Zhu et al. 2016",
-        domain_knowledge=True, shapes="many",
+        "waveform", "sequence", "Zhu et al. 2016", domain_knowledge=True, shapes="many",
     ),
     "vgg": _frontend(
-        "map", "map", "Pons & Serra 2019",
-        endpoints=("pool1", "pool2", "pool3", "pool4", "pool5"),
+        "map", "map", "Pons & Serra 2019", endpoints=("pool1", "pool2", "pool3", "pool4", "pool5"),
     ),
     "rectangular": _frontend("map", "map", "Choi et al. 2016"),
     "short_chunk": _frontend("map", "map", "Won et al. 2020"),
@@ -200,8 +185,7 @@ BLOCKS: dict[str, BlockSpec] = {
         endpoints=("timbral",), domain_knowledge=True, shapes="one",
     ),
     "horizontal": _frontend(
-        "map", "map", "Schlüter & Böck 2014",
-        domain_knowledge=True, shapes="one",
+        "map", "map", "Schlüter & Böck 2014", domain_knowledge=True, shapes="one",
     ),
     "timbral_temporal": _frontend(
         "map", "sequence", "Pons et al. 2016",
@@ -227,13 +211,7 @@ BLOCKS: dict[str, BlockSpec] = {
 
 
 def block_spec(name: str, role: Role) -> BlockSpec:
-    """Look up one block.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no block ``name`` of that role.
-    """
+    """Look up one block, or raise an UnknownNameError if there is none of that role."""
     spec = BLOCKS.get(name)
     if spec is None or spec.role != role:
         raise UnknownNameError(role, shortened(name, 80), block_names(role))
@@ -293,20 +271,12 @@ class TagThresholds:
 
     def to_dict(self, tags: Sequence[str]) -> dict[str, Any]:
         """Return ``{"thresholds": {tag: number or None}, "from": origin}``, ready for JSON."""
-        return {
-            "thresholds": dict(zip(tags, self.values, strict=True)),
-            "from": self.origin,
-        }
+        by_tag = dict(zip(tags, self.values, strict=True))
+        return {"thresholds": by_tag, "from": self.origin}
 
     @classmethod
     def from_dict(cls, values: Any, tags: Sequence[str]) -> TagThresholds:
-        """Inverse of :meth:`to_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            If it is anything else than a threshold for each of the tags.
-        """
+        """Inverse of :meth:`to_dict`; an ArgumentError says what is unknown, missing or wrong."""
         if not isinstance(values, Mapping) or set(values) != {"thresholds", "from"}:
             raise ArgumentError(
                 "it must be an object with 'thresholds', a number or null by each tag, and 'from', "
@@ -397,13 +367,7 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Provenance:
-        """Inverse of :meth:`to_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            If an entry is unknown or not of its type.
-        """
+        """Inverse of :meth:`to_dict`; an ArgumentError says what is unknown, missing or wrong."""
         return cls(**check_entries(values, cls, "a provenance"))
 
 
@@ -416,10 +380,6 @@ MOST_TAGS = 100_000
 """Several times what the largest vocabularies of music hold."""
 
 
-Compression = Literal["log10", "decibel"]
-MelScale = Literal["slaney", "htk"]
-Normalization = Literal["batchnorm", "standardize"] | None
-Padding = Literal["constant", "reflect"] | None
 OutputActivation = Literal["sigmoid", "softmax"] | None
 
 Option = str | int | float | bool | None | tuple["Option", ...]
@@ -551,12 +511,12 @@ class LogMelInput:
     n_mels: int = 96
     f_min: float = 0.0
     f_max: float = 8000.0
-    mel_scale: MelScale = "slaney"
+    mel_scale: Literal["slaney", "htk"] = "slaney"
     mel_norm: Literal["slaney"] | None = "slaney"
-    compression: Compression = "log10"
+    compression: Literal["log10", "decibel"] = "log10"
     shorter_windows: tuple[int, ...] = ()
-    padding: Padding = None
-    normalization: Normalization = "batchnorm"
+    padding: Literal["constant", "reflect"] | None = None
+    normalization: Literal["batchnorm", "standardize"] | None = "batchnorm"
     bn_epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -613,10 +573,7 @@ class LogMelInput:
 
 
 Input = WaveformInput | LogMelInput
-INPUTS: dict[str, type[WaveformInput] | type[LogMelInput]] = {
-    "waveform": WaveformInput,
-    "logmel": LogMelInput,
-}
+INPUTS = {kind.kind: kind for kind in (WaveformInput, LogMelInput)}
 
 
 def _input_from_dict(values: Mapping[str, Any]) -> Input:
@@ -626,7 +583,7 @@ def _input_from_dict(values: Mapping[str, Any]) -> Input:
     kind = options.pop("kind", None)
     if kind is None:
         raise ArgumentError(f"an input needs a 'kind': one of {', '.join(INPUTS)}")
-    if kind not in INPUTS:
+    if not isinstance(kind, str) or kind not in INPUTS:
         raise UnknownNameError("input", shortened(str(kind), 80), INPUTS)
     return INPUTS[kind](**check_entries(options, INPUTS[kind], "an input"))
 
@@ -682,19 +639,19 @@ class ModelConfig:
 
     def blocks(self) -> list[tuple[Role, Block]]:
         """Front-end, mid-end if there is one, and back-end."""
-        chain: list[tuple[Role, Block]] = [("frontend", self.frontend)]
-        if self.midend is not None:
-            chain.append(("midend", self.midend))
-        chain.append(("backend", self.backend))
-        return chain
+        chain: list[tuple[Role, Block | None]] = [
+            ("frontend", self.frontend), ("midend", self.midend), ("backend", self.backend),
+        ]  # fmt: skip
+        return [(role, chosen) for role, chosen in chain if chosen is not None]
 
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Names of the layers that `features` offers, in order of depth."""
-        names: list[str] = []
-        for role, chosen in self.blocks():
-            names += block_spec(chosen.kind, role).endpoints_of(dict(chosen.options))
-        return tuple(names)
+        return tuple(
+            name
+            for role, chosen in self.blocks()
+            for name in block_spec(chosen.kind, role).endpoints_of(dict(chosen.options))
+        )
 
     @property
     def fixed_length(self) -> bool:
@@ -715,13 +672,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """Inverse of :meth:`to_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            If a key or a block is unknown, or one that is needed is missing.
-        """
+        """Inverse of :meth:`to_dict`; an ArgumentError says what is unknown, missing or wrong."""
         given = check_entries(values, cls, "a model configuration")
         if "input" in given:
             given["input"] = _input_from_dict(given["input"])
@@ -836,13 +787,7 @@ class ModelSpec:
 
 
 def checked_tags(tags: Any) -> tuple[str, ...]:
-    """Return the tags of a model.
-
-    Raises
-    ------
-    ArgumentError
-        If they are no sequence of different strings, or there is none, or too many.
-    """
+    """Return the tags of a model: one or more different strings, not too many of them."""
     if isinstance(tags, str) or not isinstance(tags, Sequence):
         raise ArgumentError(f"tags must be a list of different names; received {shown(tags)}")
     if len(tags) > MOST_TAGS:

@@ -28,19 +28,7 @@ _SLANEY_STEP = np.log(6.4) / 27
 
 
 def mel_frequencies(n_mels: int, f_min: float, f_max: float, mel_scale: str) -> NDArray[np.float64]:
-    """Frequencies in Hz at equal distances on the mel scale, both ends included.
-
-    Parameters
-    ----------
-    n_mels : int
-        How many.
-    f_min, f_max : float
-        In Hz.
-    mel_scale : {"slaney", "htk"}
-
-    Returns
-    -------
-    ndarray, shape (n_mels,), float64
+    """Return frequencies in Hz at equal distances on the mel scale, both ends included.
 
     References
     ----------
