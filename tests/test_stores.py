@@ -815,6 +815,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):
 # --- crashes
 
 VICTIM = """
+import filelock  # a child is killed within milliseconds, which must not go into an import
 import itertools, json, os, random, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
