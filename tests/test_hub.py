@@ -512,7 +512,7 @@ def safetensors(header, data=b""):
 def putting(model):
     """Puts weights into a model, which has its own in the end if they are refused."""
     before = model.get_weights()
-    yield lambda place: find_pretrained(place).put(model)
+    yield lambda place: find_pretrained(place).weights.put(model)
     for weight, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, expected)
 

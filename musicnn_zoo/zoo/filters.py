@@ -26,9 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import keras
 import numpy as np
-from keras import layers
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
@@ -36,6 +34,7 @@ from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    import keras
     from matplotlib.figure import Figure
 
     from musicnn_zoo.networks.build import TaggingModel
@@ -250,6 +249,8 @@ def learned_filters(
 
 def _frontend_of(model: TaggingModel) -> Any:
     """Make the front-end anew, for an input of any length, with the weights of the model."""
+    import keras
+
     from musicnn_zoo.networks.build import build_features
 
     config: ModelConfig = replace(model.zoo_config, midend=None, backend=block("temporal_pooling"))
@@ -260,6 +261,8 @@ def _frontend_of(model: TaggingModel) -> Any:
 
 
 def _is_convolution(layer: Any) -> bool:
+    from keras import layers
+
     return isinstance(layer, layers.Conv1D | layers.Conv2D)
 
 
@@ -339,7 +342,9 @@ def _by_frequency(
 
 
 def _kernel(layer: Any) -> NDArray[np.float32]:
-    return np.asarray(keras.ops.convert_to_numpy(layer.kernel))
+    from keras import ops
+
+    return np.asarray(ops.convert_to_numpy(layer.kernel))
 
 
 def _strongest(values: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -391,6 +396,8 @@ def maximizing_inputs(
     ArgumentError
         If Keras does not run on TensorFlow.
     """
+    import keras
+
     if keras.backend.backend() != "tensorflow":
         raise ArgumentError(
             "gradient ascent runs on Keras's TensorFlow backend; received "
@@ -433,6 +440,8 @@ def maximizing_inputs(
 
 def response_model(frontend: keras.Model, layer: keras.Layer) -> keras.Model:
     """Model of the response of a layer's filters before their activation."""
+    import keras
+
     if keras.activations.serialize(layer.activation) != "linear":
         config = {**layer.get_config(), "activation": None, "name": f"{layer.name}_response"}
         linear = type(layer).from_config(config)
@@ -440,7 +449,7 @@ def response_model(frontend: keras.Model, layer: keras.Layer) -> keras.Model:
         linear.set_weights(layer.get_weights())
         return keras.Model(frontend.input, response)
     (following,) = [node.operation for node in layer._outbound_nodes][:1]
-    is_normalized = isinstance(following, layers.BatchNormalization)
+    is_normalized = isinstance(following, keras.layers.BatchNormalization)
     return keras.Model(frontend.input, following.output if is_normalized else layer.output)
 
 

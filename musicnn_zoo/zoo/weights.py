@@ -33,6 +33,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -478,14 +479,21 @@ class PresetWeights:
     """
 
     def __init__(self, preset: Preset, source: SourceKind | None = None) -> None:
-        self._file = preset.source(source)
-        self._note = {
+        self._preset, self._file = preset, preset.source(source)
+
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
+        """What converted weights are made from, for the note beside them."""
+        return {
             "conversion": CONVERSION,
             "address": self._file.address,
-            "config": preset.config.to_dict(),
+            "config": self._preset.config.to_dict(),
         }
-        key = hashlib.sha256(json.dumps(self._note).encode()).hexdigest()[:16]
-        self._kept_name = f"{preset.name}-{key}"
+
+    @cached_property
+    def _kept_name(self) -> str:
+        key = hashlib.sha256(json.dumps(self._origin).encode()).hexdigest()[:16]
+        return f"{self._preset.name}-{key}"
 
     def digest(self) -> str:
         """SHA-256 of the file that the weights come from.
@@ -558,7 +566,7 @@ class PresetWeights:
                 weights, new_note = Path(folder, path.name), Path(folder, note.name)
                 model.save_weights(weights)
                 content = {
-                    **self._note,
+                    **self._origin,
                     "checkpoint_sha256": sha256_of(checkpoint),
                     "sha256": sha256_of(weights),
                 }
