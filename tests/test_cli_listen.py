@@ -106,7 +106,7 @@ def test_a_page_that_cannot_be_written_is_said_before_the_work(
     (tmp_path / "seven.html").write_text("mine")
     result = run(seven, "-o", tmp_path)
     assert result.exit_code == 1
-    assert "is there and is not a listening page" in result.stderr
+    assert "exists and is not a listening page" in result.stderr
     assert (tmp_path / "seven.html").read_text() == "mine"
     result = run(seven, HARPSICHORD, "-o", tmp_path / "x.html")
     assert result.exit_code == 2
@@ -116,7 +116,7 @@ def test_a_page_that_cannot_be_written_is_said_before_the_work(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name files, or say --microphone or --stdin"),
+        ([], "give files, --microphone or --stdin"),
         ([TECHNO, "--stdin"], "one of the three"),
         (["--stdin", "--microphone"], "one of the three"),
         ([TECHNO, "--rate", "8000"], "--rate goes with --raw"),

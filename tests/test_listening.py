@@ -225,7 +225,7 @@ def test_saving_replaces_pages_and_nothing_else(page: ListeningPage, tmp_path: P
     assert list(tmp_path.iterdir()) == [place]
     other = tmp_path / "index.html"
     other.write_text("<html>mine</html>")
-    with pytest.raises(ArgumentError, match="is there and is not a listening page"):
+    with pytest.raises(ArgumentError, match="exists and is not a listening page"):
         page.save(other)
     assert other.read_text() == "<html>mine</html>"
     with pytest.raises(ArgumentError, match=r"must end in \.html; received '.*p\.txt'"):

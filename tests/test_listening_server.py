@@ -305,7 +305,7 @@ def test_what_was_swapped_for_something_else_is_not_given(tmp_path, tagger) -> N
             for place in (f"/audio/{number}", f"/page/{number}"):
                 answer, content = ask(server, place)
                 assert answer.status == 422, place
-                assert b"is not the file any more that it was" in content
+                assert b"has been replaced since the server started" in content
 
 
 def test_the_last_step_to_a_file_follows_no_link(tmp_path) -> None:
@@ -331,5 +331,5 @@ def test_a_body_is_not_taken_for_a_request(server) -> None:
 
 def test_a_port_that_is_taken_is_said_to_be(server) -> None:
     port = int(server.url.rsplit(":", 1)[1].strip("/"))
-    with pytest.raises(ArgumentError, match=rf"port {port} cannot be had .*name another"):
+    with pytest.raises(ArgumentError, match=rf"port {port} cannot be used .*choose another"):
         PageServer([str(TECHNO)], listening_page, port=port)

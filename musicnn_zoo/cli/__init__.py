@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _silence_native_libraries() -> None:
-    """Send to nowhere what C and C++ code writes to standard error.
+    """Discard what C and C++ code writes to standard error.
 
     TensorFlow reports its start and libmpg123 every odd byte of an MP3 there, past Python.
     Python's own ``sys.stderr`` keeps working on a copy of the descriptor.
@@ -67,7 +67,7 @@ def cli() -> None:
     FILES are audio files, or directories, which mean all audio files below them.
 
     With tag, taggram, events and embed, an --output that ends in .parquet, .jsonl or .csv is
-    written file by file: a run that was ended goes on when it is started again, and leaves out
+    written file by file: an interrupted run continues when it is started again, and leaves out
     files that have not changed.
     """
 

@@ -41,7 +41,7 @@ class _Threshold(click.ParamType):  # type: ignore[type-arg]
 @analysis_options
 @option("-k", "--top-k", type=int, help="Show the K best tags.  [default: 5]", metavar="K")
 @option("-t", "--threshold", type=_Threshold(), metavar="T",
-        help="Show tags with a score of at least T, between 0 and 1; or 'calibrated', of at "
+        help="Show tags with a score of at least T, between 0 and 1; with 'calibrated', of at "
         "least the model's own threshold for the tag.")  # fmt: skip
 @writer_options
 @library_options
@@ -73,7 +73,7 @@ def taggram(**options: Any) -> None:
         help="Score that begins an event, between 0 and 1.")  # fmt: skip
 @option("--release", type=float, metavar="R", help="Score that it must keep.  [default: 0.8 × T]")
 @option("--min-length", "min_length_s", type=float, default=0.0, metavar="SECONDS",
-        help="Of the shortest event.")  # fmt: skip
+        help="Length of the shortest event.")  # fmt: skip
 @writer_options
 @library_options
 @plot_option("the result for one file")
@@ -151,7 +151,7 @@ def map_files(
     output: Path | None,
     **options: Any,
 ) -> None:
-    """Bring the files to a plane, where those that sound alike to the model are close together.
+    """Place the files on a plane: those that sound alike to the model are close together.
 
     Prints how many files there are of each folder, or of each strongest tag.
     """

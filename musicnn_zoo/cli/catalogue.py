@@ -76,7 +76,7 @@ def info(model: str, plot: Path | None) -> None:
 @path_option("-o", "--output", required=True, metavar="PATH",
              help="File to write, or folder for a SavedModel.")  # fmt: skip
 @option("--precision", type=click.Choice(EXPORT_PRECISIONS), default="float32",
-        help="Of the weights; the last two with litert.")  # fmt: skip
+        help="Precision of the weights; the last two with litert only.")  # fmt: skip
 @option("--overwrite", is_flag=True, help="Replace an export that is there.")
 @reports_errors
 def export(model: str, form: Any, output: Path, precision: Any, overwrite: bool) -> None:

@@ -83,7 +83,7 @@ def _epochs(name: str, phase: Phase, what: str) -> Options:
 
 def _learning_rate(name: str, phase: Phase, when: str) -> Options:
     return option(name, type=POSITIVE, default=phase.learning_rate, metavar="X",
-                  help=f"Of Adam, {when}.")  # fmt: skip
+                  help=f"Learning rate of Adam, {when}.")  # fmt: skip
 
 
 def _halve_after(phase: Phase) -> Options:
@@ -97,27 +97,27 @@ def _training_options(recipe: Recipe) -> Options:
     pair: dict[str, Any] = {"type": float, "nargs": 2, "metavar": "LOW HIGH"}
     return option_group(
         path_option("-o", "--output", required=True, metavar="FOLDER",
-                    help="For the model, its checkpoint and its logs."),
+                    help="Folder for the model, its checkpoint and its logs."),
         data_options,
         option("--validation", type=click.FloatRange(0, 1), default=0.1, metavar="PART",
-               help="Of the tracks, if DATA has no splits of its own."),
+               help="Part of the tracks, if DATA has no splits of its own."),
         option("--test", type=click.FloatRange(0, 1), default=0.1, metavar="PART",
-               help="Likewise; measured once, in the end."),
+               help="Likewise; measured once, at the end."),
         option("--single-label/--multi-label", default=None,
                help="One tag a track (softmax), or any number (sigmoid).  "
                "[default: as DATA has it]"),
-        option("--balance", is_flag=True, help="Weigh rare tags as much as frequent."),
+        option("--balance", is_flag=True, help="Weigh rare tags as much as frequent ones."),
         option("--batch-size", type=WHOLE, default=recipe.batch_size, metavar="N",
                help="Patches in a step."),
         option("--steps-per-epoch", type=WHOLE, metavar="N",
                help="Steps between two validations.  [default: one patch of every track]"),
         option("--l2", type=click.FloatRange(min=0), default=recipe.l2, metavar="X",
-               help="On all kernels."),
+               help="Weight of the L2 penalty on all kernels."),
         option("--time-shift", "time_shift_s", type=POSITIVE, metavar="SECONDS",
                help="Augmentation: shift each patch by up to so much."),
         option("--gain", "gain_db", **pair, help="Augmentation: change the level, in dB."),
         option("--noise", "noise_snr_db", **pair,
-               help="Augmentation: add noise at such a signal-to-noise ratio, in dB."),
+               help="Augmentation: add noise at this signal-to-noise ratio, in dB."),
         option("--freq-mask", type=WHOLE, metavar="BANDS",
                help="Augmentation: SpecAugment's mask over mel bands."),
         option("--time-mask", type=WHOLE, metavar="FRAMES",
@@ -125,17 +125,18 @@ def _training_options(recipe: Recipe) -> Options:
         option("--mixup", type=POSITIVE, metavar="ALPHA",
                help="Augmentation: mix pairs of patches and of their tags."),
         path_option("--cache", metavar="DIR",
-                    help="Keep decoded audio there: 64 kB for each second."),
+                    help="Keep decoded audio in DIR: 64 kB for each second."),
         option("--precision", type=click.Choice(PRECISIONS), default="float32",
-               help="Of the network on a GPU (mixed precision)."),
+               help="Precision of the network on a GPU (mixed precision)."),
         option("--device", metavar="DEVICE", help="cpu, gpu, gpu:1; gpu:0,gpu:1 share each batch."),
         option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="N",
-               help="Of all that is random."),
-        option("--deterministic", is_flag=True, help="Same numbers each time on a CPU; slower."),
+               help="Seed of all random numbers."),
+        option("--deterministic", is_flag=True,
+               help="Compute the same numbers each time on a CPU; slower."),
         option("-j", "--jobs", type=WHOLE, metavar="N",
                help="Threads that read files.  [default: one a core]"),
         option("--overwrite", is_flag=True,
-               help="Begin anew in place of going on with the run in FOLDER."))  # fmt: skip
+               help="Start over instead of continuing the run in FOLDER."))  # fmt: skip
 
 
 (_SCRATCH,) = FROM_SCRATCH.phases
@@ -148,26 +149,18 @@ _HEAD, _REST = FINETUNE.phases
 @path_option("--data", required=True, metavar="DATA",
              help="A folder of classes, or a table of paths and tags.")  # fmt: skip
 @_training_options(FROM_SCRATCH)
-@_epochs("--epochs", _SCRATCH, "At most.")
+@_epochs("--epochs", _SCRATCH, "Epochs, at most.")
 @_learning_rate("--learning-rate", _SCRATCH, "at the start")
 @_halve_after(_SCRATCH)
 @option("--stop-after", type=WHOLE, metavar="N",
         help="End after N epochs without a lower validation loss.  [default: never]")  # fmt: skip
 @reports_errors
-def train(
-    architecture: str,
-    data: Path,
-    epochs: int,
-    learning_rate: float,
-    halve_after: int,
-    stop_after: int | None,
-    **options: Any,
-) -> None:
+def train(architecture: str, data: Path, **options: Any) -> None:
     """Train an architecture from scratch on DATA, with musicnn's recipe.
 
     Each epoch sees one random patch of every track. The weights of the lowest validation loss are
-    kept in FOLDER, which is a model as any other. A run that was ended goes on where it was when
-    it is started again with the same options.
+    kept in FOLDER, which is a model like any other. An interrupted run continues where it was
+    when it is started again with the same options.
     """
     _check_installation()
 
@@ -177,9 +170,8 @@ def train(
         config = replace(get_architecture(architecture), activation=activation)
         return build_model(config, tags=dataset.tags, name=f"{_name(dataset)}_{architecture}")
 
-    recipe = FROM_SCRATCH.with_phases(
-        epochs=epochs, learning_rate=learning_rate, halve_after=halve_after, stop_after=stop_after
-    )
+    phase = _taken(options, "epochs", "learning_rate", "halve_after", "stop_after")
+    recipe = FROM_SCRATCH.with_phases(**phase)
     _learn(data, make, recipe, **options)
 
 
@@ -190,8 +182,8 @@ def train(
 @_training_options(FINETUNE)
 @option("--trainable", type=click.Choice(TRAINABLE), default=_REST.trainable,
         help="What is trained after the new head.")  # fmt: skip
-@_epochs("--head-epochs", _HEAD, "At most, for the head alone.")
-@_epochs("--epochs", _REST, "At most, for what follows.")
+@_epochs("--head-epochs", _HEAD, "Epochs of the head alone, at most.")
+@_epochs("--epochs", _REST, "Epochs of what follows, at most.")
 @_learning_rate("--head-learning-rate", _HEAD, "for the head alone")
 @_learning_rate("--learning-rate", _REST, "for what follows")
 @_halve_after(_HEAD)
@@ -218,7 +210,7 @@ def finetune(
     DATA is a folder with a subfolder of audio for each class, a CSV or TSV of paths and tags, or
     with --layout a published data set. The new head is trained first, then all at a lower
     learning rate. The weights of the lowest validation loss are kept in FOLDER, which is a
-    model as any other. A run that was ended goes on where it was when it is started again with
+    model like any other. An interrupted run continues where it was when it is started again with
     the same options.
     """
     from musicnn_zoo.zoo.load import find_pretrained
@@ -309,7 +301,9 @@ def _learn(
                 **options,
             )
         except KeyboardInterrupt:
-            click.echo("\nstopped; the same command goes on after the last epoch done", err=True)
+            click.echo(
+                "\nstopped; the same command continues after the last finished epoch", err=True
+            )
             raise click.exceptions.Exit(130) from None
         click.echo(str(training), err=True)
         _measure(dataset, output, classes=classes)
@@ -329,8 +323,8 @@ def _divided(dataset: Dataset, fractions: tuple[float, float, float], seed: int)
         if dataset.groups is None:
             raise
         raise DatasetError(
-            f"{error} Tracks of a group stay together; of a folder, --group-by none takes each for "
-            "itself"
+            f"{error} Tracks of a group stay together; for a folder, --group-by none "
+            "treats each track separately"
         ) from error
 
 
@@ -380,7 +374,7 @@ def _name(dataset: Dataset) -> str:
 @option("--tags", type=click.Choice(["all", "common"]), default="all",
         help="Whether MODEL and DATA must know the same tags.")  # fmt: skip
 @option("--untagged", type=click.Choice(["keep", "drop"]), default="keep",
-        help="What becomes of tracks without any of the tags.")  # fmt: skip
+        help="What to do with tracks that have none of the tags.")  # fmt: skip
 @option("--as-classes/--as-tags", default=None,
         help="One class a track, or any number of tags.  [default: classes if MODEL ends in "
         "a softmax and DATA has one tag a track]")  # fmt: skip
@@ -390,7 +384,7 @@ def _name(dataset: Dataset) -> str:
         help="Resamples for the intervals; 0 for none.")  # fmt: skip
 @option("--resample", type=click.Choice(["tracks", "groups"]),
         help="What the bootstrap draws.  [default: groups (artists) if DATA has some]")  # fmt: skip
-@option("--seed", type=int, default=0, metavar="N", help="Of the bootstrap.")
+@option("--seed", type=int, default=0, metavar="N", help="Seed of the bootstrap.")
 @patch_options("one patch")
 @engine_options
 @jobs_option
@@ -412,7 +406,7 @@ def evaluate(
     storing: bool,
     **options: Any,
 ) -> None:
-    """Tell how good MODEL is on DATA: figures with intervals, in total and for each tag.
+    """Measure how good MODEL is on DATA: figures with intervals, in total and for each tag.
 
     MODEL is one of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder. DATA
     is a folder with a subfolder of audio for each class, a CSV or TSV of paths and tags, or with

@@ -52,23 +52,17 @@ _UP = "\x1b[{}A"
 
 
 class LiveView:
-    """Shows rows of a taggram as they come.
+    """Shows the ``top_k`` strongest tags of each row of a taggram, as the rows come.
 
-    On a terminal the strongest tags stay in place and their bars move; elsewhere, or as JSON
-    lines, every row is a line.
-
-    Parameters
-    ----------
-    top_k : int
-        How many tags.
-    form : {"text", "jsonl"}
+    On a terminal the tags stay in place and their bars move; elsewhere, or as JSON lines, every
+    row is a line.
     """
 
     def __init__(self, top_k: int, form: LiveFormat) -> None:
         self._top_k = top_k
         self._form = form
         self._in_place = form == "text" and sys.stdout.isatty()
-        self._bar = "█" if _writes("█") else "#"
+        self._bar = _encodable("█", otherwise="#")
         self._lines = 0
 
     def show(self, rows: Taggram) -> None:
@@ -106,13 +100,13 @@ class LiveView:
         sys.stdout.flush()
 
 
-def _writes(character: str) -> bool:
-    """Whether the terminal's encoding has a character."""
+def _encodable(character: str, *, otherwise: str) -> str:
+    """Return a character if standard output's encoding has it."""
     try:
         character.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
-        return False
-    return True
+        return otherwise
+    return character
 
 
 _FILE_ENDING = re.compile(r"\.(?=.*[a-z])[a-z0-9]{1,7}", re.IGNORECASE)
@@ -127,21 +121,21 @@ _LARGE_BYTES = 100 * 2**20
         f"[default: {DEFAULT_MODEL}]")  # fmt: skip
 @path_option("-o", "--output", metavar="PLACE",
              help="Page, or folder for pages.  [default: the current folder]")  # fmt: skip
-@option("--link", is_flag=True, help="Refer to the audio where it lies instead of embedding it.")
+@option("--link", is_flag=True, help="Link to the audio file instead of embedding it.")
 @option("--serve", is_flag=True, help="Write nothing; serve the pages to browsers on this machine.")
 @option("--port", type=click.IntRange(0, 65535), metavar="N",
-        help="Of --serve.  [default: one that is free]")  # fmt: skip
+        help="Port of --serve.  [default: one that is free]")  # fmt: skip
 @option("--microphone", is_flag=True, help="Show the tags of what the microphone hears.")
 @option("--input-device", metavar="NAME",
         help="Microphone, by name or number.  [default: the system's]")  # fmt: skip
 @option("--stdin", is_flag=True, help="Show the tags of what comes on standard input.")
 @option("--raw", metavar="FORMAT",
         help="Samples on standard input without a header: s16le, f32le, …")  # fmt: skip
-@option("--rate", type=int, metavar="HZ", help="Of --raw.  [default: 44100]")
-@option("--channels", type=int, metavar="N", help="Of --raw.  [default: 2]")
+@option("--rate", type=int, metavar="HZ", help="Sample rate of --raw.  [default: 44100]")
+@option("--channels", type=int, metavar="N", help="Channels of --raw.  [default: 2]")
 @option("-k", "--top-k", type=int, metavar="K", help="Tags to show live.  [default: 5]")
 @option("-f", "--format", "form", type=click.Choice(LIVE_FORMATS),
-        help="Of live tags.  [default: text]")  # fmt: skip
+        help="Format of live tags.  [default: text]")  # fmt: skip
 @patch_options(f"{DEFAULT_HOP_S:.0f} s")
 @damaged_option
 @engine_options
@@ -182,7 +176,7 @@ def listen(
         ffmpeg -v error -i URL -f wav - | musicnn-zoo listen --stdin
     """  # noqa: D301 (click keeps the lines of a paragraph after backspace)
     if [bool(files), microphone, stdin].count(True) != 1:
-        raise ArgumentError("name files, or say --microphone or --stdin: one of the three")
+        raise ArgumentError("give files, --microphone or --stdin: one of the three")
     live = microphone or stdin
     _belong("--microphone", microphone, {"--input-device": input_device})
     _belong("--stdin", stdin, {"--raw": raw})
@@ -259,10 +253,7 @@ def _write_pages(
 
 
 def _places(files: AudioFiles, output: Path) -> dict[str, Path]:
-    """Return the page of each file: one file's is ``output``, if that ends in .html.
-
-    In a folder, pages lie as the files do in the directory in which they were found.
-    """
+    """Return where the page of each file is written: to ``output``, or below it if a folder."""
     if output.suffix.lower() in (".html", ".htm") and not output.is_dir():
         if len(files.paths) > 1 or files.folders:
             raise ArgumentError(
@@ -274,10 +265,9 @@ def _places(files: AudioFiles, output: Path) -> dict[str, Path]:
             f"output {str(output)!r} must end in .html, or be a folder; received {output.suffix!r} "
             "(a folder of that name must be there already)"
         )
+    # In a folder, pages lie as the files do in the directory in which they were found.
     within = {
-        path: Path(os.path.relpath(path, files.folders[path]))
-        if path in files.folders
-        else Path(Path(path).name)
+        path: Path(os.path.relpath(path, files.folders.get(path, Path(path).parent)))
         for path in files.paths
     }
     stems = Counter(each.with_suffix("") for each in within.values())
@@ -285,9 +275,8 @@ def _places(files: AudioFiles, output: Path) -> dict[str, Path]:
     taken: Counter[Path] = Counter()
     for path, each in within.items():
         # Two files that differ in their endings keep them.
-        name = each.with_name(
-            f"{each.stem if stems[each.with_suffix('')] == 1 else each.name}.html"
-        )
+        stem = each.stem if stems[each.with_suffix("")] == 1 else each.name
+        name = each.with_name(f"{stem}.html")
         taken[name] += 1
         if taken[name] > 1:
             name = name.with_name(f"{name.stem} ({taken[name]}).html")

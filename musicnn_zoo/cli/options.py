@@ -59,7 +59,7 @@ def reports_errors(command: Command) -> Command:
 
 
 def warn(line: str) -> None:
-    """Print what ends nothing, but should be known."""
+    """Print a warning on a line of standard error."""
     click.echo(f"Warning: {printable(line)}", err=True)
 
 
@@ -70,7 +70,7 @@ def warn_of_damage(path: str, clip: Clip) -> None:
 
 
 def describe_unexpected(error: Exception) -> str:
-    """Return one line on an error that nobody foresaw."""
+    """Return one line on an unexpected error."""
     detail = (str(error).strip().splitlines() or [""])[0]
     return f"unexpected {type(error).__name__}: {detail} (--traceback shows where)"
 
@@ -156,14 +156,14 @@ damaged_option = option(
 
 engine_options = option_group(
     option("--engine", type=click.Choice(ENGINES), default="auto", show_default=False,
-           help="What computes.  [default: onnxruntime on a CPU, tensorflow on a GPU]"),
+           help="What runs the model.  [default: onnxruntime on a CPU, tensorflow on a GPU]"),
     option("--device", metavar="DEVICE",
            help="cpu, gpu, gpu:1, gpu:0,gpu:1, …  [default: a GPU if there is one]"),
 )  # fmt: skip
 
 speed_options = option_group(
     option("--precision", type=click.Choice(PRECISIONS), default="float32",
-           help="Of the network on a GPU."),
+           help="Precision of the network on a GPU."),
     option("--batch-size", type=WHOLE, metavar="N",
            help="Patches computed at once.  [default: what suits the engine]"),
 )  # fmt: skip
@@ -181,9 +181,9 @@ analysis_options = option_group(
 """What :class:`FileRun` takes."""
 
 library_options = option_group(
-    option("--overwrite", is_flag=True, help="Start the output anew."),
+    option("--overwrite", is_flag=True, help="Replace the output instead of continuing it."),
     option("--hash", "content_hash", is_flag=True,
-           help="Tell unchanged and moved files by their content, not by their time."),
+           help="Recognise unchanged and moved files by their content, not by their time."),
 )  # fmt: skip
 """Options of outputs that a later run goes on with."""
 
@@ -213,10 +213,9 @@ Files = TypeVar("Files", bound="AudioFiles")
 
 
 class AudioFiles:
-    """The audio files of a command line: those that are there, and those that failed.
+    """The audio files of a command line: those that exist, and those that could not be used.
 
-    As a context manager it reports at its end the files that could not be used, with exit
-    code 1.
+    As a context manager it ends with a report of the latter and exit code 1.
 
     Attributes
     ----------
@@ -295,21 +294,8 @@ class AudioFiles:
 class FileRun(AudioFiles):
     """One analysis of the files of a command line, with the options of ``analysis_options``.
 
-    Loads the model when the first file needs it, shows a progress bar, and goes on after a file
-    that cannot be used.
-
-    Parameters
-    ----------
-    files, model
-        As on the command line.
-    kind : {"tags", "taggrams", "events", "embeddings", "embedded tags"}
-        What is made of the files.
-    settings : dict
-        What the method of :class:`musicnn_zoo.Tagger` for it takes besides the options below.
-    patch_s, hop_s, tail, damaged, jobs
-        What each such method takes.
-    loading
-        What a :class:`musicnn_zoo.Tagger` takes.
+    ``kind`` is what is made of each file, and ``settings`` are the options that only this kind
+    has. The model is loaded when the first file needs it.
     """
 
     def __init__(

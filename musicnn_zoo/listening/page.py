@@ -19,7 +19,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, MusicnnZooError, OutputError
+from musicnn_zoo.errors import ArgumentError, MusicnnZooError
 from musicnn_zoo.files import check_writable, replacing
 from musicnn_zoo.library.store import taggram_columns
 from musicnn_zoo.listening.recording import Recording
@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from musicnn_zoo.tagging.tagger import Tagger
 
 
+DEFAULT_HOP_S = 1.0
+_ENVELOPE_RATE = 16_000
 _FULL_SCALE = 127
+_MARK = b'name="generator" content="musicnn-zoo listening page'
+_HEAD_BYTES = 1000
+_NOTEBOOK_HEIGHT = 640
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,18 +72,10 @@ def find_envelope(
     finest_s: float = 0.005,
     most: int = 60_000,
 ) -> Envelope:
-    """Take the outline of a mono signal that comes in blocks.
+    """Take the envelope of a mono signal that comes in blocks of any lengths.
 
-    Parameters
-    ----------
-    blocks : iterable of ndarray, shape (samples,)
-        Of any lengths.
-    sample_rate : int
-        In Hz.
-    finest_s : float
-        Shortest stretch in seconds.
-    most : int
-        Most stretches: longer signals have longer ones, in steps of two.
+    A stretch is ``finest_s`` seconds long; of signals that have more than ``most`` stretches, it
+    is doubled until they have not.
     """
     step = max(1, round(finest_s * sample_rate))
     lowest, highest = [], []
@@ -106,11 +103,6 @@ def _as_bytes(values: NDArray[np.float32]) -> NDArray[np.int8]:
     return np.rint(np.clip(values, -1, 1) * _FULL_SCALE).astype(np.int8)
 
 
-_MARK = b'name="generator" content="musicnn-zoo listening page'
-_HEAD_BYTES = 1000
-_NOTEBOOK_HEIGHT = 640
-
-
 @dataclass(frozen=True, eq=False)
 class ListeningPage:
     """A player with the waveform and the taggrams of one recording.
@@ -129,7 +121,7 @@ class ListeningPage:
     taggrams: tuple[Taggram, ...]
 
     def html(self, *, audio_url: str | None = None) -> str:
-        """Return the page as HTML, which asks nothing of any network.
+        """Return the page as HTML; it loads nothing from a network.
 
         Parameters
         ----------
@@ -148,9 +140,9 @@ class ListeningPage:
             media = self.recording.media()
             sound = {"kind": media.kind, "converted": media.converted}
             embedded = base64.b64encode(media.content).decode("ascii")
-        script, style = _part("page.js"), _part("page.css")
+        script, style = read_asset("page.js"), read_asset("page.css")
         name = printable(self.recording.name)
-        return string.Template(_part("page.html")).substitute(
+        return string.Template(read_asset("page.html")).substitute(
             policy=_policy(script, style),
             title=html.escape(f"{name} – musicnn-zoo"),
             style=style,
@@ -183,19 +175,14 @@ class ListeningPage:
         AudioError
             If the recording cannot be read any more.
         OutputError
-            If the disk does not take the page.
+            If the page cannot be written to the disk.
         """
         place = Path(path)
         check_place(place)
         url = _relative_url(self.recording, place) if link else None
         text = self.html(audio_url=url).encode("utf-8")
-        try:
-            with replacing(place, place.with_name(f"{place.name}.unfinished")) as file:
-                file.write(text)
-        except OSError as error:
-            raise OutputError(
-                f"{place}: the page cannot be written ({error.strerror or error})"
-            ) from error
+        with replacing(place, failure="the page cannot be written") as file:
+            file.write(text)
         return place
 
     def _repr_html_(self) -> str:
@@ -235,12 +222,7 @@ class ListeningPage:
 
 
 def check_place(place: Path) -> None:
-    """Refuse a page that cannot be written, or would replace a file that is not one.
-
-    Raises
-    ------
-    ArgumentError
-    """
+    """Refuse a page that cannot be written, or would replace a file that is not one."""
     if place.suffix.lower() not in (".html", ".htm"):
         raise ArgumentError(f"a page must end in .html; received {str(place)!r}")
     check_writable(place)
@@ -252,7 +234,7 @@ def check_place(place: Path) -> None:
     except OSError as error:
         raise ArgumentError(f"{place}: cannot be read ({error.strerror})") from error
     if head and _MARK not in head:
-        raise ArgumentError(f"{str(place)!r} is there and is not a listening page; name another")
+        raise ArgumentError(f"{str(place)!r} exists and is not a listening page; name another file")
 
 
 def _relative_url(recording: Recording, page: Path) -> str:
@@ -267,7 +249,7 @@ def _relative_url(recording: Recording, page: Path) -> str:
 
 
 def _taggram_data(taggram: Taggram, name: str) -> dict[str, Any]:
-    """Return what the page needs; names of folders stay at home."""
+    """Return what the page needs of a taggram; the file is named without its folders."""
     return {
         "facts": {
             **taggram.clip.to_dict(),
@@ -308,12 +290,9 @@ def _base64(array: Any) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
 
 
-def _part(name: str) -> str:
+def read_asset(name: str) -> str:
+    """Return a file of this package: a template, a style or a script."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-DEFAULT_HOP_S = 1.0
-_ENVELOPE_RATE = 16_000
 
 
 def listening_page(
@@ -364,14 +343,18 @@ def listening_page(
     """
     from musicnn_zoo.tagging.functions import shared_tagger
 
+    if isinstance(models, str) or not isinstance(models, Sequence):
+        models = (models,)
+    if not models:
+        raise ArgumentError("models must name at least one model; received none")
     if hasattr(audio, "read"):
-        audio = _kept(audio)
+        audio = _copied(audio)
     cutting: Any = {"patch_s": patch_s, "hop_s": hop_s, "tail": tail}
     taggrams = [
         shared_tagger(model, engine, device).taggram(
             audio, sample_rate=sample_rate, damaged=damaged, isolate=True, **cutting
         )
-        for model in _several(models)
+        for model in models
     ]
     return _make(audio, sample_rate, taggrams, damaged)
 
@@ -387,28 +370,17 @@ def listening_pages(
     jobs: int | None = None,
     progress: bool = False,
 ) -> Iterator[FileResult[ListeningPage]]:
-    """Make the pages of many files, in order, as they are ready.
+    """Yield the pages of many files, in order, each as soon as it is ready.
 
-    Parameters
-    ----------
-    paths : sequence of str
-    taggers : sequence of Tagger
-        One for each model.
-    patch_s, hop_s, tail, damaged
-        As in :func:`listening_page`.
-    jobs, progress
-        As in :func:`musicnn_zoo.tag_files`.
-
-    Yields
-    ------
-    FileResult of ListeningPage
-        With the error, if the file cannot be used.
+    There is a Tagger for each model. The options are those of :func:`listening_page` and
+    :func:`musicnn_zoo.tag_files`.
     """
     cutting: Any = {"patch_s": patch_s, "hop_s": hop_s, "tail": tail}
-    shown = [progress] + [False] * (len(taggers) - 1)
     runs = [
-        tagger.taggram_files(paths, **cutting, damaged=damaged, jobs=jobs, progress=show)
-        for tagger, show in zip(taggers, shown, strict=True)
+        tagger.taggram_files(
+            paths, **cutting, damaged=damaged, jobs=jobs, progress=progress and number == 0
+        )
+        for number, tagger in enumerate(taggers)
     ]
     for path, results in zip(paths, zip(*runs, strict=True), strict=True):
         try:
@@ -432,16 +404,8 @@ def _make(
     )
 
 
-def _several(models: ModelLike | Sequence[ModelLike]) -> Iterable[ModelLike]:
-    if isinstance(models, Sequence) and not isinstance(models, str):
-        if not models:
-            raise ArgumentError("models must name at least one model; received none")
-        return models
-    return (models,)
-
-
-def _kept(audio: Any) -> AudioSource:
-    """Read a file object once; it is needed several times."""
-    kept = io.BytesIO(audio.read())
-    kept.name = getattr(audio, "name", "audio")
-    return kept
+def _copied(audio: Any) -> AudioSource:
+    """Return the rest of a file object as one that can be read several times."""
+    copy = io.BytesIO(audio.read())
+    copy.name = getattr(audio, "name", "audio")
+    return copy

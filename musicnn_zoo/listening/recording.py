@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -66,11 +66,10 @@ class Media:
     converted: bool = False
 
 
-@dataclass(frozen=True)
-class _Facts:
-    kind: str | None
-    title: str | None
-    duration_s: float
+class _Facts(NamedTuple):
+    kind: str | None = None
+    title: str | None = None
+    duration_s: float = 0.0
 
 
 class Recording:
@@ -125,42 +124,33 @@ class Recording:
             If the file cannot be read or decoded any more.
         """
         facts = self._facts
-        try:
-            with self._opened() as opened:
-                size = _size(opened)
-                limit = _LARGEST_LOSSLESS if facts.kind in _LOSSLESS else _LARGEST
-                if facts.kind is not None and size <= limit:
-                    return Media(facts.kind, _content(opened))
-                long = facts.duration_s > _LONG_S
-                return self._as_opus(_BIT_RATE_IF_LONG if long else _BIT_RATE)
-        except OSError as error:
-            raise self._unreadable(error) from error
+        with self._read_errors(), self._opened() as opened:
+            limit = _LARGEST_LOSSLESS if facts.kind in _LOSSLESS else _LARGEST
+            if facts.kind is not None and opened.seek(0, io.SEEK_END) <= limit:
+                opened.seek(0)
+                return Media(facts.kind, opened.read())
+            return self.as_opus(_BIT_RATE_IF_LONG if facts.duration_s > _LONG_S else _BIT_RATE)
 
-    def as_opus(self) -> Media:
-        """Return the recording as Opus in WebM, whatever it is.
-
-        Raises
-        ------
-        AudioError
-            If the file cannot be read or decoded any more.
-        """
-        try:
-            return self._as_opus(_BIT_RATE)
-        except OSError as error:
-            raise self._unreadable(error) from error
+    def as_opus(self, bit_rate: int = _BIT_RATE) -> Media:
+        """Return the recording as Opus in WebM, whatever it is; fails as :meth:`media` does."""
+        with self._read_errors():
+            content = b"".join(self._isolated(opus_of, bit_rate=bit_rate, source=self.name))
+        return Media("audio/webm", content, converted=True)
 
     @cached_property
     def _facts(self) -> _Facts:
         try:
-            pieces = self._isolated("facts_of")
+            pieces = self._isolated(facts_of)
             while True:
                 next(pieces)
         except StopIteration as end:
             return _Facts(*end.value)
         except (OSError, AudioError):
-            return _Facts(None, None, 0.0)
+            return _Facts()
 
-    def _isolated(self, function: str, **arguments: Any) -> Generator[bytes, None, Any]:
+    def _isolated(
+        self, function: Callable[..., Iterator[bytes]], **arguments: Any
+    ) -> Generator[bytes, None, Any]:
         """Call a function of this module on the recording, where a crash does no harm."""
         content = None
         if self.path is None:
@@ -173,7 +163,7 @@ class Recording:
         try:
             return (
                 yield from call_isolated(
-                    f"{__name__}:{function}", str(self.path or self.name), content=content,
+                    f"{__name__}:{function.__name__}", str(self.path or self.name), content=content,
                     size=len(content) if content is not None else size, imports=WORKER_IMPORTS,
                     **arguments,
                 )
@@ -181,7 +171,7 @@ class Recording:
         except WorkerStartError:
             if content is not None:
                 arguments["audio"] = io.BytesIO(content)
-            return (yield from globals()[function](**arguments))
+            return (yield from function(**arguments))
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
@@ -208,36 +198,32 @@ class Recording:
         soundfile.write(wav, self._audio.T, int(self._sample_rate), format="WAV", subtype="PCM_16")
         return wav.getvalue()
 
-    def _as_opus(self, bit_rate: int) -> Media:
-        content = b"".join(self._isolated("opus_of", bit_rate=bit_rate, source=self.name))
-        return Media("audio/webm", content, converted=True)
+    @contextlib.contextmanager
+    def _read_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise AudioError(
+                f"{self.path or self.name}: cannot be read ({error.strerror or error})"
+            ) from error
 
-    def _unreadable(self, error: OSError) -> AudioError:
-        return AudioError(f"{self.path or self.name}: cannot be read ({error.strerror or error})")
 
-
-def facts_of(
-    audio: str | BinaryIO,
-) -> Generator[bytes, None, tuple[str | None, str | None, float]]:
+def facts_of(audio: str | BinaryIO) -> Generator[bytes, None, _Facts]:
     """Return what a browser plays the file as, its title, and its length in seconds.
 
     A worker calls it; it yields nothing.
     """
+    import av
+
     yield from ()
     with open_container(audio) as container:
         if not container.streams.audio:
-            return None, None, 0.0
-        return _kind(container), _title(container), _duration_s(container)
+            return _Facts()
+        return _Facts(_kind(container), _title(container), (container.duration or 0) / av.time_base)
 
 
 def opus_of(audio: str | BinaryIO, *, bit_rate: int, source: str) -> Iterator[bytes]:
-    """Yield a file as Opus in WebM; a worker calls it.
-
-    Raises
-    ------
-    AudioError
-        If it cannot be decoded.
-    """
+    """Yield a file as Opus in WebM; a worker calls it."""
     import av
 
     made = io.BytesIO()
@@ -296,20 +282,3 @@ def _title(container: av.container.InputContainer) -> str | None:
     }
     parts = [found[name] for name in ("artist", "title") if found.get(name)]
     return " – ".join(parts) if found.get("title") else None
-
-
-def _duration_s(container: av.container.InputContainer) -> float:
-    import av
-
-    return (container.duration or 0) / av.time_base
-
-
-def _size(opened: BinaryIO) -> int:
-    size = opened.seek(0, io.SEEK_END)
-    opened.seek(0)
-    return size
-
-
-def _content(opened: BinaryIO) -> bytes:
-    opened.seek(0)
-    return opened.read()

@@ -16,28 +16,45 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, wait
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
-from musicnn_zoo.listening.page import ListeningPage
+from musicnn_zoo.listening.page import ListeningPage, read_asset
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.text import printable
 
 Value = TypeVar("Value")
 
+_log = logging.getLogger(__name__)
+
 _AT_ONCE = 2
 _WAITING = 32
 _KEPT = 8
+_HOST = "127.0.0.1"
+_CONNECTIONS = 64
+_SILENCE_S = 60.0
+_PAGE_PATIENCE_S = 10.0
+_SOUND_PATIENCE_S = 300.0
+_AGAIN_S = 5
+_CHUNK = 2**18
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_PLACE = re.compile(r"/(page|audio)/(\d{1,9})")
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
 class NotYet(Exception):  # noqa: N818
-    """The work goes on; ask again."""
+    """The work is not finished; ask again later."""
 
 
 class BackgroundWork:
-    """Pieces of work by key; what was made last is kept.
+    """Work in threads; the last results are kept, each under a key.
 
     Two are done at once, so that a long one does not keep all others waiting. Their threads do not
     keep the process from ending.
@@ -50,14 +67,10 @@ class BackgroundWork:
         self._stopped = False
 
     def result(self, key: Hashable, work: Callable[[], Value], *, patience_s: float) -> Value:
-        """Return what the work gives; begin it, if it was not begun.
+        """Return the result of the work; start the work if nobody has.
 
-        Raises
-        ------
-        NotYet
-            If it takes longer than ``patience_s``, or too much is waiting already.
-        Exception
-            What the work raises; it is begun anew when it is asked for again.
+        Raises :class:`NotYet` if it takes longer than ``patience_s``, or too much is waiting
+        already. Work that raises an error starts again at the next call.
         """
         with self._lock:
             future = self._begun.get(key)
@@ -76,7 +89,7 @@ class BackgroundWork:
         return value
 
     def stop(self) -> None:
-        """Begin nothing any more."""
+        """Start no further work."""
         self._stopped = True
 
     def _do(self, key: Hashable, work: Callable[[], Any], future: Future[Any]) -> None:
@@ -97,47 +110,16 @@ class BackgroundWork:
                 del self._begun[each]
 
 
-_log = logging.getLogger(__name__)
-
-_HOST = "127.0.0.1"
-_CONNECTIONS = 64
-_SILENCE_S = 60.0
-_PAGE_PATIENCE_S = 10.0
-_SOUND_PATIENCE_S = 300.0
-_AGAIN_S = 5
-_CHUNK = 2**18
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-_PLACE = re.compile(r"/(page|audio)/(\d{1,9})")
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-
-
 class PageServer:
     """Serves listening pages of files on the loopback address, made when they are asked for.
 
-    Parameters
-    ----------
-    paths : sequence of str
-        Audio files. No other file can be had from the server.
-    make_page : callable
-        Makes the page of a path.
-    port : int
-        0 takes one that is free.
-
-    Attributes
-    ----------
-    url : str
-        Of the list of files.
+    Pages are made by ``make_page``. The server gives no files but ``paths``. Port 0 takes one that
+    is free; ``url`` is the address of the list of files.
 
     Raises
     ------
     ArgumentError
-        If the port cannot be had.
+        If the port cannot be used.
     """
 
     def __init__(
@@ -154,7 +136,7 @@ class PageServer:
             self._server = _Server((_HOST, port), handler)
         except (OSError, OverflowError) as error:
             self._converted.cleanup()
-            raise ArgumentError(f"port {port} cannot be had ({error}); name another") from error
+            raise ArgumentError(f"port {port} cannot be used ({error}); choose another") from error
         self.url = f"http://{_HOST}:{self._server.server_port}/"
 
     def __enter__(self) -> PageServer:
@@ -186,19 +168,12 @@ class PageServer:
             f"{html.escape(printable(os.path.relpath(Path(path).absolute(), root)))}</a></li>"
             for number, path in enumerate(self._paths)
         )
-        template = resources.files(__package__).joinpath("index.html").read_text(encoding="utf-8")
-        return string.Template(template).substitute(items=items, count=len(self._paths))
+        return string.Template(read_asset("index.html")).substitute(
+            items=items, count=len(self._paths)
+        )
 
     def page(self, number: int) -> str:
-        """Return the page of a file as HTML.
-
-        Raises
-        ------
-        NotYet
-            If it takes longer than a browser should wait.
-        MusicnnZooError
-            If it cannot be made.
-        """
+        """Return the page of a file as HTML, or raise :class:`NotYet` while it is being made."""
         path = self._unmoved(number)
         made = self._works.result(
             ("page", number), lambda: self._make_page(path), patience_s=_PAGE_PATIENCE_S
@@ -206,13 +181,7 @@ class PageServer:
         return made.html(audio_url=f"/audio/{number}")
 
     def sound(self, number: int) -> tuple[Path, str]:
-        """Return a file that browsers play, and its MIME type.
-
-        Raises
-        ------
-        NotYet, MusicnnZooError
-            As :meth:`page`.
-        """
+        """Return a file that browsers play, and its MIME type, or raise :class:`NotYet`."""
         self._unmoved(number)
         kind = self._recordings[number].kind
         if kind is not None:
@@ -232,13 +201,13 @@ class PageServer:
         """Return the path of a file, if it still is in the place where it was."""
         path, place = self._paths[number], self._places[number]
         try:
-            same = Path(path).resolve() == place and not _is_special(place.stat().st_mode)
+            same = Path(path).resolve() == place and stat.S_ISREG(place.stat().st_mode)
         except FileNotFoundError:
-            same = True  # what is not there is said better by what reads it
+            same = True  # whoever reads it says better that it is missing
         except (OSError, RuntimeError):
             same = False
         if not same:
-            raise AudioError(f"{path}: is not the file any more that it was; start the server anew")
+            raise AudioError(f"{path}: has been replaced since the server started; start it again")
         return path
 
     def __len__(self) -> int:
@@ -253,7 +222,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread; hang up if there are too many."""
+        """Answer in a thread; close the connection if there are too many."""
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
@@ -271,7 +240,7 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Tell the log, not the terminal, of browsers that hang up and the like."""
+        """Log browsers that hang up and the like; the terminal stays quiet."""
         del request
         _log.debug("request of %s failed", client_address, exc_info=True)
 
@@ -282,11 +251,11 @@ class _Handler(BaseHTTPRequestHandler):
     pages: PageServer
 
     def version_string(self) -> str:
-        """Name the server, and no version of anything."""
+        """Return the name of the server, without a version."""
         return "musicnn-zoo"
 
     def end_headers(self) -> None:
-        """Add what every answer says, errors of the protocol too."""
+        """Add the headers of every answer, also of protocol errors."""
         for name, value in _ALWAYS.items():
             self.send_header(name, value)
         super().end_headers()
@@ -341,13 +310,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: HTTPStatus, kind: str, length: int, **more: str) -> None:
         self.send_response(status)
-        headers = {
-            "Content-Type": kind,
-            "Content-Length": str(length),
-            **{name.replace("_", "-"): value for name, value in more.items()},
-        }
-        for name, value in headers.items():
-            self.send_header(name, value)
+        for name, value in {"Content_Type": kind, "Content_Length": str(length), **more}.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
 
     def _stream(self, path: Path, kind: str) -> None:
@@ -364,7 +328,7 @@ class _Handler(BaseHTTPRequestHandler):
             asked = self.headers.get("Range")
             if self.headers.get("If-Range", version) != version:
                 asked = None  # parts of a file that has changed do not fit together
-            part = _part(asked, size)
+            part = _byte_range(asked, size)
             if part is None:
                 self._head(
                     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, kind, 0,
@@ -393,28 +357,24 @@ class _Handler(BaseHTTPRequestHandler):
             left -= len(block)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Tell the log instead of the terminal."""
+        """Log requests; the terminal stays quiet."""
         _log.debug(format, *args)
 
 
 def _open_unmoved(path: Path) -> BinaryIO:
-    """Open a resolved path, if no part of it has become a link, nor the file something else."""
+    """Open a resolved path, unless a part of it is a link now, or it is no file any more."""
     more = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
     number = os.open(path, sum(more, os.O_RDONLY))
     try:
-        if _is_special(os.fstat(number).st_mode) or path.resolve() != path:
-            raise OSError(errno.ELOOP, "is not the file any more that it was")
+        if not stat.S_ISREG(os.fstat(number).st_mode) or path.resolve() != path:
+            raise OSError(errno.ELOOP, "has been replaced since the server started")
         return os.fdopen(number, "rb")
     except OSError:
         os.close(number)
         raise
 
 
-def _is_special(mode: int) -> bool:
-    return not stat.S_ISREG(mode)
-
-
-def _part(asked: str | None, size: int) -> tuple[int, int] | None:
+def _byte_range(asked: str | None, size: int) -> tuple[int, int] | None:
     """Return first and last byte of a range (RFC 9110, section 14); None if there are none."""
     if asked is None:
         return 0, size - 1
