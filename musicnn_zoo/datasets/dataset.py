@@ -537,7 +537,7 @@ def split_name(text: str) -> str | None:
 def check_untagged(untagged: str) -> None:
     """Refuse what is neither "keep" nor "drop"."""
     if untagged not in ("keep", "drop"):
-        raise ArgumentError(f"untagged must be keep or drop; received {untagged!r}")
+        raise ArgumentError(f"untagged must be 'keep' or 'drop'; received {untagged!r}")
 
 
 _SELDOM = 0.05
