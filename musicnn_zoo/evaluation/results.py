@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from musicnn_zoo.text import NAME_WIDTH, aligned, count, printable, safe_tag, shortened, statements
 
 
@@ -19,7 +22,7 @@ class Interval:
     low, high : float
         Between 0 and 1.
     level : float
-        How often such intervals hold the true figure, nominally; for instance 0.95.
+        The part of such intervals that hold the true figure, nominally; for instance 0.95.
     """
 
     low: float
@@ -34,6 +37,7 @@ EVALUATION_COLUMNS = (
 CLASS_COLUMNS = ("class", "tracks", "precision", "recall", "f1")
 
 
+@dataclass(frozen=True)
 class _Figures:
     """What evaluations of tags and of classes share."""
 
@@ -42,7 +46,7 @@ class _Figures:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain data, ready for JSON; None becomes null there."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))  # type: ignore[call-overload]
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
         return plain
 
     def to_json(self) -> str:
@@ -62,10 +66,10 @@ class TagFigures:
     roc_auc, average_precision : float or None
         None without positives or without negatives.
     roc_auc_interval, average_precision_interval : Interval or None
-        None also without a bootstrap, and where all its replicates agree, as they do for a tag
-        that is told perfectly: they then say nothing about the error.
+        None also without a bootstrap, and where all its replicates agree, as for a tag that is
+        predicted perfectly: they then say nothing about the error.
     threshold : float or None
-        From what score on the tag is given, for the figures below; None without positives.
+        The score from which on the tag is given, for the figures below; None without positives.
     precision, recall, f1 : float or None
         At that threshold.
     """
@@ -84,7 +88,7 @@ class TagFigures:
 
 @dataclass(frozen=True)
 class Evaluation(_Figures):
-    """How well scores tell tags, in total and tag by tag; prints as a table in percent.
+    """How well scores predict tags, in total and tag by tag; prints as a table in percent.
 
     Parameters
     ----------
@@ -126,8 +130,8 @@ class Evaluation(_Figures):
             (
                 safe_tag(tag.tag),
                 str(tag.positives),
-                *_cells(tag.roc_auc, *_ends(tag.roc_auc_interval)),
-                *_cells(tag.average_precision, *_ends(tag.average_precision_interval)),
+                *_interval_cells(tag.roc_auc, tag.roc_auc_interval),
+                *_interval_cells(tag.average_precision, tag.average_precision_interval),
                 *_cells(tag.threshold, tag.precision, tag.recall, tag.f1),
             )
             for tag in self.per_tag
@@ -182,7 +186,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class ClassEvaluation(_Figures):
-    """How well scores tell classes, in total and class by class; prints as a table in percent.
+    """How well scores predict classes, in total and class by class; prints as a table in percent.
 
     Parameters
     ----------
@@ -257,8 +261,15 @@ def _cells(*values: float | None) -> list[str]:
     return ["" if value is None else f"{value:.9g}" for value in values]
 
 
-def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
-    return (None, None) if interval is None else (interval.low, interval.high)
+def _interval_cells(value: float | None, interval: Interval | None) -> list[str]:
+    if interval is None:
+        return _cells(value, None, None)
+    return _cells(value, interval.low, interval.high)
+
+
+def ends(intervals: Sequence[Interval | None]) -> NDArray[np.float64]:
+    """Return the ends of intervals, shape (intervals, 2); NaN for None."""
+    return np.array([(one.low, one.high) if one else (np.nan, np.nan) for one in intervals])
 
 
 def percent(

@@ -37,17 +37,10 @@ _TITLE, _HEADING, _TEXT, _SMALL = 15, 13, 12, 10
 
 
 class Measure(NamedTuple):
-    """One measure of tags, as fractions.
+    """One measure of tags: fractions of shape (tags,), and a heading with their mean.
 
-    Parameters
-    ----------
-    heading : str
-        Its name and its mean over the tags.
-    values, chances : ndarray, shape (tags,)
-    intervals : ndarray, shape (tags, 2)
-        NaN where there is none.
-    curves : ndarray, shape (tags, points)
-        What it summarises, over a common axis from 0 to 1.
+    ``intervals``, shape (tags, 2), are NaN where there is none; ``curves``, shape (tags, points),
+    are what the values summarise.
     """
 
     heading: str
@@ -71,18 +64,8 @@ def draw_tag_figures(
 ) -> Figure:
     """Draw the figures of tags, best tag first; see :func:`musicnn_zoo.plots.plot_evaluation`.
 
-    Parameters
-    ----------
-    tags : sequence of str
-    roc_auc, average_precision : Measure
-    at : ndarray, shape (points,)
-        What the curves go over: false positive rate, and recall.
-    n_tracks : int
-    level : float or None
-        Of the intervals.
-    left_out : sequence of str
-        Tags that have no figures.
-    model, data : str
+    Curves go over the false positive rates, or recalls, ``at``, shape (points,). Tags that are
+    ``left_out`` have no figures; ``level`` is that of the intervals.
     """
     figure = new_figure(14, max(7.5, 3 + 0.2 * len(tags)))
     grid = figure.add_gridspec(2, 3, width_ratios=(1, 1, 1.15))

@@ -18,6 +18,7 @@ from musicnn_zoo.plots.drawing import (
     TICK,
     drawable,
     headline,
+    name_rows,
     new_figure,
     tidy,
 )
@@ -153,45 +154,38 @@ def _image_panel(group: Filters, which: slice, slots: int, n_drawn: int) -> _Pan
 
 
 def _curve_panel(group: Filters) -> _Panel:
-    shown = group.values[:_CURVES]
-
-    def draw(axes: Any) -> None:
-        _draw_curves(axes, shown, group.indices[:_CURVES], 1, group.step_s)
-        axes.set_xlabel("time (s)", fontsize=LABEL)
-        _title(axes, group, f"{len(shown)} of {group.n_filters}")
-
-    return _Panel(draw, 0.36 * len(shown) + 1.1)
+    chosen = np.arange(len(group.values[:_CURVES]))
+    return _curves_panel(group, chosen, 1, "time (s)", 0.36 * len(chosen) + 1.1)
 
 
 def _waveform_panel(group: Filters) -> _Panel:
-    chosen = np.unique(
-        np.linspace(0, len(group.values) - 1, min(_CURVES, len(group.values))).round().astype(int)
-    )
+    n = len(group.values)
+    chosen = np.unique(np.linspace(0, n - 1, min(_CURVES, n)).round().astype(int))
+    return _curves_panel(group, chosen[::-1], 1000, "time (ms)", 4.0)
+
+
+def _curves_panel(
+    group: Filters, chosen: NDArray[np.int64], units: float, xlabel: str, height: float
+) -> _Panel:
+    """Curves under each other over time, ``units`` to the second, each to its own largest value."""
+    curves = group.values[chosen]
+    times = units * group.step_s * np.arange(curves.shape[1])
 
     def draw(axes: Any) -> None:
-        shown = group.values[chosen[::-1]]
-        _draw_curves(axes, shown, group.indices[chosen[::-1]], 1000, group.step_s)
-        axes.set_xlabel("time (ms)", fontsize=LABEL)
-        _title(axes, group, f"{len(chosen)} of {group.n_filters}")
+        for row, values in enumerate(curves):
+            largest = float(np.abs(values).max()) or 1.0
+            axes.axhline(row, color=PALE, linewidth=0.7)
+            axes.plot(times, row - 0.46 * values / largest, color=BLUE, linewidth=1.6, gid="filter")
+        axes.set_xlim(times[0], times[-1])
+        axes.set_ylim(len(curves) - 0.5, -0.5)
+        name_rows(axes, map(str, group.indices[chosen]), 9, fontsize=NOTE)
+        axes.tick_params(axis="x", labelsize=TICK)
+        axes.set_xlabel(xlabel, fontsize=LABEL)
+        axes.set_ylabel("filter", fontsize=LABEL)
+        tidy(axes)
+        _title(axes, group, f"{len(curves)} of {group.n_filters}")
 
-    return _Panel(draw, 4.0)
-
-
-def _draw_curves(axes: Any, curves: Any, indices: Any, units: float, step_s: float) -> None:
-    """Draw curves under each other, each to its own largest value."""
-    times = units * step_s * np.arange(curves.shape[1])
-    for row, values in enumerate(curves):
-        largest = float(np.abs(values).max()) or 1.0
-        axes.axhline(row, color=PALE, linewidth=0.7)
-        axes.plot(times, row - 0.46 * values / largest, color=BLUE, linewidth=1.6, gid="filter")
-    axes.set_xlim(times[0], times[-1])
-    axes.set_ylim(len(curves) - 0.5, -0.5)
-    labels = [f"{index}" for index in indices]
-    axes.set_yticks(range(len(curves)), labels=labels, fontsize=NOTE)
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=TICK)
-    axes.set_ylabel("filter", fontsize=LABEL)
-    tidy(axes)
+    return _Panel(draw, height)
 
 
 def _spectra_panel(group: Filters, spectra: Spectra, height: float) -> _Panel:

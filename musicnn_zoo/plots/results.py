@@ -75,15 +75,10 @@ def draw_tags(tags: Sequence[tuple[str, float]], *, source: str | None, model: s
 
 
 class Columns(NamedTuple):
-    """What a picture shows of the rows of a taggram.
+    """Rows of a taggram put together, ``rows`` to a column.
 
-    Parameters
-    ----------
-    edges : ndarray, shape (columns + 1,)
-        Where the columns begin and end, in seconds.
-    scores : ndarray, shape (columns, tags)
-    rows : int
-        Of the taggram in one column.
+    ``edges``, shape (columns + 1,), is where the columns begin and end in seconds; ``scores``,
+    shape (columns, tags), are the highest of their rows.
     """
 
     edges: NDArray[np.float64]
