@@ -28,8 +28,8 @@ from musicnn_zoo.networks.config import (
     WaveformInput,
     block,
     block_names,
+    patch_grid,
 )
-from musicnn_zoo.networks.patches import patch_grid
 from musicnn_zoo.zoo.catalogue import PRESETS, list_models
 
 PAGE = Path(__file__).parent / "architectures.md"

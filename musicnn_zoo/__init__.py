@@ -82,8 +82,7 @@ if TYPE_CHECKING:
     from musicnn_zoo.zoo.catalogue import list_models
     from musicnn_zoo.zoo.filters import FilterGroup, LearnedFilters, learned_filters
     from musicnn_zoo.zoo.folder import save_pretrained
-    from musicnn_zoo.zoo.hub import push_to_hub
-    from musicnn_zoo.zoo.load import ModelInfo, load_model, model_info
+    from musicnn_zoo.zoo.load import ModelInfo, load_model, model_info, push_to_hub
 
 _HOMES = {
     "augmentation": (
@@ -175,11 +174,11 @@ _HOMES = {
         "learned_filters",
     ),
     "zoo.folder": ("save_pretrained",),
-    "zoo.hub": ("push_to_hub",),
     "zoo.load": (
         "ModelInfo",
         "load_model",
         "model_info",
+        "push_to_hub",
     ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -273,7 +272,7 @@ _MOVED = {
     "metrics": "evaluation.metrics",
     "model_card": "zoo.hub",
     "models": "networks.build",
-    "patches": "networks.patches",
+    "patches": "networks.config",
     "path_text": "text",
     "presets": "zoo.catalogue",
     "receptive_field": "networks.build",

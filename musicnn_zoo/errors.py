@@ -2,13 +2,21 @@
 
 Every one derives from :class:`MusicnnZooError`, so a caller that wants to go on after a
 bad file or a bad argument catches that one class. The command line shows the message
-alone; a message therefore says what was wrong, what was received and what to do.
+alone; a message therefore says what was wrong, what was received and what to do. The checks
+of arguments that many functions share stand here too.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
+from numbers import Integral, Real
+from typing import Any
+
+_LONGEST_SHOWN = 200
+_LONGEST_NAME = 80
 
 
 class MusicnnZooError(Exception):
@@ -87,3 +95,69 @@ class OutputError(MusicnnZooError):
 
 class DeviceError(ArgumentError):
     """A device that is not there, or cannot compute in this process."""
+
+
+def shown(value: object) -> str:
+    """Write a value for a message, in short."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list in itself
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
+
+
+def finite(value: object) -> int | float | None:
+    """Return a finite number as one of Python's, and None for all else; a boolean is no number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    number = int(value) if isinstance(value, Integral) else float(value)
+    return number if abs(number) <= sys.float_info.max else None
+
+
+def check_whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """Return a whole number within its bounds as an ``int``; ``True`` and 2.0 are none.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none, or out of bounds. This holds for all checks of this module.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ArgumentError(f"{name} must be a whole number; received {shown(value)}")
+    number = int(value)
+    if number < least:
+        raise ArgumentError(f"{name} must be at least {least}; received {shown(value)}")
+    if most is not None and number > most:
+        raise ArgumentError(f"{name} must be at most {most}; received {shown(value)}")
+    return number
+
+
+def check_number(
+    name: str, value: object, *, least: float | None = None, above: float | None = None
+) -> float:
+    """Return a finite number within its bounds as a ``float``; ``True`` is none."""
+    number = finite(value)
+    if number is None:
+        raise ArgumentError(f"{name} must be a finite number; received {shown(value)}")
+    if least is not None and number < least:
+        raise ArgumentError(f"{name} must be at least {least}; received {shown(value)}")
+    if above is not None and number <= above:
+        raise ArgumentError(f"{name} must be above {above}; received {shown(value)}")
+    return float(number)
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Refuse a value that is not one of the choices."""
+    if value not in choices:
+        raise ArgumentError(f"{name} must be one of {', '.join(choices)}; received {shown(value)}")
+
+
+def check_entries(values: object, of: type, what: str) -> dict[str, Any]:
+    """Return the entries of a JSON object that stands for a dataclass."""
+    if not isinstance(values, Mapping):
+        raise ArgumentError(f"{what} must be an object; received {shown(values)}")
+    known = {entry.name for entry in fields(of)}
+    for name in values:
+        if name not in known:
+            raise UnknownNameError(f"{of.__name__} entry", str(name)[:_LONGEST_NAME], known)
+    return dict(values)

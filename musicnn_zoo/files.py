@@ -20,13 +20,8 @@ T = TypeVar("T")
 class GrowingFile:
     """A file that grows by whole records, each in one unbuffered write.
 
-    What the operating system has taken survives the death of the process; :meth:`sync` makes
-    it survive a power loss.
-
-    Parameters
-    ----------
-    path : Path
-        Made if it does not exist.
+    It is made if it does not exist. What was appended survives a kill of the process; after
+    :meth:`sync` it survives a power loss.
     """
 
     def __init__(self, path: Path) -> None:
@@ -169,20 +164,9 @@ _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def check_regular(path: Path, *, largest: int, origin: str) -> None:
-    """See that a path is a regular file of bounded size, or a link to one, without reading it.
+    """See that a path is a regular file, or a link to one, of at most ``largest`` bytes.
 
-    Parameters
-    ----------
-    path : Path
-    largest : int
-        In bytes.
-    origin : str
-        What to call the file in messages.
-
-    Raises
-    ------
-    WeightsError
-        If it is something else, or larger.
+    It is not read. The :class:`~musicnn_zoo.errors.WeightsError` calls the file ``origin``.
     """
     try:
         status = path.stat()
@@ -192,13 +176,7 @@ def check_regular(path: Path, *, largest: int, origin: str) -> None:
 
 
 def read_regular(path: Path, *, largest: int, origin: str) -> bytes:
-    """Read a file that :func:`check_regular` lets pass; it never waits for a pipe.
-
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read, is no regular file, or is larger.
-    """
+    """Read a file that passes :func:`check_regular`; it never waits for a pipe."""
     check_regular(path, largest=largest, origin=origin)
     try:
         descriptor = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
@@ -213,12 +191,9 @@ def read_regular(path: Path, *, largest: int, origin: str) -> bytes:
 
 
 def parse_json(content: bytes, *, origin: str) -> Any:
-    """Parse JSON in UTF-8, and refuse what the standard does not have or leaves open.
+    """Parse JSON in UTF-8; a :class:`~musicnn_zoo.errors.WeightsError` refuses all else.
 
-    Raises
-    ------
-    WeightsError
-        If it is no JSON, has NaN or an infinite number, names a key twice, or is too deep.
+    Refused are also NaN, infinite numbers, keys that come twice, and JSON that is too deep.
     """
     try:
         return json.loads(

@@ -28,7 +28,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError
-from musicnn_zoo.networks.patches import TAILS, Tail, patch_grid
+from musicnn_zoo.networks.config import patch_grid
+from musicnn_zoo.networks.patches import TAILS, Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import AudioStream
 from musicnn_zoo.tagging.pipeline import Pooling, embedding_task, process
@@ -122,8 +123,8 @@ class HearModel(tf.Module):
         padded = np.pad(audio, ((0, 0), (size // 2, size - size // 2)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)
         embeddings = np.empty((n_sounds * count, self.timestamp_embedding_size), np.float32)
-        for start in range(0, len(embeddings), self._engine.appetite):
-            stop = min(start + self._engine.appetite, len(embeddings))
+        for start in range(0, len(embeddings), self._engine.patches_per_call):
+            stop = min(start + self._engine.patches_per_call, len(embeddings))
             sounds, moments = np.divmod(np.arange(start, stop), count)
             embeddings[start:stop] = self._vectors(windows[sounds, centres[moments]])
         times = np.tile(times_ms.astype(np.float32), (n_sounds, 1))

@@ -18,7 +18,6 @@ from collections.abc import Iterable, Mapping, Sequence
 NAME_WIDTH = 16
 """Columns that a name may take at least."""
 _WIDTH = 80
-_LONGEST_SHOWN = 200
 
 
 def printable(text: str) -> str:
@@ -69,18 +68,14 @@ def shortened(name: str, width: int) -> str:
     return f"{name[:kept]}…{name[kept + 1 - width :]}"
 
 
+def first_line(said: BaseException | str) -> str:
+    """First line of a text or of what an error says, which is its type if it says nothing."""
+    return (str(said).strip().splitlines() or [type(said).__name__])[0]
+
+
 def count(number: int, what: str) -> str:
     """Write a number with its noun: ``1 track``, ``5,329 tracks``."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def shown(value: object) -> str:
-    """Write a value for a message, in short."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, a list in itself
-        text = f"a {type(value).__name__}"
-    return shortened(text, _LONGEST_SHOWN)
 
 
 _NOT_TEXT = re.compile(r"[\ud800-\udfff]|\\(?=u(?:d[89a-f][0-9a-f]{2}|005c))")

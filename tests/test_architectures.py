@@ -9,8 +9,7 @@ from synthetic import sounds
 from musicnn_zoo import UnknownNameError, build_model, list_models, model_info
 from musicnn_zoo.networks.architectures import ARCHITECTURES, SCHLUETER_INPUT, get_architecture
 from musicnn_zoo.networks.build import TaggingModel, adapt, receptive_field
-from musicnn_zoo.networks.config import LogMelInput, ModelConfig
-from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.networks.config import LogMelInput, ModelConfig, patch_grid
 from musicnn_zoo.zoo.catalogue import PRESETS
 
 # From the papers' tables and code, see the docstrings of the blocks.

@@ -29,6 +29,7 @@ from audio_clips import (
 
 from musicnn_zoo import Tagger
 from musicnn_zoo.errors import AudioError
+from musicnn_zoo.sound.decode import wav_options
 from musicnn_zoo.sound.decoders import (
     decoded_by_ffmpeg,
     decoded_by_libsndfile,
@@ -36,9 +37,8 @@ from musicnn_zoo.sound.decoders import (
     open_container,
 )
 from musicnn_zoo.sound.mpeg import count_samples
-from musicnn_zoo.sound.parts import find_joined
+from musicnn_zoo.sound.parts import find_data, find_joined
 from musicnn_zoo.sound.read import AudioStream, load_audio
-from musicnn_zoo.sound.statements import wav_options
 
 LEAST_CLIPS = 120
 WINDOW = HEARD_RATE // 2
@@ -153,7 +153,9 @@ def decoded_whole(path):
 def test_dts_in_the_place_of_samples_is_no_noise(tmp_path, silence):
     path = tmp_path / "disc.wav"
     path.write_bytes(dts_wav(silence=silence))
-    with open_container(str(path), wav_options(str(path))) as container:
+    with path.open("rb") as file:
+        options = wav_options(file, find_data(file))
+    with open_container(str(path), options) as container:
         assert main_audio_stream(container).codec_context.name == "dca"
 
 

@@ -347,7 +347,7 @@ def test_without_a_network_what_was_never_asked_for_is_taken_as_lacking(
 ) -> None:
     address = push_to_hub(small(), "me/small")
     with monkeypatch.context() as patch:
-        patch.setattr("musicnn_zoo.zoo.hub._fetch_if_there", lambda file: None)
+        patch.setattr("musicnn_zoo.zoo.folder._fetch_if_there", lambda file: None)
         load_model(address)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert load_model(address).thresholds is None

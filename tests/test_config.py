@@ -152,6 +152,7 @@ def test_an_input_without_kind_is_told_what_it_lacks():
         ("shorter_windows", (256, 1024)),
         ("shorter_windows", [16] * 17),
         ("shorter_windows", "256"),
+        ("shorter_windows", 256),
         ("f_max", -1),
         ("f_max", float("nan")),
         ("f_max", True),

@@ -70,8 +70,8 @@ def test_labels_are_a_copy_that_cannot_be_written_to() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tags": ("a", "a")}, "tag 'a' stands twice"),
-        ({"paths": ("0", "1", "0", "3")}, "path '0' stands twice"),
+        ({"tags": ("a", "a")}, "tag 'a' is there twice"),
+        ({"paths": ("0", "1", "0", "3")}, "path '0' is there twice"),
         ({"tags": ("a",)}, r"labels must be \(tracks, tags\) = \(4, 1\); received \(4, 2\)"),
         ({"paths": ()}, "no track is left"),
         ({"tags": ()}, "there are no tags"),
@@ -136,7 +136,7 @@ def test_tracks_without_the_chosen_tags_may_be_dropped_and_are_listed() -> None:
     assert changed.report["untagged_by_request"] == ("0.wav", "1.wav", "3.wav")
     with pytest.raises(UnknownNameError, match="unknown tag 'z'"):
         make(MULTI).with_tags(["a", "z"])
-    with pytest.raises(ArgumentError, match="keep or drop"):
+    with pytest.raises(ArgumentError, match="untagged must be one of keep, drop"):
         make(MULTI).with_tags(["a"], untagged="lose")
 
 

@@ -270,7 +270,7 @@ def test_mtt_says_what_it_needs(tmp_path: Path) -> None:
     other.write_text("a,b\n1,2\n")
     with pytest.raises(DatasetError, match="is not annotations_final"):
         magnatagatune(other)
-    with pytest.raises(ArgumentError, match="artist, album or recording"):
+    with pytest.raises(ArgumentError, match="group_by must be one of artist, album, recording"):
         magnatagatune(other, group_by="track")
 
 
@@ -322,7 +322,7 @@ def test_jamendo_reads_other_subsets_and_groups_by_album(tmp_path: Path) -> None
     assert dataset.leaking_groups == ("album_9",)
     with pytest.raises(DatasetError, match=r"has none of autotagging_top50tags-train\.tsv"):
         jamendo(tmp_path)
-    with pytest.raises(ArgumentError, match="artist or album"):
+    with pytest.raises(ArgumentError, match="group_by must be one of artist, album; received"):
         jamendo(tmp_path, group_by="track")
 
 

@@ -162,7 +162,7 @@ def test_a_tag_that_validation_or_test_lack_is_told() -> None:
     [
         (
             classes(1, 1, 1),
-            r"3 tracks are too few .*'tag0', 'tag1', 'tag2' stands in a single track",
+            r"3 tracks are too few .*'tag0', 'tag1', 'tag2' is in a single track",
         ),
         (classes(2), "2 tracks are too few"),
         (make(np.ones((9, 1)), ("a",) * 5 + ("b",) * 4), "2 groups are too few"),
@@ -193,5 +193,5 @@ def test_fractions_must_add_up(fractions) -> None:
 def test_refuses_to_split_by_groups_that_are_not_known() -> None:
     with pytest.raises(ArgumentError, match="has no groups"):
         split(classes(20, 20), by="group")
-    with pytest.raises(ArgumentError, match="track or group"):
+    with pytest.raises(ArgumentError, match="by must be one of track, group"):
         split(classes(20, 20), by="artist")

@@ -259,7 +259,7 @@ def test_files_without_tags_are_dropped_or_kept(place: Path) -> None:
         assert len(from_table(path)) == 4
     kept = from_table(path, untagged="keep")
     assert kept.labels.sum(axis=1).tolist() == [1, 0, 1, 1, 1]
-    with pytest.raises(ArgumentError, match="keep or drop"):
+    with pytest.raises(ArgumentError, match="untagged must be one of keep, drop"):
         from_table(path, untagged="maybe")
 
 

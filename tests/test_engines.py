@@ -210,17 +210,18 @@ def test_the_batch_size_makes_no_difference(graph, model, windows, expected, bat
         OnnxEngine(graph, batch_size=batch_size),
         KerasEngine(lambda: model, device="cpu", batch_size=batch_size),
     ):
-        assert engine.appetite >= batch_size
+        assert engine.patches_per_call >= batch_size
         assert_same(engine.run(windows, LAYERS), expected)
 
 
 @pytest.mark.parametrize(
-    ("cores", "appetite", "calls"), [(1, 8, 1), (2, 16, 1), (8, 64, 1), (16, 64, 2), (128, 128, 2)]
+    ("cores", "patches_per_call", "calls"),
+    [(1, 8, 1), (2, 16, 1), (8, 64, 1), (16, 64, 2), (128, 128, 2)],
 )
-def test_many_cores_do_not_hold_much_audio(graph, monkeypatch, cores, appetite, calls):
+def test_many_cores_do_not_hold_much_audio(graph, monkeypatch, cores, patches_per_call, calls):
     monkeypatch.setattr(onnx_engine, "usable_cores", lambda: cores)
     engine = OnnxEngine(graph)
-    assert (engine.appetite, engine.calls) == (appetite, calls)
+    assert (engine.patches_per_call, engine.calls) == (patches_per_call, calls)
 
 
 def test_patches_may_be_a_view_that_is_read_only_and_overlaps(onnx, in_keras, windows):

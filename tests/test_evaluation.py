@@ -29,7 +29,7 @@ from musicnn_zoo.evaluation.evaluate import (
     save_scores,
     with_thresholds,
 )
-from musicnn_zoo.evaluation.results import CLASS_COLUMNS, TAG_COLUMNS
+from musicnn_zoo.evaluation.results import CLASS_COLUMNS, EVALUATION_COLUMNS
 from musicnn_zoo.networks.config import TagThresholds
 from musicnn_zoo.zoo.catalogue import MTT_TAGS
 
@@ -348,10 +348,10 @@ def test_a_softmax_model_names_one_class_a_track(softmax, classed):
 
 def test_a_sigmoid_model_tells_tags_unless_asked(softmax, classed, pieces):
     model = small(KINDS)
-    assert evaluated(model, classed).columns == TAG_COLUMNS
+    assert evaluated(model, classed).columns == EVALUATION_COLUMNS
     asked = evaluated(model, classed, as_classes=True)
     assert asked.columns == CLASS_COLUMNS
-    assert evaluated(softmax, classed, as_classes=False).columns == TAG_COLUMNS
+    assert evaluated(softmax, classed, as_classes=False).columns == EVALUATION_COLUMNS
     several = replace(classed, labels=np.ones((12, 3), bool) & (np.arange(12) > 2)[:, None])
     with pytest.raises(ArgumentError, match="12 of the 12 tracks of kinds have several or none"):
         evaluated(model, several, as_classes=True)
@@ -375,7 +375,7 @@ def test_tracks_of_classes_that_the_model_lacks_are_left_out(classed):
     [
         ({"split": "tset"}, "has no splits"),
         ({"tags": "some"}, "tags must be 'all' or 'common'; received 'some'"),
-        ({"untagged": "no"}, "untagged must be 'keep' or 'drop'"),
+        ({"untagged": "no"}, "untagged must be one of keep, drop"),
         ({"thresholds": "best"}, "thresholds must be 'calibrated', .*received 'best'"),
         ({"thresholds": [0.5]}, "one number for each of the 50 tags"),
         ({"resample": "artists"}, "resample must be 'tracks' or 'groups'"),
@@ -445,7 +445,7 @@ def test_reports_are_written_by_their_ending(plain, tmp_path):
     assert (tmp_path / "f.txt").read_text() == f"{plain}\n"
     save_evaluation(plain, tmp_path / "f.csv")
     with (tmp_path / "f.csv").open(newline="") as file:
-        assert next(csv.reader(file)) == list(TAG_COLUMNS)
+        assert next(csv.reader(file)) == list(EVALUATION_COLUMNS)
     with pytest.raises(ArgumentError, match=r"must end in \.json, \.csv, \.txt"):
         save_evaluation(plain, tmp_path / "f.xml")
     with pytest.raises(ArgumentError, match="there is no folder"):

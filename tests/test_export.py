@@ -32,11 +32,12 @@ from musicnn_zoo import (
 )
 from musicnn_zoo.networks.architectures import ARCHITECTURES
 from musicnn_zoo.networks.build import TaggingModel, adapt
-from musicnn_zoo.networks.config import LogMelInput
-from musicnn_zoo.networks.patches import PatchStream, patch_grid
+from musicnn_zoo.networks.config import LogMelInput, patch_grid
+from musicnn_zoo.networks.patches import PatchStream
 from musicnn_zoo.runtimes import export as export_module
 from musicnn_zoo.runtimes import formats
-from musicnn_zoo.runtimes.export import TOLERANCES, export_model, probes, quiet
+from musicnn_zoo.runtimes.engine import difference, probes
+from musicnn_zoo.runtimes.export import TOLERANCES, export_model, quiet
 from musicnn_zoo.runtimes.formats import EXPORTERS, Exporter
 from musicnn_zoo.runtimes.onnx_engine import open_session
 from musicnn_zoo.sound.read import load_audio
@@ -561,10 +562,11 @@ def test_an_export_of_other_shape_is_refused(tmp_path, monkeypatch):
 def test_the_difference_of_logits_is_relative_to_the_largest():
     expected = np.array([[40.0, -2.0, 1.0]], np.float32)
     off = expected + np.array([[0.0, 0.02, 0.0]], np.float32)
-    assert export_module._difference(expected, off, logits=True) == pytest.approx(5e-4, rel=1e-3)
-    assert export_module._difference(expected, off, logits=False) == pytest.approx(0.02, rel=1e-3)
+    assert difference(expected, off) == pytest.approx(5e-4, rel=1e-3)
     small = np.array([[0.5, 0.2]], np.float32)
-    assert export_module._difference(small, small + 0.01, logits=True) == pytest.approx(0.01)
+    assert difference(small, small + 0.01) == pytest.approx(0.01)
+    assert difference(small, small[:, :1]) == np.inf
+    assert np.isnan(difference(small, small * np.nan))
 
 
 def test_the_top_tags_are_those_of_the_highest_scores():

@@ -46,10 +46,10 @@ from musicnn_zoo import (
     save_pretrained,
 )
 from musicnn_zoo.cli import cli
+from musicnn_zoo.files import sha256_of
 from musicnn_zoo.networks.architectures import ARCHITECTURES
 from musicnn_zoo.zoo import downloads
 from musicnn_zoo.zoo.catalogue import PRESETS, VOCABULARIES, HubFile, Preset, WebFile
-from musicnn_zoo.zoo.downloads import sha256_of
 from musicnn_zoo.zoo.load import Pretrained, find_pretrained
 
 REPO = "tester/model"
@@ -430,7 +430,7 @@ def with_entry(files, *keys, value):
         (("format",), None, "must be a number from 1 on"),
         (("sample_rate",), 44100, "sample_rate is 44100, and the model's input has 16000"),
         (("provenance",), [], "must be an object"),
-        (("provenance", "evil"), "", "unknown provenance entry 'evil'"),
+        (("provenance", "evil"), "", "unknown Provenance entry 'evil'"),
         (("provenance", "license"), {"a": 1}, "must be a string"),
         (("provenance", "metrics"), {"roc_auc": "high"}, "must be numbers"),
         (("provenance", "metrics"), {"roc_auc": True}, "must be numbers"),
@@ -512,7 +512,7 @@ def safetensors(header, data=b""):
 def putting(model):
     """Puts weights into a model, which has its own in the end if they are refused."""
     before = model.get_weights()
-    yield lambda place: find_pretrained(place).put(model)
+    yield lambda place: find_pretrained(place).weights.put(model)
     for weight, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, expected)
 
@@ -672,7 +672,7 @@ def test_a_preset_whose_graph_is_kept_needs_no_network(hub, listed, monkeypatch,
 UNREACHABLE = """
 import sys
 import musicnn_zoo
-from musicnn_zoo import downloads
+from musicnn_zoo.zoo import downloads
 downloads.PAUSES_S = (0, 0)
 def loads(model, **options): return lambda: musicnn_zoo.Tagger(model, **options)
 for name in ("MTT_fcn", "MSD_musicnn_big"):

@@ -23,7 +23,8 @@ from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
 from musicnn_zoo.library.run import open_store, run_library
 from musicnn_zoo.machine import isolation
-from musicnn_zoo.sound.blocks import NotDecodedError
+from musicnn_zoo.sound import decode
+from musicnn_zoo.sound.decoders import NotDecodedError
 from musicnn_zoo.sound.read import AudioStream, load_audio
 
 INPUTS = Path(__file__).parent / "inputs"
@@ -385,3 +386,22 @@ def test_ctrl_c_ends_a_library_run_and_its_workers(tmp_path, monkeypatch):
     rest = len(files) - finished
     assert f": {rest} done, {finished} unchanged, 0 failed" in result.stderr
     assert len({line.split(",")[0] for line in output.read_text().split("\n")[1:] if line}) == 13
+
+
+def test_a_dangerous_part_of_a_joined_file_repeats_nothing(tmp_path, monkeypatch):
+    """The first part is decoded here; the worker, which has to begin again, decodes both."""
+    good = (INPUTS / "aac_7.1.m4a").read_bytes()
+    path = tmp_path / "joined.m4a"
+    path.write_bytes(good + good)
+    expected = load_audio(path)
+    parts = []
+
+    def refuse_the_second(*_):
+        parts.append(len(parts))
+        if len(parts) == 2:
+            raise decode.RiskyFile("is dangerous")
+
+    monkeypatch.setattr(decode, "_refuse_risk", refuse_the_second)
+    stream = AudioStream(path)
+    np.testing.assert_array_equal(np.concatenate(list(stream)), expected.samples)
+    assert (len(parts), stream.duration_s) == (2, expected.duration_s)

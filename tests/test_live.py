@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from musicnn_zoo import ArgumentError, AudioError, Tagger
 from musicnn_zoo.networks.architectures import ARCHITECTURES
-from musicnn_zoo.networks.config import ModelSpec
-from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.networks.config import ModelSpec, patch_grid
 from musicnn_zoo.tagging.live import TaggramStream
 
 RATE = 16000

@@ -176,7 +176,7 @@ def test_a_microphone_is_heard_and_closed(monkeypatch: pytest.MonkeyPatch) -> No
     spoken = np.random.default_rng(0).normal(size=(5, 4800, 2)).astype(np.float32)
     module = FakeSoundDevice(spoken)
     monkeypatch.setitem(sys.modules, "sounddevice", module)
-    monkeypatch.setattr("musicnn_zoo.sound.live._PATIENCE_S", 0.05)
+    monkeypatch.setattr("musicnn_zoo.sound.live._TIMEOUT_S", 0.05)
     with microphone_audio("USB") as sound:
         assert sound.sample_rate == 48_000
         assert len(list(itertools.islice(sound.blocks, 5))) == 5

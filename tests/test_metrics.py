@@ -18,8 +18,13 @@ from sklearn.metrics import (
 )
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.evaluation.metrics import best_f1_thresholds, evaluate_classes, evaluate_scores
-from musicnn_zoo.evaluation.results import CLASS_COLUMNS, TAG_COLUMNS, Ranking
+from musicnn_zoo.evaluation.metrics import (
+    Ranking,
+    best_f1_thresholds,
+    evaluate_classes,
+    evaluate_scores,
+)
+from musicnn_zoo.evaluation.results import CLASS_COLUMNS, EVALUATION_COLUMNS
 
 NAMES = ("rock", "pop", "jazz", "folk", "soul")
 
@@ -432,7 +437,7 @@ LABELS, SCORES = tracks(20)
         (np.zeros_like(LABELS), SCORES, {}, "received 20 tracks that no tag tells apart"),
         (np.ones_like(LABELS), SCORES, {}, "received 20 tracks that no tag tells apart"),
         (np.zeros_like(LABELS), SCORES, {"untagged": "drop"}, "received 0 tracks"),
-        (LABELS, SCORES, {"untagged": "no"}, "must be 'keep' or 'drop'; received 'no'"),
+        (LABELS, SCORES, {"untagged": "no"}, "must be one of keep, drop; received 'no'"),
         (LABELS, SCORES, {"groups": [1, 2]}, "groups must .*; received 2 for 20 tracks"),
         (LABELS, SCORES, {"bootstrap": -1}, "bootstrap must .*; received -1"),
         (LABELS, SCORES, {"bootstrap": 1}, "bootstrap must .*; received 1"),
@@ -491,9 +496,9 @@ def test_an_evaluation_gives_the_rows_of_a_csv():
     labels, scores = tracks(50)
     labels[:, 1] = False
     found = evaluate_scores(labels, scores, ("=A1", "pop", "jazz"), bootstrap=20)
-    formula, pop, jazz = (dict(zip(TAG_COLUMNS, row, strict=True)) for row in found.rows())
+    formula, pop, jazz = (dict(zip(EVALUATION_COLUMNS, row, strict=True)) for row in found.rows())
     assert formula["tag"] == "'=A1"
-    assert pop == {**dict.fromkeys(TAG_COLUMNS, ""), "tag": "pop", "positives": "0"}
+    assert pop == {**dict.fromkeys(EVALUATION_COLUMNS, ""), "tag": "pop", "positives": "0"}
     tag = found.per_tag[2]
     assert float(jazz["roc_auc"]) == pytest.approx(tag.roc_auc, abs=1e-8)
     interval = tag.average_precision_interval

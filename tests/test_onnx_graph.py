@@ -26,8 +26,7 @@ from test_blocks import MIDENDS, SMALL_BACKENDS, SMALL_FRONTENDS
 from musicnn_zoo import ExportError, Tagger, build_model, load_model
 from musicnn_zoo.machine.installation import alone, cache_folder
 from musicnn_zoo.networks.build import TaggingModel, adapt
-from musicnn_zoo.networks.config import LogMelInput, ModelConfig
-from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.networks.config import LogMelInput, ModelConfig, patch_grid
 from musicnn_zoo.runtimes import onnx_engine as onnx_graph
 from musicnn_zoo.runtimes.onnx_engine import (
     convert,
@@ -377,7 +376,7 @@ def test_a_graph_that_is_there_needs_no_converter(monkeypatch, clip, conversions
 def test_another_backend_of_keras_is_an_export_error(monkeypatch, tmp_path):
     model = tiny()
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ExportError, match="needs Keras's TensorFlow backend; it runs on jax here"):
+    with pytest.raises(ExportError, match=r"needs Keras's TensorFlow backend .*; it runs on jax"):
         convert(model, tmp_path / "tiny.onnx")
 
 

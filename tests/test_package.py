@@ -41,7 +41,7 @@ def test_public_names_exist_and_are_documented(name: str) -> None:
 
 def test_no_function_is_hidden_by_a_module_of_its_name() -> None:
     modules = {module.name for module in pkgutil.iter_modules(musicnn_zoo.__path__)}
-    assert {"cli", "tagger", "zoo"} <= modules
+    assert {"cli", "hear", "zoo"} <= modules
     assert not modules & set(musicnn_zoo.__all__)
 
 

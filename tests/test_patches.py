@@ -8,8 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block
-from musicnn_zoo.networks.patches import PatchGrid, PatchStream, patch_at, patch_grid
+from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block, patch_grid
+from musicnn_zoo.networks.patches import PatchGrid, PatchStream, patch_at
 from musicnn_zoo.zoo.catalogue import get_preset
 
 MUSICNN = get_preset("MTT_musicnn").config

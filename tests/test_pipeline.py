@@ -29,8 +29,8 @@ class Means:
 
     name = "means"
 
-    def __init__(self, appetite=4, calls=1):
-        self.appetite = appetite
+    def __init__(self, patches_per_call=4, calls=1):
+        self.patches_per_call = patches_per_call
         self.calls = calls
         self.batches = []
 
@@ -45,8 +45,8 @@ class Means:
 class Waiting(Means):
     """One that begins to compute when it is told to."""
 
-    def __init__(self, appetite=4):
-        super().__init__(appetite)
+    def __init__(self, patches_per_call=4):
+        super().__init__(patches_per_call)
         self.may_begin = threading.Event()
         self.breaks = False
 
@@ -149,14 +149,14 @@ def rises_to(bound, count):
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 8, None])
-@pytest.mark.parametrize("appetite", [1, 3, 64])
-def test_results_are_those_of_single_files_in_order(jobs, appetite):
+@pytest.mark.parametrize("patches_per_call", [1, 3, 64])
+def test_results_are_those_of_single_files_in_order(jobs, patches_per_call):
     signals = [signal(length, seed) for seed, length in enumerate([900, 5, 25_000, 304, 2000] * 4)]
-    engine = Means(appetite)
+    engine = Means(patches_per_call)
     results = values(run(map(stream, signals), engine, jobs=jobs))
     assert_all_equal(results, [by_hand(one) for one in signals])
     assert sum(engine.batches) == sum(map(len, results))
-    assert max(engine.batches) <= appetite
+    assert max(engine.batches) <= patches_per_call
 
 
 @settings(max_examples=60)
@@ -166,9 +166,9 @@ def test_results_are_those_of_single_files_in_order(jobs, appetite):
     st.integers(1, 40),
     st.integers(1, 3),
 )
-def test_neither_jobs_nor_batches_change_a_result(lengths, jobs, appetite, calls):
+def test_neither_jobs_nor_batches_change_a_result(lengths, jobs, patches_per_call, calls):
     signals = [signal(length, seed) for seed, length in enumerate(lengths)]
-    results = values(run(map(stream, signals), Means(appetite, calls), jobs=jobs))
+    results = values(run(map(stream, signals), Means(patches_per_call, calls), jobs=jobs))
     assert_all_equal(results, [by_hand(one) for one in signals])
 
 
@@ -275,7 +275,7 @@ def test_only_broken_files_are_only_errors(tmp_path):
 
 
 def test_short_clips_share_batches():
-    engine = Waiting(appetite=16)
+    engine = Waiting(patches_per_call=16)
 
     def streams():
         yield from (stream(signal(SHORTEST, seed)) for seed in range(60))
@@ -288,7 +288,7 @@ def test_short_clips_share_batches():
 
 
 def test_a_batch_holds_patches_of_the_end_of_one_file_and_the_start_of_the_next():
-    engine = Waiting(appetite=5)
+    engine = Waiting(patches_per_call=5)
 
     def streams():
         yield from (stream(signal(1000, seed)) for seed in range(4))
@@ -377,7 +377,7 @@ def test_files_are_not_taken_far_ahead_of_a_consumer_that_stops():
 
 
 def test_patches_are_not_read_far_ahead_of_an_engine_that_is_slow():
-    engine = Waiting(appetite=2)
+    engine = Waiting(patches_per_call=2)
     opened = []
 
     def streams():
@@ -398,14 +398,18 @@ def test_patches_are_not_read_far_ahead_of_an_engine_that_is_slow():
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_a_file_without_end_is_not_read_far_ahead_either(jobs):
-    engine = Waiting(appetite=8)
+    engine = Waiting(patches_per_call=8)
     endless = Endless()
     results = run([endless], engine, jobs=jobs)
     with ThreadPoolExecutor(1) as consumer:
         end = consumer.submit(list, results)
         patches_of_a_block = BLOCK // HOP
         blocks = settled(lambda: endless.blocks)
-        assert 1 <= blocks <= 2 + (4 * engine.appetite + engine.appetite) / patches_of_a_block
+        assert (
+            1
+            <= blocks
+            <= 2 + (4 * engine.patches_per_call + engine.patches_per_call) / patches_of_a_block
+        )
         engine.breaks = True
         engine.may_begin.set()
         assert isinstance(end.exception(PATIENCE_S), ZeroDivisionError)

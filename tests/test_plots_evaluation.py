@@ -13,10 +13,9 @@ from sklearn.metrics import roc_curve
 from musicnn_zoo import ArgumentError
 from musicnn_zoo.datasets import Report
 from musicnn_zoo.evaluation.evaluate import ModelEvaluation
-from musicnn_zoo.evaluation.metrics import evaluate_classes, evaluate_scores
+from musicnn_zoo.evaluation.metrics import curves_of, evaluate_classes, evaluate_scores
 from musicnn_zoo.plots import plot_evaluation
 from musicnn_zoo.plots.drawing import drawable
-from musicnn_zoo.plots.evaluation import curves_of
 
 ODD = ("_hidden", "$x^2$ and $y", "long " * 20, "emoji \U0001f3b8", "<b>&amp;", "a\nb\x1b[2J")
 

@@ -100,12 +100,12 @@ def test_an_hour_is_pooled_and_nothing_short_is_lost() -> None:
 def test_columns_hold_all_rows_and_no_other(rows: int, most: int) -> None:
     scores = np.random.default_rng(rows).random((rows, 2))
     taggram = taggram_of(scores)
-    found = columns_of(taggram, most)
+    found = columns_of(scores, np.append(taggram.times, taggram.times[-1] + taggram.patch_s), most)
     assert len(found.scores) <= most
     assert len(found.edges) == len(found.scores) + 1
     for column, (start, end) in enumerate(zip(found.edges, found.edges[1:], strict=False)):
         inside = (taggram.times >= start) & (taggram.times < end)
-        np.testing.assert_array_equal(found.scores[column], taggram.scores[inside].max(axis=0))
+        np.testing.assert_array_equal(found.scores[column], scores[inside].max(axis=0))
     assert found.edges[-1] == taggram.times[-1] + taggram.patch_s
 
 

@@ -108,7 +108,13 @@ def reopened(path):
     with opened(path) as one:
         known = {name: stamp.mtime_ns for name, stamp in one.known.items()}
     assert contents(path) == known
-    left = {"journal.next", "journal.commit", "output.next", "pending.next", "shard.next"}
+    left = {
+        "journal.next",
+        "journal.commit",
+        "output.next",
+        "pending.jsonl.unfinished",
+        "shard.next",
+    }
     assert not left & {file.name for file in run_folder(path).iterdir()}
     return known
 
@@ -809,6 +815,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):
 # --- crashes
 
 VICTIM = """
+import filelock  # a child is killed within milliseconds, which must not go into an import
 import itertools, json, os, random, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])

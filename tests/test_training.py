@@ -37,7 +37,7 @@ from musicnn_zoo.datasets import (
     split,
 )
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError, WeightsError
-from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.networks.config import patch_grid
 from musicnn_zoo.training import (
     FINETUNE,
     FROM_SCRATCH,

@@ -66,7 +66,7 @@ def test_settings_of_all_phases_are_changed_at_once() -> None:
     assert [(phase.epochs, phase.stop_after) for phase in changed.phases] == [(3, None)] * 2
     assert [phase.trainable for phase in changed.phases] == ["head", "all"]
     assert replace(changed, phases=FINETUNE.phases) == FINETUNE
-    with pytest.raises(ArgumentError, match="epochs must be a whole number"):
+    with pytest.raises(ArgumentError, match="epochs must be at least 1"):
         FINETUNE.with_phases(epochs=0)
 
 
@@ -122,13 +122,13 @@ def test_a_recipe_without_phases_is_refused() -> None:
     ("values", "error", "message"),
     [
         ({"phases": [{}], "batchsize": 3}, UnknownNameError,
-         "unknown recipe entry 'batchsize'; did you mean batch_size"),
+         "unknown Recipe entry 'batchsize'; did you mean batch_size"),
         ({"phases": [{}, {"epoch": 3}]}, UnknownNameError,
-         "unknown phase entry 'epoch'; did you mean epochs"),
+         "unknown Phase entry 'epoch'; did you mean epochs"),
         ({"phases": {"trainable": "all"}}, ArgumentError, "phases must be a list"),
         ({"phases": 3}, ArgumentError, "phases must be a list"),
-        ({"phases": ["head"]}, ArgumentError, "a phase must be a mapping; received 'head'"),
-        ([], ArgumentError, "a recipe must be a mapping"),
+        ({"phases": ["head"]}, ArgumentError, "a phase must be an object; received 'head'"),
+        ([], ArgumentError, "a recipe must be an object"),
     ],
 )  # fmt: skip
 def test_what_is_no_recipe_is_refused(values, error, message) -> None:

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 
 from musicnn_zoo import ArgumentError
 from musicnn_zoo.errors import OutputError, WeightsError
-from musicnn_zoo.training.run_folder import Progress, RunFolder
+from musicnn_zoo.training.run_folder import Progress, TrainingFolder
 
 SETTINGS = {
     "model": {"name": "small", "tags": ["a", "b"]},
@@ -48,7 +48,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def begin(model_folder: Path) -> None:
     """Leave what a run leaves."""
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         run.settle(SETTINGS)
         run.save(ARRAYS, PROGRESS)
         run.tensorboard.mkdir()
@@ -84,7 +84,7 @@ def test_the_same_settings_go_on(model_folder) -> None:
     begin(model_folder)
     before = contents(model_folder)
     for _ in range(2):
-        with RunFolder(model_folder) as run:
+        with TrainingFolder(model_folder) as run:
             run.settle(SETTINGS)
     assert contents(model_folder) == before
 
@@ -107,7 +107,7 @@ def test_the_same_settings_go_on(model_folder) -> None:
 def test_other_settings_are_refused_by_name_and_nothing_is_lost(model_folder, other, named) -> None:
     begin(model_folder)
     before = contents(model_folder)
-    with RunFolder(model_folder) as run, pytest.raises(ArgumentError) as caught:
+    with TrainingFolder(model_folder) as run, pytest.raises(ArgumentError) as caught:
         run.settle(changed(**other))
     message = str(caught.value)
     assert f"other settings ({', '.join(named)});" in message
@@ -120,7 +120,7 @@ def test_a_setting_that_is_gone_is_another(model_folder) -> None:
     begin(model_folder)
     fewer = changed()
     del fewer["seed"]
-    with RunFolder(model_folder) as run, pytest.raises(ArgumentError, match=r"\(seed\)"):
+    with TrainingFolder(model_folder) as run, pytest.raises(ArgumentError, match=r"\(seed\)"):
         run.settle(fewer)
 
 
@@ -129,7 +129,7 @@ def test_training_may_be_longer_or_shorter(model_folder) -> None:
     longer = changed()
     longer["recipe"]["phases"][0]["epochs"] = 9
     del longer["recipe"]["phases"][1]["epochs"]
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         run.settle(longer)
         assert run.load() is not None
     stored = json.loads((model_folder / "training" / "settings.json").read_text())
@@ -138,7 +138,7 @@ def test_training_may_be_longer_or_shorter(model_folder) -> None:
 
 def test_tuples_are_no_other_settings_than_lists(model_folder) -> None:
     begin(model_folder)
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         run.settle(changed(model={"tags": ("a", "b"), "name": "small"}))
 
 
@@ -148,12 +148,12 @@ def test_damaged_settings_say_what_to_do(model_folder) -> None:
     for damaged in (b'{"seed', b"\xff\xfe", b""):
         place.write_bytes(damaged)
         message = r"settings\.json: cannot be read .*overwrite"
-        with RunFolder(model_folder) as run, pytest.raises(OutputError, match=message):
+        with TrainingFolder(model_folder) as run, pytest.raises(OutputError, match=message):
             run.settle(SETTINGS)
     place.write_text("[]")
-    with RunFolder(model_folder) as run, pytest.raises(ArgumentError, match="other settings"):
+    with TrainingFolder(model_folder) as run, pytest.raises(ArgumentError, match="other settings"):
         run.settle(SETTINGS)
-    with RunFolder(model_folder, overwrite=True) as run:
+    with TrainingFolder(model_folder, overwrite=True) as run:
         run.settle(SETTINGS)
 
 
@@ -161,7 +161,7 @@ def test_damaged_settings_say_what_to_do(model_folder) -> None:
 
 
 def test_without_a_checkpoint_there_is_none(model_folder) -> None:
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         run.settle(SETTINGS)
         assert run.load() is None
 
@@ -180,7 +180,7 @@ any_arrays = kinds.flatmap(
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(any_arrays, max_size=12))
 def test_arrays_come_back_bit_by_bit(tmp_path, saved) -> None:
-    with RunFolder(tmp_path) as run:
+    with TrainingFolder(tmp_path) as run:
         run.save(saved, PROGRESS)
         loaded, progress = run.load()
     assert progress == PROGRESS
@@ -195,7 +195,7 @@ def test_every_type_that_a_variable_may_have_comes_back(model_folder) -> None:
     saved = [np.array(one, name) for name in names for one in (1, [0, 1], np.eye(2))]
     saved.append(np.asfortranarray(np.arange(6.0).reshape(2, 3)))
     saved.append(np.arange(12)[::3])
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         run.save(saved, Progress())
         loaded, _ = run.load()
     for one, other in zip(loaded, saved, strict=True):
@@ -205,7 +205,7 @@ def test_every_type_that_a_variable_may_have_comes_back(model_folder) -> None:
 
 def test_more_arrays_than_a_name_has_digits_for_one_place_stay_in_order(model_folder) -> None:
     saved = [np.array(number) for number in range(1100)]
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         run.save(saved, Progress())
         assert [int(array) for array in run.load()[0]] == list(range(1100))
 
@@ -221,13 +221,13 @@ losses = st.floats(allow_nan=False)
     )
 )  # fmt: skip
 def test_progress_comes_back(tmp_path, progress) -> None:
-    with RunFolder(tmp_path) as run:
+    with TrainingFolder(tmp_path) as run:
         run.save([], progress)
         assert run.load() == ([], progress)
 
 
 def test_a_checkpoint_can_be_replaced_after_it_was_read(model_folder) -> None:
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         run.save(ARRAYS, Progress())
         loaded, _ = run.load()
         loaded[0][:] = 5  # may be written to, and has nothing to do with the file
@@ -239,7 +239,7 @@ def test_a_checkpoint_can_be_replaced_after_it_was_read(model_folder) -> None:
 
 
 def test_the_log_is_a_table_of_all_epochs(model_folder) -> None:
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         run.save([], Progress())
         run.save([], PROGRESS)
     lines = (model_folder / "training" / "log.csv").read_text().splitlines()
@@ -256,7 +256,7 @@ def test_a_torn_checkpoint_says_what_to_do(model_folder) -> None:
     begin(model_folder)
     place = model_folder / "training" / "checkpoint.safetensors"
     whole = place.read_bytes()
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         for size in [*range(0, len(whole), 37), len(whole) - 1]:
             damage(model_folder, whole[:size])
             with pytest.raises(WeightsError, match=r"checkpoint\.safetensors: damaged .* delete"):
@@ -269,7 +269,7 @@ def test_a_torn_checkpoint_says_what_to_do(model_folder) -> None:
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_damage_of_a_checkpoint_raises_anything_else(tmp_path, data) -> None:
-    with RunFolder(tmp_path) as run:
+    with TrainingFolder(tmp_path) as run:
         run.save(ARRAYS, PROGRESS)
         place = run.path / "checkpoint.safetensors"
         whole = place.read_bytes()
@@ -297,7 +297,7 @@ def test_no_damage_of_a_checkpoint_raises_anything_else(tmp_path, data) -> None:
 def test_a_checkpoint_of_something_else_says_what_to_do(model_folder, metadata) -> None:
     from safetensors.numpy import save
 
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         damage(model_folder, save({"00000": np.zeros(3)}, metadata=metadata))
         with pytest.raises(WeightsError, match="damaged"):
             run.load()
@@ -313,7 +313,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(model_folder, monkeypatch, wri
     def full(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         monkeypatch.setattr(durable, "flush_to_disk", full)
         with pytest.raises(OutputError, match=r"checkpoint.* cannot be written \(No space left"):
             run.save([np.ones(3)], Progress())
@@ -328,19 +328,19 @@ def test_a_full_disk_leaves_the_checkpoint_before(model_folder, monkeypatch, wri
 def test_another_run_in_the_folder_is_refused(model_folder) -> None:
     begin(model_folder)
     before = contents(model_folder)
-    with RunFolder(model_folder):
+    with TrainingFolder(model_folder):
         for overwrite in (False, True):
             with pytest.raises(OutputError, match="another run is writing it"):
-                RunFolder(model_folder, overwrite=overwrite)
+                TrainingFolder(model_folder, overwrite=overwrite)
     assert contents(model_folder) == before
-    RunFolder(model_folder).close()
+    TrainingFolder(model_folder).close()
 
 
 def test_another_process_is_refused_until_it_dies(model_folder) -> None:
     program = (
         "import sys, pathlib\n"
-        "from musicnn_zoo.training.run_folder import RunFolder\n"
-        "run = RunFolder(pathlib.Path(sys.argv[1]))\n"
+        "from musicnn_zoo.training.run_folder import TrainingFolder\n"
+        "run = TrainingFolder(pathlib.Path(sys.argv[1]))\n"
         "print('ready', flush=True)\n"
         "sys.stdin.read()\n"
     )
@@ -351,18 +351,18 @@ def test_another_process_is_refused_until_it_dies(model_folder) -> None:
     try:
         assert process.stdout.readline() == b"ready\n"
         with pytest.raises(OutputError, match=f"{model_folder.name}: another run is writing it"):
-            RunFolder(model_folder)
+            TrainingFolder(model_folder)
     finally:
         process.kill()
         process.communicate()
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         run.settle(SETTINGS)
 
 
 def test_an_error_lets_others_in(model_folder) -> None:
-    with pytest.raises(ZeroDivisionError), RunFolder(model_folder):
+    with pytest.raises(ZeroDivisionError), TrainingFolder(model_folder):
         raise ZeroDivisionError
-    RunFolder(model_folder).close()
+    TrainingFolder(model_folder).close()
 
 
 # --- what is there already
@@ -371,19 +371,19 @@ def test_an_error_lets_others_in(model_folder) -> None:
 def test_overwriting_removes_what_the_run_before_left(model_folder) -> None:
     begin(model_folder)
     (model_folder / "training" / "log.csv.unfinished").write_text("")
-    with RunFolder(model_folder, overwrite=True) as run:
+    with TrainingFolder(model_folder, overwrite=True) as run:
         run.settle(changed(seed=1))
         assert run.load() is None
         assert not run.tensorboard.exists()
     assert set(contents(model_folder)) == {"config.json", "training/settings.json"}
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         run.settle(changed(seed=1))
 
 
 def test_nothing_is_removed_before_the_new_run_is_known_to_begin(model_folder) -> None:
     begin(model_folder)
     before = contents(model_folder)
-    RunFolder(model_folder, overwrite=True).close()
+    TrainingFolder(model_folder, overwrite=True).close()
     assert contents(model_folder) == before
 
 
@@ -398,11 +398,11 @@ def test_what_is_left_after_half_a_removal_is_not_taken_for_another_run(
     monkeypatch.setattr(shutil, "rmtree", refused)
     message = r"cannot be removed \(Permission denied\)"
     with (
-        RunFolder(model_folder, overwrite=True) as run,
+        TrainingFolder(model_folder, overwrite=True) as run,
         pytest.raises(OutputError, match=message),
     ):
         run.settle(changed(seed=1))
-    with RunFolder(model_folder) as run, pytest.raises(ArgumentError, match=r"\(seed\)"):
+    with TrainingFolder(model_folder) as run, pytest.raises(ArgumentError, match=r"\(seed\)"):
         run.settle(changed(seed=1))
 
 
@@ -411,7 +411,7 @@ def test_a_link_to_logs_elsewhere_is_removed_and_they_are_not(model_folder, tmp_
     logs = model_folder / "training" / "tensorboard"
     logs.rename(tmp_path / "logs")
     logs.symlink_to(tmp_path / "logs")
-    with RunFolder(model_folder, overwrite=True) as run:
+    with TrainingFolder(model_folder, overwrite=True) as run:
         run.settle(SETTINGS)
     assert not logs.exists()
     assert (tmp_path / "logs" / "events").exists()
@@ -422,20 +422,20 @@ def test_a_model_that_was_not_trained_there_stays(model_folder, leftover) -> Non
     model_folder.mkdir(parents=True)
     (model_folder / "config.json").write_text("{}")
     if leftover:  # of a run that was to overwrite it, and never began
-        RunFolder(model_folder, overwrite=True).close()
+        TrainingFolder(model_folder, overwrite=True).close()
     with pytest.raises(ArgumentError, match=r"was not trained there.*overwrite"):
-        RunFolder(model_folder)
+        TrainingFolder(model_folder)
     assert (model_folder / "training").exists() == leftover
-    with RunFolder(model_folder, overwrite=True) as run:
+    with TrainingFolder(model_folder, overwrite=True) as run:
         run.settle(SETTINGS)
-    with RunFolder(model_folder) as run:
+    with TrainingFolder(model_folder) as run:
         run.settle(SETTINGS)
 
 
 def test_other_files_in_the_folder_do_not_matter(model_folder) -> None:
     model_folder.mkdir(parents=True)
     (model_folder / "notes.txt").write_text("mine")
-    with RunFolder(model_folder, overwrite=True) as run:
+    with TrainingFolder(model_folder, overwrite=True) as run:
         run.settle(SETTINGS)
     assert (model_folder / "notes.txt").read_text() == "mine"
 
@@ -445,4 +445,4 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path) -> None:
     file.write_text("")
     for place in (file, file / "below"):
         with pytest.raises(OutputError, match=rf"{place}: cannot be written \(.+\)"):
-            RunFolder(place)
+            TrainingFolder(place)

@@ -14,10 +14,9 @@ from pathlib import Path
 
 
 def main() -> None:
-    from musicnn_zoo.onnx_graph import convert
-    from musicnn_zoo.presets import PRESETS
-
-    from musicnn_zoo.zoo import load_model
+    from musicnn_zoo import load_model
+    from musicnn_zoo.runtimes.onnx_engine import convert
+    from musicnn_zoo.zoo.catalogue import PRESETS
 
     for preset in PRESETS.values():
         if preset.graph is None:

@@ -16,9 +16,8 @@ from pathlib import Path
 
 def render(folder: Path, user: str) -> dict[str, Path]:
     """Write the folders and return them by the name of their model."""
-    from musicnn_zoo.presets import PRESETS
-
     from musicnn_zoo import load_model, save_pretrained
+    from musicnn_zoo.zoo.catalogue import PRESETS
 
     return {
         name: save_pretrained(load_model(name), folder / name, repo=f"{user}/{name}")

@@ -8,15 +8,15 @@
 
 ``trained.fit`` then trains ``model``, which itself has no augmentation in it.
 
-All random numbers come from seed generators whose states are in ``trained.variables``. Who
-restores these and ``trained.optimizer.variables`` goes on exactly as if there had been no break.
+All random numbers come from seed generators whose states are in ``trained.variables``. Restore
+these and ``trained.optimizer.variables``, and training goes on exactly where it stopped.
 """
 
 from __future__ import annotations
 
-from musicnn_zoo.augmentation.description import NO_AUGMENTATION, Augmentation
+from musicnn_zoo.augmentation.description import NO_AUGMENTATION, Augmentation, Mixup
 from musicnn_zoo.augmentation.layers import Gain, Noise, SpecAugment, TimeShift
-from musicnn_zoo.augmentation.model import AugmentedModel, Mixup, augment
+from musicnn_zoo.augmentation.model import AugmentedModel, augment
 
 __all__ = [
     "NO_AUGMENTATION",

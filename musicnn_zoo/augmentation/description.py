@@ -3,19 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import keras
 import numpy as np
 
-from musicnn_zoo.augmentation.layers import check_count, check_number, check_range, check_seed
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.augmentation.layers import (
+    Gain,
+    Noise,
+    SpecAugment,
+    TimeShift,
+    check_decibels,
+    check_seed,
+    value_of_silence,
+)
+from musicnn_zoo.errors import ArgumentError, check_entries, check_number, check_whole
 from musicnn_zoo.networks.config import Input, LogMelInput
 
-if TYPE_CHECKING:
-    import keras
 
-    from musicnn_zoo.augmentation.model import Mixup
+@dataclass(frozen=True)
+class Mixup:
+    """Mix each example with another of its batch, sound and labels in the same proportion.
+
+    Example ``i`` becomes ``p x_i + (1 - p) x_j``, its labels ``p y_i + (1 - p) y_j``, and its
+    weight, where there are weights, likewise. ``j`` is a random permutation of the batch, ``p``
+    is drawn from Beta(alpha, alpha) for each pair. It comes before all other augmentation.
+
+    Parameters
+    ----------
+    alpha : float
+        Above 0. The smaller, the less is mixed; the paper has 0.1 to 0.4, and 1 makes all
+        proportions equally likely.
+    seed : int, optional
+        Of its own seed generator; by default a random one.
+
+    Raises
+    ------
+    ArgumentError
+        If ``alpha`` is not above 0, or the seed is out of its range.
+
+    References
+    ----------
+    Zhang et al. "mixup: beyond empirical risk minimization." ICLR 2018.
+    """
+
+    alpha: float
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alpha", check_number("mixup alpha", self.alpha, above=0))
+        object.__setattr__(self, "seed", check_seed(self.seed))
 
 
 @dataclass(frozen=True)
@@ -46,7 +84,7 @@ class Augmentation:
     Raises
     ------
     ArgumentError
-        If a value cannot be.
+        If a value is out of its range.
     """
 
     time_shift_s: float = 0.0
@@ -60,14 +98,11 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name in ("time_shift_s", "mixup"):
-            if check_number(name, getattr(self, name)) < 0:
-                raise ArgumentError(
-                    f"{name} must be a number from 0 on; received {getattr(self, name)!r}"
-                )
+            check_number(name, getattr(self, name), least=0)
         for name in ("gain_db", "noise_snr_db"):
             object.__setattr__(self, name, _as_range(name, getattr(self, name)))
         for name in ("freq_mask", "time_mask", "n_freq_masks", "n_time_masks"):
-            check_count(name, getattr(self, name))
+            check_whole(name, getattr(self, name), least=0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return numbers, lists of them and None, ready for JSON."""
@@ -83,18 +118,12 @@ class Augmentation:
         Raises
         ------
         ArgumentError
-            If a name is unknown or a value cannot be.
+            If a name is unknown or a value is out of its range.
         """
-        if not isinstance(values, Mapping):
-            raise ArgumentError(f"an augmentation must be an object; received {values!r}")
-        known = {field.name for field in fields(cls)}
-        for name in values:
-            if name not in known:
-                raise UnknownNameError("Augmentation entry", str(name), known)
-        return cls(**values)
+        return cls(**check_entries(values, cls, "an augmentation"))
 
     def build(self, signal: Input, *, seed: int | None = None) -> list[keras.layers.Layer | Mixup]:
-        """Make the layers, and the :class:`~musicnn_zoo.augmentation.Mixup`, that do it.
+        """Make the layers and the :class:`~musicnn_zoo.augmentation.Mixup` for a model.
 
         Parameters
         ----------
@@ -112,17 +141,8 @@ class Augmentation:
         Raises
         ------
         ArgumentError
-            If it masks spectrograms and ``signal`` is none, or there can be no such seed.
+            If it masks spectrograms and ``signal`` is a waveform, or the seed is out of its range.
         """
-        from musicnn_zoo.augmentation.layers import (
-            Gain,
-            Noise,
-            SpecAugment,
-            TimeShift,
-            value_of_silence,
-        )
-        from musicnn_zoo.augmentation.model import Mixup
-
         shift_seed, gain_seed, noise_seed, mask_seed, mixup_seed = _seeds(seed, 5)
         parts: list[keras.layers.Layer | Mixup] = []
         if self.time_shift_s:
@@ -137,16 +157,10 @@ class Augmentation:
                     "freq_mask and time_mask need a spectrogram, and the model takes the waveform "
                     f"itself; received {self.freq_mask} and {self.time_mask}"
                 )
-            parts.append(
-                SpecAugment(
-                    self.freq_mask,
-                    self.time_mask,
-                    self.n_freq_masks,
-                    self.n_time_masks,
-                    mask_value=value_of_silence(signal),
-                    seed=mask_seed,
-                )
-            )
+            widths = self.freq_mask, self.time_mask
+            counts = self.n_freq_masks, self.n_time_masks
+            silence = value_of_silence(signal)
+            parts.append(SpecAugment(*widths, *counts, mask_value=silence, seed=mask_seed))
         if self.mixup:
             parts.append(Mixup(self.mixup, seed=mixup_seed))
         return parts
@@ -158,7 +172,7 @@ def _as_range(name: str, value: Any) -> tuple[float, float] | None:
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise ArgumentError(f"{name} must be two numbers in dB, or None; received {value!r}")
     try:
-        return check_range(*value)
+        return check_decibels(*value)
     except ArgumentError as error:
         raise ArgumentError(f"{name}: {error}") from error
 

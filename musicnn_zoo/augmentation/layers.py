@@ -1,64 +1,31 @@
 """Layers that change waveforms and spectrograms at random, each signal in its own way.
 
-They take and give ``(batch, samples)``, in training only, and are the identity otherwise. They
-compute in float32 under every dtype policy, as the log-mel does: float16 would add noise of its
-own to the signal. They run on every Keras backend.
+They do so in training only, and return their input as it is otherwise. Those for waveforms compute
+in float32 under every dtype policy, as the log-mel does: float16 would add noise of its own to
+the signal. All run on every Keras backend.
 """
 
 from __future__ import annotations
 
-from math import isfinite, log10, pi
-from numbers import Integral, Real
+from math import log10, pi
 from typing import Any
 
 import keras
 from keras import ops
 
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, check_number, check_whole
 from musicnn_zoo.networks.config import LogMelInput
 from musicnn_zoo.networks.mel import DECIBEL_FLOOR
 
-LARGEST_SEED = 2**31 - 1
+_LARGEST_SEED = 2**31 - 1
 
 
 def check_seed(seed: object) -> int | None:
-    """Return the seed as an ``int`` that every Keras backend takes."""
-    if seed is None:
-        return None
-    if (
-        isinstance(seed, bool)
-        or not isinstance(seed, Integral)
-        or not 0 <= int(seed) <= LARGEST_SEED
-    ):
-        raise ArgumentError(
-            f"seed must be a whole number from 0 to {LARGEST_SEED}, or None; received {seed!r}"
-        )
-    return int(seed)
+    """Return the seed, if there is one, as an ``int`` that every Keras backend takes."""
+    return None if seed is None else check_whole("seed", seed, least=0, most=_LARGEST_SEED)
 
 
-def check_number(name: str, value: object) -> float:
-    """Return a finite number."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
-        raise ArgumentError(f"{name} must be a finite number; received {value!r}")
-    return float(value)
-
-
-def check_positive(name: str, value: object) -> float:
-    """Return a finite number above 0."""
-    number = check_number(name, value)
-    if number <= 0:
-        raise ArgumentError(f"{name} must be above 0; received {value!r}")
-    return number
-
-
-def check_count(name: str, value: object) -> int:
-    """Return a whole number from 0 on."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
-        raise ArgumentError(f"{name} must be a whole number from 0 on; received {value!r}")
-    return int(value)
-
-
-def check_range(low: object, high: object) -> tuple[float, float]:
+def check_decibels(low: object, high: object) -> tuple[float, float]:
     """Return the ends of a range in dB."""
     ends = check_number("low_db", low), check_number("high_db", high)
     if ends[0] > ends[1]:
@@ -72,13 +39,8 @@ _REPLICA_STRIDE = 1_000_003
 class ReplicaSeedGenerator(keras.random.SeedGenerator):
     """A seed generator that gives every replica of a ``tf.distribute`` strategy other seeds.
 
-    Keras's own gives them all the same, so that the first signal of every replica would be
-    changed in the same way.
-
-    Parameters
-    ----------
-    seed : int, optional
-        From 0 to 2 ** 31 - 1; by default a random one.
+    Keras's own gives all replicas the same, so that the first signal of each would be changed in
+    the same way.
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
@@ -99,29 +61,12 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
 
 
 def symmetric_beta(shape: tuple[Any, ...], alpha: float, seed: keras.random.SeedGenerator) -> Any:
-    """Draw from Beta(alpha, alpha).
+    """Draw float32 numbers from 0 to 1 from Beta(alpha, alpha), alpha being above 0.
 
-    By the polar method, two uniform numbers for each: XLA, which Keras uses by itself on a GPU,
-    cannot compile the gamma variates that ``keras.random.beta`` is made of.
-
-    Parameters
-    ----------
-    shape : tuple of int
-    alpha : float
-        Above 0.
-    seed : keras.random.SeedGenerator
-
-    Returns
-    -------
-    tensor, float32
-        From 0 to 1.
-
-    References
-    ----------
-    Devroye. "Non-uniform random variate generation." 1986, IX.3.
-
-    Bailey. "Polar generation of random variates with the t-distribution." Mathematics of
-    Computation 62, 1994.
+    By the polar method (Devroye, "Non-uniform random variate generation", 1986, IX.3; Bailey,
+    "Polar generation of random variates with the t-distribution", Mathematics of Computation 62,
+    1994), with two uniform numbers for each: XLA, which Keras uses by itself on a GPU, cannot
+    compile the gamma variates that ``keras.random.beta`` is made of.
     """
     # t = cosine * sqrt(1 / q - 1) has the t-distribution of 2 alpha degrees, but for a factor.
     q = ops.power(keras.random.uniform(shape, dtype="float32", seed=seed), 1 / alpha)
@@ -131,13 +76,57 @@ def symmetric_beta(shape: tuple[Any, ...], alpha: float, seed: keras.random.Seed
     return 0.5 + 0.5 * ops.sign(cosine) * spread
 
 
+class RandomLayer(keras.layers.Layer):
+    """Base of the layers of this module; the shape stays as it is.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Of the layer's own seed generator. Two layers should not have the same. By default a
+        random one.
+    """
+
+    takes, rank = "waveforms (batch, samples)", 2
+    computes_in: str | None = "float32"  # None: in the dtype of the policy
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        if self.computes_in:
+            kwargs["dtype"] = self.computes_in
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = ReplicaSeedGenerator(seed)
+
+    def build(self, input_shape: Any) -> None:
+        """Refuse inputs of another rank."""
+        if len(input_shape) != self.rank:
+            raise ArgumentError(
+                f"{type(self).__name__} takes {self.takes}; received the shape {tuple(input_shape)}"
+            )
+        self.built = True
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """Change the input in training, and return it as it is otherwise."""
+        return self.change(x) if training else x
+
+    def change(self, x: Any) -> Any:
+        """Change each signal of a batch at random."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "seed": self.seed}
+
+
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class SpecAugment(keras.layers.Layer):
+class SpecAugment(RandomLayer):
     """Masks random stretches of frames and bands of spectrograms in training.
 
-    Takes and gives ``(batch, frames, bands, channels)``; in training it covers random stretches
-    of frames and of bands, and is the identity otherwise. The masks are drawn as
-    ``kapre.SpecAugment`` draws them, for each example anew: a mask is 1 to ``freq_mask`` bands
+    Takes and gives ``(batch, frames, bands, channels)``. The masks are drawn as
+    ``kapre.SpecAugment`` draws them, for each example its own: a mask is 1 to ``freq_mask`` bands
     wide (the paper has 0 to ``freq_mask``), every width and every place equally likely,
     and masks may overlap. It differs in that
 
@@ -169,13 +158,17 @@ class SpecAugment(keras.layers.Layer):
     Raises
     ------
     ArgumentError
-        If an argument cannot be, nothing would be masked, or a mask can be wider than the input.
+        If an argument is out of its range, nothing would be masked, or a mask can be wider than
+        the input.
 
     References
     ----------
     Park et al. "SpecAugment: a simple data augmentation method for automatic speech
     recognition." Interspeech 2019.
     """
+
+    takes, rank = "spectrograms (batch, frames, bands, channels)", 4
+    computes_in = None
 
     def __init__(
         self,
@@ -187,35 +180,26 @@ class SpecAugment(keras.layers.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        bands = check_count("freq_mask", freq_mask), check_count("n_freq_masks", n_freq_masks)
-        frames = check_count("time_mask", time_mask), check_count("n_time_masks", n_time_masks)
-        if not all(bands) and not all(frames):
+        super().__init__(seed=seed, autocast=False, **kwargs)
+        self.freq_mask = check_whole("freq_mask", freq_mask, least=0)
+        self.time_mask = check_whole("time_mask", time_mask, least=0)
+        self.n_freq_masks = check_whole("n_freq_masks", n_freq_masks, least=0)
+        self.n_time_masks = check_whole("n_time_masks", n_time_masks, least=0)
+        self.mask_value = None if mask_value is None else check_number("mask_value", mask_value)
+        if not (freq_mask and n_freq_masks) and not (time_mask and n_time_masks):
             raise ArgumentError(
                 "SpecAugment would mask nothing: give it a freq_mask or a time_mask above 0; "
                 f"received {freq_mask!r} ({n_freq_masks!r} masks) and {time_mask!r} "
                 f"({n_time_masks!r} masks)"
             )
-        super().__init__(autocast=False, **kwargs)
-        self.freq_mask, self.n_freq_masks = bands
-        self.time_mask, self.n_time_masks = frames
-        self.mask_value = None if mask_value is None else check_number("mask_value", mask_value)
-        self.seed = seed
-        self.seed_generator = ReplicaSeedGenerator(seed)
 
     def build(self, input_shape: Any) -> None:
         """Refuse inputs that are no spectrograms, or smaller than a mask can be."""
-        if len(input_shape) != 4:
-            raise ArgumentError(
-                "SpecAugment takes spectrograms (batch, frames, bands, channels); received the "
-                f"shape {tuple(input_shape)}"
-            )
+        super().build(input_shape)
         self._check_room(input_shape)
-        self.built = True
 
-    def call(self, x: Any, training: bool | None = None) -> Any:
-        """Mask the spectrograms in training, and return them as they are otherwise."""
-        if not training:
-            return x
+    def change(self, x: Any) -> Any:
+        """Mask each spectrogram."""
         self._check_room(x.shape)
         count, frames, bands = ops.shape(x)[:3]
         masked = ops.logical_or(
@@ -250,10 +234,6 @@ class SpecAugment(keras.layers.Layer):
                     f"received {widest}"
                 )
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the shape of the input."""
-        return input_shape
-
     def compute_output_spec(self, x: Any, training: bool | None = None) -> Any:
         """Return shape and dtype of the input."""
         del training
@@ -268,7 +248,6 @@ class SpecAugment(keras.layers.Layer):
             "n_freq_masks": self.n_freq_masks,
             "n_time_masks": self.n_time_masks,
             "mask_value": self.mask_value,
-            "seed": self.seed,
         }
 
 
@@ -277,50 +256,8 @@ def value_of_silence(spectrogram: LogMelInput) -> float:
     return 0.0 if spectrogram.compression == "log10" else 10 * log10(DECIBEL_FLOOR)
 
 
-class RandomWaveformLayer(keras.layers.Layer):
-    """Base of the layers of this module.
-
-    Parameters
-    ----------
-    seed : int, optional
-        Of the layer's own seed generator. Two layers should not have the same. By default a
-        random one.
-    """
-
-    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
-        kwargs["dtype"] = "float32"
-        super().__init__(**kwargs)
-        self.seed = seed
-        self.seed_generator = ReplicaSeedGenerator(seed)
-
-    def build(self, input_shape: Any) -> None:
-        """Refuse what is no batch of waveforms."""
-        if len(input_shape) != 2:
-            raise ArgumentError(
-                f"{type(self).__name__} takes waveforms (batch, samples); "
-                f"received the shape {tuple(input_shape)}"
-            )
-        self.built = True
-
-    def call(self, waveform: Any, training: bool | None = None) -> Any:
-        """Change the waveforms in training, and return them as they are otherwise."""
-        return self.change(waveform) if training else waveform
-
-    def change(self, waveform: Any) -> Any:
-        """Change the waveforms at random."""
-        raise NotImplementedError
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the shape of the input."""
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return {**super().get_config(), "seed": self.seed}
-
-
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class TimeShift(RandomWaveformLayer):
+class TimeShift(RandomLayer):
     """Roll each signal in time: what leaves it at one end comes in at the other.
 
     The shift is a whole number of samples, all from ``-max_s`` to ``max_s`` equally likely.
@@ -344,46 +281,41 @@ class TimeShift(RandomWaveformLayer):
         self, max_s: float, sample_rate: int = 16000, seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(seed=seed, **kwargs)
-        self.max_s = check_positive("max_s", max_s)
+        self.max_s = check_number("max_s", max_s, above=0)
         self.sample_rate = sample_rate
-        self.max_samples = round(self.max_s * check_positive("sample_rate", sample_rate))
+        self.max_samples = round(self.max_s * check_number("sample_rate", sample_rate, above=0))
         if self.max_samples < 1:
             raise ArgumentError(
                 f"max_s must be at least one sample, {1 / sample_rate:.3g} s; received {max_s!r}"
             )
 
-    def change(self, waveform: Any) -> Any:
+    def change(self, x: Any) -> Any:
         """Roll each signal by its own random shift."""
-        count, samples = ops.shape(waveform)[:2]
+        count, samples = ops.shape(x)[:2]
         largest = self.max_samples
         shift = keras.random.randint((count, 1), -largest, largest + 1, seed=self.seed_generator)
         start = ops.mod(-shift, samples)
         place = ops.arange(samples, dtype="int32") + start
         place = ops.where(place < samples, place, place - samples)
         first = ops.expand_dims(ops.arange(count, dtype="int32") * samples, 1)
-        return ops.take(ops.reshape(waveform, (-1,)), first + place, axis=0)
+        return ops.take(ops.reshape(x, (-1,)), first + place, axis=0)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "max_s": self.max_s, "sample_rate": self.sample_rate}
 
 
-class _RandomDecibels(RandomWaveformLayer):
+class _RandomDecibels(RandomLayer):
     def __init__(
         self, low_db: float, high_db: float, seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(seed=seed, **kwargs)
-        self.low_db, self.high_db = check_range(low_db, high_db)
+        self.low_db, self.high_db = check_decibels(low_db, high_db)
 
-    def draw_decibels(self, waveform: Any) -> Any:
+    def draw_decibels(self, x: Any) -> Any:
         """Draw a number of dB for each signal, shape (batch, 1)."""
-        return keras.random.uniform(
-            (ops.shape(waveform)[0], 1),
-            self.low_db,
-            self.high_db,
-            dtype="float32",
-            seed=self.seed_generator,
-        )
+        shape, seed = (ops.shape(x)[0], 1), self.seed_generator
+        return keras.random.uniform(shape, self.low_db, self.high_db, dtype="float32", seed=seed)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
@@ -407,9 +339,9 @@ class Gain(_RandomDecibels):
         If an end is not a finite number, or ``low_db`` is above ``high_db``.
     """
 
-    def change(self, waveform: Any) -> Any:
+    def change(self, x: Any) -> Any:
         """Multiply each signal with its own random gain."""
-        return waveform * ops.power(10.0, self.draw_decibels(waveform) / 20)
+        return x * ops.power(10.0, self.draw_decibels(x) / 20)
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
@@ -421,22 +353,15 @@ class Noise(_RandomDecibels):
 
     Parameters
     ----------
-    low_db, high_db : float
-        Ends of the range from which the ratio is drawn, uniformly in dB; the lower, the noisier.
-    seed : int, optional
-        Of the layer's own seed generator; by default a random one.
-
-    Raises
-    ------
-    ArgumentError
-        If an end is not a finite number, or ``low_db`` is above ``high_db``.
+    low_db, high_db, seed
+        As in :class:`Gain`, of the ratio: the lower, the noisier.
     """
 
-    def change(self, waveform: Any) -> Any:
+    def change(self, x: Any) -> Any:
         """Add to each signal its own noise."""
-        noise = keras.random.normal(ops.shape(waveform), dtype="float32", seed=self.seed_generator)
-        ratio = ops.power(10.0, -self.draw_decibels(waveform) / 20)
-        return waveform + noise * (_level(waveform) / _level(noise) * ratio)
+        noise = keras.random.normal(ops.shape(x), dtype="float32", seed=self.seed_generator)
+        ratio = ops.power(10.0, -self.draw_decibels(x) / 20)
+        return x + noise * (_level(x) / _level(noise) * ratio)
 
 
 def _level(waveform: Any) -> Any:

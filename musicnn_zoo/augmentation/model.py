@@ -1,61 +1,25 @@
-"""A model to train in place of another, whose layers it has, with augmentation before them."""
+"""A model that trains the layers of another with augmentation before them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import keras
 from keras import ops
 
-from musicnn_zoo.augmentation.description import Augmentation
+from musicnn_zoo.augmentation.description import Augmentation, Mixup
 from musicnn_zoo.augmentation.layers import (
     ReplicaSeedGenerator,
     SpecAugment,
     TimeShift,
-    check_positive,
-    check_seed,
     symmetric_beta,
     value_of_silence,
 )
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.networks.build import TaggingModel
 from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block_function
-
-
-@dataclass(frozen=True)
-class Mixup:
-    """Mix each example with another of its batch, sound and labels in the same proportion.
-
-    Example ``i`` becomes ``p x_i + (1 - p) x_j``, its labels ``p y_i + (1 - p) y_j``, and its
-    weight, where there are weights, likewise. ``j`` is a random permutation of the batch, ``p``
-    is drawn from Beta(alpha, alpha) for each pair. It comes before all other augmentation.
-
-    Parameters
-    ----------
-    alpha : float
-        Above 0. The smaller, the less is mixed; the paper has 0.1 to 0.4, and 1 makes all
-        proportions equally likely.
-    seed : int, optional
-        Of its own seed generator; by default a random one.
-
-    Raises
-    ------
-    ArgumentError
-        If ``alpha`` is not above 0, or there can be no such seed.
-
-    References
-    ----------
-    Zhang et al. "mixup: beyond empirical risk minimization." ICLR 2018.
-    """
-
-    alpha: float
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", check_positive("mixup alpha", self.alpha))
-        object.__setattr__(self, "seed", check_seed(self.seed))
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
@@ -65,8 +29,8 @@ class AugmentedModel(keras.Model):
     Mixup is done at the start of ``train_step``, since that alone sees sound, labels and weights
     together, so that the loss, the metrics and the layers' own losses all are of the mixed batch
     on every backend. Metrics seen in training are therefore of mixed labels, where there is
-    mixup, and all are of augmented sound; ``evaluate`` and ``predict`` have neither. A training
-    loop of one's own that calls the model has all but mixup.
+    mixup, and all are of augmented sound; ``evaluate`` and ``predict`` have neither. Your
+    own training loop that calls the model has all but mixup.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ import click
 
 from musicnn_zoo.cli.options import check_plot, option, path_option, plot_option, reports_errors
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.runtimes.export import FORMATS, PRECISIONS, export_model
+from musicnn_zoo.runtimes.export import EXPORT_FORMATS, EXPORT_PRECISIONS, export_model
 from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import list_models
 from musicnn_zoo.zoo.load import ModelInfo, model_info
@@ -71,11 +71,11 @@ def info(model: str, plot: Path | None) -> None:
 
 @click.command()
 @click.argument("model")
-@option("-f", "--format", "form", type=click.Choice(FORMATS),
+@option("-f", "--format", "form", type=click.Choice(EXPORT_FORMATS),
         help="[default: by the ending of --output: .keras, .onnx, .tflite, none]")  # fmt: skip
 @path_option("-o", "--output", required=True, metavar="PATH",
              help="File to write, or folder for a SavedModel.")  # fmt: skip
-@option("--precision", type=click.Choice(PRECISIONS), default="float32",
+@option("--precision", type=click.Choice(EXPORT_PRECISIONS), default="float32",
         help="Precision of the weights; the last two with litert only.")  # fmt: skip
 @option("--overwrite", is_flag=True, help="Replace an export that is there.")
 @reports_errors

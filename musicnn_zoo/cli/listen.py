@@ -39,7 +39,7 @@ from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 from musicnn_zoo.zoo.load import find_pretrained
 
 if TYPE_CHECKING:
-    from musicnn_zoo.sound.blocks import Decoded
+    from musicnn_zoo.sound.decoders import Decoded
     from musicnn_zoo.tagging.tagger import Tagger
 
 

@@ -1,7 +1,9 @@
 """Data sets as files and labels: read, check, split. No audio is decoded here.
 
 Every reader returns a :class:`Dataset`, whose ``report`` counts and lists all that was left out,
-and warns with a :class:`DatasetWarning` of what the caller did not ask for.
+and warns with a :class:`DatasetWarning` of what the caller did not ask for. It raises a
+:class:`DatasetError` if the data set cannot be read or nothing is left of it, and an
+:class:`~musicnn_zoo.ArgumentError` for a wrong option.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from musicnn_zoo.datasets.mtg_jamendo import jamendo
 from musicnn_zoo.datasets.mtt import BROKEN_CLIPS, MTT_SYNONYMS, magnatagatune
 from musicnn_zoo.datasets.splitting import split
 from musicnn_zoo.datasets.table import from_table
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, check_choice
 
 __all__ = [
     "BROKEN_CLIPS",
@@ -79,8 +81,8 @@ def open_dataset(
     DatasetWarning
         Of all that was left out without being asked for.
     """
-    if layout not in (None, *LAYOUTS):
-        raise ArgumentError(f"layout must be one of {', '.join(LAYOUTS)}; received {layout!r}")
+    if layout is not None:
+        check_choice("layout", layout, LAYOUTS)
     if not Path(place).exists():
         raise DatasetError(f"{os.fspath(place)}: there is no such folder or table")
     if layout is None:

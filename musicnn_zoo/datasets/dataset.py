@@ -1,4 +1,4 @@
-"""A data set as files and labels, what was left out of it and why."""
+"""A data set as files and labels, and the report of what was left out of it and why."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.errors import ArgumentError, UnknownNameError, check_choice
 from musicnn_zoo.text import path_to_text, printable
 
 EXAMPLES = 3
@@ -29,14 +29,9 @@ class DatasetWarning(UserWarning):
 
 
 class Kind(NamedTuple):
-    """How the summary words one kind of finding.
+    """The words for one kind of finding after the number 1 and after any other.
 
-    Parameters
-    ----------
-    one, many : str
-        What stands after the number 1 and after any other.
-    warns : bool
-        Whether the caller must be told; not if they asked for it.
+    ``warns`` says whether to warn the caller, who may have asked for it.
     """
 
     one: str
@@ -143,7 +138,7 @@ class Report:
     """What was left out of a data set or changed, and why.
 
     ``report["missing_files"]`` is a tuple, empty if there are none; iterating gives the kinds
-    that there are; ``str(report)`` is a paragraph.
+    that have items; ``str(report)`` is a paragraph.
 
     Parameters
     ----------
@@ -180,7 +175,7 @@ class Report:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of items of each kind that there is."""
+        """Number of items of each kind that has any."""
         return {kind: len(items) for kind, items in self.found.items()}
 
     @property
@@ -221,7 +216,7 @@ class Findings:
 def announce(name: str, report: Report, *, stacklevel: int = 3) -> None:
     """Warn once with a summary of what the caller did not ask for, if there is any.
 
-    The warning names the line that called the function that calls this one.
+    By default the warning names the line that called the function that calls this one.
     """
     alarming = report.alarming
     if alarming:
@@ -244,6 +239,7 @@ def _clause(kind: str, items: tuple[str, ...]) -> str:
 
 
 Untagged = Literal["keep", "drop"]
+UNTAGGED: tuple[Untagged, ...] = get_args(Untagged)
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 """Names of the parts of a data set, as everywhere in this package."""
 
@@ -278,7 +274,7 @@ class Dataset:
     Raises
     ------
     DatasetError
-        If there are no tracks or no tags, if a path or a tag stands twice, if the lengths
+        If there are no tracks or no tags, if a path or a tag is there twice, if the lengths
         differ or a split has another name.
     """
 
@@ -309,7 +305,7 @@ class Dataset:
         for what, values in (("tag", self.tags), ("path", self.paths)):
             if len(set(values)) < len(values):
                 twice = next(value for value in values if values.count(value) > 1)
-                raise DatasetError(f"{self.name}: {what} {twice!r} stands twice")
+                raise DatasetError(f"{self.name}: {what} {twice!r} is there twice")
         for what, of_track in (("group", self.groups), ("split", self.splits)):
             if of_track is not None and len(of_track) != len(self.paths):
                 raise DatasetError(
@@ -341,7 +337,7 @@ class Dataset:
 
     @property
     def split_sizes(self) -> dict[str, int]:
-        """Number of tracks of each split that there is; empty without splits."""
+        """Number of tracks of each split that has any; empty without splits."""
         splits = self.splits or ()
         return {split: splits.count(split) for split in SPLITS if split in splits}
 
@@ -356,7 +352,7 @@ class Dataset:
         return tuple(sorted(group for group, splits in where.items() if len(splits) > 1))
 
     def subset(self, which: str | Sequence[int] | NDArray[Any]) -> Dataset:
-        """Return some of the tracks; tags and report stay.
+        """Return some of the tracks, with the same tags and report.
 
         Parameters
         ----------
@@ -366,7 +362,7 @@ class Dataset:
         Raises
         ------
         ArgumentError
-            If there is no such split, or an index is no track or stands twice.
+            If there is no such split, or an index is not that of a track or is there twice.
         DatasetError
             If no track is left.
         """
@@ -391,7 +387,7 @@ class Dataset:
         return self._take(indices)
 
     def without(self, which: Iterable[int], kind: str = "broken_files") -> Dataset:
-        """Leave tracks out and say so in the report.
+        """Leave tracks out, and note them in the report.
 
         Parameters
         ----------
@@ -438,7 +434,7 @@ class Dataset:
         for tag in chosen:
             if tag not in column:
                 raise UnknownNameError("tag", tag, self.tags)
-        check_untagged(untagged)
+        check_choice("untagged", untagged, UNTAGGED)
         unused = [tag for tag in self.tags if tag not in chosen]
         changed = replace(
             self,
@@ -534,29 +530,24 @@ def split_name(text: str) -> str | None:
     return next((split for split, words in _SPELLINGS.items() if word in words), None)
 
 
-def check_untagged(untagged: str) -> None:
-    """Refuse what is neither "keep" nor "drop"."""
-    if untagged not in ("keep", "drop"):
-        raise ArgumentError(f"untagged must be keep or drop; received {untagged!r}")
-
-
 _SELDOM = 0.05
 
 
 class Track(NamedTuple):
-    """A file with its tags, as read.
-
-    Parameters
-    ----------
-    path : str
-    tags : tuple of str
-    group, split : str or None
-    """
+    """A file with its tags, as read; ``where`` names the row or the entry for the report."""
 
     path: str
     tags: tuple[str, ...]
     group: str | None = None
     split: str | None = None
+    where: str = ""
+
+
+def audio_folder(source: Path, audio_root: str | os.PathLike[str] | None) -> Path:
+    """Return where relative paths start: at ``audio_root``, or in the folder of the source."""
+    if audio_root is not None:
+        return Path(audio_root)
+    return source if source.is_dir() else source.parent
 
 
 def assemble(
@@ -567,8 +558,12 @@ def assemble(
     vocabulary: Sequence[str] | None = None,
     untagged: Untagged = "drop",
     check_files: bool = True,
+    judge: bool = False,
 ) -> Dataset:
-    """Make a data set of tracks, leaving out and noting what cannot be used.
+    """Make a data set of tracks, leaving out what cannot be used; the last step of every reader.
+
+    What was found becomes the report, and the caller of the reader is warned of it. That nothing
+    is left is a :class:`DatasetError` with the report.
 
     Parameters
     ----------
@@ -576,32 +571,34 @@ def assemble(
     tracks : iterable of Track
         Each path once.
     found : Findings
-        What was found so far; becomes the report.
     vocabulary : sequence of str, optional
         The tags and their order; others are ignored. By default all there are, sorted.
-    untagged : {"keep", "drop"}
-        What becomes of tracks without a tag.
-    check_files : bool
-        Whether to look for the files and leave out those that are missing or have no bytes.
-
-    Raises
-    ------
-    DatasetError
-        If nothing is left; the message has the report.
+    untagged, check_files
+        As in :func:`musicnn_zoo.datasets.from_table`.
+    judge : bool
+        Note also what harms training: a single class, classes of a single file, and a few tracks
+        with several tags that make multi-label what looks single-label.
     """
-    check_untagged(untagged)
+    check_choice("untagged", untagged, UNTAGGED)
     kept = list(tracks)
-    if vocabulary is None:
-        known = sorted({tag for track in kept for tag in track.tags}, key=_alphabetically)
-    else:
+    present = {tag for track in kept for tag in track.tags}
+    known = sorted(present, key=_alphabetically)
+    if vocabulary is not None:
         known = list(dict.fromkeys(vocabulary))
-        kept = _within(known, kept, found)
+        unknown = present.difference(known)
+        found.add("unknown_tags", *sorted(unknown, key=_alphabetically))
+        kept = [
+            track._replace(tags=tuple(tag for tag in track.tags if tag not in unknown))
+            for track in kept
+        ]
     if check_files:
         kept = [track for track in kept if _usable(track.path, found)]
     if any(track.split is not None for track in kept):
-        kept = _sift(kept, found, "without_split", lambda track: track.split is not None)
+        found.add("without_split", *(track.path for track in kept if track.split is None))
+        kept = [track for track in kept if track.split is not None]
     if untagged == "drop":
-        kept = _sift(kept, found, "untagged", lambda track: bool(track.tags))
+        found.add("untagged", *(track.path for track in kept if not track.tags))
+        kept = [track for track in kept if track.tags]
     used = {tag for track in kept for tag in track.tags}
     unused = [tag for tag in known if tag not in used]
     if vocabulary is None:
@@ -618,48 +615,40 @@ def assemble(
     labels = np.zeros((len(kept), len(known)), bool)
     for row, track in enumerate(kept):
         labels[row, [column[tag] for tag in track.tags]] = True
-    return Dataset(
+    dataset = Dataset(
         name=name,
         tags=tuple(known),
         paths=tuple(track.path for track in kept),
         labels=labels,
         groups=_groups(kept, found),
         splits=tuple(track.split for track in kept if track.split is not None) or None,
-        report=found.report(),
     )
-
-
-def judge_classes(dataset: Dataset) -> Dataset:
-    """Note in the report what will not do for training: lonely classes, lonely files.
-
-    Also where a few tracks with several tags make multi-label what looks like single-label.
-    """
-    report = dataset.report
-    if len(dataset.tags) == 1:
-        report = report.adding("only_class", dataset.tags)
-    lonely = [tag for tag, count in zip(dataset.tags, dataset.positives, strict=True) if count == 1]
-    report = report.adding("single_file_classes", lonely)
-    several = np.flatnonzero(dataset.labels.sum(axis=1) > 1)
-    if len(several) <= _SELDOM * len(dataset):
-        report = report.adding("seldom_several", [dataset.paths[row] for row in several])
+    if judge:
+        _judge_classes(dataset, found)
+    report = found.report()
+    announce(name, report, stacklevel=4)
     return replace(dataset, report=report)
 
 
-def merge_repeated(tracks: Iterable[tuple[str, Track]], found: Findings) -> list[Track]:
+def _judge_classes(dataset: Dataset, found: Findings) -> None:
+    if len(dataset.tags) == 1:
+        found.add("only_class", *dataset.tags)
+    counts = zip(dataset.tags, dataset.positives, strict=True)
+    found.add("single_file_classes", *(tag for tag, count in counts if count == 1))
+    several = np.flatnonzero(dataset.labels.sum(axis=1) > 1)
+    if len(several) <= _SELDOM * len(dataset):
+        found.add("seldom_several", *(dataset.paths[row] for row in several))
+
+
+def merge_repeated(tracks: Iterable[Track], found: Findings) -> list[Track]:
     """Put the rows of one file together.
 
     Rows with further tags add them; rows that repeat are noted as duplicates. The group and
     the split of the first row that states them stand, and rows that contradict are noted.
-
-    Parameters
-    ----------
-    tracks : iterable of (str, Track)
-        Where each stands, for the report, and what it is.
-    found : Findings
     """
     merged: dict[str, Track] = {}
     grown: dict[str, None] = {}
-    for where, track in tracks:
+    for track in tracks:
         key = os.path.normpath(track.path)
         first = merged.setdefault(key, track)
         if first is track:
@@ -667,9 +656,9 @@ def merge_repeated(tracks: Iterable[tuple[str, Track]], found: Findings) -> list
         new = [tag for tag in track.tags if tag not in first.tags]
         pairs = ((first.group, track.group), (first.split, track.split))
         if any(old and other and old != other for old, other in pairs):
-            found.add("conflicts", f"{where}: {track.path}")
+            found.add("conflicts", f"{track.where}: {track.path}")
         elif not new:
-            found.add("duplicates", f"{where}: {track.path}")
+            found.add("duplicates", f"{track.where}: {track.path}")
         if new:
             grown[first.path] = None
         merged[key] = first._replace(
@@ -679,17 +668,6 @@ def merge_repeated(tracks: Iterable[tuple[str, Track]], found: Findings) -> list
         )
     found.add("merged_rows", *grown)
     return list(merged.values())
-
-
-def _within(vocabulary: Sequence[str], tracks: list[Track], found: Findings) -> list[Track]:
-    known = set(vocabulary)
-    unknown = sorted({tag for track in tracks for tag in track.tags} - known, key=_alphabetically)
-    found.add("unknown_tags", *unknown)
-    if not unknown:
-        return tracks
-    return [
-        track._replace(tags=tuple(tag for tag in track.tags if tag in known)) for track in tracks
-    ]
 
 
 def _usable(path: str, found: Findings) -> bool:
@@ -703,13 +681,6 @@ def _usable(path: str, found: Findings) -> bool:
     if status.st_size == 0:
         found.add("empty_files", path)
     return status.st_size > 0
-
-
-def _sift(
-    tracks: list[Track], found: Findings, kind: str, keep: Callable[[Track], bool]
-) -> list[Track]:
-    found.add(kind, *(track.path for track in tracks if not keep(track)))
-    return [track for track in tracks if keep(track)]
 
 
 def _groups(tracks: list[Track], found: Findings) -> tuple[str, ...] | None:

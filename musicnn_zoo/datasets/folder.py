@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -13,13 +12,11 @@ from musicnn_zoo.datasets.dataset import (
     DatasetError,
     Findings,
     Track,
-    announce,
     assemble,
-    judge_classes,
     split_name,
 )
-from musicnn_zoo.datasets.table import clean, spellings
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.datasets.table import clean, one_spelling
+from musicnn_zoo.errors import check_choice
 from musicnn_zoo.sound.find import has_audio_name, is_left_out, walk_audio
 
 GroupBy = Literal["subfolder"]
@@ -46,24 +43,14 @@ def from_folder(
         track, which a split does not tear apart; folders of one name in several classes are
         one group. A file right in its class is a group of its own.
 
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     DatasetError
         If there is no such folder, if it has no subfolders, or none of them holds audio.
-
-    Warns
-    -----
-    DatasetWarning
-        If a class is empty or has a single file, and of everything else that was left out.
     """
     root = Path(folder)
-    name = name or root.resolve().name or str(root)
-    if group_by not in ("subfolder", None):
-        raise ArgumentError(f"group_by must be subfolder or None; received {group_by!r}")
+    if group_by is not None:
+        check_choice("group_by", group_by, ("subfolder",))
     if not root.is_dir():
         raise DatasetError(f"{root}: there is no such folder")
     found = Findings()
@@ -78,16 +65,8 @@ def from_folder(
             tracks += _classes(part, split, group_by, found)
     except OSError as error:
         raise DatasetError(f"{root}: cannot be read ({error.strerror or error})") from error
-    chosen = spellings(Counter(tag for track in tracks for tag in track.tags), found)
-    dataset = judge_classes(
-        assemble(
-            name,
-            [track._replace(tags=tuple(chosen[tag] for tag in track.tags)) for track in tracks],
-            found,
-        )
-    )
-    announce(name, dataset.report)
-    return dataset
+    name = name or root.resolve().name or str(root)
+    return assemble(name, one_spelling(tracks, found), found, judge=True)
 
 
 def _classes(

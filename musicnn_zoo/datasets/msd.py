@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,20 @@ from musicnn_zoo.datasets.dataset import (
     DatasetError,
     Findings,
     Track,
-    announce,
     assemble,
+    audio_folder,
     merge_repeated,
 )
 from musicnn_zoo.datasets.mtt import has_index, read_ground_truth
-from musicnn_zoo.datasets.table import clean, columns_of, cut, read_split, read_table, spellings
+from musicnn_zoo.datasets.table import (
+    clean,
+    columns_of,
+    cut,
+    one_spelling,
+    read_split,
+    read_table,
+    separators_of,
+)
 from musicnn_zoo.zoo.catalogue import MSD_TAGS
 
 COLUMNS = {
@@ -56,15 +63,14 @@ def million_song(
     * a folder with musicnn-training's ``index_msd.tsv`` (``id<TAB>path``) and one or more of
       ``{train,val,test}_gt_msd.tsv`` (``id<TAB>[0, 1, …]``, 50 numbers), which the script
       ``create_MSD_gt.py`` of its repository makes of the pickles;
-    * a CSV or TSV with the columns ``track_id``, ``tags`` (names, parted by ``;`` or ``|``) and
+    * a CSV or TSV with the columns ``track_id``, ``tags`` (names separated by ``;`` or ``|``) and
       optionally ``split``, ``path`` and ``artist``;
     * a JSON file ``{"TRAAAAW128F429D538": {"tags": ["rock", …], "split": "train"}, …}`` with
       the same entries.
 
-    So whoever has the pickles, and trusts them, converts them once, elsewhere. Per track that
-    takes its id, the names of its tags and its split: of ``filtered_list_train.cP`` the first
-    201,680 ids are for training, the rest for validation; ``filtered_list_test.cP`` has those
-    for testing.
+    If you have the pickles, and trust them, convert them once, elsewhere. Each track needs its
+    id, the names of its tags and its split: of ``filtered_list_train.cP`` the first 201,680 ids
+    are for training, the rest for validation; ``filtered_list_test.cP`` has those for testing.
 
     Parameters
     ----------
@@ -84,16 +90,10 @@ def million_song(
     Raises
     ------
     DatasetError
-        If the files are not there or not as described, or nothing is left.
-
-    Warns
-    -----
-    DatasetWarning
-        Of what was left out.
+        If files are missing or not as described, or nothing is left.
     """
     source = Path(source)
-    folder = source if source.is_dir() else source.parent
-    audio = Path(audio_root) if audio_root is not None else folder
+    audio = audio_folder(source, audio_root)
     found = Findings()
     if source.is_dir():
         if not has_index(source, "msd"):
@@ -109,37 +109,29 @@ def million_song(
                 f"{source}: must end in .csv, .tsv or .json, or be a folder; what is published as "
                 "a pickle or an array must be converted first, see help(million_song)"
             )
-        rows = list((_objects if ending == ".json" else _rows)(source, audio, found))
-        used = Counter(tag for _, track in rows for tag in track.tags)
-        chosen = spellings(used, found, MSD_TAGS)
-        tracks = [
-            track._replace(tags=tuple(dict.fromkeys(chosen[tag] for tag in track.tags)))
-            for track in merge_repeated(rows, found)
-        ]
-    dataset = assemble(
+        rows = (_objects if ending == ".json" else _rows)(source, audio, found)
+        tracks = merge_repeated(one_spelling(rows, found, MSD_TAGS), found)
+    return assemble(
         "Million Song Dataset", tracks, found, vocabulary=MSD_TAGS, check_files=check_files
     )
-    announce(dataset.name, dataset.report)
-    return dataset
 
 
-def _rows(source: Path, audio: Path, found: Findings) -> Iterator[tuple[str, Track]]:
+def _rows(source: Path, audio: Path, found: Findings) -> Iterator[Track]:
     table = read_table(source, found)
     columns = columns_of(table, COLUMNS)
-    separators = ";|" if table.delimiter == "," else ";|,"
     for needed in ("track", "tags"):
         if needed not in columns:
             raise DatasetError(
                 f"{source}: needs a column {COLUMNS[needed][0]!r}; its columns are "
                 f"{', '.join(map(repr, table.header))}"
             )
-    for line, cells in table.rows:
+    for where, cells in table.rows:
         entry = {role: cells[at].strip() for role, at in columns.items()}
-        tags = cut(entry.pop("tags"), separators)
-        yield from _track(table.where(line), entry, tags, audio, found)
+        tags = cut(entry.pop("tags"), separators_of(table))
+        yield from _track(where, entry, tags, audio, found)
 
 
-def _objects(source: Path, audio: Path, found: Findings) -> Iterator[tuple[str, Track]]:
+def _objects(source: Path, audio: Path, found: Findings) -> Iterator[Track]:
     try:
         entries = json.loads(source.read_bytes())
     except OSError as error:
@@ -174,11 +166,11 @@ def _entry(values: Any) -> dict[str, Any] | None:
 
 def _track(
     where: str, entry: dict[str, str], tags: tuple[str, ...], audio: Path, found: Findings
-) -> Iterator[tuple[str, Track]]:
+) -> Iterator[Track]:
     identity, path = entry["track"], entry.get("path")
     if not path and len(identity) < 5:
         found.add("unreadable_rows", f"{where}: {identity!r} is no track id")
         return
     path = path or f"{identity[2]}/{identity[3]}/{identity[4]}/{identity}.mp3"
     split = read_split(entry.get("split", ""), where)
-    yield where, Track(str(audio / path), tags, entry.get("group") or None, split)
+    yield Track(str(audio / path), tags, entry.get("group") or None, split, where)

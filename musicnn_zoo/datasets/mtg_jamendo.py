@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from musicnn_zoo.datasets.dataset import (
     SPLITS,
@@ -22,13 +22,13 @@ from musicnn_zoo.datasets.dataset import (
     DatasetError,
     Findings,
     Track,
-    announce,
     assemble,
+    audio_folder,
     merge_repeated,
     split_name,
 )
 from musicnn_zoo.datasets.table import read_table
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import check_choice
 from musicnn_zoo.zoo.catalogue import JAMENDO_TAGS
 
 JamendoGroup = Literal["artist", "album"]
@@ -54,7 +54,7 @@ def jamendo(
     source : path
         A folder with ``SUBSET-train.tsv``, ``SUBSET-validation.tsv`` and ``SUBSET-test.tsv``,
         such as ``data/splits/split-0`` of the data set's repository, or one TSV, whose split
-        is read off its name if it has one.
+        is taken from its name if it has one.
     audio_root : path, optional
         The folder with the folders ``00`` to ``99``; by default that of ``source``. Where
         ``15/215.mp3`` is missing, ``15/215.low.mp3`` of the smaller download is taken.
@@ -67,25 +67,14 @@ def jamendo(
         Whether to look for the audio and leave out what is missing or empty. Without, the
         paths are as in the TSV.
 
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     DatasetError
-        If the files are not there or not as described, or nothing is left.
-
-    Warns
-    -----
-    DatasetWarning
-        Of what was left out, also of a split without its file.
+        If files are missing or not as described, or nothing is left.
     """
-    if group_by not in ("artist", "album"):
-        raise ArgumentError(f"group_by must be artist or album; received {group_by!r}")
+    check_choice("group_by", group_by, get_args(JamendoGroup))
     source = Path(source)
-    folder = source if source.is_dir() else source.parent
-    audio = Path(audio_root) if audio_root is not None else folder
+    audio = audio_folder(source, audio_root)
     found = Findings()
 
     def locate(path: str) -> str:
@@ -97,13 +86,11 @@ def jamendo(
         found,
     )
     used = {tag for track in tracks for tag in track.tags}
-    dataset = assemble(
+    return assemble(
         "MTG-Jamendo", tracks, found,
         vocabulary=JAMENDO_TAGS if used <= set(JAMENDO_TAGS) else sorted(used),
         check_files=check_files,
     )  # fmt: skip
-    announce(dataset.name, dataset.report)
-    return dataset
 
 
 def _files(source: Path, subset: str, found: Findings) -> list[tuple[Path, str | None]]:
@@ -125,28 +112,21 @@ def _tracks(
     group_by: JamendoGroup,
     locate: Callable[[str], str],
     found: Findings,
-) -> Iterator[tuple[str, Track]]:
+) -> Iterator[Track]:
     table = read_table(path, found, delimiter="\t", quoted=False, more_cells=True)
     if table.header != _HEADER:
         raise DatasetError(
-            f"{path}: must have the columns {', '.join(_HEADER)}, parted by tabs; "
+            f"{path}: must have the columns {', '.join(_HEADER)}, separated by tabs; "
             f"found {', '.join(table.header)}"
         )
-    for line, cells in table.rows:
+    for where, cells in table.rows:
         _, artist, album, audio, _, *tags = map(str.strip, cells)
         group = artist if group_by == "artist" else album
         if not audio:
-            found.add("unreadable_rows", f"{table.where(line)}: no path")
+            found.add("unreadable_rows", f"{where}: no path")
             continue
-        yield (
-            table.where(line),
-            Track(
-                locate(audio),
-                tuple(dict.fromkeys(tag for tag in tags if tag)),
-                group or None,
-                split,
-            ),
-        )
+        different = tuple(dict.fromkeys(tag for tag in tags if tag))
+        yield Track(locate(audio), different, group or None, split, where)
 
 
 def _stored(audio: Path, path: str) -> str:

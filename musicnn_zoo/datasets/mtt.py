@@ -10,8 +10,7 @@ case of music tagging", ISMIR 2009.
 
 The usual split goes by the sixteen folders that the audio comes in: ``0`` to ``b`` train, ``c``
 validation, ``d`` to ``f`` test (12:1:3; Dieleman and Schrauwen 2014, "End-to-end learning for
-music audio"). Two conventions of what is tested are in use, and their figures cannot be
-compared:
+music audio"). Two conventions of what is tested are in use; their figures cannot be compared:
 
 * musicnn-training (Pons) keeps clips that have none of the 50 tags: 18,706 clips to train on,
   1,825 to validate, 5,329 to test.
@@ -29,21 +28,21 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 from musicnn_zoo.datasets.dataset import (
     SPLITS,
+    UNTAGGED,
     Dataset,
     DatasetError,
     Findings,
     Track,
     Untagged,
-    announce,
     assemble,
-    check_untagged,
+    audio_folder,
 )
 from musicnn_zoo.datasets.table import TextTable, read_rows, read_table
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, check_choice, check_whole
 from musicnn_zoo.zoo.catalogue import MTT_TAGS
 
 _FILE_OF = dict(zip(SPLITS, ("train", "val", "test"), strict=True))
@@ -59,29 +58,11 @@ def read_ground_truth(
     group_of: Callable[[str], str] | None = None,
     known_broken: Sequence[str] = (),
 ) -> list[Track]:
-    """Read an index and the ground truth of the splits that are there.
+    """Read ``index_SUFFIX.tsv`` and those of ``{train,val,test}_gt_SUFFIX.tsv`` that are there.
 
-    Parameters
-    ----------
-    folder : Path
-        Has ``index_SUFFIX.tsv`` and one or more of ``{train,val,test}_gt_SUFFIX.tsv``, in any
-        case.
-    suffix : str
-        ``"mtt"`` or ``"msd"``.
-    tags : sequence of str
-        The meaning of the numbers.
-    found : Findings
-    audio_root : Path
-        Where the paths of the index start.
-    group_of : callable, optional
-        From a path of the index to a group.
-    known_broken : sequence of str
-        Tracks that the splits leave out because their files are broken.
-
-    Raises
-    ------
-    DatasetError
-        If there is no index or no ground truth.
+    They stand in ``folder``, their names in any case. ``tags`` are what the numbers mean, and
+    ``group_of`` takes a path of the index. ``known_broken`` are tracks that the splits leave out
+    because their files are broken. That there is no ground truth is a DatasetError.
     """
     files = {entry.name.lower(): entry for entry in sorted(folder.iterdir())}
     index = _read_index(files[f"index_{suffix}.tsv"], found)
@@ -117,7 +98,7 @@ def read_ground_truth(
 
 
 def has_index(folder: Path, suffix: str) -> bool:
-    """Whether a folder holds such an index."""
+    """Whether a folder holds an index for :func:`read_ground_truth`."""
     return any(entry.name.lower() == f"index_{suffix}.tsv" for entry in folder.iterdir())
 
 
@@ -239,36 +220,24 @@ def magnatagatune(
         What becomes of clips without any of the tags: "keep" as Pons, "drop" as Lee and Won
         (who also leave out clips shorter than 29.1 s, for which see the audio).
     group_by : {"artist", "album", "recording"}
-        What the groups are: all read off the names of the files. Artists leak in the usual
+        What the groups are: all taken from the names of the files. Artists leak in the usual
         split, see :attr:`Dataset.leaking_groups`; albums and recordings do not.
     check_files : bool
         Whether to look for the audio and leave out what is missing or empty.
 
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     DatasetError
-        If the files are not there or not as described, or nothing is left.
-
-    Warns
-    -----
-    DatasetWarning
-        Of what was left out, save the three :data:`~musicnn_zoo.datasets.mtt.BROKEN_CLIPS` and what
-        was asked for.
+        If files are missing or not as described, or nothing is left.
     """
-    check_untagged(untagged)
-    if group_by not in ("artist", "album", "recording"):
-        raise ArgumentError(f"group_by must be artist, album or recording; received {group_by!r}")
-    if top is not None and top < 1:
-        raise ArgumentError(f"top must be at least 1 or None; received {top}")
+    check_choice("untagged", untagged, UNTAGGED)
+    check_choice("group_by", group_by, get_args(MttGroup))
+    if top is not None:
+        check_whole("top", top)
     source = Path(source)
     annotations = _annotations(source)
     found = Findings()
-    root = source if source.is_dir() else source.parent
-    audio = Path(audio_root) if audio_root is not None else root
+    audio = audio_folder(source, audio_root)
 
     def group_of(path: str) -> str:
         return _group(path, group_by)
@@ -281,13 +250,14 @@ def magnatagatune(
             )
         vocabulary: Sequence[str] = MTT_TAGS
         tracks = read_ground_truth(
-            root, "mtt", MTT_TAGS, found,
+            source, "mtt", MTT_TAGS, found,
             audio_root=audio, group_of=group_of, known_broken=BROKEN_CLIPS,
         )  # fmt: skip
     else:
         table = read_table(annotations, found, delimiter="\t")
         clips = list(_clips(table, found))
-        stand_ins = _stand_ins(_tag_names(table), merge or {}, found)
+        names = [name for name in table.header if name not in ("clip_id", "mp3_path")]
+        stand_ins = _stand_ins(names, merge or {}, found)
         tagged = [{stand_ins[tag] for tag in tags} for _, _, tags in clips]
         vocabulary = _most_frequent(tagged, tuple(dict.fromkeys(stand_ins.values())), top, found)
         tracks = []
@@ -306,12 +276,10 @@ def magnatagatune(
     if untagged == "drop":
         found.add("untagged_by_request", *(track.path for track in tracks if not track.tags))
         tracks = [track for track in tracks if track.tags]
-    dataset = assemble(
+    return assemble(
         "MagnaTagATune", tracks, found,
         vocabulary=vocabulary, untagged="keep", check_files=check_files,
     )  # fmt: skip
-    announce(dataset.name, dataset.report)
-    return dataset
 
 
 def _annotations(source: Path) -> Path | None:
@@ -335,23 +303,18 @@ def _annotations(source: Path) -> Path | None:
     return annotations
 
 
-def _tag_names(table: TextTable) -> tuple[str, ...]:
-    return tuple(name for name in table.header if name not in ("clip_id", "mp3_path"))
-
-
 def _clips(table: TextTable, found: Findings) -> Iterator[tuple[str, str, set[str]]]:
     """Yield id, path and tags of each clip."""
     for needed in ("clip_id", "mp3_path"):
         if needed not in table.header:
             raise DatasetError(
                 f"{table.path}: is not annotations_final.csv: it has no column {needed!r} "
-                f"parted by tabs but {', '.join(map(repr, table.header[:5]))}"
+                f"separated by tabs but {', '.join(map(repr, table.header[:5]))}"
             )
     identity_at, path_at = table.header.index("clip_id"), table.header.index("mp3_path")
     seen: set[str] = set()
-    for line, cells in table.rows:
+    for where, cells in table.rows:
         identity, path = cells[identity_at].strip(), cells[path_at].strip()
-        where = table.where(line)
         answers = [
             (name, cell.strip())
             for at, (name, cell) in enumerate(zip(table.header, cells, strict=True))
@@ -404,6 +367,6 @@ def _split_of(path: str) -> str:
 
 
 def _group(path: str, group_by: MttGroup) -> str:
-    """Read a group off ARTIST-ALBUM-NUMBER-TITLE-START-END.mp3."""
+    """Take a group from ARTIST-ALBUM-NUMBER-TITLE-START-END.mp3."""
     parts = PurePosixPath(path).stem.split("-")
     return "-".join(parts[: {"artist": 1, "album": 2, "recording": -2}[group_by]])

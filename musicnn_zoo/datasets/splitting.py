@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.datasets.dataset import SPLITS, Dataset, DatasetError, Report, announce
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, check_choice
 
 By = Literal["track", "group"]
 
@@ -29,9 +29,9 @@ def split(
 ) -> Dataset:
     r"""Divide tracks into train, validation and test.
 
-    A small choice of tracks (or groups) that has every tag is put into train. The others are
-    gone through in random order, large groups first, and each goes where most of what it has is
-    wanting: to the part p with the greatest
+    A small choice of tracks (or groups) that has every tag is put into train. The others follow
+    in random order, large groups first, and each goes where most of what it has is missing: to
+    the part p with the greatest
     :math:`\sum_k c_k (f_p - a_{pk} / n_k)`, where the sum runs over its tags and, as one more, its
     tracks; :math:`c_k` is how many it has of k, :math:`n_k` how many there are in all,
     :math:`f_p` the fraction of the part and :math:`a_{pk}` what the part has already. This is
@@ -69,23 +69,23 @@ def split(
         If validation or test have no track of some tag.
     """
     wanted = _check_fractions(fractions)
-    if by not in ("track", "group", None):
-        raise ArgumentError(f"by must be track or group; received {by!r}")
+    if by is not None:
+        check_choice("by", by, get_args(By))
     if by == "group" and dataset.groups is None:
         raise ArgumentError(
             f"{dataset.name} has no groups; give it some with with_groups(), or split by='track'"
         )
     groups = dataset.groups if by != "track" else None
-    units = _Units.of(dataset, groups)
+    of_track, counts = _units(groups or dataset.paths, dataset.labels)
     _refuse_tags_without_tracks(dataset)
     random = np.random.default_rng(seed)
     parts = np.flatnonzero(wanted)
-    reserved = _cover(units.counts[:, :-1] > 0, random)
-    if units.count - len(reserved) < len(parts) - 1:
-        raise DatasetError(_too_few(dataset, units, len(parts), "group" if groups else "track"))
-    assigned = _assign(units.counts, wanted, reserved, random)
-    _fill_empty(assigned, units.counts[:, -1], parts, reserved)
-    divided = replace(dataset, splits=tuple(SPLITS[part] for part in assigned[units.of_track]))
+    reserved = _cover(counts[:, :-1] > 0, random)
+    if len(counts) - len(reserved) < len(parts) - 1:
+        raise DatasetError(_too_few(dataset, counts, len(parts), "group" if groups else "track"))
+    assigned = _assign(counts, wanted, reserved, random)
+    _fill_empty(assigned, counts[:, -1], parts, reserved)
+    divided = replace(dataset, splits=tuple(SPLITS[part] for part in assigned[of_track]))
     absent = [
         f"{tag} in {name}"
         for name in divided.split_sizes
@@ -97,34 +97,18 @@ def split(
     return divided
 
 
-@dataclass(frozen=True)
-class _Units:
-    """What is not torn apart.
+def _units(names: Sequence[str], labels: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the number of the unit of each track, and what each unit counts.
 
-    Parameters
-    ----------
-    of_track : ndarray, shape (tracks,)
-        Which unit each track belongs to.
-    counts : ndarray, shape (units, tags + 1)
-        Positives of each tag in each unit, and last its tracks.
+    A unit is not torn apart: tracks with the same name. It counts, shape (units, tags + 1), the
+    tracks with each tag and last all of its tracks.
     """
-
-    of_track: NDArray[np.intp]
-    counts: NDArray[np.int64]
-
-    @property
-    def count(self) -> int:
-        return len(self.counts)
-
-    @classmethod
-    def of(cls, dataset: Dataset, groups: tuple[str, ...] | None) -> _Units:
-        names = groups if groups is not None else dataset.paths
-        number = {name: at for at, name in enumerate(dict.fromkeys(names))}
-        of_track = np.array([number[name] for name in names], np.intp)
-        counts = np.zeros((len(number), len(dataset.tags) + 1), np.int64)
-        np.add.at(counts[:, :-1], of_track, dataset.labels)
-        np.add.at(counts[:, -1], of_track, 1)
-        return cls(of_track, counts)
+    number = {name: at for at, name in enumerate(dict.fromkeys(names))}
+    of_track = np.array([number[name] for name in names], np.intp)
+    counts = np.zeros((len(number), labels.shape[1] + 1), np.int64)
+    np.add.at(counts[:, :-1], of_track, labels)
+    np.add.at(counts[:, -1], of_track, 1)
+    return of_track, counts
 
 
 def _check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
@@ -154,10 +138,7 @@ def _refuse_tags_without_tracks(dataset: Dataset) -> None:
 def _cover(has: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.intp]:
     """Choose units that together have every tag, none of which could be spared.
 
-    Parameters
-    ----------
-    has : ndarray, shape (units, tags), bool
-    random : Generator
+    ``has`` says which unit has which tag, shape (units, tags).
     """
     order = random.permutation(len(has))
     rarest_first = np.argsort(has.sum(axis=0), kind="stable")
@@ -217,12 +198,12 @@ def _fill_empty(
         assigned[movable[np.argmin(sizes[movable])]] = part
 
 
-def _too_few(dataset: Dataset, units: _Units, parts: int, what: str) -> str:
-    occurrences = (units.counts[:, :-1] > 0).sum(axis=0)
-    lonely = [tag for tag, times in zip(dataset.tags, occurrences, strict=True) if times == 1]
-    because = f"; {_examples(lonely)} stands in a single {what} each" if lonely else ""
+def _too_few(dataset: Dataset, counts: NDArray[np.int64], parts: int, what: str) -> str:
+    occurrences = (counts[:, :-1] > 0).sum(axis=0)
+    single = [tag for tag, times in zip(dataset.tags, occurrences, strict=True) if times == 1]
+    because = f"; {_examples(single)} is in a single {what} each" if single else ""
     return (
-        f"{dataset.name}: cannot be split into {parts} parts by {what}: its {units.count} "
+        f"{dataset.name}: cannot be split into {parts} parts by {what}: its {len(counts)} "
         f"{what}s are too few for every tag to be in train and something in the others{because}"
     )
 

@@ -18,9 +18,8 @@ from musicnn_zoo.datasets.dataset import (
     Findings,
     Track,
     Untagged,
-    announce,
     assemble,
-    judge_classes,
+    audio_folder,
     merge_repeated,
     split_name,
 )
@@ -33,24 +32,14 @@ _TAB_ENDINGS = (".tsv", ".tab")
 class TextTable:
     """A table as it was read.
 
-    Parameters
-    ----------
-    path : Path
-    delimiter : str
-    header : tuple of str
-        Names of the columns, trimmed.
-    rows : tuple of (int, list of str)
-        Number of the line that each ends on, and its cells.
+    ``header`` has the trimmed names of the columns, ``rows`` the cells of each row below it and
+    what the report calls the row.
     """
 
     path: Path
     delimiter: str
     header: tuple[str, ...]
-    rows: tuple[tuple[int, list[str]], ...]
-
-    def where(self, line: int) -> str:
-        """Return what the report calls a row."""
-        return f"{self.path.name} line {line}"
+    rows: tuple[tuple[str, list[str]], ...]
 
 
 def read_rows(
@@ -82,7 +71,7 @@ def read_rows(
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            delimiter = delimiter or _sniff(file.readline(), path.suffix.lower())
+            delimiter = delimiter or _guess_delimiter(file.readline(), path.suffix.lower())
             file.seek(0)
             reader = csv.reader(
                 file,
@@ -112,12 +101,8 @@ def read_table(
 
     Rows with fewer cells than there are columns, or with more unless ``more_cells``, are left
     out and noted as unreadable. The other parameters and the errors are those of
-    :func:`read_rows`.
-
-    Raises
-    ------
-    DatasetError
-        Also if there is no row below the header, or two columns have one name.
+    :func:`read_rows`; it is an error, too, if there is no row below the header, or two columns
+    have one name.
     """
     path = Path(path)
     delimiter, lines = read_rows(path, delimiter=delimiter, quoted=quoted)
@@ -129,40 +114,22 @@ def read_table(
         if folded.count(name) > 1:
             raise DatasetError(f"{path}: two columns are called {name!r}")
     rows = []
-    table = TextTable(path, delimiter, header, ())
     for line, cells in lines[1:]:
+        where = f"{path.name} line {line}"
         if len(cells) == len(header) or (more_cells and len(cells) > len(header)):
-            rows.append((line, cells))
+            rows.append((where, cells))
         else:
-            found.add(
-                "unreadable_rows",
-                f"{table.where(line)}: {len(cells)} cells for {len(header)} columns",
-            )
+            found.add("unreadable_rows", f"{where}: {len(cells)} cells for {len(header)} columns")
     return TextTable(path, delimiter, header, tuple(rows))
 
 
 def columns_of(
     table: TextTable, accepted: Mapping[str, Sequence[str]], ignored: Collection[int] = ()
 ) -> dict[str, int]:
-    """Find columns by what they hold.
+    """Return the position of each column by its role, that is, by what it holds.
 
-    Parameters
-    ----------
-    table : TextTable
-    accepted : mapping of str to sequence of str
-        Names by role, in lower case; columns match in any case.
-    ignored : collection of int
-        Positions of columns not to look at.
-
-    Returns
-    -------
-    dict of str to int
-        Position by role, of the roles that there are.
-
-    Raises
-    ------
-    DatasetError
-        If two columns have one role.
+    Columns match the ``accepted`` names of a role, which are in lower case, in any case. Those at
+    ``ignored`` positions are not looked at. That two columns have one role is a DatasetError.
     """
     columns: dict[str, int] = {}
     for position, name in enumerate(table.header):
@@ -178,7 +145,7 @@ def columns_of(
     return columns
 
 
-def _sniff(first_line: str, ending: str) -> str:
+def _guess_delimiter(first_line: str, ending: str) -> str:
     if ending in _TAB_ENDINGS and "\t" in first_line:
         return "\t"
     return max(_DELIMITERS, key=first_line.count)
@@ -195,33 +162,23 @@ def clean(text: str) -> str:
 def normal_form(tag: str) -> str:
     """Return what all spellings of a tag have in common.
 
-    Case does not count, nor whether words are parted by spaces, hyphens or underscores. All
+    Case does not count, nor whether words are separated by spaces, hyphens or underscores. All
     else does: "1-2" is not "12", "-1" is not "1", "C#" is not "C".
     """
     folded = unicodedata.normalize("NFKC", tag).casefold().strip()
     return _BETWEEN_LETTERS.sub(" ", folded)
 
 
-def spellings(
-    used: Counter[str], found: Findings, vocabulary: Iterable[str] = ()
-) -> Mapping[str, str]:
-    """Choose one spelling for each tag.
+def one_spelling(
+    tracks: Iterable[Track], found: Findings, vocabulary: Sequence[str] = ()
+) -> list[Track]:
+    """Give each tag one spelling, and note the tags that have several.
 
-    Parameters
-    ----------
-    used : Counter of str
-        How often each spelling stands in the data, in the order they were met.
-    found : Findings
-        Takes a note of every tag that has several.
-    vocabulary : iterable of str
-        Spellings to use where they fit. For all other tags the most frequent one is chosen,
-        the earliest of equally frequent ones.
-
-    Returns
-    -------
-    mapping of str to str
-        The chosen spelling by each that is used.
+    It is that of the vocabulary where it has the tag; for other tags it is the most frequent one,
+    and the earliest of equally frequent ones.
     """
+    tracks = list(tracks)
+    used = Counter(tag for track in tracks for tag in track.tags)
     wanted: dict[str, str] = {}
     exact = set(vocabulary)
     for tag in vocabulary:
@@ -237,7 +194,10 @@ def spellings(
         if others:
             found.add("merged_spellings", f"{' and '.join(map(repr, others))} → {best!r}")
         chosen.update(dict.fromkeys(tags, best))
-    return chosen
+    return [
+        track._replace(tags=tuple(dict.fromkeys(chosen[tag] for tag in track.tags)))
+        for track in tracks
+    ]
 
 
 COLUMNS = {
@@ -269,7 +229,7 @@ def from_table(
     ``filepath``. The tags stand in one of three forms:
 
     * several in a cell of ``tags`` (or ``tag``, ``label``, ``labels``, ``class``, ``classes``),
-      parted by ``;`` or ``|``, or by a comma where commas do not part the columns;
+      separated by ``;`` or ``|``, or by a comma where commas do not separate columns;
     * one in such a cell, with a row for each tag of a file;
     * one column a tag, with 0 or 1, ``true`` or ``false``; empty is 0.
 
@@ -293,7 +253,7 @@ def from_table(
         The vocabulary and its order, as for evaluating a model; other tags are ignored. By
         default all there are: columns in their order, else sorted.
     separators : str, optional
-        Characters that part tags in a cell, instead of the above.
+        Characters that separate tags in a cell, instead of the above.
     ignore : sequence of str
         Columns that mean nothing here.
     untagged : {"drop", "keep"}
@@ -301,25 +261,14 @@ def from_table(
     check_files : bool
         Whether to look for the files and leave out those that are missing or empty.
 
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     DatasetError
         If the table cannot be read, if a column is unknown or missing, if a split has another
         name, or if nothing is left.
-
-    Warns
-    -----
-    DatasetWarning
-        Of everything that was left out or merged.
     """
     found = Findings()
     table = read_table(path, found)
-    name = name or table.path.stem
-    root = Path(audio_root) if audio_root is not None else table.path.parent
     ignored = _ignored(table, ignore)
     columns = columns_of(table, COLUMNS, ignored)
     rest = [at for at in range(len(table.header)) if at not in {*columns.values(), *ignored}]
@@ -333,25 +282,23 @@ def from_table(
         )
     if "tags" not in columns:
         _refuse_other_than_tags(table, rest)
+    root = audio_folder(table.path, audio_root)
     if separators is None:
-        separators = ";|" if table.delimiter == "," else ";|,"
-    read = list(_tracks(table, columns, rest, root, separators, check_files, found))
-    merged = merge_repeated(_one_spelling(read, tags, found), found)
+        separators = separators_of(table)
+    rows = _tracks(table, columns, rest, root, separators, check_files, found)
+    merged = merge_repeated(one_spelling(rows, found, tags or ()), found)
     order = tags
     if order is None and "tags" not in columns:
         chosen = {normal_form(tag): tag for track in merged for tag in track.tags}
         headings = [clean(table.header[position]) for position in rest]
         order = [chosen.setdefault(normal_form(heading), heading) for heading in headings]
-    dataset = assemble(
-        name, merged, found, vocabulary=order, untagged=untagged, check_files=check_files
-    )
-    dataset = judge_classes(dataset)
-    announce(name, dataset.report)
-    return dataset
+    return assemble(
+        name or table.path.stem, merged, found,
+        vocabulary=order, untagged=untagged, check_files=check_files, judge=True,
+    )  # fmt: skip
 
 
-def resolve(root: Path, text: str, *, check_files: bool = True) -> str:
-    """Return where a path of a table points, seen from ``root``."""
+def _resolve(root: Path, text: str, *, check_files: bool) -> str:
     path = root / text
     if check_files and "\\" in text and not path.exists():
         path = root / text.replace("\\", "/")
@@ -368,8 +315,13 @@ def read_split(text: str, where: str) -> str | None:
     return split
 
 
+def separators_of(table: TextTable) -> str:
+    """Return the characters that separate tags in a cell of a table."""
+    return ";|" if table.delimiter == "," else ";|,"
+
+
 def cut(cell: str, separators: str) -> tuple[str, ...]:
-    """Part a cell into its tags, each once."""
+    """Split a cell into its tags, each once."""
     for separator in separators:
         cell = cell.replace(separator, "\n")
     return tuple(dict.fromkeys(tag for part in cell.split("\n") if (tag := clean(part))))
@@ -416,11 +368,10 @@ def _tracks(
     separators: str,
     check_files: bool,
     found: Findings,
-) -> Iterator[tuple[str, Track]]:
+) -> Iterator[Track]:
     commas: dict[str, None] = {}
     groups: dict[str, str] = {}
-    for line, cells in table.rows:
-        where = table.where(line)
+    for where, cells in table.rows:
         text = cells[columns["path"]].strip()
         if not text:
             found.add("unreadable_rows", f"{where}: no path")
@@ -436,24 +387,11 @@ def _tracks(
                 continue
             tags = tuple(clean(table.header[at]) for at, cell in answers.items() if cell in _YES)
         group = clean(cells[columns["group"]]) if "group" in columns else ""
-        yield (
+        yield Track(
+            _resolve(root, text, check_files=check_files),
+            tags,
+            groups.setdefault(normal_form(group), group) or None,
+            read_split(cells[columns["split"]], where) if "split" in columns else None,
             where,
-            Track(
-                resolve(root, text, check_files=check_files),
-                tags,
-                groups.setdefault(normal_form(group), group) or None,
-                read_split(cells[columns["split"]], where) if "split" in columns else None,
-            ),
         )
     found.add("commas", *commas)
-
-
-def _one_spelling(
-    rows: list[tuple[str, Track]], vocabulary: Sequence[str] | None, found: Findings
-) -> list[tuple[str, Track]]:
-    used = Counter(tag for _, track in rows for tag in track.tags)
-    chosen = spellings(used, found, vocabulary or ())
-    return [
-        (where, track._replace(tags=tuple(dict.fromkeys(chosen[tag] for tag in track.tags))))
-        for where, track in rows
-    ]

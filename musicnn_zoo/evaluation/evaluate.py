@@ -10,33 +10,48 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from musicnn_zoo.datasets.dataset import Dataset, DatasetError, DatasetWarning, Report, split_name
-from musicnn_zoo.datasets.table import normal_form
-from musicnn_zoo.errors import ArgumentError, OutputError
-from musicnn_zoo.evaluation.metrics import (
+from musicnn_zoo.datasets.dataset import (
     UNTAGGED,
+    Dataset,
+    DatasetError,
+    DatasetWarning,
+    Report,
     Untagged,
+    split_name,
+)
+from musicnn_zoo.datasets.table import normal_form
+from musicnn_zoo.errors import ArgumentError, OutputError, check_choice
+from musicnn_zoo.evaluation.metrics import (
+    Bootstrap,
     best_f1_thresholds,
     check_thresholds,
+    curves_of,
     evaluate_classes,
     evaluate_scores,
-    told_apart,
+    tags_with_figures,
     untagged_statement,
 )
-from musicnn_zoo.evaluation.results import Bootstrap, ClassEvaluation, Evaluation
-from musicnn_zoo.files import check_ending
+from musicnn_zoo.evaluation.results import ClassEvaluation, Evaluation, ends, percent
+from musicnn_zoo.files import check_ending, replacing
 from musicnn_zoo.machine.installation import require_sklearn
-from musicnn_zoo.networks.config import CALIBRATED, Calibrated, TagThresholds, own_thresholds
-from musicnn_zoo.networks.patches import PatchGrid, Tail, patch_grid
+from musicnn_zoo.networks.config import (
+    CALIBRATED,
+    Calibrated,
+    TagThresholds,
+    own_thresholds,
+    patch_grid,
+)
+from musicnn_zoo.networks.patches import PatchGrid, Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.tagging.functions import ModelLike, shared_tagger
 from musicnn_zoo.tagging.results import FileResult, Taggram
@@ -73,7 +88,7 @@ class TagMatch:
     tags : tuple of str
         As the model spells them.
     columns : tuple of int
-        Where each stands among the model's outputs.
+        Their indices among the model's outputs.
     in_data : tuple of str
         As the data set spells them.
     model_only, data_only : tuple of str
@@ -101,10 +116,14 @@ class TagMatch:
         parts = [f"{len(self.tags)}, matched by name"]
         if respelled:
             parts.append(f"spelled differently in the data set: {', '.join(respelled)}")
-        for whose, names in (("the model", self.model_only), ("the data set", self.data_only)):
-            if names:
-                parts.append(f"{len(names)} left out that only {whose} knows: {_some(names)}")
+        for whose, n, some in self.known_to_one():
+            parts.append(f"{n} left out that only {whose} knows: {some}")
         return "; ".join(parts)
+
+    def known_to_one(self) -> list[tuple[str, int, str]]:
+        """List which side knows tags that the other does not, how many, and the first of them."""
+        sides = (("the model", self.model_only), ("the data set", self.data_only))
+        return [(whose, len(names), _some(names)) for whose, names in sides if names]
 
 
 def match_tags(
@@ -121,61 +140,50 @@ def match_tags(
         In the order of the outputs.
     dataset : Dataset
     which : {"all", "common"}
-        Whether both must know all tags, or the common ones will do.
+        Whether both must know all tags, or only the common ones are used.
 
     Raises
     ------
     ArgumentError
-        If one side knows tags that the other does not, unless the common ones will do; or if
-        there are none in common.
+        If ``which`` is "all" and one side knows tags that the other does not, or if no tag is
+        common.
     """
     if which not in WHICH_TAGS:
         raise ArgumentError(f"tags must be 'all' or 'common'; received {which!r}")
     known = set(dataset.tags)
     theirs = {tag: tag for tag in model_tags if tag in known}
-    left = _distinct(set(dataset.tags) - set(theirs))
-    for form, tag in _distinct(set(model_tags) - set(theirs)).items():
-        if form in left:
-            theirs[tag] = left[form]
-    columns = tuple(column for column, tag in enumerate(model_tags) if tag in theirs)
-    tags = tuple(model_tags[column] for column in columns)
+    respelled = _by_unique_form(known - set(theirs))
+    for form, tag in _by_unique_form(set(model_tags) - set(theirs)).items():
+        if form in respelled:
+            theirs[tag] = respelled[form]
+    tags = tuple(tag for tag in model_tags if tag in theirs)
     used = set(theirs.values())
     match = TagMatch(
         tags=tags,
-        columns=columns,
+        columns=tuple(column for column, tag in enumerate(model_tags) if tag in theirs),
         in_data=tuple(theirs[tag] for tag in tags),
         model_only=tuple(tag for tag in model_tags if tag not in theirs),
         data_only=tuple(tag for tag in dataset.tags if tag not in used),
     )
-    _check(match, dataset.name, which)
+    if not tags:
+        raise ArgumentError(
+            f"{dataset.name} and the model have no tag in common: the model knows "
+            f"{_some(match.model_only)}, the data set {_some(match.data_only)}"
+        )
+    only = match.known_to_one()
+    if only and which == "all":
+        differences = "; ".join(f"only {whose} knows {n}: {some}" for whose, n, some in only)
+        raise ArgumentError(
+            f"{dataset.name} and the model differ in their tags, {differences}. "
+            f"tags='common' (--tags common) evaluates the {len(tags)} that both know"
+        )
     return match
 
 
-def _check(match: TagMatch, dataset: str, which: WhichTags) -> None:
-    if not match.tags:
-        raise ArgumentError(
-            f"{dataset} and the model have no tag in common: the model knows "
-            f"{_some(match.model_only)}, the data set {_some(match.data_only)}"
-        )
-    if which == "common" or not (match.model_only or match.data_only):
-        return
-    found = [
-        f"only {whose} knows {len(names)}: {_some(names)}"
-        for whose, names in (("the model", match.model_only), ("the data set", match.data_only))
-        if names
-    ]
-    raise ArgumentError(
-        f"{dataset} and the model differ in their tags, {'; '.join(found)}. "
-        f"tags='common' (--tags common) evaluates the {len(match.tags)} that both know"
-    )
-
-
-def _distinct(tags: set[str]) -> dict[str, str]:
+def _by_unique_form(tags: set[str]) -> dict[str, str]:
     """Tags by their normal form, without those that share one."""
-    by_form: dict[str, list[str]] = {}
-    for tag in tags:
-        by_form.setdefault(normal_form(tag), []).append(tag)
-    return {form: same[0] for form, same in by_form.items() if len(same) == 1}
+    forms = Counter(map(normal_form, tags))
+    return {normal_form(tag): tag for tag in tags if forms[normal_form(tag)] == 1}
 
 
 def _some(names: Sequence[str]) -> str:
@@ -189,14 +197,14 @@ SCORE_COLUMNS = ("path", "tag", "label", "score")
 
 
 def save_evaluation(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -> None:
-    """Write the figures of an evaluation.
+    """Write the figures of an evaluation, whole or not at all.
 
     Parameters
     ----------
     evaluation : ModelEvaluation
     path : path
         ``.json`` has all, also conventions and what was left out; ``.csv`` a row for each tag or
-        class; ``.txt`` what the evaluation prints as. Appears whole or not at all.
+        class; ``.txt`` what the evaluation prints as.
 
     Raises
     ------
@@ -213,7 +221,7 @@ def save_evaluation(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -
         text = csv_lines([evaluation.columns, *evaluation.rows()])
     else:
         text = f"{evaluation}\n"
-    with _whole(place) as file:
+    with _output(place) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
@@ -227,20 +235,19 @@ def save_scores(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -> No
         ``.csv`` has a row for each track and tag: ``path``, ``tag``, ``label`` (0 or 1) and
         ``score``. ``.npz`` has ``paths`` (tracks,), ``tags`` (tags,), ``labels`` and ``scores``
         (tracks, tags), ``groups`` (tracks,) if there are any, and ``model``, ``dataset`` and
-        ``split`` as texts; it holds no pickle. Appears whole or not at all.
-
-    Raises
-    ------
-    ArgumentError
-        If the path has another ending or cannot be written.
-    OutputError
-        If the disk fails.
+        ``split`` as texts; it holds no pickle. Errors as in :func:`save_evaluation`.
     """
     place = check_ending(path, SCORE_ENDINGS)
     if place.suffix.lower() == ".csv":
-        with _whole(place) as file:
+        with _output(place) as file:
             file.write(csv_lines([SCORE_COLUMNS]).encode())
-            for rows in _score_rows(evaluation):
+            tracks = zip(evaluation.paths, evaluation.labels, evaluation.scores, strict=True)
+            for track, labels, scores in tracks:
+                cells = zip(evaluation.tags, labels, scores, strict=True)
+                rows = [
+                    (path_cell(track), safe_tag(tag), int(label), f"{score:.9g}")
+                    for tag, label, score in cells
+                ]
                 file.write(csv_lines(rows).encode())
         return
     arrays = {
@@ -254,34 +261,19 @@ def save_scores(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -> No
     }
     if evaluation.groups is not None:
         arrays["groups"] = np.array(evaluation.groups)
-    with _whole(place) as file:
+    with _output(place) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def _score_rows(evaluation: ModelEvaluation) -> Iterator[list[Iterable[object]]]:
-    for path, labels, scores in zip(
-        evaluation.paths, evaluation.labels, evaluation.scores, strict=True
-    ):
-        yield [
-            (path_cell(path), safe_tag(tag), int(label), f"{score:.9g}")
-            for tag, label, score in zip(evaluation.tags, labels, scores, strict=True)
-        ]
-
-
 @contextmanager
-def _whole(place: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its place when all is written."""
-    unfinished = place.with_name(f".{place.name}.part")
+def _output(place: Path) -> Iterator[BinaryIO]:
     try:
-        with unfinished.open("wb") as file:
+        with replacing(place, place.with_name(f".{place.name}.part")) as file:
             yield file
-        unfinished.replace(place)
     except OSError as error:
         raise OutputError(
             f"{place}: the output cannot be written ({error.strerror or error})"
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 Resample = Literal["tracks", "groups"]
@@ -307,7 +299,7 @@ class ModelEvaluation:
     report : Report
         What was left out, when the data set was read and now.
     errors : dict of str to str
-        Why, by the path of a file that could not be used.
+        The path of each file that could not be used, and why.
     hours : float
         Length of the audio evaluated.
     tags : tuple of str
@@ -364,16 +356,59 @@ class ModelEvaluation:
         return json.dumps(self.to_dict())
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the figures; see :func:`musicnn_zoo.plots.plot_evaluation`.
+        """Draw the figures, and save them if ``path`` is given.
 
-        Parameters
-        ----------
-        path : path, optional
-            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        See :func:`musicnn_zoo.plots.plot_evaluation`.
         """
-        from musicnn_zoo.plots import plot_evaluation
+        from musicnn_zoo.plots.drawing import picture
 
-        return plot_evaluation(self, path)
+        return picture(path, self._draw)
+
+    def _draw(self) -> Figure:
+        data = f"{self.dataset}, {self.split or 'all tracks'}"
+        if isinstance(self.figures, Evaluation):
+            return self._draw_tags(self.figures, data)
+        from musicnn_zoo.plots.evaluation import draw_classes
+
+        found = self.figures
+        accuracy = percent(found.accuracy, found.accuracy_interval, unit=" %")
+        balanced = percent(found.balanced_accuracy, found.balanced_accuracy_interval, unit=" %")
+        return draw_classes(
+            [one.name for one in found.per_class],
+            np.array(found.confusion),
+            [one.f1 for one in found.per_class],
+            note=f"{count(found.tracks, 'track')}; accuracy {accuracy}; balanced {balanced}",
+            model=self.model,
+            data=data,
+        )
+
+    def _draw_tags(self, figures: Evaluation, data: str) -> Figure:
+        from musicnn_zoo.plots.evaluation import Measure, draw_tag_figures
+
+        columns = [i for i, tag in enumerate(figures.per_tag) if tag.roc_auc is not None]
+        columns.sort(key=lambda i: -(figures.per_tag[i].roc_auc or 0))
+        tags = [figures.per_tag[i] for i in columns]
+        curves = curves_of(self.labels[:, columns], self.scores[:, columns])
+        roc_auc = Measure(
+            f"ROC-AUC {percent(figures.roc_auc, figures.roc_auc_interval, unit=' %')}",
+            values=np.array([tag.roc_auc for tag in tags], np.float64),
+            chances=np.full(len(tags), 0.5),
+            intervals=ends([tag.roc_auc_interval for tag in tags]),
+            curves=curves.roc,
+        )
+        average_precision = Measure(
+            f"PR-AUC {percent(figures.pr_auc, figures.pr_auc_interval, unit=' %')}",
+            values=np.array([tag.average_precision for tag in tags], np.float64),
+            chances=np.array([tag.positives for tag in tags]) / figures.tracks,
+            intervals=ends([tag.average_precision_interval for tag in tags]),
+            curves=curves.precision,
+        )
+        return draw_tag_figures(
+            [tag.tag for tag in tags], roc_auc, average_precision, curves.at,
+            n_tracks=figures.tracks,
+            level=figures.roc_auc_interval.level if figures.roc_auc_interval else None,
+            left_out=figures.tags_left_out, model=self.model, data=data,
+        )  # fmt: skip
 
     def __str__(self) -> str:
         which = f"split {self.split!r}" if self.split else "all tracks"
@@ -408,7 +443,7 @@ def evaluate_model(
     jobs: int | None = None,
     progress: bool = False,
 ) -> ModelEvaluation:
-    """Compare what a model says of the tracks of a data set with their labels.
+    """Compare the scores that a model gives to the tracks of a data set with their labels.
 
     Tags are matched by name, whatever their order; see
     :func:`musicnn_zoo.evaluation.evaluate.match_tags` for spellings. Files that cannot be used
@@ -423,18 +458,18 @@ def evaluate_model(
     split : str or None
         Which tracks: ``"test"``, ``"validation"`` or ``"train"``; None for all.
     tags : {"all", "common"}
-        Whether model and data set must know the same tags, or those that both know will do.
+        Whether model and data set must know the same tags, or only the common ones are used.
     untagged : {"keep", "drop"}
-        What becomes of tracks without any of the tags; see
+        Whether tracks without any of the tags count; see
         :func:`musicnn_zoo.evaluation.metrics.evaluate_scores`.
     as_classes : bool, optional
-        Whether each track has one class, which the highest score names (accuracy and confusion),
-        or any number of tags, each told for itself (ROC-AUC and average precision). By default
-        classes if the model ends in a softmax and every track has one tag, else tags: the scores
-        of a sigmoid model are made for single tags, also where the data have one a track.
+        Whether each track has one class, predicted by the highest score (accuracy and confusion),
+        or any number of tags, each predicted by itself (ROC-AUC and average precision). By default
+        classes if the model ends in a softmax and every track has one tag, else tags: a sigmoid
+        model scores each tag by itself, even if each track of the data has only one.
     thresholds : "calibrated" or array-like, shape (tags of the model,), optional
-        From what score on each tag is given, for precision, recall and F1: the model's own, or
-        these (NaN for none). By default those of best F1 on these very tracks.
+        The score from which on each tag is given, for precision, recall and F1: the model's own,
+        or one for each tag (NaN for none). By default the best F1 on these very tracks decides.
     bootstrap, level, seed
         Of the intervals; see :func:`musicnn_zoo.evaluation.metrics.evaluate_scores`.
     resample : {"tracks", "groups"}, optional
@@ -475,68 +510,80 @@ def evaluate_model(
     1.0
     """
     require_sklearn("an evaluation")
-    part, whence = _part_of(dataset, split)
+    part, origin = _part_of(dataset, split)
     tagger = shared_tagger(model, engine, device)
     match = match_tags(tagger.tags, part, which=tags)
     classes = _takes_classes(as_classes, tagger.spec.config.activation, part)
-    if untagged not in UNTAGGED:
-        raise ArgumentError(f"untagged must be 'keep' or 'drop'; received {untagged!r}")
-    lowest, told = _thresholds(thresholds, tagger, classes)
+    check_choice("untagged", untagged, UNTAGGED)
+    limits, origin_of_limits = _thresholds(thresholds, tagger, classes)
     part = match.labels_of(part)
-    n_untagged = int(np.count_nonzero(~part.labels.any(axis=1)))
-    if n_untagged and (classes or untagged == "drop"):
-        part = part.without(np.flatnonzero(~part.labels.any(axis=1)), "untagged_by_request")
+    without_tag = np.flatnonzero(~part.labels.any(axis=1))
+    if len(without_tag) and (classes or untagged == "drop"):
+        part = part.without(without_tag, "untagged_by_request")
     grid = patch_grid(tagger.spec.config, patch_s=patch_s, hop_s=hop_s)
-    options = {"bootstrap": bootstrap, "level": level, "seed": seed}
-    drawn = _drawn(resample, part)
-    _check_before_computing(part, classes, drawn, options)
+    by_group = _resamples_groups(resample, part)
+    # What these would refuse after hours of computing is refused now.
+    Bootstrap.over(len(part), part.groups if by_group else None, bootstrap, level, seed)
+    if not classes:
+        tags_with_figures(part.labels)
     results = tagger.taggram_files(
         part.paths, patch_s=patch_s, hop_s=hop_s, tail=tail, jobs=jobs, progress=progress
     )
     scored = _score(results, part, match)
-    part, scores = scored.dataset, scored.scores
-    known: dict[str, Any] = {
-        **options,
-        "groups": part.groups if drawn == "groups" else None,
-        "split": whence,
+    part = scored.dataset
+    options: dict[str, Any] = {
+        "bootstrap": bootstrap,
+        "level": level,
+        "seed": seed,
+        "groups": part.groups if by_group else None,
+        "split": origin,
         "patches": _patches_statement(grid, tail, scored.n_repeated),
     }
     figures: Evaluation | ClassEvaluation
     stated = {"tags": match.describe()}
     if classes:
-        figures = evaluate_classes(part.labels.argmax(axis=1), scores, match.tags, **known)
+        figures = evaluate_classes(part.labels.argmax(axis=1), scored.scores, match.tags, **options)
         stated["kind"] = "classes, one a track"
-        if n_untagged:
-            stated["untagged"] = f"{count(n_untagged, 'track')} of none of the classes left out"
+        if len(without_tag):
+            stated["untagged"] = (
+                f"{count(len(without_tag), 'track')} of none of the classes left out"
+            )
     else:
+        columns = list(match.columns)
         figures = evaluate_scores(
-            part.labels, scores, match.tags,
-            thresholds=None if lowest is None else lowest[list(match.columns)], **known,
+            part.labels, scored.scores, match.tags,
+            thresholds=None if limits is None else limits[columns], **options,
         )  # fmt: skip
-        figures = replace(figures, untagged=n_untagged)
+        figures = replace(figures, untagged=len(without_tag))
         stated["kind"] = "tags, any number a track, each told for itself"
-        stated["untagged"] = _untagged_statement(n_untagged, untagged, part.report)
-        if told is not None:
-            stated["thresholds"] = told
+        stated["untagged"] = untagged_statement(len(without_tag), untagged)
+        if part.report["untagged"]:
+            stated["untagged"] += (
+                f"; {len(part.report['untagged']):,} more left out when the data set was read"
+            )
+        if origin_of_limits is not None:
+            stated["thresholds"] = origin_of_limits
+    conventions = {**figures.conventions, **stated}
+    what_first = dict.fromkeys(("split", "tags", "kind", "patches", *conventions))
     return ModelEvaluation(
         model=tagger.spec.name,
         dataset=dataset.name,
         split=None if split is None else split_name(split),
-        figures=replace(figures, conventions=_ordered({**figures.conventions, **stated})),
+        figures=replace(figures, conventions={name: conventions[name] for name in what_first}),
         report=part.report,
         errors=scored.errors,
         hours=scored.hours,
         tags=match.tags,
         paths=part.paths,
         labels=part.labels,
-        scores=scores,
+        scores=scored.scores,
         groups=part.groups,
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
-    """The tracks that could be used with their scores, and what there is to say of the rest."""
+    """The tracks that could be used with their scores, and the errors of the others."""
 
     dataset: Dataset
     scores: NDArray[np.float32]
@@ -563,7 +610,18 @@ def _score(results: Iterator[FileResult[Taggram]], dataset: Dataset, match: TagM
         )
     missing = [index for index in errors if not Path(dataset.paths[index]).exists()]
     broken = [index for index in errors if index not in missing]
-    _warn(dataset, {"missing_files": missing, "broken_files": broken})
+    report = Report(
+        {
+            kind: tuple(dataset.paths[index] for index in which)
+            for kind, which in (("missing_files", missing), ("broken_files", broken))
+        }
+    )
+    if report:
+        warnings.warn(
+            f"{printable(dataset.name)}: {report} The evaluation's .errors says why.",
+            DatasetWarning,
+            stacklevel=3,
+        )
     kept = dataset.without(broken)
     now_at = {path: index for index, path in enumerate(kept.paths)}
     kept = kept.without((now_at[dataset.paths[index]] for index in missing), "missing_files")
@@ -574,17 +632,6 @@ def _score(results: Iterator[FileResult[Taggram]], dataset: Dataset, match: TagM
         hours=seconds / 3600,
         n_repeated=n_repeated,
     )
-
-
-def _warn(dataset: Dataset, left_out: dict[str, list[int]]) -> None:
-    found = {kind: [dataset.paths[index] for index in which] for kind, which in left_out.items()}
-    report = Report({kind: tuple(paths) for kind, paths in found.items()})
-    if report:
-        warnings.warn(
-            f"{printable(dataset.name)}: {report} The evaluation's .errors says why.",
-            DatasetWarning,
-            stacklevel=4,
-        )
 
 
 def _part_of(dataset: Dataset, split: str | None) -> tuple[Dataset, str]:
@@ -602,18 +649,18 @@ def _part_of(dataset: Dataset, split: str | None) -> tuple[Dataset, str]:
         )
     name = split_name(split) or split
     part = dataset.subset(name)
-    whence = f"{name} of {dataset.name}"
+    origin = f"{name} of {dataset.name}"
     if dataset.groups is not None and part.groups is not None:
         others = {
             group for group, of in zip(dataset.groups, dataset.splits, strict=True) if of != name
         }
         groups = set(part.groups)
         if groups & others:
-            whence += (
+            origin += (
                 f"; {len(groups & others):,} of its {len(groups):,} groups (such as artists) are "
                 "in other splits, too"
             )
-    return part, whence
+    return part, origin
 
 
 def _takes_classes(as_classes: bool | None, activation: str | None, part: Dataset) -> bool:
@@ -635,7 +682,7 @@ def _thresholds(
     if thresholds is None:
         return None, None
     if classes:
-        raise ArgumentError("thresholds go with tags; of classes the highest score decides")
+        raise ArgumentError("thresholds go with tags; classes are decided by the highest score")
     if not isinstance(thresholds, str):
         return check_thresholds(thresholds, len(tagger.tags)), None
     if thresholds != CALIBRATED:
@@ -647,26 +694,14 @@ def _thresholds(
     return np.array(values), f"the model's own, {own.describe()}"
 
 
-def _drawn(resample: Resample | None, part: Dataset) -> Resample:
-    if resample is None:
-        return "tracks" if part.groups is None else "groups"
-    if resample not in ("tracks", "groups"):
+def _resamples_groups(resample: Resample | None, part: Dataset) -> bool:
+    if resample not in (None, "tracks", "groups"):
         raise ArgumentError(f"resample must be 'tracks' or 'groups'; received {resample!r}")
     if resample == "groups" and part.groups is None:
         raise ArgumentError(
             f"{part.name} has no groups to resample; Dataset.with_groups() gives it some"
         )
-    return resample
-
-
-def _check_before_computing(
-    part: Dataset, classes: bool, drawn: Resample, options: dict[str, Any]
-) -> None:
-    """Refuse before the hours of computing what would be refused after them."""
-    groups = part.groups if drawn == "groups" else None
-    Bootstrap.over(len(part), groups, options["bootstrap"], options["level"], options["seed"])
-    if not classes:
-        told_apart(part.labels)
+    return resample != "tracks" and part.groups is not None
 
 
 def _patches_statement(grid: PatchGrid, tail: Tail, n_repeated: int) -> str:
@@ -676,20 +711,6 @@ def _patches_statement(grid: PatchGrid, tail: Tail, n_repeated: int) -> str:
     )
     if n_repeated:
         statement += f"; {count(n_repeated, 'track')} shorter than a patch repeated to fill one"
-    return statement
-
-
-def _ordered(conventions: dict[str, str]) -> dict[str, str]:
-    """Put what was evaluated before how."""
-    order = dict.fromkeys(("split", "tags", "kind", "patches", *conventions))
-    return {name: conventions[name] for name in order}
-
-
-def _untagged_statement(n_untagged: int, untagged: Untagged, report: Report) -> str:
-    statement = untagged_statement(n_untagged, untagged)
-    before = len(report["untagged"])
-    if before:
-        statement += f"; {before:,} more left out when the data set was read"
     return statement
 
 
@@ -713,7 +734,7 @@ def with_thresholds(
     Returns
     -------
     TaggingModel
-        With the very layers of ``model``, so that training one trains the other; not compiled.
+        With the same layers as ``model``, so that training one trains the other; not compiled.
 
     Raises
     ------
@@ -724,7 +745,7 @@ def with_thresholds(
     from musicnn_zoo.networks.build import TaggingModel
 
     if isinstance(thresholds, ModelEvaluation):
-        thresholds = _found(thresholds, model.name, model.tags)
+        thresholds = _best_thresholds(thresholds, model.name, model.tags)
     elif thresholds is not None and len(thresholds) != len(model.tags):
         raise ArgumentError(
             f"thresholds must be one for each of the {len(model.tags)} tags of {model.name}; "
@@ -742,8 +763,8 @@ def store_thresholds(folder: str | os.PathLike[str], evaluation: ModelEvaluation
     Parameters
     ----------
     folder : path
-        As :func:`musicnn_zoo.save_pretrained` writes it. Gets a ``thresholds.json``, and its model
-        card a section on them; all else stays.
+        As :func:`musicnn_zoo.save_pretrained` writes it. Only ``thresholds.json`` and the section
+        of the model card on thresholds change.
     evaluation : ModelEvaluation
         Of this model, on a validation split.
 
@@ -762,12 +783,12 @@ def store_thresholds(folder: str | os.PathLike[str], evaluation: ModelEvaluation
         If it cannot be written.
     """
     contents = read_folder(Path(folder), origin=os.fspath(folder))
-    thresholds = _found(evaluation, contents.spec.name, contents.spec.tags)
+    thresholds = _best_thresholds(evaluation, contents.spec.name, contents.spec.tags)
     write_thresholds(contents, thresholds)
     return thresholds
 
 
-def _found(evaluation: ModelEvaluation, model: str, tags: Sequence[str]) -> TagThresholds:
+def _best_thresholds(evaluation: ModelEvaluation, model: str, tags: Sequence[str]) -> TagThresholds:
     """Return the thresholds of best F1 on the tracks of an evaluation; None where unknown."""
     if evaluation.model != model or not set(evaluation.tags) <= set(tags):
         raise ArgumentError(
@@ -785,8 +806,8 @@ def _found(evaluation: ModelEvaluation, model: str, tags: Sequence[str]) -> TagT
         tag: None if np.isnan(value) else float(value)
         for tag, value in zip(evaluation.tags, best, strict=True)
     }
-    whence = evaluation.figures.conventions["split"].partition(";")[0]
+    tracks = evaluation.figures.conventions["split"].partition(";")[0]
     return TagThresholds(
         tuple(known.get(tag) for tag in tags),
-        f"best F1 on {whence}, {count(len(evaluation), 'track')}",
+        f"best F1 on {tracks}, {count(len(evaluation), 'track')}",
     )

@@ -17,216 +17,35 @@ References
 - T. Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27, 2006.
 - J. Davis and M. Goadrich, "The relationship between precision-recall and ROC curves",
   ICML 2006.
+- B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7, 1979.
+- B. Efron and R. J. Tibshirani, "An introduction to the bootstrap", Chapman & Hall 1993.
+- Z. C. Lipton, C. Elkan and B. Naryanaswamy, "Optimal thresholding of classifiers to maximize
+  F1 measure", ECML PKDD 2014.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.datasets.dataset import UNTAGGED, Untagged
+from musicnn_zoo.errors import ArgumentError, check_choice
 from musicnn_zoo.evaluation.results import (
-    Bootstrap,
     ClassEvaluation,
     ClassFigures,
     Evaluation,
-    Ranking,
+    Interval,
     TagFigures,
-    mean_of_defined,
 )
 from musicnn_zoo.text import count
 
-
-class Decisions(NamedTuple):
-    """How well a threshold decides about a tag; NaN where a ratio is 0 / 0."""
-
-    precision: float
-    recall: float
-    f1: float
-
-
-def best_f1_thresholds(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
-    """Find the threshold of each tag that maximises its F1.
-
-    A tag is said to be there if its score is at least the threshold, as in
-    :meth:`musicnn_zoo.Taggram.rank`. With ``TP`` tracks rightly given the tag, ``FP``
-    wrongly, and ``FN`` wrongly denied it, ``F1 = 2 TP / (2 TP + FP + FN)``.
-
-    Every threshold between two neighbouring scores gives the same F1. The middle of them is
-    returned, in float32 where that still lies between, so that what another engine computes a
-    little differently is decided the same. Of several best ones the highest is returned, which
-    gives the fewest tags. If the best is to give the tag to every track, that is the lowest score.
-
-    F1 on the tracks that the thresholds were chosen on is optimistic: choose them on a
-    validation split.
-
-    Parameters
-    ----------
-    labels : array-like of bool (or 0 and 1), shape (tracks, tags)
-    scores : array-like, shape (tracks, tags)
-        Finite; for thresholds of a model, what it gives, averaged over the patches of a track.
-
-    Returns
-    -------
-    ndarray, shape (tags,), float64
-        In the unit of ``scores``; NaN for a tag without positives, for which F1 is 0 at best.
-
-    Raises
-    ------
-    ArgumentError
-        If the arrays do not fit each other or have values that cannot be used.
-
-    References
-    ----------
-    Z. C. Lipton, C. Elkan and B. Naryanaswamy, "Optimal thresholding of classifiers to maximize
-    F1 measure", ECML PKDD 2014.
-    """
-    truth, values = check_labels_and_scores(labels, scores)
-    return np.array([_best_f1_threshold(*column) for column in zip(truth.T, values.T, strict=True)])
-
-
-def decide(labels: NDArray[np.bool_], scores: NDArray[np.float64], threshold: float) -> Decisions:
-    """Compare ``scores >= threshold`` with the labels of one tag, both of shape (tracks,).
-
-    A threshold of NaN decides nothing, and all is NaN.
-    """
-    if np.isnan(threshold):
-        return Decisions(threshold, threshold, threshold)
-    given = scores >= threshold
-    right, n_given, n_positive = ((given & labels).sum(), given.sum(), labels.sum())
-    return Decisions(
-        precision=ratio(right, n_given),
-        recall=ratio(right, n_positive),
-        f1=ratio(2 * right, n_given + n_positive),
-    )
-
-
-def ratio(part: Any, whole: Any) -> float:
-    """Divide; 0 / 0 is NaN."""
-    return float(part / whole) if whole else float("nan")
-
-
-def check_labels_and_scores(
-    labels: ArrayLike, scores: ArrayLike
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return both as arrays of shape (tracks, tags), or say what is wrong with them."""
-    values = check_scores(scores, "tags")
-    truth = _numbers(labels, "labels")
-    if truth.shape != values.shape:
-        raise ArgumentError(
-            f"labels and scores must have the same shape (tracks, tags); received {truth.shape} "
-            f"and {values.shape}"
-        )
-    wrong = np.argwhere((truth != 0) & (truth != 1))
-    if len(wrong):
-        track, tag = wrong[0]
-        raise ArgumentError(
-            f"labels must be 0 or 1; received {truth[track, tag]} at track {track}, tag {tag}: "
-            f"say from what value on a track has a tag, for instance labels >= 0.5"
-        )
-    return truth.astype(bool), values
-
-
-def check_scores(scores: ArrayLike, columns: str) -> NDArray[np.float64]:
-    """Return finite scores of shape (tracks, ``columns``), or say what is wrong with them."""
-    values = _numbers(scores, "scores")
-    if values.ndim != 2 or not values.size:
-        raise ArgumentError(
-            f"scores must have the shape (tracks, {columns}), at least one of each; "
-            f"received {values.shape}"
-        )
-    wrong = np.argwhere(~np.isfinite(values))
-    if len(wrong):
-        track, column = wrong[0]
-        raise ArgumentError(
-            f"scores must be finite; received {values[track, column]} at track {track}, column "
-            f"{column} ({len(wrong)} such values): leave out tracks that could not be scored"
-        )
-    return values.astype(np.float64)
-
-
-def check_names(names: Sequence[str], n_columns: int, what: str) -> tuple[str, ...]:
-    """Return a different name for each column, or say what is wrong with them."""
-    if isinstance(names, str) or len(names) != n_columns:
-        received = repr(names) if isinstance(names, str) else str(len(names))
-        raise ArgumentError(
-            f"{what} must name each of the {n_columns} columns of the scores; received {received}"
-        )
-    repeated = sorted({name for name in names if list(names).count(name) > 1})
-    if repeated:
-        raise ArgumentError(f"{what} must be different names; received {repeated[0]!r} twice")
-    return tuple(names)
-
-
-def check_classes(labels: ArrayLike, n_tracks: int, n_classes: int) -> NDArray[np.intp]:
-    """Return the number of the class of each track, or say what is wrong with them."""
-    truth = _numbers(labels, "labels")
-    if truth.shape != (n_tracks,) or truth.dtype.kind not in "iu":
-        raise ArgumentError(
-            f"labels must be the number of the class of each of the {n_tracks} tracks; received "
-            f"shape {truth.shape}, dtype {truth.dtype}"
-        )
-    wrong = np.flatnonzero((truth < 0) | (truth >= n_classes))
-    if len(wrong):
-        raise ArgumentError(
-            f"labels must be from 0 to {n_classes - 1}, one for each class; received "
-            f"{truth[wrong[0]]} at track {wrong[0]}"
-        )
-    return truth.astype(np.intp)
-
-
-def check_thresholds(thresholds: ArrayLike, n_tags: int) -> NDArray[np.float64]:
-    """Return the threshold of each tag, or say what is wrong with them."""
-    limits = _numbers(thresholds, "thresholds")
-    if limits.shape != (n_tags,) or limits.dtype.kind not in "iuf":
-        raise ArgumentError(
-            f"thresholds must be one number for each of the {n_tags} tags (NaN for none); received "
-            f"shape {limits.shape}, dtype {limits.dtype}"
-        )
-    return limits.astype(np.float64)
-
-
-def _numbers(values: ArrayLike, name: str) -> NDArray[Any]:
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ArgumentError(
-            f"{name} must be one array; received rows of different lengths"
-        ) from error
-    if array.dtype.kind not in "biuf":
-        raise ArgumentError(f"{name} must be an array of numbers; received dtype {array.dtype}")
-    return array
-
-
-def _best_f1_threshold(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-    n_positive = np.count_nonzero(labels)
-    if not n_positive:
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    descending = scores[order]
-    last = np.flatnonzero(np.append(descending[1:] != descending[:-1], True))
-    f1 = 2 * np.cumsum(labels[order])[last] / (last + 1 + n_positive)
-    best = int(np.argmax(f1))
-    lowest_given = float(descending[last[best]])
-    if best == len(last) - 1:
-        return lowest_given
-    return _between(float(descending[last[best + 1]]), lowest_given)
-
-
-def _between(below: float, above: float) -> float:
-    """Return the middle, in float32 if that is above ``below``, else ``above``."""
-    with np.errstate(over="ignore"):
-        middle = float(np.float32((below + above) / 2))
-    return middle if below < middle <= above else above
-
-
-Untagged = Literal["keep", "drop"]
-UNTAGGED: tuple[Untagged, ...] = get_args(Untagged)
-
-NOT_STATED = "not stated"
+_NOT_STATED = "not stated"
 
 
 def evaluate_scores(
@@ -256,12 +75,11 @@ def evaluate_scores(
     tags : sequence of str
         Names, each once.
     untagged : {"keep", "drop"}
-        What becomes of tracks without any tag. Pons's MagnaTagATune test split keeps them, Won's
+        Whether tracks without any tag count. Pons's MagnaTagATune test split keeps them, Won's
         leaves them out; PR-AUCs of the two are not comparable.
     thresholds : array-like, shape (tags,), optional
-        From what score on each tag is given; NaN for none. By default what
-        :func:`best_f1_thresholds` finds on these very tracks, whose F1 is
-        optimistic.
+        A tag is given from this score on; NaN for none. By default what
+        :func:`best_f1_thresholds` finds on these very tracks, whose F1 is optimistic.
     bootstrap : int
         Replicates for the intervals; 0 for no intervals.
     level : float
@@ -272,8 +90,8 @@ def evaluate_scores(
         For instance artists. The bootstrap then draws groups, whose tracks stay together. Without,
         it draws tracks, and gives intervals too narrow if those of an artist are alike.
     split, patches : str, optional
-        Whence the tracks are, and how the scores of their patches became theirs; goes into
-        ``conventions``, as "not stated" by default.
+        Which tracks these are, and how the scores of their patches were combined; for
+        ``conventions``, where "not stated" stands by default.
 
     Returns
     -------
@@ -297,23 +115,24 @@ def evaluate_scores(
     truth in 77 % of 120 trials, this one in 95 %. No bootstrap mends tags of a handful of
     positives: their intervals are too narrow.
     """
-    truth, values = check_labels_and_scores(labels, scores)
-    names = check_names(tags, values.shape[1], "tags")
-    if untagged not in UNTAGGED:
-        raise ArgumentError(f"untagged must be 'keep' or 'drop'; received {untagged!r}")
+    truth, values = _check_labels_and_scores(labels, scores)
+    names = _check_names(tags, values.shape[1], "tags")
+    check_choice("untagged", untagged, UNTAGGED)
     resampling = Bootstrap.over(len(truth), groups, bootstrap, level, seed)
     has_tag: NDArray[np.bool_] = np.any(truth, axis=1)
     if untagged == "drop":
         truth, values, resampling = truth[has_tag], values[has_tag], resampling.only(has_tag)
-    positives = truth.sum(axis=0)
-    defined = told_apart(truth)
+    defined = tags_with_figures(truth)
     if thresholds is None:
         limits = best_f1_thresholds(truth, values)
     else:
         limits = check_thresholds(thresholds, len(names))
+    given = values >= limits
+    positives = truth.sum(axis=0)
+    decided = _decisions((given & truth).sum(axis=0), given.sum(axis=0), positives)
+    decided[:, np.isnan(limits)] = np.nan
     points = _point_figures(truth, values, defined)
     replicates = _replicates(truth, values, defined, resampling)
-    decisions = [decide(*tag) for tag in zip(truth.T, values.T, limits, strict=True)]
     per_tag = tuple(
         TagFigures(
             tag=name,
@@ -323,15 +142,14 @@ def evaluate_scores(
             roc_auc_interval=resampling.interval(points[0, i], replicates[0, :, i]),
             average_precision_interval=resampling.interval(points[1, i], replicates[1, :, i]),
             threshold=_number(limits[i]),
-            precision=_number(decisions[i].precision),
-            recall=_number(decisions[i].recall),
-            f1=_number(decisions[i].f1),
+            precision=_number(decided[0, i]),
+            recall=_number(decided[1, i]),
+            f1=_number(decided[2, i]),
         )
         for i, name in enumerate(names)
     )
     roc_auc, pr_auc = (float(point[defined].mean()) for point in points)
-    roc_aucs, pr_aucs = mean_of_defined(replicates)
-    f1 = np.array([decision.f1 for decision in decisions])[defined]
+    roc_aucs, pr_aucs = _mean_of_defined(replicates)
     left_out = tuple(name for name, kept in zip(names, defined, strict=True) if not kept)
     n_untagged = int(np.count_nonzero(~has_tag))
     return Evaluation(
@@ -339,14 +157,14 @@ def evaluate_scores(
         pr_auc=pr_auc,
         roc_auc_interval=resampling.interval(roc_auc, roc_aucs),
         pr_auc_interval=resampling.interval(pr_auc, pr_aucs),
-        f1=_number(mean_of_defined(f1)),
+        f1=_number(_mean_of_defined(decided[2, defined])),
         per_tag=per_tag,
         tracks=len(truth),
         untagged=n_untagged,
         tags_left_out=left_out,
         conventions={
-            "split": split or NOT_STATED,
-            "patches": patches or NOT_STATED,
+            "split": split or _NOT_STATED,
+            "patches": patches or _NOT_STATED,
             "figures": "ROC-AUC by trapezoids, ties counted half; PR-AUC is average precision, "
             "not interpolated; both by scikit-learn",
             "averages": f"macro, the mean over {count(int(defined.sum()), 'tag')}; "
@@ -400,23 +218,18 @@ def evaluate_classes(
     """
     from sklearn.metrics import confusion_matrix
 
-    values = check_scores(scores, "classes")
-    names = check_names(classes, values.shape[1], "classes")
+    values = _check_scores(scores, "classes")
+    names = _check_names(classes, values.shape[1], "classes")
     if len(names) < 2:
         raise ArgumentError(f"classes must be at least two to be told apart; received {len(names)}")
-    truth = check_classes(labels, *values.shape)
+    truth = _check_classes(labels, *values.shape)
     resampling = Bootstrap.over(len(truth), groups, bootstrap, level, seed)
     taken_for = values.argmax(axis=1)
     confusion = confusion_matrix(truth, taken_for, labels=range(len(names)))
-    right, of_class, taken = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    right, of_class = confusion.diagonal(), confusion.sum(axis=1)
+    decided = _decisions(right, confusion.sum(axis=0), of_class)
     per_class = tuple(
-        ClassFigures(
-            name=name,
-            tracks=int(of_class[i]),
-            precision=_number(ratio(right[i], taken[i])),
-            recall=_number(ratio(right[i], of_class[i])),
-            f1=_number(ratio(2 * right[i], taken[i] + of_class[i])),
-        )
+        ClassFigures(name, int(of_class[i]), *map(_number, decided[:, i]))
         for i, name in enumerate(names)
     )
     members = np.eye(len(names))[truth]
@@ -432,12 +245,12 @@ def evaluate_classes(
         accuracy_interval=resampling.interval(accuracy, accuracies),
         balanced_accuracy_interval=resampling.interval(balanced, balanced_accuracies),
         per_class=per_class,
-        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        confusion=tuple(map(tuple, confusion.tolist())),
         tracks=len(truth),
         classes_left_out=left_out,
         conventions={
-            "split": split or NOT_STATED,
-            "patches": patches or NOT_STATED,
+            "split": split or _NOT_STATED,
+            "patches": patches or _NOT_STATED,
             "figures": "a track is taken for the class with the highest score, the first of "
             "several; balanced accuracy is the mean of the recalls",
             "averages": f"over {len(names) - len(left_out)} classes; "
@@ -449,14 +262,8 @@ def evaluate_classes(
     )
 
 
-def told_apart(labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which tags are on some tracks and not on all, shape (tags,); at least one must be.
-
-    Raises
-    ------
-    ArgumentError
-        If none is.
-    """
+def tags_with_figures(labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which tags are on some tracks and not on all, shape (tags,); at least one must be."""
     positives = labels.sum(axis=0)
     defined: NDArray[np.bool_] = (positives > 0) & (positives < len(labels))
     if not defined.any():
@@ -474,6 +281,14 @@ def untagged_statement(number: int, untagged: Untagged) -> str:
     return f"{count(number, 'track')} without any tag kept, as negatives of every tag"
 
 
+def _left_out(what: str, names: Sequence[str]) -> str:
+    return f"{what} left out: {', '.join(names) or 'none'}"
+
+
+def _number(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
 def _point_figures(
     labels: NDArray[np.bool_], scores: NDArray[np.float64], defined: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
@@ -487,13 +302,207 @@ def _point_figures(
     return figures
 
 
+def _decisions(
+    right: NDArray[Any], given: NDArray[Any], actual: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Precision, recall and F1, shape (3, tags), from numbers of tracks; NaN where one is 0 / 0."""
+    with np.errstate(invalid="ignore"):
+        return np.array([right / given, right / actual, 2 * right / (given + actual)])
+
+
+def _accuracies(
+    right: NDArray[Any], of_class: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Accuracy and balanced accuracy of tracks counted by class along the last axis."""
+    recalls = np.divide(right, of_class, out=np.full(right.shape, np.nan), where=of_class > 0)
+    return right.sum(axis=-1) / of_class.sum(axis=-1), _mean_of_defined(recalls)
+
+
+def _mean_of_defined(values: NDArray[np.float64]) -> Any:
+    """Mean over the last axis of what is not NaN; NaN if nothing is."""
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0).sum(axis=-1)
+    n_known = known.sum(axis=-1)
+    return np.divide(total, n_known, out=np.full(total.shape, np.nan), where=n_known > 0)
+
+
+def best_f1_thresholds(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
+    """Find the threshold of each tag that maximises its F1 (Lipton et al. 2014).
+
+    A tag is said to be there if its score is at least the threshold, as in
+    :meth:`musicnn_zoo.Taggram.rank`. With ``TP`` tracks rightly given the tag, ``FP``
+    wrongly, and ``FN`` wrongly denied it, ``F1 = 2 TP / (2 TP + FP + FN)``.
+
+    Every threshold between two neighbouring scores gives the same F1. The middle of them is
+    returned, in float32 where that still lies between, so that what another engine computes a
+    little differently is decided the same. Of several best ones the highest is returned, which
+    gives the fewest tags. If the best is to give the tag to every track, that is the lowest score.
+
+    F1 on the tracks that the thresholds were chosen on is optimistic: choose them on a
+    validation split.
+
+    Parameters
+    ----------
+    labels, scores : array-like, shape (tracks, tags)
+        As in :func:`evaluate_scores`; for thresholds of a model, what it gives, averaged over the
+        patches of a track.
+
+    Returns
+    -------
+    ndarray, shape (tags,), float64
+        In the unit of ``scores``; NaN for a tag without positives, for which F1 is 0 at best.
+
+    Raises
+    ------
+    ArgumentError
+        If the arrays do not fit each other or have values that cannot be used.
+    """
+    truth, values = _check_labels_and_scores(labels, scores)
+    return np.array([_best_f1_threshold(*column) for column in zip(truth.T, values.T, strict=True)])
+
+
+def _best_f1_threshold(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
+    n_positive = np.count_nonzero(labels)
+    if not n_positive:
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    descending = scores[order]
+    last = np.flatnonzero(np.append(descending[1:] != descending[:-1], True))
+    f1 = 2 * np.cumsum(labels[order])[last] / (last + 1 + n_positive)
+    best = int(np.argmax(f1))
+    lowest_given = float(descending[last[best]])
+    if best == len(last) - 1:
+        return lowest_given
+    below = float(descending[last[best + 1]])
+    with np.errstate(over="ignore"):
+        middle = float(np.float32((below + lowest_given) / 2))
+    return middle if below < middle <= lowest_given else lowest_given
+
+
+class Curves(NamedTuple):
+    """Curves of tags over the fractions ``at``, shape (points,).
+
+    ``roc`` and ``precision``, shape (tags, points), are the true positive rate at that false
+    positive rate, and the precision at that recall.
+    """
+
+    at: NDArray[np.float64]
+    roc: NDArray[np.float64]
+    precision: NDArray[np.float64]
+
+
+_CURVE_POINTS = 400
+
+
+def curves_of(labels: NDArray[np.bool_], scores: NDArray[np.float32]) -> Curves:
+    """Compute the ROC and precision-recall curves of tags that are on some tracks, not on all.
+
+    Both arrays have the shape (tracks, tags). The area under a curve of precision, which goes in
+    steps, is the average precision.
+    """
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    at = (np.arange(_CURVE_POINTS) + 0.5) / _CURVE_POINTS
+    roc, precisions = [], []
+    for truth, values in zip(labels.T, scores.T, strict=True):
+        false, true, _ = roc_curve(truth, values)
+        roc.append(np.interp(at, false, true))
+        precision, recall, _ = precision_recall_curve(truth, values)
+        reached = np.searchsorted(recall[::-1], at, side="left")
+        precisions.append(precision[::-1][reached])
+    return Curves(at, np.array(roc), np.array(precisions))
+
+
+_RESAMPLES_AT_ONCE = 64
+_NO_SPREAD = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """How intervals are made; ``units`` numbers the group (or track) that each track is of."""
+
+    replicates: int
+    level: float
+    seed: int
+    units: NDArray[np.intp]
+    grouped: bool
+
+    def __post_init__(self) -> None:
+        if self.replicates < 0 or self.replicates == 1:
+            raise ArgumentError(
+                f"bootstrap must be a number of replicates of at least 2, better 1000, or 0 for no "
+                f"intervals; received {self.replicates}"
+            )
+        if not 0 < self.level < 1:
+            raise ArgumentError(f"level must be between 0 and 1, like 0.95; received {self.level}")
+        if self.seed < 0:
+            raise ArgumentError(f"seed must not be negative; received {self.seed}")
+
+    @classmethod
+    def over(
+        cls,
+        n_tracks: int,
+        groups: Sequence[Hashable] | None,
+        replicates: int,
+        level: float,
+        seed: int,
+    ) -> Bootstrap:
+        """Check the groups, one a track, and number them."""
+        if groups is None:
+            return cls(replicates, level, seed, np.arange(n_tracks), False)
+        if len(groups) != n_tracks:
+            raise ArgumentError(
+                f"groups must name the group of every track; received {len(groups)} for "
+                f"{n_tracks} tracks"
+            )
+        numbers: dict[Hashable, int] = {}
+        units = np.array([numbers.setdefault(group, len(numbers)) for group in groups], np.intp)
+        return cls(replicates, level, seed, units, True)
+
+    def only(self, kept: NDArray[np.bool_]) -> Bootstrap:
+        """Leave out tracks, and groups that have none left."""
+        return replace(self, units=np.unique(self.units[kept], return_inverse=True)[1])
+
+    def resamples(self) -> Iterator[NDArray[np.int32]]:
+        """Yield how often resamples have each track, shape (tracks, some resamples)."""
+        generator = np.random.default_rng(self.seed)
+        n_units = int(self.units.max(initial=-1)) + 1
+        for first in range(0, self.replicates, _RESAMPLES_AT_ONCE):
+            n = min(_RESAMPLES_AT_ONCE, self.replicates - first)
+            draws = [generator.integers(n_units, size=n_units) for _ in range(n)]
+            counts = np.stack([np.bincount(draw, minlength=n_units) for draw in draws], axis=1)
+            yield counts.astype(np.int32)[self.units]
+
+    def interval(self, figure: float, replicates: NDArray[np.float64]) -> Interval | None:
+        """Return the interval of a figure, or None if its replicates have no spread."""
+        known = replicates[np.isfinite(replicates)]
+        if len(known) < 2 or not 0 < figure < 1 or np.ptp(known) <= _NO_SPREAD:
+            return None
+        slope = figure * (1 - figure)
+        centre = math.log(figure / (1 - figure)) - float(known.mean() - figure) / slope
+        reach = NormalDist().inv_cdf((1 + self.level) / 2) * float(known.std(ddof=1)) / slope
+        low, high = ((1 + math.tanh((centre + side * reach) / 2)) / 2 for side in (-1, 1))
+        return Interval(low, high, self.level)
+
+    def describe(self, undefined: str) -> str:
+        """Say in words what the intervals are."""
+        if not self.replicates:
+            return "none, hence no intervals"
+        n_units = len(np.unique(self.units))
+        return (
+            f"{self.level * 100:g} % intervals from {self.replicates} resamples of "
+            f"{count(n_units, 'group' if self.grouped else 'track')}, seed {self.seed}; normal on "
+            f"the log-odds scale, the bootstrap's bias taken off; {undefined}"
+        )
+
+
 def _replicates(
     labels: NDArray[np.bool_],
     scores: NDArray[np.float64],
     defined: NDArray[np.bool_],
     resampling: Bootstrap,
 ) -> NDArray[np.float64]:
-    """Both figures of each resample and tag, shape (2, resamples, tags); NaN likewise."""
+    """Both figures of each resample and tag, shape (2, resamples, tags); NaN if not defined."""
     rankings = {tag: Ranking.of(labels[:, tag], scores[:, tag]) for tag in np.flatnonzero(defined)}
     figures = np.full((2, resampling.replicates, len(defined)), np.nan)
     first = 0
@@ -505,17 +514,155 @@ def _replicates(
     return figures
 
 
-def _accuracies(
-    right: NDArray[Any], of_class: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Accuracy and balanced accuracy of tracks counted by class along the last axis."""
-    recalls = np.divide(right, of_class, out=np.full(right.shape, np.nan), where=of_class > 0)
-    return right.sum(axis=-1) / of_class.sum(axis=-1), mean_of_defined(recalls)
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The tracks of one tag in order of score, for figures under many weightings of them.
+
+    Sorting and comparing, which cost the most, are done once. A weighting then costs a gather and
+    a sum over all tracks; the rest is done on the tracks with the tag only.
+
+    Parameters
+    ----------
+    positives, negatives : ndarray of int
+        Tracks with and without the tag, by descending score.
+    starts : ndarray of int, shape (steps,)
+        Where in ``positives`` each distinct score starts.
+    above, reached : ndarray of int, shape (steps,)
+        Of ``negatives``, how many score higher than, and at least, that score.
+    """
+
+    positives: NDArray[np.intp]
+    negatives: NDArray[np.intp]
+    starts: NDArray[np.intp]
+    above: NDArray[np.intp]
+    reached: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> Ranking:
+        """Sort the tracks; ``labels`` and ``scores`` have the shape (tracks,), both kinds occur."""
+        order = np.argsort(-scores, kind="stable")
+        positives, negatives = order[labels[order]], order[~labels[order]]
+        descending = scores[positives]
+        starts = np.flatnonzero(np.append(True, descending[1:] != descending[:-1]))
+        above, reached = (
+            np.searchsorted(-scores[negatives], -descending[starts], side=side)
+            for side in ("left", "right")
+        )
+        return cls(positives, negatives, starts, above, reached)
+
+    def figures(
+        self, weights: NDArray[np.int32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Compute ROC-AUC and average precision, shape (weightings,), under each weighting.
+
+        ``weights``, shape (tracks, weightings), says how often each track counts. The figures are
+        NaN where no track with the tag counts, or none without.
+        """
+        of_step = np.add.reduceat(weights[self.positives], self.starts, axis=0, dtype=weights.dtype)
+        true = np.cumsum(of_step, axis=0, dtype=np.float64)
+        bounds = np.concatenate([self.above, self.reached, [len(self.negatives)]])
+        false = _sums_before(weights[self.negatives], bounds)
+        above, reached = false[: len(self.starts)], false[len(self.starts) : -1]
+        n_positive, n_negative = true[-1], false[-1]
+        below = n_negative - (above + reached) / 2
+        precision = true / np.maximum(true + reached, 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            roc_auc = (of_step * below).sum(axis=0) / (n_positive * n_negative)
+            average_precision = (of_step * precision).sum(axis=0) / n_positive
+        return roc_auc, np.where(n_negative > 0, average_precision, np.nan)
 
 
-def _number(value: Any) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _sums_before(weights: NDArray[np.int32], bounds: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Sum the first ``bound`` rows of ``weights`` for each of ``bounds``."""
+    starts = np.unique(np.append(0, bounds))
+    sums = np.add.reduceat(weights, starts[starts < len(weights)], axis=0, dtype=weights.dtype)
+    before = np.concatenate([np.zeros_like(sums[:1]), sums]).cumsum(axis=0, dtype=np.float64)
+    return before[np.searchsorted(starts, bounds)]
 
 
-def _left_out(what: str, names: Sequence[str]) -> str:
-    return f"{what} left out: {', '.join(names) or 'none'}"
+def check_thresholds(thresholds: ArrayLike, n_tags: int) -> NDArray[np.float64]:
+    """Return the threshold of each tag, or say what is wrong with them."""
+    limits = _numbers(thresholds, "thresholds")
+    if limits.shape != (n_tags,) or limits.dtype.kind not in "iuf":
+        raise ArgumentError(
+            f"thresholds must be one number for each of the {n_tags} tags (NaN for none); received "
+            f"shape {limits.shape}, dtype {limits.dtype}"
+        )
+    return limits.astype(np.float64)
+
+
+def _check_labels_and_scores(
+    labels: ArrayLike, scores: ArrayLike
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    values = _check_scores(scores, "tags")
+    truth = _numbers(labels, "labels")
+    if truth.shape != values.shape:
+        raise ArgumentError(
+            f"labels and scores must have the same shape (tracks, tags); received {truth.shape} "
+            f"and {values.shape}"
+        )
+    wrong = np.argwhere((truth != 0) & (truth != 1))
+    if len(wrong):
+        track, tag = wrong[0]
+        raise ArgumentError(
+            f"labels must be 0 or 1; received {truth[track, tag]} at track {track}, tag {tag}: "
+            f"say from what value on a track has a tag, for instance labels >= 0.5"
+        )
+    return truth.astype(bool), values
+
+
+def _check_scores(scores: ArrayLike, columns: str) -> NDArray[np.float64]:
+    values = _numbers(scores, "scores")
+    if values.ndim != 2 or not values.size:
+        raise ArgumentError(
+            f"scores must have the shape (tracks, {columns}), at least one of each; "
+            f"received {values.shape}"
+        )
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        track, column = wrong[0]
+        raise ArgumentError(
+            f"scores must be finite; received {values[track, column]} at track {track}, column "
+            f"{column} ({len(wrong)} such values): leave out tracks that could not be scored"
+        )
+    return values.astype(np.float64)
+
+
+def _check_classes(labels: ArrayLike, n_tracks: int, n_classes: int) -> NDArray[np.intp]:
+    truth = _numbers(labels, "labels")
+    if truth.shape != (n_tracks,) or truth.dtype.kind not in "iu":
+        raise ArgumentError(
+            f"labels must be the number of the class of each of the {n_tracks} tracks; received "
+            f"shape {truth.shape}, dtype {truth.dtype}"
+        )
+    wrong = np.flatnonzero((truth < 0) | (truth >= n_classes))
+    if len(wrong):
+        raise ArgumentError(
+            f"labels must be from 0 to {n_classes - 1}, one for each class; received "
+            f"{truth[wrong[0]]} at track {wrong[0]}"
+        )
+    return truth.astype(np.intp)
+
+
+def _check_names(names: Sequence[str], n_columns: int, what: str) -> tuple[str, ...]:
+    if isinstance(names, str) or len(names) != n_columns:
+        received = repr(names) if isinstance(names, str) else str(len(names))
+        raise ArgumentError(
+            f"{what} must name each of the {n_columns} columns of the scores; received {received}"
+        )
+    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    if repeated:
+        raise ArgumentError(f"{what} must be different names; received {repeated[0]!r} twice")
+    return tuple(names)
+
+
+def _numbers(values: ArrayLike, name: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ArgumentError(
+            f"{name} must be one array; received rows of different lengths"
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise ArgumentError(f"{name} must be an array of numbers; received dtype {array.dtype}")
+    return array

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
-from musicnn_zoo.networks.config import ModelSpec
-from musicnn_zoo.networks.patches import PatchGrid, Tail, patch_grid
+from musicnn_zoo.networks.config import ModelSpec, patch_grid
+from musicnn_zoo.networks.patches import PatchGrid, Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import AudioStream
 from musicnn_zoo.tagging.functions import shared_tagger
@@ -42,17 +42,18 @@ OnError = Literal["raise", "nan"]
 
 Row: TypeAlias = "NDArray[np.float32] | AudioError"
 
-_TOLD = 5
+_MOST_NAMED = 5
 """So many files that cannot be used are named in one message."""
-_PATIENCE_S = 1.0
+_SILENT_WAIT_S = 1.0
+"""So long a process waits for another before it logs that it waits."""
 
 
 class Embedder(TransformerMixin, BaseEstimator):
     """Turns sounds into embeddings of a pretrained model, for a scikit-learn classifier.
 
     It learns nothing from the data, so that :meth:`transform` needs no :meth:`fit`. A model
-    given by name or place is loaded when it is first needed and shared by all embedders of the
-    process, copies included; pickled and copied are the parameters alone.
+    given by name or place is loaded when it is first needed, and shared by all embedders of the
+    process. Only the parameters are pickled and copied.
 
     Parameters
     ----------
@@ -64,20 +65,15 @@ class Embedder(TransformerMixin, BaseEstimator):
         Any layer of the model; by default what its output layer receives.
     pooling : {"mean", "max"}
         How the patches of a sound become one row.
-    patch_s, hop_s : float, optional
-        Length of a patch and distance between the starts of two, in seconds; see
-        :class:`musicnn_zoo.Tagger`.
-    tail : {"drop", "pad"}
-        What to do with the end that does not fill a patch.
-    engine : {"auto", "tensorflow", "onnxruntime", "jax", "torch"}
-        What computes; see :class:`musicnn_zoo.Tagger`.
+    patch_s, hop_s, tail, engine
+        See :class:`musicnn_zoo.Tagger`.
     sample_rate : int, optional
         Of arrays, in Hz; must be given for arrays and only then.
     cache : str or path, optional
-        Folder that keeps the embeddings of files, made if it is not there. Files that have not
+        Folder that keeps the embeddings of files, made if it does not exist. Files that have not
         changed (size and time of change) are not computed again, in this process or another.
-        What another model, other weights or other settings gave is kept apart. Processes
-        that want the same embeddings at once wait for each other. Arrays are not kept.
+        Embeddings of other models, weights and settings are kept apart. Processes that want the
+        same embeddings at once wait for each other. Embeddings of arrays are not kept.
     jobs : int, optional
         Threads that read; by default one a core up to 8, then one for three cores.
     on_error : {"raise", "nan"}
@@ -135,19 +131,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         self.on_error = on_error
 
     def fit(self, X: Any = None, y: Any = None) -> Embedder:  # noqa: ARG002, N803
-        """Check the parameters; there is nothing to learn.
-
-        Parameters
-        ----------
-        X : sequence of sounds, optional
-            Not looked at.
-        y : array-like, optional
-            Not looked at.
-
-        Returns
-        -------
-        Embedder
-            Itself.
+        """Check the parameters and return itself; ``X`` and ``y`` are ignored.
 
         Raises
         ------
@@ -191,21 +175,9 @@ class Embedder(TransformerMixin, BaseEstimator):
         return self._stack(sounds, self._embed_files(list(dict.fromkeys(sounds)), grid))
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:  # noqa: ARG002
-        """Names of the columns, such as ``MTT_musicnn_penultimate_0``.
+        """Return the names of the columns, such as ``MTT_musicnn_penultimate_0``.
 
-        Parameters
-        ----------
-        input_features : array-like, optional
-            Not looked at.
-
-        Returns
-        -------
-        ndarray of str, shape (dimensions,)
-
-        Raises
-        ------
-        ArgumentError, UnknownNameError, DownloadError, WeightsError
-            As by :meth:`fit`.
+        ``input_features`` is ignored; errors are those of :meth:`fit`.
         """
         self._grid()
         name = f"{self._spec().name}_{self.layer}"
@@ -273,10 +245,8 @@ class Embedder(TransformerMixin, BaseEstimator):
             streams.values(), task, engine=engine, grid=grid, tail=self.tail, jobs=self.jobs
         )
         for position, result in zip(streams, results, strict=True):
-            try:
-                rows[position] = result.unwrap().values
-            except AudioError as error:
-                rows[position] = _renamed(error, position)
+            row = _row_of(result)
+            rows[position] = _renamed(row, position) if isinstance(row, AudioError) else row
         return rows
 
     def _embed_files(self, paths: list[str], grid: PatchGrid) -> dict[str, Row]:
@@ -289,13 +259,8 @@ class Embedder(TransformerMixin, BaseEstimator):
             )
         if self.cache is not None:
             return self._embed_cached(Path(self.cache), paths, grid)
-        rows: dict[str, Row] = {}
-        for path, result in zip(paths, self._analyse(paths), strict=True):
-            try:
-                rows[path] = result.unwrap().values
-            except AudioError as error:
-                rows[path] = error
-        return rows
+        results = zip(paths, self._analyse(paths), strict=True)
+        return {path: _row_of(result) for path, result in results}
 
     def _analyse(self, paths: list[str]) -> Iterator[FileResult[Embedding]]:
         return self._tagger().embed_files(
@@ -327,8 +292,8 @@ class Embedder(TransformerMixin, BaseEstimator):
             errors[place] = error
             return str(error)
 
-        with _one_at_a_time(output):
-            if not output.exists():  # a store is begun only for what can be computed
+        with _locked(output):
+            if not output.exists():  # first: no store is begun if the engine cannot be had
                 self._tagger()._engine_for((self.layer,), many=True)
             with open_store(output, settings) as store:
                 run_library(places.values(), self._analyse, store, failed=failed)
@@ -367,7 +332,7 @@ def _find_once(model: str, stamp: tuple[int, ...]) -> Pretrained:
 
 
 def _list_sounds(sounds: Any) -> list[Any]:
-    """Turn what a caller may pass as X into a list of all ``str`` or all ``ndarray``."""
+    """Return X as a list that is all ``str`` or all ``ndarray``."""
     if isinstance(sounds, str | bytes | os.PathLike):
         raise ArgumentError(f"X must be several sounds; received one, {os.fspath(sounds)!r}")
     if hasattr(sounds, "to_numpy"):
@@ -397,14 +362,18 @@ def _list_sounds(sounds: Any) -> list[Any]:
     return listed
 
 
+def _row_of(result: FileResult[Embedding]) -> Row:
+    return result.error if isinstance(result.error, AudioError) else result.unwrap().values
+
+
 def _renamed(error: AudioError, position: int) -> AudioError:
     return AudioError(f"X[{position}]: {str(error).removeprefix('array: ')}")
 
 
 def _summary(errors: list[AudioError], of: int) -> str:
-    told = "; ".join(printable(str(error)) for error in errors[:_TOLD])
-    more = f"; and {len(errors) - _TOLD} more" if len(errors) > _TOLD else ""
-    return f"{len(errors)} of {of} sounds cannot be used: {told}{more}"
+    named = "; ".join(printable(str(error)) for error in errors[:_MOST_NAMED])
+    more = f"; and {len(errors) - _MOST_NAMED} more" if len(errors) > _MOST_NAMED else ""
+    return f"{len(errors)} of {of} sounds cannot be used: {named}{more}"
 
 
 def _store_name(settings: Mapping[str, Any]) -> str:
@@ -414,15 +383,15 @@ def _store_name(settings: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _one_at_a_time(output: Path) -> Iterator[None]:
-    """Wait until no other process or thread uses a store of the cache, then keep them out."""
+def _locked(output: Path) -> Iterator[None]:
+    """Wait until no other process or thread uses a store of the cache, then lock it."""
     from filelock import FileLock, Timeout
 
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(output.with_suffix(".lock"), thread_local=False)
         try:
-            lock.acquire(timeout=_PATIENCE_S)
+            lock.acquire(timeout=_SILENT_WAIT_S)
         except Timeout:
             _log.info("waiting for another process, which writes %s", output)
             lock.acquire()
@@ -437,7 +406,7 @@ def _one_at_a_time(output: Path) -> Iterator[None]:
 
 
 def _read_rows(output: Path, wanted: set[str]) -> dict[str, Row]:
-    """Return what a store that is not being written holds of some files."""
+    """Read the rows of some files from a store that nothing writes now."""
     import pyarrow as pa
 
     from musicnn_zoo.library.parquet_store import read_shard

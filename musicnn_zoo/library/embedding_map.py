@@ -1,4 +1,4 @@
-"""A map of a music collection: embeddings of many files, brought to two dimensions."""
+"""A map of a music collection: embeddings of many files, reduced to two dimensions."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ METHODS: tuple[WhichMethod, ...] = get_args(WhichMethod)
 COLOURS_BY: tuple[ColourBy, ...] = get_args(ColourBy)
 MAP_ENDINGS = (".json", ".csv")
 
+_KEYS = ("source", "folder", "tag", "x", "y")
 _FEWEST = 3
 _FEWEST_FOR_UMAP = 10
-_TOLD = 3
+_MOST_REASONS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,7 @@ class EmbeddingMap:
         return self.folders if self.colour_by == "folder" else self.tags
 
     def describe_method(self) -> str:
-        """Return one line on how the points came to be."""
+        """Return one line on how the points were computed."""
         if self.explained_variance is None:
             return "UMAP"
         first, second = (100 * part for part in self.explained_variance)
@@ -94,24 +95,15 @@ class EmbeddingMap:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the points with what they are, ready for JSON."""
+        sources, folders = map(path_to_text, self.sources), map(path_to_text, self.folders)
+        files = zip(sources, folders, self.tags, *plain_floats(self.points.T), strict=True)
         return {
             "model": self.model,
             "layer": self.layer,
             "method": self.method,
             "explained_variance": self.explained_variance and list(self.explained_variance),
             "colour_by": self.colour_by,
-            "files": [
-                {
-                    "source": path_to_text(source),
-                    "folder": path_to_text(folder),
-                    "tag": tag,
-                    "x": x,
-                    "y": y,
-                }
-                for source, folder, tag, (x, y) in zip(
-                    self.sources, self.folders, self.tags, plain_floats(self.points), strict=True
-                )
-            ],
+            "files": [dict(zip(_KEYS, file, strict=True)) for file in files],
             "errors": {path_to_text(path): path_to_text(why) for path, why in self.errors.items()},
         }
 
@@ -129,16 +121,26 @@ class EmbeddingMap:
         return pandas.DataFrame(columns, index=pandas.Index(list(self.sources), name="source"))
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the map; see :func:`musicnn_zoo.plots.plot_map`.
+        """Draw the map, and save it if ``path`` is given.
 
-        Parameters
-        ----------
-        path : path, optional
-            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        See :func:`musicnn_zoo.plots.plot_map`.
         """
-        from musicnn_zoo.plots import plot_map
+        from musicnn_zoo.plots.drawing import picture
+        from musicnn_zoo.plots.results import draw_map
 
-        return plot_map(self, path)
+        return picture(
+            path,
+            lambda: draw_map(
+                self.points,
+                self.groups,
+                group_title="folder" if self.colour_by == "folder" else "strongest tag",
+                method=self.method,
+                explained_variance=self.explained_variance,
+                model=self.model,
+                layer=self.layer,
+                n_errors=len(self.errors),
+            ),
+        )
 
     def __str__(self) -> str:
         head = f"{count(len(self), 'file')}, {self.model} {self.layer}, {self.describe_method()}"
@@ -170,7 +172,7 @@ def map_embeddings(
     jobs: int | None = None,
     progress: bool = False,
 ) -> EmbeddingMap:
-    """Bring the embeddings of a music collection to a plane.
+    """Reduce the embeddings of a music collection to points in a plane.
 
     Every file is read and computed once, for its mean embedding and its strongest tag. Files that
     cannot be used are left out and listed.
@@ -192,14 +194,8 @@ def map_embeddings(
         What the groups are: the folders that the files are in, or their strongest tags.
     seed : int
         Of UMAP.
-    patch_s, hop_s, tail, damaged, engine, device
-        See :class:`musicnn_zoo.Tagger`.
-    jobs, progress
+    patch_s, hop_s, tail, damaged, engine, device, jobs, progress
         As in :func:`musicnn_zoo.tag_files`.
-
-    Returns
-    -------
-    EmbeddingMap
 
     Raises
     ------
@@ -245,13 +241,9 @@ def make_map(
 ) -> EmbeddingMap:
     """Make a map of what :meth:`musicnn_zoo.Tagger.embedded_tags_files` gives."""
     chosen: Any = check_map(method, colour_by)
-    values: list[EmbeddedTags] = []
-    errors: dict[str, str] = {}
-    for result in results:
-        if result.value is None:
-            errors[str(result.source)] = str(result.error)
-        else:
-            values.append(result.value)
+    results = list(results)
+    values = [result.value for result in results if result.value is not None]
+    errors = {str(result.source): str(result.error) for result in results if result.value is None}
     if len(values) < _FEWEST:
         raise ArgumentError(
             f"a map needs at least {_FEWEST} files that can be used; received {len(values)}"
@@ -286,14 +278,10 @@ def make_map(
 
 
 def save_map(found: EmbeddingMap, path: str | os.PathLike[str]) -> None:
-    """Write a map.
+    """Write a map; the file appears whole or not at all.
 
-    Parameters
-    ----------
-    found : EmbeddingMap
-    path : path
-        ``.json`` has all of :meth:`EmbeddingMap.to_dict`; ``.csv`` a row for each file: ``source``,
-        ``x``, ``y``, ``folder``, ``tag``. Appears whole or not at all.
+    ``.json`` has all of :meth:`EmbeddingMap.to_dict`; ``.csv`` a row for each file: ``source``,
+    ``x``, ``y``, ``folder``, ``tag``.
 
     Raises
     ------
@@ -324,10 +312,8 @@ def check_map(method: str, colour_by: str) -> str:
     ArgumentError
         If one is unknown, or UMAP is asked for and not installed.
     """
-    for name, value, known in (
-        ("method", method, METHODS),
-        ("colour_by", colour_by, COLOURS_BY),
-    ):
+    options = ("method", method, METHODS), ("colour_by", colour_by, COLOURS_BY)
+    for name, value, known in options:
         if value not in known:
             raise ArgumentError(f"{name} must be one of {', '.join(known)}; received {value!r}")
     has_umap = importlib.util.find_spec("umap") is not None
@@ -364,7 +350,7 @@ def _by_umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 
 
 def _folders(sources: Sequence[str]) -> tuple[str, ...]:
-    """Name the folder of each file from the folder on that all of them are in."""
+    """Return the folder of each file, relative to the folder that all of them are in."""
     parents = [Path(os.path.abspath(source)).parent for source in sources]  # noqa: PTH100
     try:
         root = Path(os.path.commonpath(parents))
@@ -377,5 +363,5 @@ def _folders(sources: Sequence[str]) -> tuple[str, ...]:
 def _reasons(errors: dict[str, str]) -> str:
     if not errors:
         return ""
-    told = "; ".join(map(printable, list(errors.values())[:_TOLD]))
-    return f" ({told}{'; …' if len(errors) > _TOLD else ''})"
+    first = "; ".join(map(printable, list(errors.values())[:_MOST_REASONS]))
+    return f" ({first}{'; …' if len(errors) > _MOST_REASONS else ''})"

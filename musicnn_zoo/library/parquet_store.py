@@ -1,11 +1,11 @@
 """Results as a folder of Parquet files, which readers take as one table.
 
-Results wait in ``pending.jsonl`` in the run folder until there are enough for a file of their
-own, a shard. A shard appears whole; a result that is in a shard and still waits is of the
-shard.
+Results wait in ``pending.jsonl`` in the run folder until there are enough for a Parquet file, a
+shard. A shard appears whole. A result that is in a shard and in ``pending.jsonl`` counts as being
+in the shard.
 
-The metadata of a shard say of which files its rows are, in their order: what stands there is
-exact, and a file without rows stands there too.
+The metadata of a shard list the files of its rows, in their order, with exact paths, and also the
+files without rows.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import groupby
 from pathlib import Path
@@ -31,6 +30,14 @@ from musicnn_zoo.library.store import EVENT_COLUMNS, Result, Stamp, Store, taggr
 from musicnn_zoo.tagging.results import Events, Taggram, Tags
 from musicnn_zoo.text import path_to_text
 
+SHARD_FILES = 256
+"""So many files make a shard, or ``SHARD_BYTES`` of what waits."""
+SHARD_BYTES = 64 << 20
+
+_SETTINGS = "musicnn_zoo"
+_FILES = "musicnn_zoo_files"
+"""Keys of the metadata of a shard."""
+
 _FILE = {
     "source": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64(), "sha256": pa.string(),
     "duration_s": pa.float64(), "repeated": pa.bool_(), "dropped_s": pa.float64(),
@@ -38,18 +45,16 @@ _FILE = {
 }  # fmt: skip
 _TAGS = {**_FILE, "tags": pa.list_(pa.string()), "scores": pa.list_(pa.float32())}
 _EMBEDDINGS = {**_FILE, "time_s": pa.float64(), "embedding": pa.list_(pa.float32())}
-_EVENTS = dict(
-    zip(
-        EVENT_COLUMNS,
-        (pa.string(), pa.string(), pa.float64(), pa.float64(), pa.float32()),
-        strict=True,
-    )
-)
+_EVENT_TYPES = pa.string(), pa.string(), pa.float64(), pa.float64(), pa.float32()
+_EVENTS = dict(zip(EVENT_COLUMNS, _EVENT_TYPES, strict=True))
 
-Entry = dict[str, Any]
+Files: TypeAlias = list[tuple[Stamp, int]]
+"""The files of a shard, each with its number of rows."""
+Entry: TypeAlias = dict[str, Any]
+"""A result in ``pending.jsonl``."""
 
 
-def make_entry(stamp: Stamp, result: Result) -> Entry:
+def _make_entry(stamp: Stamp, result: Result) -> Entry:
     """Return a result as it waits, ready for JSON; scores and vectors bit for bit."""
     entry = {**result.clip.to_dict(), **asdict(stamp)}
     if isinstance(result, Tags):
@@ -63,15 +68,15 @@ def make_entry(stamp: Stamp, result: Result) -> Entry:
     return {**entry, "times": times, "floats": _packed(result.values)}
 
 
-def count_rows(kind: str, entry: Entry) -> int:
+def _count_rows(kind: str, entry: Entry) -> int:
     """Count the rows that an entry becomes."""
     return len(entry["events"] if kind == "events" else entry["times"])
 
 
-def make_table(settings: Mapping[str, Any], entries: Sequence[Entry]) -> pa.Table:
+def _make_table(settings: Mapping[str, Any], entries: Sequence[Entry]) -> pa.Table:
     """Return the rows of entries, in their order, without the metadata of a shard."""
     kind = settings["kind"]
-    counts = [count_rows(kind, entry) for entry in entries]
+    counts = [_count_rows(kind, entry) for entry in entries]
     sources = [path_to_text(entry["source"]) for entry in entries]
     columns: dict[str, Any] = {"source": _repeated(sources, counts)}
     if kind == "events":
@@ -99,18 +104,15 @@ def make_table(settings: Mapping[str, Any], entries: Sequence[Entry]) -> pa.Tabl
     return pa.table({**columns, "time_s": times, "embedding": lists}, pa.schema(_EMBEDDINGS))
 
 
-def with_stamps(table: pa.Table, stamps: Sequence[tuple[Stamp, int]]) -> pa.Table:
-    """Return a table whose rows are those of other files: of each so many."""
-    counts = [rows for _, rows in stamps]
-    columns: dict[str, list[Any]] = {
-        "source": [path_to_text(stamp.source) for stamp, _ in stamps],
-        "size": [stamp.size for stamp, _ in stamps],
-        "mtime_ns": [stamp.mtime_ns for stamp, _ in stamps],
-        "sha256": [stamp.sha256 for stamp, _ in stamps],
-    }
-    for name, values in columns.items():
+def _with_stamps(table: pa.Table, files: Files) -> pa.Table:
+    """Return a table with its rows given to other files."""
+    counts = [rows for _, rows in files]
+    for name in ("source", "size", "mtime_ns", "sha256"):
         at = table.schema.get_field_index(name)
         if at >= 0 and _FILE[name] == table.schema.field(at).type:
+            values = [getattr(stamp, name) for stamp, _ in files]
+            if name == "source":
+                values = list(map(path_to_text, values))
             cells = pa.array(_repeated(values, counts), _FILE[name])
             table = table.set_column(at, table.schema.field(at), cells)
     return table
@@ -130,21 +132,10 @@ def _repeated(values: Sequence[Any], counts: Sequence[int]) -> list[Any]:
     return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
 
 
-SHARD_FILES = 256
-"""So many files make a shard, or ``SHARD_BYTES`` of what waits."""
-SHARD_BYTES = 64 << 20
-
-_SETTINGS = "musicnn_zoo"
-_FILES = "musicnn_zoo_files"
-
-Files: TypeAlias = list[tuple[Stamp, int]]
-"""The files of a shard, each with its number of rows."""
-
-
 class ParquetStore(Store):
     """Results as a folder of Parquet files; see :class:`Store`."""
 
-    _files = "pending.jsonl", "pending.next", "shard.next"
+    _files = "pending.jsonl", "shard.next"
     _log: GrowingFile
 
     def __init__(self, output: Path, settings: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -154,9 +145,7 @@ class ParquetStore(Store):
                 f"output {str(output)!r} is a file, and would be a folder of Parquet files; "
                 "delete it or name another output"
             )
-        self._pending_path, self._next_pending, self._next_shard = (
-            self._folder.path / name for name in self._files
-        )
+        self._pending_path, self._next_shard = (self._folder.path / name for name in self._files)
         self._pending: dict[str, Entry] = {}
         self._shard_of: dict[str, Path] = {}
         self._number = 0
@@ -175,7 +164,7 @@ class ParquetStore(Store):
         for path in contents:
             if path.suffix != ".parquet" or not path.is_file():
                 raise ArgumentError(
-                    f"output {str(self._output)!r} holds {path.name!r}, which is no Parquet file; "
+                    f"{self._label} holds {path.name!r}, which is no Parquet file; "
                     "delete the folder yourself or name another output"
                 )
         for path in contents:
@@ -189,18 +178,18 @@ class ParquetStore(Store):
         known: dict[str, Stamp] = {}
         for shard in self._contents():
             if shard.suffix == ".parquet":
-                files = _read_files(shard)
+                _, files = read_shard(shard, [])
                 paths = [stamp.path for stamp, _ in files]
                 if len(known.keys() | set(paths)) < len(known) + len(paths):
                     # After a kill between two shards of a move, and in old outputs.
                     self._change_shard(shard, {}, taken=known)
-                    files = _read_files(shard) if shard.exists() else []
+                    files = read_shard(shard, [])[1] if shard.exists() else []
                 for stamp, _ in files:
                     known[stamp.path] = stamp
                     self._shard_of[stamp.path] = shard
                 if number := re.fullmatch(r"part-(\d+)\.parquet", shard.name):
                     self._number = max(self._number, int(number[1]) + 1)
-        for (stamp, entry), _ in read_lines(self._pending_path, _parse):
+        for (stamp, entry), _ in read_lines(self._pending_path, lambda one: (Stamp.of(one), one)):
             if stamp.path not in self._shard_of:
                 self._pending[stamp.path] = entry
                 known[stamp.path] = stamp
@@ -208,7 +197,7 @@ class ParquetStore(Store):
         return known
 
     def _append(self, stamp: Stamp, result: Result) -> None:
-        entry = make_entry(stamp, result)
+        entry = _make_entry(stamp, result)
         self._log.append(json_line(entry))
         self._pending[stamp.path] = entry
         if len(self._pending) >= SHARD_FILES or self._log.end >= SHARD_BYTES:
@@ -220,21 +209,19 @@ class ParquetStore(Store):
         shard = self._output / f"part-{self._number:05}.parquet"
         entries = list(self._pending.values())
         kind = self._settings["kind"]
-        files = [(Stamp.of(entry), count_rows(kind, entry)) for entry in entries]
-        self._write_shard(shard, make_table(self._settings, entries), files)
+        files = [(Stamp.of(entry), _count_rows(kind, entry)) for entry in entries]
+        self._write_shard(shard, _make_table(self._settings, entries), files)
         self._shard_of.update(dict.fromkeys(self._pending, shard))
         self._pending = {}
         self._number += 1
         self._write_pending()
 
     def _rewrite(self, changes: Mapping[str, Stamp | None]) -> None:
-        shards = {path: self._shard_of[path] for path in changes if path in self._shard_of}
-        for shard in sorted(set(shards.values())):
+        changed = {path: self._shard_of.pop(path) for path in changes if path in self._shard_of}
+        for shard in sorted(set(changed.values())):
             self._change_shard(shard, changes)
         sync_folder(self._output)
-        for path in shards:
-            del self._shard_of[path]
-        for path, shard in shards.items():
+        for path, shard in changed.items():
             if stamp := changes[path]:
                 self._shard_of[stamp.path] = shard
         pending: dict[str, Entry] = {}
@@ -248,7 +235,7 @@ class ParquetStore(Store):
     def _change_shard(
         self, shard: Path, changes: Mapping[str, Stamp | None], taken: Collection[str] = ()
     ) -> None:
-        """Rewrite a shard without what changes to nothing, or would be of a taken path."""
+        """Rewrite a shard, without the rows that go to no file or to one of the ``taken`` paths."""
         table, files = read_shard(shard)
         written = set(taken)
         kept: Files = []
@@ -264,11 +251,11 @@ class ParquetStore(Store):
             shard.unlink()
             return
         table = table.filter(pa.array(mask, pa.bool_()))
-        self._write_shard(shard, with_stamps(table, kept), kept)
+        self._write_shard(shard, _with_stamps(table, kept), kept)
 
     def _write_pending(self) -> None:
         self._close()
-        with replacing(self._pending_path, self._next_pending) as file:
+        with replacing(self._pending_path) as file:
             file.writelines(map(json_line, self._pending.values()))
         self._log = self._grow(self._pending_path)
 
@@ -284,32 +271,11 @@ class ParquetStore(Store):
             pq.write_table(table, file)
 
 
-def _parse(entry: Entry) -> tuple[Stamp, Entry]:
-    return Stamp.of(entry), entry
-
-
 def read_shard(shard: Path, columns: list[str] | None = None) -> tuple[pa.Table, Files]:
-    """Return the columns of a shard, by default all, and the files of its rows.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be read.
-    """
-    with _opened(shard) as file:
-        return file.read(columns, use_threads=False), _files_of(file)
-
-
-def _read_files(shard: Path) -> Files:
-    with _opened(shard) as file:
-        return _files_of(file)
-
-
-@contextmanager
-def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
+    """Return columns of a shard, by default all, and the files of its rows."""
     try:
         with pq.ParquetFile(shard) as file:
-            yield file
+            return file.read(columns, use_threads=False), _files_of(file)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise OutputError(
             f"{shard}: cannot be read ({error}); move it away and run the same command again, "
@@ -329,7 +295,7 @@ def _files_of(file: pq.ParquetFile) -> Files:
 
 
 def _files_of_old(file: pq.ParquetFile, exact: Mapping[str, str]) -> Files:
-    """Return the files of a shard of an earlier release, whose columns say them."""
+    """Return the files of a shard of an earlier release, which stand in its columns."""
     columns = [column.name for column in fields(Stamp) if column.name != "path"]
     rows = file.read(columns, use_threads=False).to_pylist()
     for at, path in exact.items():

@@ -1,8 +1,4 @@
-"""A library run: results of many files, resumed where it ended.
-
-A run can be killed at any moment and started again; it goes on where it was. See
-:func:`open_store`.
-"""
+"""A library run: results of many files. It can be killed at any moment, and is then resumed."""
 
 from __future__ import annotations
 
@@ -32,8 +28,8 @@ def open_store(output: Path, settings: Mapping[str, Any], *, overwrite: bool = F
         Parquet files, which together are one table). A folder ``<output>.run`` beside it
         holds what a later run needs to go on.
     settings : mapping
-        All that the results depend on, as values that JSON knows. ``"kind"`` is ``"tags"``
-        or ``"embeddings"``. A run with other settings does not go on with the output.
+        All that the results depend on, as values that JSON knows; ``"kind"`` is one of
+        :data:`~musicnn_zoo.library.store.KINDS`. A run with other settings is refused.
     overwrite : bool
         Start from nothing instead of going on.
 
@@ -59,19 +55,10 @@ Analyse = Callable[[list[str]], Iterator[FileResult[Any]]]
 
 @dataclass
 class Summary:
-    """What a library run did.
+    """What a library run did: files by what became of them, seconds of audio, and the time it took.
 
-    Parameters
-    ----------
-    done, skipped, failed, moved : int
-        Files whose results were written, were there already, could not be had, or were there as
-        those of the same content at another place.
-    damaged : int
-        Files that were done, of which some could not be decoded.
-    audio_s : float
-        Length of the files that were done.
-    elapsed_s : float
-        How long the run took.
+    Files were done; skipped, as their results were there; failed; or moved: the results of the
+    same content at another place became theirs. Damaged files were done as far as they decode.
     """
 
     done: int = 0
@@ -107,28 +94,22 @@ def run_library(
     that has changed is done again and its old rows dropped. Files that failed are tried again by
     the next run, but for those that crashed the decoder and have not changed.
 
-    With ``content_hash`` a file is known by its content, too: the rows of a file that is no longer
-    where it was become those of a new file with its content. If it is still there, the new file
-    is a copy, which gets rows of its own.
-
     Parameters
     ----------
     paths : iterable of str
         Each file is done once, under the first of its names, which stands in the output as its
         source.
     analyse : callable
-        From the files to do to their results in the same order, such as
+        Takes the files to do and gives their results in the same order, such as
         :meth:`musicnn_zoo.Tagger.tag_files`. Not called if there is nothing to do.
     store : Store
         Entered.
     content_hash : bool
-        Compare the SHA-256 of the content instead of the time of change.
+        Compare the SHA-256 of the content instead of the time of change. The rows of a file that is
+        no longer where it was then become those of a new file with its content. If it is still
+        there, the new file is a copy, which gets rows of its own.
     failed : callable, optional
         Receives each file that failed and its error; returns the reason to write down.
-
-    Returns
-    -------
-    Summary
 
     Raises
     ------
@@ -185,9 +166,9 @@ def run_library(
 
 
 def _find_moves(known: Mapping[str, Stamp], todo: Mapping[str, Stamp]) -> dict[str, Stamp]:
-    """Return, by known paths, the files that have their content and to which their rows go.
+    """Return the files to which rows go since they have the same content, by the known paths.
 
-    Rows are free if their file is gone, or another file has taken its place.
+    Rows can go if their file is gone, or has changed.
     """
     old_paths: dict[tuple[int, str | None], list[str]] = {}
     for path, stamp in known.items():

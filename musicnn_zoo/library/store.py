@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-from filelock import FileLock, Timeout
-
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
 from musicnn_zoo.files import (
     GrowingFile,
@@ -58,25 +56,16 @@ def taggram_columns(tags: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Stamp:
-    """A file as it was when its result was computed.
-
-    Parameters
-    ----------
-    source : str
-        As the caller gave it.
-    size, mtime_ns : int
-        Bytes, and the time of the last change.
-    sha256 : str or None
-        Of the content, if it was asked for.
-    path : str, optional
-        Absolute, without links: what tells the file from others. By default ``source``.
-    """
+    """A file as it was when its result was computed: its size in bytes, and its last change."""
 
     source: str
+    """The path as the caller gave it."""
     size: int
     mtime_ns: int
     sha256: str | None = None
+    """Of the content, if it was asked for."""
     path: str = ""
+    """Absolute, without links: what tells the file from others. By default ``source``."""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -84,10 +73,7 @@ class Stamp:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Stamp:
-        """Return the stamp that stands in a record among other fields.
-
-        Records of earlier releases do not say the path; it is that of the source from here.
-        """
+        """Return the stamp in a record; one of an earlier release has no path but the source."""
         source: str = fields["source"]
         path = fields.get("path") or os.path.realpath(source)
         return cls(source, fields["size"], fields["mtime_ns"], fields["sha256"], path)
@@ -125,6 +111,8 @@ class StoreFolder:
     """The folder ``<output>.run``: it is locked while a store is open, and keeps its settings."""
 
     def __init__(self, output: Path) -> None:
+        from filelock import FileLock
+
         self.path = output.with_name(f"{output.name}.run")
         self._label = f"output {str(output)!r}"
         self._settings = self.path / "settings.json"
@@ -137,6 +125,8 @@ class StoreFolder:
 
     def lock(self) -> None:
         """Make the folder, and see that no other run uses it while this process lives."""
+        from filelock import Timeout
+
         self.path.mkdir(exist_ok=True)
         try:
             self._lock.acquire()
@@ -218,17 +208,11 @@ class Store(ABC):
     Entering it takes the lock, repairs what a crash left, and checks the settings; leaving it
     completes the output. After an :class:`OutputError` it can only be left.
 
-    Attributes
-    ----------
-    known : dict of str to Stamp
-        The files whose results are in the output, as they were then, by their paths.
-    crashed : dict of str to Stamp
-        The files that crashed the decoder, as they were then, by their paths.
-    failures : Path
-        Where :meth:`record_failures` lists the failures of the latest run.
-    damage : Path
-        Lists the files in the output of which some could not be decoded, if there are any:
-        ``source``, as in the output, and ``lost_s``.
+    ``known`` holds the stamps of the files whose results are in the output, by their paths, and
+    ``crashed`` those of files that crashed the decoder. ``failures`` is the path of the list of
+    failures. ``damage`` is that of the list of files in the output of which some could not be
+    decoded, with the columns ``source``, as in the output, and ``lost_s``; it exists if there are
+    any.
     """
 
     _files: ClassVar[tuple[str, ...]]

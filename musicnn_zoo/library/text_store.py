@@ -70,25 +70,24 @@ class EmbeddingArchive:
     def __enter__(self) -> EmbeddingArchive:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if self._embeddings:
-            self._save()
-
     def add(self, embedding: Embedding) -> None:
         """Add the rows of one file."""
         self._embeddings.append(embedding)
 
-    def _save(self) -> None:
+    def __exit__(self, *error: object) -> None:
+        if not self._embeddings:
+            return
         first = self._embeddings[0]
         rows = [np.atleast_2d(one.values) for one in self._embeddings]
-        counts = [len(part) for part in rows]
-        files = list(zip(self._embeddings, counts, strict=True))
-        sources = [path_to_text(one.clip.source or "") for one in self._embeddings]
+        files = list(zip(self._embeddings, map(len, rows), strict=True))
+        sources = [
+            path_to_text(one.clip.source or "") for one, count in files for _ in range(count)
+        ]
         with replacing(self._path) as file:
             np.savez(
                 file,
                 embeddings=np.concatenate(rows),
-                sources=np.repeat(sources, counts),
+                sources=np.array(sources),
                 times=np.concatenate([one.times[:count] for one, count in files]),
                 model=np.array(first.model),
                 layer=np.array(first.layer),
@@ -99,19 +98,13 @@ class EmbeddingArchive:
 class Writer:
     """Writes :class:`Tags`, :class:`Taggram` or :class:`Events` results in one format.
 
-    Use it as a context manager; leaving it completes the file.
-
-    Parameters
-    ----------
-    output : Path or None
-        File to write; None for standard output.
-    form : {"text", "json", "jsonl", "csv"} or None
-        By default what the ending of ``output`` says; text if it has none.
+    Use it as a context manager; leaving it completes the file. It writes to standard output if
+    ``output`` is None. The format is by default that of the ending of ``output``, or text.
 
     Raises
     ------
     ArgumentError
-        If ``output`` cannot be written, or ends in what is no format.
+        If ``output`` cannot be written, or its ending stands for no format.
     """
 
     def __init__(self, output: Path | None, form: Format | None = None) -> None:
@@ -281,11 +274,11 @@ class TextStore(Store):
         self._next_output.unlink(missing_ok=True)
         self._next_journal.unlink(missing_ok=True)
         if not self._journal_path.exists() and self._output.stat().st_size > len(self._head):
-            raise ArgumentError(f"output {str(self._output)!r}: its journal is gone; {REMEDY}")
+            raise ArgumentError(f"{self._label}: its journal is gone; {REMEDY}")
         records = read_lines(self._journal_path, _parse)
         entries = [entry for entry, _ in records]
         entries = entries[: self._count_whole(entries)]
-        # Synced in this order: the journal must not speak of lines that are not there.
+        # Synced in this order: the journal must not list lines that are not there.
         self._lines = self._grow(self._output)
         self._journal = self._grow(self._journal_path)
         self._lines.cut(entries[-1].end if entries else 0)
@@ -312,7 +305,7 @@ class TextStore(Store):
                 if zlib.crc32(file.read(max(0, entries[i].end - start))) != entries[i].crc32:
                     if i == count - SYNC_FILES - 1:
                         raise ArgumentError(
-                            f"output {str(self._output)!r} was changed since the last run; "
+                            f"{self._label} was changed since the last run; "
                             f"put it back as it was, {REMEDY}"
                         )
                     return i

@@ -1,10 +1,10 @@
 """What is installed here, and where this package and its libraries keep files.
 
-Keras, TensorFlow and scikit-learn are dependencies, but a light installation goes without them:
+Keras, TensorFlow and scikit-learn are dependencies, but a light installation does without them:
 see ``docs/light.md``.
 
-Numba, which librosa and Kapre import, ends the program if it can keep what it compiled nowhere;
-Matplotlib warns of it. Both get a folder that ends with the process.
+Numba, which librosa and Kapre import, ends the program if it cannot write its cache; Matplotlib
+warns. Where they cannot write, both get a temporary folder.
 """
 
 from __future__ import annotations
@@ -25,23 +25,22 @@ from pathlib import Path
 
 from musicnn_zoo.errors import MissingPackageError
 
+_log = logging.getLogger(__name__)
+
 _BACKENDS = {"tensorflow": "tensorflow", "jax": "keras jax", "torch": "keras torch"}
-"""What Keras runs on, and what brings both."""
+"""What Keras runs on, and the packages to install for both."""
 _KERAS = "Keras", _BACKENDS["tensorflow"]
 _SKLEARN = "scikit-learn", "scikit-learn"
 _NAMES_AND_PACKAGES = {"keras": _KERAS, "tensorflow": _KERAS, "sklearn": _SKLEARN}
 
 
 def has_keras() -> bool:
-    """Whether Keras and something that it can run on are installed.
-
-    Nothing is imported, so that this takes no time.
-    """
+    """Whether Keras and one of its backends are installed; nothing is imported."""
     return _is_installed("keras") and any(map(_is_installed, _BACKENDS))
 
 
 def require_keras(what: str, *, backend: str = "tensorflow") -> None:
-    """Refuse what needs Keras where :func:`has_keras` is false.
+    """Raise a :class:`MissingPackageError` with the command to install Keras, if it is missing.
 
     Parameters
     ----------
@@ -49,30 +48,19 @@ def require_keras(what: str, *, backend: str = "tensorflow") -> None:
         What needs it, at the beginning of the message.
     backend : {"tensorflow", "jax", "torch"}
         What Keras would run on.
-
-    Raises
-    ------
-    MissingPackageError
-        If Keras is missing; the message has the command that brings it.
     """
     if not has_keras():
         raise _missing(what, "Keras", _BACKENDS[backend])
 
 
 def require_sklearn(what: str) -> None:
-    """Refuse what needs scikit-learn where it is not installed; see :func:`require_keras`.
-
-    Raises
-    ------
-    MissingPackageError
-        If it is missing; the message has the command that brings it.
-    """
+    """Raise a :class:`MissingPackageError` as :func:`require_keras` does, for scikit-learn."""
     if not _is_installed("sklearn"):
         raise _missing(what, *_SKLEARN)
 
 
 def explained(error: ModuleNotFoundError, what: str) -> ModuleNotFoundError | MissingPackageError:
-    """Say in one line what a failed import means, if a light installation goes without the module.
+    """Return a readable error for a failed import, if a light installation lacks the module.
 
     Parameters
     ----------
@@ -83,7 +71,7 @@ def explained(error: ModuleNotFoundError, what: str) -> ModuleNotFoundError | Mi
     Returns
     -------
     MissingPackageError
-        With the command that brings it; or ``error``, if the module is another.
+        With the command to install it; or ``error`` itself, for any other module.
     """
     module = (error.name or "").partition(".")[0]
     if module not in _NAMES_AND_PACKAGES:
@@ -104,8 +92,6 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-_log = logging.getLogger(__name__)
-
 ENVIRONMENT_VARIABLE = "MUSICNN_ZOO_CACHE"
 
 _OWNER_ONLY = 0o700
@@ -114,7 +100,7 @@ _ROOT = 0
 
 
 class ForeignFolderError(PermissionError):
-    """A folder of the cache in which another user can change what is kept."""
+    """A folder of the cache whose files another user can change."""
 
 
 def cache_folder() -> Path:
@@ -128,10 +114,10 @@ def cache_folder() -> Path:
 
 
 def own_folder(name: str, *, make: bool = False) -> Path:
-    """Folder of the cache in which nobody but this user, or root, can change a file.
+    """Folder of the cache in which only this user, or root, can change a file.
 
-    It and the cache folder are judged. What is this user's and lets others write is closed to
-    them. On systems without owners of files nothing is checked.
+    It and the cache folder are checked. Where this user owns one that others can write to, they
+    lose that right. Nothing is checked on systems whose files have no owners.
 
     Parameters
     ----------
@@ -142,8 +128,8 @@ def own_folder(name: str, *, make: bool = False) -> Path:
     Raises
     ------
     ForeignFolderError
-        If one of them is another user's, or root's with others writing to it. In a cache folder
-        of root's with the sticky bit, as ``/tmp`` has it, others may make folders of their own.
+        If another user owns one of them, or root owns it and others can write to it. A cache
+        folder of root's may have the sticky bit, as ``/tmp`` has: others can only add to it.
     OSError
         If it cannot be made or looked at.
     """
@@ -175,14 +161,14 @@ def _close_to_others(folder: Path, *, may_be_sticky: bool) -> None:
 
 @contextlib.contextmanager
 def alone(name: str, lock: str) -> Iterator[None]:
-    """Let no other process or thread do the same meanwhile, if the cache can be written.
+    """Hold a lock that other processes and threads wait for, if the cache can be written.
 
     Parameters
     ----------
     name : str
         Folder of the cache.
     lock : str
-        File in it; who uses the same waits.
+        File in it.
     """
     from filelock import FileLock
 
@@ -206,26 +192,28 @@ _MATPLOTLIB = "MPLCONFIGDIR"
 
 
 def provide_writable_caches() -> None:
-    """Give Numba and Matplotlib a temporary folder each, if they have no other.
+    """Give Numba and Matplotlib a temporary folder each, where they cannot write to their own.
 
-    To be called before librosa, Kapre or Matplotlib is imported. What the environment says already
-    is left as it is.
+    To be called before librosa, Kapre or Matplotlib is imported. Variables of the environment that
+    are set already stay as they are.
     """
     if not os.environ.get(_NUMBA) and not _numba_can_write():
-        folder = _temporary_folder()
-        if folder is not None:
-            os.environ[_NUMBA] = str(folder / "numba")
-            settings = getattr(sys.modules.get("numba"), "config", None)
-            if settings is not None:  # it has read the environment already
-                settings.CACHE_DIR = os.environ[_NUMBA]
+        _set_temporary(_NUMBA, "numba")
+        settings = getattr(sys.modules.get("numba"), "config", None)
+        if settings is not None:  # it has read the environment already
+            settings.CACHE_DIR = os.environ.get(_NUMBA, settings.CACHE_DIR)
     if not os.environ.get(_MATPLOTLIB) and not _is_writable(_matplotlib_folder()):
-        folder = _temporary_folder()
-        if folder is not None:
-            os.environ[_MATPLOTLIB] = str(folder / "matplotlib")
+        _set_temporary(_MATPLOTLIB, "matplotlib")
+
+
+def _set_temporary(variable: str, name: str) -> None:
+    folder = _temporary_folder()
+    if folder is not None:
+        os.environ[variable] = str(folder / name)
 
 
 def _numba_can_write() -> bool:
-    """Whether Numba finds a place: beside the code of librosa, or in the user's cache."""
+    """Whether Numba can write its cache: beside librosa's code, or in the user's cache folder."""
     spec = importlib.util.find_spec("librosa")
     if spec is None or spec.origin is None:
         return True
@@ -252,7 +240,7 @@ def _home(*parts: str) -> Path | None:
 
 
 def _is_writable(folder: Path | None) -> bool:
-    """Whether files can be made in a folder, which need not be there yet."""
+    """Whether files can be made in a folder, or in the one that it would be made in."""
     if folder is None:
         return False
     nearest = next(each for each in (folder, *folder.parents) if each.exists())
@@ -261,7 +249,7 @@ def _is_writable(folder: Path | None) -> bool:
 
 @functools.cache
 def _temporary_folder() -> Path | None:
-    """Return a folder of this user alone, which the process that made it removes at its end."""
+    """Return a private folder, which the process that made it removes when it ends."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="musicnn-zoo-"))
     except OSError:

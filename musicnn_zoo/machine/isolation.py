@@ -1,12 +1,12 @@
-"""Call functions in processes of their own, which crashes and hangs end instead of this one.
+"""Call functions in processes of their own, so that a crash or a hang does not end this one.
 
-A request is a line of JSON, and as many bytes as it says. Answers are messages of one letter, a
-length of four bytes, and so many bytes: ``R`` ready; ``B`` a piece of the result; ``E`` its end,
-with what the function returned as JSON; ``A`` an AudioError, as JSON of its class and its text;
-``X`` another exception.
+A request is a line of JSON and the bytes of a file, if there is one. An answer is a letter, a
+length in four bytes and a payload of that length: ``R`` ready; ``B`` a piece of the result; ``E``
+its end, with what the function returned as JSON; ``A`` an AudioError, as JSON of its class and its
+text; ``X`` another exception.
 
-Decoders are native code, and files are made by strangers. A worker is kept for the next call; one
-that died is replaced.
+Decoders are native code, and files come from anywhere. A worker is kept for the next call; one that
+died is replaced.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO
 
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
 from musicnn_zoo.machine.processes import ForkedLock
 
 MEMORY_BYTES = 1 << 30
-"""Most memory that a worker gets from the system, beside that of a file that it is sent."""
+"""Most memory that a worker may take, beside that of a file that it is sent."""
 _PARENT_WATCH_S = 1.0
 
 
@@ -41,7 +41,7 @@ def serve(modules: Sequence[str]) -> None:
     """Import modules, and answer requests from standard input until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
-    # What a native library prints is for the log.
+    # What a native library prints goes to the log.
     os.dup2(2, 1)
     _limit_memory()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
@@ -111,7 +111,7 @@ _log = logging.getLogger(__name__)
 
 _PATIENCE_S = 15.0
 _PATIENCE_OF_A_BYTE_S = 1 / (4 << 20)
-"""A piece of the result may take so long: 15 seconds, and one more for 4 MiB of the file."""
+"""How long a piece of the result may take: 15 s, and one more for each 4 MiB of the file."""
 _START_S = 120.0
 _IDLE_S = 30.0
 _ATTEMPTS = 2
@@ -122,13 +122,6 @@ _START = (
     "from musicnn_zoo.machine.isolation import serve; serve(modules)"
 )
 """Nothing is imported from the folder in which the user happens to be."""
-
-
-class Answer(NamedTuple):
-    """Part of what a worker sends."""
-
-    kind: bytes
-    payload: bytes
 
 
 class _WorkerDiedError(Exception):
@@ -159,7 +152,7 @@ def call_isolated(
     content : bytes, optional
         Becomes the argument ``audio``, as a binary file object.
     size : int
-        Of the file in bytes: what may be waited for it.
+        Of the file in bytes: a larger one may take longer.
     imports : sequence of str
         Modules that a worker imports when it starts, beside that of the function: no time of a
         call is spent on them.
@@ -169,12 +162,7 @@ def call_isolated(
     Yields
     ------
     bytes
-        What the function yields.
-
-    Returns
-    -------
-    Any
-        What it returns.
+        What the function yields; the generator returns what the function returns.
 
     Raises
     ------
@@ -236,7 +224,7 @@ def call_isolated(
 
 
 def _audio_error(name: str, text: str) -> AudioError:
-    """Return the error of that class, if this process has it, too."""
+    """Return the error of that class, or an AudioError where this process lacks the class."""
     classes = [AudioError]
     for each in classes:
         classes += each.__subclasses__()
@@ -291,40 +279,35 @@ class _Worker:
     def start(self, modules: Sequence[str]) -> None:
         """Wait until it has imported modules and takes requests."""
         self.busy = True
+        paths = [path for path in sys.path if isinstance(path, str)]
         try:
-            path = [place for place in sys.path if isinstance(place, str)]
-            self._requests.write(json.dumps([path, modules]).encode() + b"\n")
-            self._requests.flush()
+            with self._within(_START_S):
+                self._requests.write(json.dumps([paths, modules]).encode() + b"\n")
+                self._requests.flush()
             kind, _ = self._receive(_START_S)
-        except (OSError, _WorkerDiedError) as error:
-            said = self._said()
+        except _WorkerDiedError as error:
+            printed = self._printed()
             self.end("")
-            raise WorkerStartError(said or str(error)) from error
+            raise WorkerStartError(printed or str(error)) from error
         assert kind == b"R"
         self.ready = True
 
     def ask(
         self, request: dict[str, Any], content: bytes | None, patience_s: float
-    ) -> Iterator[Answer]:
-        """Send a request; yield the answers, the last of which is no piece."""
-        try:
-            self._deadline = time.monotonic() + patience_s
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Send a request; yield kind and payload of each answer, of which the last is no piece."""
+        with self._within(patience_s):
             self._requests.write(json.dumps(request).encode() + b"\n")
             if content is not None:
                 self._requests.write(content)
             self._requests.flush()
-        except OSError as error:
-            raise _WorkerDiedError from error
-        finally:
-            self._deadline = None
-        while True:
-            answer = self._receive(patience_s)
-            yield answer
-            if answer.kind != b"B":
-                return
+        kind = b"B"
+        while kind == b"B":
+            kind, payload = self._receive(patience_s)
+            yield kind, payload
 
     def end(self, label: str) -> None:
-        """End the process, and tell the log what it said."""
+        """End the process, and log what it printed."""
         self.busy = False
         self._process.kill()
         self._process.wait()
@@ -334,16 +317,16 @@ class _Worker:
                 file.close()
 
     def leave_to_parent(self) -> None:
-        """Let the process be, which is that of the process that forked this one."""
+        """Leave the process alone: it belongs to the process that forked this one."""
         self._process.returncode = 0
 
     def log(self, label: str) -> None:
-        """Tell the log what decoders printed."""
-        if said := self._said():
-            _log.debug("%s: %s", label, said)
+        """Log what decoders printed."""
+        if printed := self._printed():
+            _log.debug("%s: %s", label, printed)
 
     def kill_if_late(self, now: float) -> None:
-        """End the process if its time is up; who waits for it notices."""
+        """End the process if it is late; who waits for it is told by the closed pipe."""
         deadline = self._deadline
         if deadline is not None and now > deadline:
             self.timed_out = True
@@ -353,29 +336,36 @@ class _Worker:
         """Whether it can be asked."""
         return self._process.poll() is None
 
-    def _receive(self, patience_s: float) -> Answer:
+    @contextlib.contextmanager
+    def _within(self, patience_s: float) -> Iterator[None]:
+        """Read or write before the watcher ends the process; a closed pipe says that it ended."""
         self._deadline = time.monotonic() + patience_s
         try:
+            yield
+        except OSError as error:
+            raise _WorkerDiedError(str(error)) from error
+        finally:
+            self._deadline = None
+
+    def _receive(self, patience_s: float) -> tuple[bytes, bytes]:
+        """Return the kind and the payload of one message."""
+        with self._within(patience_s):
             header = self._answers.read(5)
             length = struct.unpack("<I", header[1:])[0] if len(header) == 5 else 0
             payload = self._answers.read(length)
-        except OSError as error:
-            raise _WorkerDiedError from error
-        finally:
-            self._deadline = None
         if len(header) < 5 or len(payload) < length:
             raise _WorkerDiedError
-        return Answer(header[:1], payload)
+        return header[:1], payload
 
-    def _said(self) -> str:
+    def _printed(self) -> str:
         try:
             self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace")
+            printed = self._errors.read().decode(errors="replace")
             self._errors.seek(0)
             self._errors.truncate()
         except (OSError, ValueError):
             return ""
-        return " | ".join(said.split("\n")).strip(" |")
+        return " | ".join(printed.split("\n")).strip(" |")
 
 
 class _Workers:
@@ -395,8 +385,8 @@ class _Workers:
     def take(self, modules: Sequence[str], *, new: bool = False) -> _Worker:
         """Return a worker that waits for a request; start one, if there is none.
 
-        A file that ended one worker is judged by a ``new`` one: those that wait may have been ended
-        from outside, or be the worse for the files that they had before.
+        A file that ended one worker is tried in a ``new`` one: the waiting ones may have been ended
+        from outside, or damaged by an earlier file.
         """
         with self._lock:
             if self._owner != os.getpid():

@@ -1,10 +1,10 @@
-"""How many cores this process may use, and what becomes of it when it is forked.
+"""How many cores this process may use, and what must be done when it is forked.
 
-A container sees all cores of its machine, and is stopped for a while whenever it has used its
-share of them: the quota of a control group. Threads beyond it cost memory and win nothing.
+A container sees all cores of its machine, and is paused whenever it has used its share of them, the
+quota of a control group. More threads than that cost memory and gain nothing.
 
-A fork has the memory of its parent, but only the thread that forked. This module is imported
-before anything that it looks after, since it must know of the fork.
+A fork has the memory of its parent, but only the thread that forked. This module is imported before
+everything that it protects, because it must see the fork.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def usable_cores(*, root: Path = Path("/")) -> int:
 
 
 def keep_libraries_to_usable_cores() -> None:
-    """Tell libraries that are not loaded yet, if there is a quota that they do not know.
+    """Tell libraries that are not loaded yet of a quota, by variables of the environment.
 
-    TensorFlow and OpenBLAS count the cores that they see. What the environment says already is
-    left as it is.
+    TensorFlow and OpenBLAS count the cores that they see. Variables that are set already stay as
+    they are.
     """
     cores = usable_cores()
     if cores < _seen_cores():
@@ -157,7 +157,7 @@ class ForkedLock:
         self._lock.release()
 
     def forget_other_threads(self) -> None:
-        """Free it, if a thread holds it that was not forked."""
+        """Free the lock, if the thread that holds it was left behind by the fork."""
         if self._lock.acquire(blocking=False):
             self._lock.release()
         else:
@@ -165,7 +165,7 @@ class ForkedLock:
 
 
 def refuse_forked_tensorflow() -> None:
-    """Say what to do, where TensorFlow would wait for ever for threads that were not forked.
+    """Refuse to go on where TensorFlow would wait for ever for threads left behind by a fork.
 
     Raises
     ------

@@ -83,45 +83,35 @@ _WON_CNN_BACKEND = block(
     "temporal_pooling", mode="max", units=512, input_bn=False, order="bn_relu", input_dropout=0.0,
     bn_epsilon=TORCH_EPSILON,
 )  # fmt: skip
+_DENSE_RESIDUAL = block("dense_residual")
 _DIELEMAN_BACKEND = block("mlp", units=100, dropout=0.0)
-
-
-def _musicnn(backend: Block, *, midend: Block | None = None) -> ModelConfig:
-    return ModelConfig(
-        input=MUSICNN_INPUT,
-        frontend=block("timbral_temporal"),
-        midend=midend or block("dense_residual"),
-        backend=backend,
-        patch=THREE_SECONDS,
-    )
 
 
 def _model(
     signal: Input, frontend: Block, backend: Block, patch: int, midend: Block | None = None
 ) -> ModelConfig:
-    return ModelConfig(input=signal, frontend=frontend, midend=midend, backend=backend, patch=patch)
+    return ModelConfig(signal, frontend, backend, midend, patch)
 
 
-_ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
-    (
-        "samplecnn",
+def _musicnn(backend: Block, midend: Block = _DENSE_RESIDUAL) -> ModelConfig:
+    return _model(MUSICNN_INPUT, block("timbral_temporal"), backend, THREE_SECONDS, midend)
+
+
+_ROWS: dict[str, tuple[ModelConfig, str, int, float]] = {
+    "samplecnn": (
         _model(WaveformInput(22050), block("sample_level"), block("mlp"), SAMPLECNN_PATCH),
         "Lee et al. 2017, Sample-level deep CNNs for music auto-tagging using raw waveforms",
-        1_869_874,
-        5.356,
+        1_869_874, 5.356,
     ),
-    (
-        "samplecnn_se",
+    "samplecnn_se": (
         _model(
             WaveformInput(22050), block("sample_level", variant="se"), block("mlp"),
             SAMPLECNN_PATCH,
         ),
         "Kim et al. 2018, Sample-level CNN architectures for music auto-tagging",
-        3_250_738,
-        math.inf,
+        3_250_738, math.inf,
     ),
-    (
-        "atscale_waveform",
+    "atscale_waveform": (
         _model(
             WaveformInput(16000),
             block(
@@ -133,11 +123,9 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             midend=block("residual"),
         ),
         "Pons et al. 2018, End-to-end learning for music audio tagging at scale",
-        5_377_082,
-        3.69,
+        5_377_082, 3.69,
     ),
-    (
-        "atscale_spectrogram",
+    "atscale_spectrogram": (
         _model(
             LogMelInput(normalization="standardize"),
             block(
@@ -154,11 +142,9 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             midend=block("residual"),
         ),
         "Pons et al. 2018, End-to-end learning for music audio tagging at scale",
-        5_924_154,
-        3.056,
+        5_924_154, 3.056,
     ),
-    (
-        "fcn4",
+    "fcn4": (
         _model(
             CHOI_INPUT,
             block("rectangular", filters=(128,), pools=((4, 2),)),
@@ -166,11 +152,9 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             1366,
         ),
         "Choi et al. 2016, Automatic tagging using deep convolutional neural networks",
-        17_365_940,
-        math.inf,
+        17_365_940, math.inf,
     ),
-    (
-        "fcn5",
+    "fcn5": (
         _model(
             CHOI_INPUT,
             block("rectangular", filters=(128,), pools=((4, 2),)),
@@ -181,11 +165,9 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             1366,
         ),
         "Choi et al. 2016, Automatic tagging using deep convolutional neural networks",
-        25_183_028,
-        math.inf,
+        25_183_028, math.inf,
     ),
-    (
-        "fcn",
+    "fcn": (
         _model(
             WON_INPUT,
             block("rectangular", filters=(64,), pools=((4, 2),), bn_epsilon=TORCH_EPSILON),
@@ -196,11 +178,9 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             SECONDS_29,
         ),
         f"Choi et al. 2016 as in {_WON}",
-        447_732,
-        math.inf,
+        447_732, math.inf,
     ),
-    (
-        "crnn",
+    "crnn": (
         _model(
             WON_INPUT,
             block("rectangular", bn_epsilon=TORCH_EPSILON),
@@ -208,41 +188,31 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             SECONDS_29,
         ),
         f"Choi et al. 2017 as in {_WON}",
-        394_100,
-        2.608,
+        394_100, 2.608,
     ),
-    (
-        "dieleman_mel",
+    "dieleman_mel": (
         _model(MUSICNN_INPUT, block("vertical"), _DIELEMAN_BACKEND, THREE_SECONDS),
         "Dieleman & Schrauwen 2014, End-to-end learning for music audio",
-        66_784,
-        0.832,
+        66_784, 0.832,
     ),
-    (
-        "dieleman_waveform",
+    "dieleman_waveform": (
         _model(
             WaveformInput(16000), block("frame_level"), _DIELEMAN_BACKEND, FRAME_LEVEL_PATCH
         ),
         "Dieleman & Schrauwen 2014, End-to-end learning for music audio",
-        140_638,
-        0.832,
+        140_638, 0.832,
     ),
-    (
-        "timbre",
+    "timbre": (
         _model(MUSICNN_INPUT, block("timbral"), _DIELEMAN_BACKEND, THREE_SECONDS),
         "Pons et al. 2017, Timbre analysis of music audio signals with CNNs",
-        185_856,
-        0.288,
+        185_856, 0.288,
     ),
-    (
-        "schlueter_horizontal",
+    "schlueter_horizontal": (
         _model(SCHLUETER_INPUT, block("horizontal"), block("mlp", units=256), 15),
         "Schlüter & Böck 2014, Improved musical onset detection with CNNs",
-        302_286,
-        0.173,
+        302_286, 0.173,
     ),
-    (
-        "lee2009_vertical",
+    "lee2009_vertical": (
         _model(
             MUSICNN_INPUT,
             block("vertical", filters=(300, 300), width=6, pool=3),
@@ -250,11 +220,9 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             THREE_SECONDS,
         ),
         "Lee et al. 2009, Unsupervised feature learning for audio classification",
-        845_252,
-        0.48,
+        845_252, 0.48,
     ),
-    (
-        "zhu_multiscale",
+    "zhu_multiscale": (
         _model(
             WaveformInput(16000),
             block("frame_level_multiscale"),
@@ -262,11 +230,9 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             FRAME_LEVEL_PATCH,
         ),
         "Zhu et al. 2016, Learning multiscale features directly from waveforms",
-        99_706,
-        0.864,
+        99_706, 0.864,
     ),
-    (
-        "short_chunk",
+    "short_chunk": (
         _model(
             SHORT_CHUNK_INPUT,
             block("short_chunk", bn_epsilon=TORCH_EPSILON),
@@ -274,11 +240,9 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             SHORT_CHUNK_PATCH,
         ),
         _WON,
-        3_687_348,
-        6.128,
+        3_687_348, 6.128,
     ),
-    (
-        "short_chunk_res",
+    "short_chunk_res": (
         _model(
             SHORT_CHUNK_INPUT,
             block("short_chunk", residual=True, bn_epsilon=TORCH_EPSILON),
@@ -286,48 +250,36 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             SHORT_CHUNK_PATCH,
         ),
         _WON,
-        12_104_244,
-        12.224,
+        12_104_244, 12.224,
     ),
-    (
-        "musicnn",
+    "musicnn": (
         _musicnn(block("temporal_pooling")),
         "Pons & Serra 2019, musicnn: Pre-trained CNNs for music audio tagging",
-        787_159,
-        2.352,
+        787_159, 2.352,
     ),
-    (
-        "musicnn_big",
+    "musicnn_big": (
         _musicnn(
             block("temporal_pooling", units=500), midend=block("dense_residual", filters=512)
         ),
         "Pons & Serra 2019, musicnn: Pre-trained CNNs for music audio tagging",
-        7_980_235,
-        2.352,
+        7_980_235, 2.352,
     ),
-    (
-        "musicnn_autopool",
+    "musicnn_autopool": (
         _musicnn(block("autopool")),
         "Pons & Serra 2019 with McFee et al. 2018, Adaptive pooling operators",
-        635_103,
-        2.352,
+        635_103, 2.352,
     ),
-    (
-        "musicnn_attention",
+    "musicnn_attention": (
         _musicnn(block("attention", weights="channel", positions=True)),
         "Pons & Serra 2019, musicnn-training, after Raffel 2016",
-        2_336_833,
-        2.352,
+        2_336_833, 2.352,
     ),
-    (
-        "musicnn_rnn",
+    "musicnn_rnn": (
         _musicnn(block("recurrent")),
         "Pons & Serra 2019, musicnn-training",
-        5_278_339,
-        2.352,
+        5_278_339, 2.352,
     ),
-    (
-        "musicnn_won",
+    "musicnn_won": (
         _model(
             WON_INPUT,
             block(
@@ -343,30 +295,23 @@ _ROWS: list[tuple[str, ModelConfig, str, int, float]] = [
             midend=block("dense_residual", order="bn_relu", bn_epsilon=TORCH_EPSILON),
         ),
         f"Pons et al. 2018 as in {_WON}",
-        784_300,
-        2.368,
+        784_300, 2.368,
     ),
-    (
-        "vgg",
+    "vgg": (
         _model(MUSICNN_INPUT, block("vgg"), block("mlp"), THREE_SECONDS),
         "Pons & Serra 2019, musicnn: Pre-trained CNNs for music audio tagging",
-        605_748,
-        2.064,
+        605_748, 2.064,
     ),
-]  # fmt: skip
+}  # fmt: skip
 
-ARCHITECTURES: dict[str, Architecture] = {row[0]: Architecture(*row) for row in _ROWS}
+ARCHITECTURES: dict[str, Architecture] = {
+    name: Architecture(name, *row) for name, row in _ROWS.items()
+}
 """All architectures by name. None of them has weights; pretrained models are presets."""
 
 
 def get_architecture(name: str) -> ModelConfig:
-    """Look up the configuration of an architecture.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name; the message suggests the nearest ones.
-    """
+    """Look up the configuration of an architecture, or raise an UnknownNameError."""
     if name not in ARCHITECTURES:
         raise UnknownNameError("architecture", name, ARCHITECTURES)
     return ARCHITECTURES[name].config

@@ -1,48 +1,31 @@
 """Back-ends: from a feature map of any length to the tags.
 
-References
-----------
-Schlüter, Böck. "Improved musical onset detection with convolutional neural networks."
-ICASSP 2014.
-
-References
-----------
-Dieleman, Schrauwen. "End-to-end learning for music audio." ICASSP 2014. Pons et al.
-"End-to-end learning for music audio tagging at scale." ISMIR 2018.
-
-References
-----------
-McFee, Salamon, Bello. "Adaptive pooling operators for weakly labeled sound event detection."
-IEEE/ACM Transactions on Audio, Speech and Language Processing 26(11), 2018, equation 9.
-
-References
-----------
-Raffel. "Learning-based methods for comparing sequences, with applications to audio-to-MIDI
-alignment and matching." PhD thesis, 2016. Raffel, Ellis. "Feed-forward networks with attention
-can solve some long-term memory problems." 2015. Pons, Serra. musicnn-training, 2019.
-
-References
-----------
-Vogl, Dorfer, Widmer, Knees. "Drum transcription via joint beat and drum modeling using
-convolutional recurrent neural networks." ISMIR 2017 (2018 in the tutorial; three bidirectional
-GRU layers). Choi, Fazekas, Sandler, Cho.
-"Convolutional recurrent neural networks for music classification." ICASSP 2017. Pons, Serra.
-musicnn-training, 2019 (two LSTM layers of 512).
-
-References
-----------
-Won, Chun, Serra. "Toward interpretable music tagging with self-attention." 2019. Vaswani et al.
-"Attention is all you need." 2017.
+Every back-end takes ``x``, features (batch, frames, channels) of which masked frames do not count;
+the number of tags, ``n_tags``; and the ``activation`` of the scores, ``"sigmoid"``, ``"softmax"``
+or None for logits. It returns scores (batch, n_tags). Options that are not described with a
+back-end, as ``units`` and ``dropout``, are those of :func:`head`.
 
 References
 ----------
 Choi, Fazekas, Sandler. "Automatic tagging using deep convolutional neural networks." ISMIR 2016.
+Choi, Fazekas, Sandler, Cho. "Convolutional recurrent neural networks for music classification."
+ICASSP 2017. Dieleman, Schrauwen. "End-to-end learning for music audio." ICASSP 2014. McFee,
+Salamon, Bello. "Adaptive pooling operators for weakly labeled sound event detection." IEEE/ACM
+Transactions on Audio, Speech and Language Processing 26(11), 2018, equation 9. Pons et al.
+"End-to-end learning for music audio tagging at scale." ISMIR 2018. Pons, Serra.
+musicnn-training, 2019. Raffel. "Learning-based methods for comparing sequences, with applications
+to audio-to-MIDI alignment and matching." PhD thesis, 2016. Raffel, Ellis. "Feed-forward networks
+with attention can solve some long-term memory problems." 2015. Schlüter, Böck. "Improved musical
+onset detection with convolutional neural networks." ICASSP 2014. Vaswani et al. "Attention is all
+you need." 2017. Vogl, Dorfer, Widmer, Knees. "Drum transcription via joint beat and drum modeling
+using convolutional recurrent neural networks." ISMIR 2017 (2018 in the tutorial). Won, Chun, Serra.
+"Toward interpretable music tagging with self-attention." 2019.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
@@ -55,16 +38,15 @@ WAVELENGTH = 10000.0
 
 
 def sinusoidal_positions(frames: Any, channels: int, *, paired: bool = True) -> Any:
-    """Sines and cosines of the time at geometrically spaced frequencies.
+    """Return sines and cosines of the time at geometrically spaced frequencies.
 
     Parameters
     ----------
     frames : int or tensor
     channels : int
     paired : bool
-        Whether channels 2i and 2i + 1 share the frequency ``10000 ** (-2i / channels)``
-        (Vaswani et al. 2017), or channel i has ``10000 ** (-2i / channels)`` for itself
-        (musicnn-training).
+        Whether channels 2i and 2i + 1 share the frequency ``10000 ** (-2i / channels)`` (Vaswani
+        et al. 2017), or channel i has it for itself (musicnn-training).
 
     Returns
     -------
@@ -78,15 +60,21 @@ def sinusoidal_positions(frames: Any, channels: int, *, paired: bool = True) -> 
     return ops.sin(time * frequency + phase)[None]
 
 
-class OverTime(layers.Layer):
-    """Base of layers from (batch, frames, channels) to (batch, channels).
+def _add_positions(x: Any, *, paired: bool) -> Any:
+    positions = sinusoidal_positions(ops.shape(x)[1], x.shape[-1], paired=paired)
+    return x + ops.cast(positions, x.dtype)
 
-    A mask of frames reaches ``call`` and ends there.
-    """
+
+class _MaskedLayer(layers.Layer):
+    """A layer that takes features of which frames may be masked."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True
+
+
+class _OverTime(_MaskedLayer):
+    """From (batch, frames, channels) to (batch, channels); a mask of frames ends there."""
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         """Return None: no time is left."""
@@ -97,27 +85,27 @@ class OverTime(layers.Layer):
         return (input_shape[0], input_shape[2])
 
 
-def softmax_over_time(energy: Any, mask: Any = None) -> Any:
-    """Softmax over the frames of (batch, frames, …); masked frames get zero.
+def _where_unmasked(mask: Any, x: Any, otherwise: float) -> Any:
+    if mask is None:
+        return x
+    return ops.where(ops.expand_dims(mask, -1), x, ops.cast(otherwise, x.dtype))
+
+
+def _softmax_over_time(energy: Any, mask: Any = None) -> Any:
+    """Softmax over the frames of (batch, frames, channels); masked frames get zero.
 
     (``keras.ops.softmax`` warns of a single frame, which is nothing to warn of here.)
-
-    Parameters
-    ----------
-    energy : tensor, shape (batch, frames, channels)
-    mask : tensor of bool, shape (batch, frames), optional
     """
-    if mask is not None:
-        energy = ops.where(ops.expand_dims(mask, -1), energy, -1e9)
+    energy = _where_unmasked(mask, energy, -1e9)
     weights = ops.exp(energy - ops.max(energy, axis=1, keepdims=True))
     return weights / ops.sum(weights, axis=1, keepdims=True)
 
 
 def head(
     x: Any,
-    *,
     n_tags: int,
     activation: str | None,
+    *,
     units: int | None,
     input_bn: bool = True,
     dropout: float = 0.5,
@@ -146,7 +134,7 @@ def head(
     order : {"relu_bn", "bn_relu", "relu"}
         Of ReLU and BatchNorm after the dense layer; ``"relu"`` has no BatchNorm.
     bn_epsilon : float
-        See :func:`musicnn_zoo.networks.frontends.convolution`.
+        What BatchNorm adds to the variance.
 
     Returns
     -------
@@ -180,12 +168,7 @@ def _dense(x: Any, units: int, order: Order, bn_epsilon: float) -> Any:
 
 
 def mlp(
-    x: Any,
-    *,
-    n_tags: int,
-    activation: str | None,
-    units: int | None = None,
-    dropout: float = 0.5,
+    x: Any, *, n_tags: int, activation: str | None, units: int | None = None, dropout: float = 0.5
 ) -> Any:
     """Flatten the feature map and connect it to the tags.
 
@@ -193,8 +176,6 @@ def mlp(
     ----------
     x : tensor, shape (batch, frames, …, channels)
         Of known length.
-    n_tags : int
-    activation : {"sigmoid", "softmax"} or None
     units : int or None
         Of a dense layer in between, with ReLU and without BatchNorm; None leaves it out.
     dropout : float
@@ -206,26 +187,16 @@ def mlp(
         Endpoint ``penultimate``: (batch, units), or the flattened map.
     """
     x = layers.Flatten(data_format="channels_last", name="backend_flat")(x)
-    return head(
-        x, n_tags=n_tags, activation=activation,
-        units=units, input_bn=False, dropout=dropout, order="relu",
-    )  # fmt: skip
-
-
-Mode = Literal["both", "max", "mean"]
-MODES: tuple[Mode, ...] = ("both", "max", "mean")
+    return head(x, n_tags, activation, units=units, input_bn=False, dropout=dropout, order="relu")
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class TemporalMaximum(OverTime):
+class TemporalMaximum(_OverTime):
     """Maximum over time of (batch, frames, channels); masked frames do not count."""
 
     def call(self, x: Any, mask: Any = None) -> Any:
         """Return (batch, channels)."""
-        if mask is not None:
-            lowest = ops.cast(float("-inf"), x.dtype)
-            x = ops.where(ops.expand_dims(mask, -1), x, lowest)
-        return ops.max(x, axis=1)
+        return ops.max(_where_unmasked(mask, x, float("-inf")), axis=1)
 
 
 def temporal_pooling(
@@ -233,7 +204,7 @@ def temporal_pooling(
     *,
     n_tags: int,
     activation: str | None,
-    mode: Mode = "both",
+    mode: Literal["both", "max", "mean"] = "both",
     interleaved: bool = True,
     units: int | None = 200,
     input_bn: bool = True,
@@ -246,16 +217,12 @@ def temporal_pooling(
 
     Parameters
     ----------
-    x : tensor, shape (batch, frames, channels)
-        Masked frames do not count.
-    n_tags : int
-    activation : {"sigmoid", "softmax"} or None
     mode : {"both", "max", "mean"}
     interleaved : bool
         Whether maximum and mean of a channel stand side by side (max₀, mean₀, max₁, …), as in
         the released musicnn, or all maxima before all means.
-    units, input_bn, dropout, input_dropout, order, bn_epsilon
-        See :func:`head`: 200 units in musicnn, 500 in its big variant.
+    units : int or None
+        200 in musicnn, 500 in its big variant.
 
     Returns
     -------
@@ -263,36 +230,32 @@ def temporal_pooling(
         Endpoints ``mean_pool`` and ``max_pool`` (batch, channels), and ``penultimate``
         (batch, units).
     """
-    if mode not in MODES:
-        raise ArgumentError(f"mode must be one of {', '.join(MODES)}; received {mode!r}")
     channels = x.shape[-1]
-    pools = []
+    pools = {}
     if mode != "mean":
-        pools.append(TemporalMaximum(name="max_pool")(x))
+        pools["max"] = TemporalMaximum(name="max_pool")(x)
     if mode != "max":
-        pools.append(
-            layers.GlobalAveragePooling1D(data_format="channels_last", name="mean_pool")(x)
-        )
+        mean = layers.GlobalAveragePooling1D(data_format="channels_last", name="mean_pool")
+        pools["mean"] = mean(x)
     if len(pools) == 1:
-        (x,) = pools
+        (x,) = pools.values()
     elif interleaved:
         columns = [
             layers.Reshape((channels, 1), name=f"backend_{name}_column")(pool)
-            for name, pool in zip(("max", "mean"), pools, strict=True)
+            for name, pool in pools.items()
         ]
         x = layers.Concatenate(name="backend_interleave")(columns)
         x = layers.Flatten(data_format="channels_last", name="backend_flat")(x)
     else:
-        x = layers.Concatenate(name="backend_concat")(pools)
+        x = layers.Concatenate(name="backend_concat")(list(pools.values()))
     return head(
-        x, n_tags=n_tags, activation=activation,
-        units=units, input_bn=input_bn, dropout=dropout, input_dropout=input_dropout, order=order,
-        bn_epsilon=bn_epsilon,
+        x, n_tags, activation, units=units, input_bn=input_bn, dropout=dropout,
+        input_dropout=input_dropout, order=order, bn_epsilon=bn_epsilon,
     )  # fmt: skip
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class AutoPool(OverTime):
+class AutoPool(_OverTime):
     """Softmax-weighted mean over time, with one trainable sharpness for each class.
 
     ``P_c = Σ_t p_tc exp(α_c p_tc) / Σ_k exp(α_c p_kc)``: the mean at α = 0, where training
@@ -308,7 +271,7 @@ class AutoPool(OverTime):
 
     def call(self, x: Any, mask: Any = None) -> Any:
         """Return (batch, classes)."""
-        return ops.sum(x * softmax_over_time(self.alpha * x, mask), axis=1)
+        return ops.sum(x * _softmax_over_time(self.alpha * x, mask), axis=1)
 
 
 def autopool(
@@ -327,13 +290,8 @@ def autopool(
 
     Parameters
     ----------
-    x : tensor, shape (batch, frames, channels)
-        Masked frames do not count.
-    n_tags : int
     activation : {"sigmoid", "softmax"}
         Of the frame-wise scores.
-    units, input_bn, dropout
-        Of the layers on every frame; see :func:`head`.
 
     Returns
     -------
@@ -350,17 +308,16 @@ def autopool(
         raise ArgumentError(
             "autopool pools probabilities: activation must be 'sigmoid' or 'softmax'; received None"
         )
-    x = head(x, n_tags=n_tags, activation=None, units=units, input_bn=input_bn, dropout=dropout)
+    x = head(x, n_tags, None, units=units, input_bn=input_bn, dropout=dropout)
     x = layers.Activation(activation, dtype="float32", name="frame_scores")(x)
     return AutoPool(dtype="float32", name="tags")(x)
 
 
 Weights = Literal["frame", "channel"]
-WEIGHTS: tuple[Weights, ...] = ("frame", "channel")
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class TemporalAttention(OverTime):
+class TemporalAttention(_OverTime):
     """Weighted mean over time of (batch, frames, channels); masked frames do not count.
 
     Parameters
@@ -383,10 +340,9 @@ class TemporalAttention(OverTime):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if weights not in WEIGHTS:
-            raise ArgumentError(
-                f"weights must be one of {', '.join(WEIGHTS)}; received {weights!r}"
-            )
+        known = get_args(Weights)
+        if weights not in known:
+            raise ArgumentError(f"weights must be one of {', '.join(known)}; received {weights!r}")
         self.kind: Weights = weights
         self.positions = positions
         self.context = context
@@ -403,35 +359,25 @@ class TemporalAttention(OverTime):
 
     def call(self, x: Any, mask: Any = None) -> Any:
         """Return (batch, channels)."""
-        x = self._located(x)
-        return ops.sum(x * self._attention(x, mask), axis=1)
+        if self.positions:
+            x = _add_positions(x, paired=False)
+        return ops.sum(x * self._weights_of(x, mask), axis=1)
 
     def attention(self, x: Any, mask: Any = None) -> Any:
         """Return the weights: (batch, frames, 1) or (batch, frames, channels), sum 1 over time."""
-        return self._attention(self._located(x), mask)
+        return self._weights_of(_add_positions(x, paired=False) if self.positions else x, mask)
 
-    def _located(self, x: Any) -> Any:
-        if not self.positions:
-            return x
-        places = sinusoidal_positions(ops.shape(x)[1], x.shape[-1], paired=False)
-        return x + ops.cast(places, x.dtype)
-
-    def _attention(self, x: Any, mask: Any) -> Any:
-        if mask is not None:
-            x = ops.where(ops.expand_dims(mask, -1), x, 0)
+    def _weights_of(self, x: Any, mask: Any) -> Any:
+        x = _where_unmasked(mask, x, 0)
         energy = ops.conv(x, self.kernel, padding="same", data_format="channels_last") + self.bias
         if self.kind == "frame":
             energy = ops.tanh(energy)
-        return softmax_over_time(energy, mask)
+        return _softmax_over_time(energy, mask)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return {
-            **super().get_config(),
-            "weights": self.kind,
-            "positions": self.positions,
-            "context": self.context,
-        }
+        own = {"weights": self.kind, "positions": self.positions, "context": self.context}
+        return {**super().get_config(), **own}
 
 
 def attention(
@@ -450,14 +396,8 @@ def attention(
 
     Parameters
     ----------
-    x : tensor, shape (batch, frames, channels)
-        Masked frames do not count.
-    n_tags : int
-    activation : {"sigmoid", "softmax"} or None
     weights, positions, context
         See :class:`TemporalAttention`.
-    units, input_bn, dropout
-        See :func:`head`.
 
     Returns
     -------
@@ -469,13 +409,7 @@ def attention(
     """
     x = layers.Identity(name="frames")(x)
     x = TemporalAttention(weights, positions, context, name="attention_pool")(x)
-    return head(
-        x, n_tags=n_tags, activation=activation, units=units, input_bn=input_bn, dropout=dropout
-    )
-
-
-Cell = Literal["lstm", "gru"]
-CELLS: tuple[Cell, ...] = ("lstm", "gru")
+    return head(x, n_tags, activation, units=units, input_bn=input_bn, dropout=dropout)
 
 
 def recurrent(
@@ -483,7 +417,7 @@ def recurrent(
     *,
     n_tags: int,
     activation: str | None,
-    cell: Cell = "lstm",
+    cell: Literal["lstm", "gru"] = "lstm",
     cell_units: int = 512,
     depth: int = 2,
     bidirectional: bool = False,
@@ -498,10 +432,6 @@ def recurrent(
 
     Parameters
     ----------
-    x : tensor, shape (batch, frames, channels)
-        Masked frames are passed over.
-    n_tags : int
-    activation : {"sigmoid", "softmax"} or None
     cell : {"lstm", "gru"}
     cell_units : int
         Of each layer and direction.
@@ -509,8 +439,6 @@ def recurrent(
         Layers.
     bidirectional : bool
         Whether each layer also runs backwards; the two outputs are concatenated.
-    units, input_bn, dropout
-        See :func:`head`.
 
     Returns
     -------
@@ -518,8 +446,6 @@ def recurrent(
         Endpoints ``last_state`` (batch, cell_units or twice that) and ``penultimate``
         (batch, units).
     """
-    if cell not in CELLS:
-        raise ArgumentError(f"cell must be one of {', '.join(CELLS)}; received {cell!r}")
     if depth < 1:
         raise ArgumentError(f"depth must be at least 1; received {depth}")
     make = layers.LSTM if cell == "lstm" else layers.GRU
@@ -529,18 +455,12 @@ def recurrent(
         inner = f"backend_{cell}{number}" if bidirectional else name
         layer = make(cell_units, return_sequences=not last, name=inner)
         x = (layers.Bidirectional(layer, name=name) if bidirectional else layer)(x)
-    return head(
-        x, n_tags=n_tags, activation=activation, units=units, input_bn=input_bn, dropout=dropout
-    )
+    return head(x, n_tags, activation, units=units, input_bn=input_bn, dropout=dropout)
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class ClassToken(layers.Layer):
+class ClassToken(_MaskedLayer):
     """Put a learned vector before the first frame of (batch, frames, channels)."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
         """Make ``token``, one vector."""
@@ -568,16 +488,12 @@ class ClassToken(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class AddPositions(layers.Layer):
+class AddPositions(_MaskedLayer):
     """Add sinusoidal positions to (batch, frames, channels)."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.supports_masking = True
 
     def call(self, x: Any) -> Any:
         """Return a tensor of the same shape."""
-        return x + ops.cast(sinusoidal_positions(ops.shape(x)[1], x.shape[-1]), x.dtype)
+        return _add_positions(x, paired=True)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the input's shape."""
@@ -585,7 +501,7 @@ class AddPositions(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
-class FirstFrame(OverTime):
+class FirstFrame(_OverTime):
     """Keep the first frame of (batch, frames, channels)."""
 
     def call(self, x: Any) -> Any:
@@ -611,15 +527,11 @@ def self_attention(
 
     Parameters
     ----------
-    x : tensor, shape (batch, frames, channels)
-        Masked frames are not attended to.
-    n_tags : int
-    activation : {"sigmoid", "softmax"} or None
     width : int
         Channels of the encoder; the features are projected to them.
     depth, heads : int
-    units, dropout
-        See :func:`head`; ``dropout`` is also the encoder's.
+    dropout : float
+        Of the encoder, and of the head.
 
     Returns
     -------
@@ -641,7 +553,7 @@ def self_attention(
         y = layers.Dense(width, name=f"{name}_dense2")(y)
         x = _add_and_normalize(x, y, dropout, f"{name}_dense")
     x = FirstFrame(name="class_token")(x)
-    return head(x, n_tags=n_tags, activation=activation, units=units, dropout=dropout)
+    return head(x, n_tags, activation, units=units, dropout=dropout)
 
 
 def _add_and_normalize(x: Any, y: Any, dropout: float, name: str) -> Any:
@@ -668,14 +580,8 @@ def fully_convolutional(
     ----------
     x : tensor, shape (batch, frames, bands, channels)
         Of known length.
-    n_tags : int
-    activation : {"sigmoid", "softmax"} or None
-    filters : sequence of int
-        Filters of each 3 × 3 convolution.
-    pools : sequence of (int, int)
-        Frames × bands that become one after each convolution.
-    order, bn_epsilon
-        See :func:`musicnn_zoo.networks.frontends.convolution`.
+    filters, pools, order, bn_epsilon
+        See :func:`musicnn_zoo.networks.frontends.rectangular`.
     dropout : float
         Rate before the output layer.
 
@@ -689,13 +595,11 @@ def fully_convolutional(
     ArgumentError
         If more than one position is left.
     """
-    x = rectangular_stack(
-        x, filters=filters, pools=pools, order=order, bn_epsilon=bn_epsilon, prefix="backend"
-    )
+    x = rectangular_stack("backend", x, filters, pools, order, bn_epsilon)
     if tuple(x.shape[1:3]) != (1, 1):
         raise ArgumentError(
             "the pools of fully_convolutional must leave 1 × 1 of frames × bands; "
             f"{pools!r} leave {x.shape[1]} × {x.shape[2]}"
         )
     x = layers.Flatten(data_format="channels_last", name="backend_flat")(x)
-    return head(x, n_tags=n_tags, activation=activation, units=None, dropout=dropout)
+    return head(x, n_tags, activation, units=None, dropout=dropout)

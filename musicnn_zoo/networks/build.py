@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import weakref
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, get_type_hints
 import keras
 from keras import layers
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.errors import ArgumentError, UnknownNameError, check_whole, shown
 from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import get_architecture
 from musicnn_zoo.networks.config import (
@@ -32,27 +31,21 @@ from musicnn_zoo.networks.config import (
     block_spec,
     checked_tags,
     is_of_type,
+    patch_grid,
     type_name,
-    whole,
 )
 from musicnn_zoo.networks.logmel import LogMel
-from musicnn_zoo.networks.patches import patch_grid
-from musicnn_zoo.text import shown
 
 
 def finish_normalization(model: keras.Model) -> None:
-    """Have the ``Normalization`` layers of a model compute with the weights that they have.
+    """Make the ``Normalization`` layers of a model compute with the weights that they have.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Whose weights were assigned, by ``set_weights`` say, after which such a layer goes on with
-        the statistics of before.
+    After ``set_weights`` such a layer goes on with its old statistics.
     """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
-            # What Keras compiled before has the statistics of before in it.
+            # What Keras has compiled contains the old statistics.
             model.train_function = model.test_function = model.predict_function = None
 
 
@@ -241,11 +234,12 @@ def build_model(
     ('calm', 'wild')
     """
     if isinstance(tags, Integral):
-        tags = [f"tag_{i}" for i in range(whole("tags", tags, least=0, most=MOST_TAGS))]
+        tags = [f"tag_{i}" for i in range(check_whole("tags", tags, 0, MOST_TAGS))]
     names = checked_tags(tags)
-    resolved = resolve_config(
-        config, input=input, frontend=frontend, midend=midend, backend=backend, patch=patch
-    )
+    resolved = _resolve(
+        config, input=input, patch=patch,
+        frontend=_as_block(frontend), midend=_as_block(midend), backend=_as_block(backend),
+    )  # fmt: skip
     waveform, features = build_features(resolved)
     outputs = _apply(
         resolved.backend, "backend", features, n_tags=len(names), activation=resolved.activation
@@ -258,36 +252,24 @@ def build_model(
     )  # fmt: skip
 
 
-def resolve_config(
-    config: str | ModelConfig | None = None,
-    *,
-    input: Input | None = None,  # noqa: A002
-    frontend: BlockLike | None = None,
-    midend: BlockLike | None = None,
-    backend: BlockLike | None = None,
-    patch: int | None = None,
-) -> ModelConfig:
-    """Make one configuration of the arguments of :func:`build_model`."""
-    changes: dict[str, Any] = {
-        key: _as_block(value)
-        for key, value in (("frontend", frontend), ("midend", midend), ("backend", backend))
-        if value is not None
-    }
-    if input is not None:
-        changes["input"] = input
-    if patch is not None:
-        changes["patch"] = patch
+def _resolve(config: str | ModelConfig | None, **parts: Any) -> ModelConfig:
+    """Put parts that are not None in the place of those of a configuration, or of defaults."""
+    chosen = {name: part for name, part in parts.items() if part is not None}
     if config is not None:
-        base = get_architecture(config) if isinstance(config, str) else config
-        return replace(base, **changes)
-    if "frontend" not in changes:
+        return replace(get_architecture(config) if isinstance(config, str) else config, **chosen)
+    if "frontend" not in chosen:
         raise ArgumentError("name an architecture, or at least a front-end: frontend='vgg'")
-    takes = block_spec(changes["frontend"].kind, "frontend").takes
-    waveform = takes == "waveform"
-    changes.setdefault("input", WaveformInput() if waveform else LogMelInput())
-    changes.setdefault("backend", block("temporal_pooling"))
-    changes.setdefault("patch", 59049 if changes["input"].geometry.frame_hop == 1 else 187)
-    return ModelConfig(**changes)
+    takes = block_spec(chosen["frontend"].kind, "frontend").takes
+    signal = chosen.setdefault("input", WaveformInput() if takes == "waveform" else LogMelInput())
+    chosen.setdefault("backend", block("temporal_pooling"))
+    chosen.setdefault("patch", 59049 if signal.grid(1).frame_hop == 1 else 187)
+    return ModelConfig(**chosen)
+
+
+def _as_block(value: BlockLike | None) -> Block | None:
+    if isinstance(value, str):
+        return block(value)
+    return value if value is None or isinstance(value, Block) else Block.from_dict(value)
 
 
 def build_features(config: ModelConfig) -> tuple[Any, Any]:
@@ -315,12 +297,10 @@ def adapt(model: TaggingModel, waveforms: Any) -> None:
     ArgumentError
         If the model does not standardize its input.
     """
-    if not isinstance(model.zoo_config.input, LogMelInput) or (
-        model.zoo_config.input.normalization != "standardize"
-    ):
+    signal = model.zoo_config.input
+    if not isinstance(signal, LogMelInput) or signal.normalization != "standardize":
         raise ArgumentError(
-            "adapt goes with normalization='standardize'; this model's input is "
-            f"{model.zoo_config.input}"
+            f"adapt goes with normalization='standardize'; this model's input is {signal}"
         )
     model.get_layer("input_normalization").adapt(model.get_layer("logmel")(waveforms))
 
@@ -338,13 +318,11 @@ def _represent(waveform: Any, signal: Input) -> Any:
 
 def _apply(chosen: Block, role: Role, x: Any, **context: Any) -> Any:
     function = block_function(chosen.kind, role)
-    known = set(inspect.signature(function).parameters) - {"x", *context}
-    options = dict(chosen.options)
-    for option in options:
+    types = get_type_hints(function)
+    known = types.keys() - {"x", "return", *context}
+    for option, value in chosen.options:
         if option not in known:
             raise UnknownNameError(f"option of {role} {chosen.kind!r}", option, known)
-    types = get_type_hints(function)
-    for option, value in options.items():
         if not is_of_type(value, types[option]):
             raise ArgumentError(
                 f"{role} {chosen.kind!r} cannot be built: {option} must be "
@@ -353,12 +331,11 @@ def _apply(chosen: Block, role: Role, x: Any, **context: Any) -> Any:
     given = tuple(x.shape)
     try:
         if block_spec(chosen.kind, role).takes == "sequence" and len(x.shape) == 4:
-            merged = x.shape[2] * x.shape[3]
-            x = layers.Reshape((-1, merged), name=f"{role}_bands_as_channels")(x)
-        y = function(x, **options, **context)
+            x = layers.Reshape((-1, x.shape[2] * x.shape[3]), name=f"{role}_bands_as_channels")(x)
+        y = function(x, **dict(chosen.options), **context)
+    except ArgumentError:
+        raise
     except (ValueError, TypeError) as error:
-        if isinstance(error, ArgumentError):
-            raise
         why = str(error).strip().splitlines()[0]
         raise ArgumentError(_misfit(role, chosen, given) + why) from error
     if 0 in y.shape:
@@ -374,12 +351,6 @@ def _misfit(role: Role, chosen: Block, shape: tuple[int | None, ...]) -> str:
     )
 
 
-def _as_block(value: BlockLike) -> Block:
-    if isinstance(value, str):
-        return block(value)
-    return value if isinstance(value, Block) else Block.from_dict(value)
-
-
 def receptive_field(config: ModelConfig) -> float:
     """Seconds of audio that one frame before the back-end comes from.
 
@@ -393,13 +364,9 @@ def receptive_field(config: ModelConfig) -> float:
     waveform, features = build_features(config)
     model = keras.Model(waveform, features)
     fields: dict[str, tuple[float, float]] = {"waveform": (1, 1)}
+    before = layers_before(model)
     for layer in model.layers[1:]:
-        inputs = [
-            fields[tensor._keras_history.operation.name]
-            for node in layer._inbound_nodes
-            for tensor in node.input_tensors
-            if tensor._keras_history.operation.name in fields
-        ]
+        inputs = [fields[name] for name in before[layer.name]]
         field = max(size for size, _ in inputs)
         step = max(jump for _, jump in inputs)
         width, stride = _window(layer)
@@ -407,15 +374,22 @@ def receptive_field(config: ModelConfig) -> float:
     return fields[model.layers[-1].name][0] / config.input.sample_rate
 
 
+def layers_before(model: keras.Model) -> dict[str, list[str]]:
+    """Names of the layers whose outputs each layer takes, in a model without shared layers."""
+    makers = {id(layer.output): layer.name for layer in model.layers}
+    return {
+        layer.name: [makers[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
+        for layer in model.layers
+        if not isinstance(layer, layers.InputLayer)
+    }
+
+
 def _window(layer: Any) -> tuple[float, int]:
     if isinstance(layer, LogMel):
         return layer.spectrogram.n_fft, layer.spectrogram.hop
     if isinstance(layer, layers.Conv1D | layers.Conv2D):
         return layer.kernel_size[0], layer.strides[0]
-    if isinstance(
-        layer,
-        layers.MaxPooling1D | layers.MaxPooling2D | layers.AveragePooling2D,
-    ):
+    if isinstance(layer, layers.MaxPooling1D | layers.MaxPooling2D | layers.AveragePooling2D):
         return layer.pool_size[0], layer.strides[0]
     if isinstance(layer, layers.GlobalAveragePooling1D):
         return math.inf, 1

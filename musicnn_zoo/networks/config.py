@@ -23,37 +23,36 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
-import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import isfinite
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
-from musicnn_zoo.text import shortened, shown
+from musicnn_zoo.errors import (
+    ArgumentError,
+    UnknownNameError,
+    check_entries,
+    check_whole,
+    finite,
+    shown,
+)
+from musicnn_zoo.networks.patches import PatchGrid as PatchGrid
+from musicnn_zoo.networks.patches import PatchStream as PatchStream
+from musicnn_zoo.sound.decoders import HIGHEST_RATE
+from musicnn_zoo.text import shortened
 
 LARGEST = 2**24
 """Of whole numbers: more filters, frames or units than any layer that fits a memory."""
 
 
 def is_of_type(value: object, declared: Any) -> bool:
-    """Compare a value with an annotation.
+    """Whether a value made of JSON's types, with tuples for lists, is of an annotated type.
 
-    Parameters
-    ----------
-    value : str, number, bool, None or tuple of those
-    declared : type
-        Made of ``int``, ``float``, ``bool``, ``str``, ``None``, ``Literal``, unions, ``tuple[…]``
-        and ``Sequence[…]``.
-
-    Returns
-    -------
-    bool
-        A boolean is no number, a whole number is a ``float`` too, numbers are finite, and whole
-        ones within plus and minus 2**24.
+    The annotation is made of ``int``, ``float``, ``bool``, ``str``, ``None``, ``Literal``, unions,
+    ``tuple[…]`` and ``Sequence[…]``. A boolean is no number, a whole number is a ``float`` too,
+    numbers are finite, and whole ones within plus and minus 2**24.
     """
     origin, inner = get_origin(declared), get_args(declared)
     if origin is Literal:
@@ -86,13 +85,15 @@ def type_name(declared: Any) -> str:
         return f"({', '.join(map(type_name, inner))})"
     if origin is Sequence:
         return f"a list of {type_name(inner[0])}"
-    names = {int: "a whole number", float: "a finite number", str: "a string", bool: "a boolean"}
-    return names.get(declared, "None")
+    names = {
+        int: "a whole number", float: "a finite number", str: "a string", bool: "a boolean",
+        type(None): "None",
+    }  # fmt: skip
+    return names.get(declared, f"a {declared.__name__}")
 
 
 Role = Literal["frontend", "midend", "backend"]
 Shape = Literal["waveform", "map", "sequence", "tags"]
-Framewise = Literal["scores", "head"] | None
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class BlockSpec:
     endpoints_if: Mapping[tuple[str, object], tuple[str, ...]] = field(default_factory=dict)
     fixed_length: bool = False
     takes_any: bool = False
-    framewise: Framewise = None
+    framewise: Literal["scores", "head"] | None = None
     domain_knowledge: bool = False
     shapes: Literal["minimal", "one", "many"] = "minimal"
 
@@ -163,20 +164,15 @@ def _backend(paper: str, *pools: str, **more: Any) -> BlockSpec:
 
 
 BLOCKS: dict[str, BlockSpec] = {
-    "sample_level": _frontend(
-        "waveform", "sequence", "Lee et al. 2017; Kim et al. 2018"
-    ),
+    "sample_level": _frontend("waveform", "sequence", "Lee et al. 2017; Kim et al. 2018"),
     "frame_level": _frontend(
-        "waveform", "sequence", "Dieleman & Schrauwen 2014",
-        domain_knowledge=True, shapes="one",
+        "waveform", "sequence", "Dieleman & Schrauwen 2014", domain_knowledge=True, shapes="one",
     ),
     "frame_level_multiscale": _frontend(
-        "waveform", "sequence", "Zhu et al. 2016",
-        domain_knowledge=True, shapes="many",
+        "waveform", "sequence", "Zhu et al. 2016", domain_knowledge=True, shapes="many",
     ),
     "vgg": _frontend(
-        "map", "map", "Pons & Serra 2019",
-        endpoints=("pool1", "pool2", "pool3", "pool4", "pool5"),
+        "map", "map", "Pons & Serra 2019", endpoints=("pool1", "pool2", "pool3", "pool4", "pool5"),
     ),
     "rectangular": _frontend("map", "map", "Choi et al. 2016"),
     "short_chunk": _frontend("map", "map", "Won et al. 2020"),
@@ -189,8 +185,7 @@ BLOCKS: dict[str, BlockSpec] = {
         endpoints=("timbral",), domain_knowledge=True, shapes="one",
     ),
     "horizontal": _frontend(
-        "map", "map", "Schlüter & Böck 2014",
-        domain_knowledge=True, shapes="one",
+        "map", "map", "Schlüter & Böck 2014", domain_knowledge=True, shapes="one",
     ),
     "timbral_temporal": _frontend(
         "map", "sequence", "Pons et al. 2016",
@@ -216,13 +211,7 @@ BLOCKS: dict[str, BlockSpec] = {
 
 
 def block_spec(name: str, role: Role) -> BlockSpec:
-    """Look up one block.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no block ``name`` of that role.
-    """
+    """Look up one block, or raise an UnknownNameError if there is none of that role."""
     spec = BLOCKS.get(name)
     if spec is None or spec.role != role:
         raise UnknownNameError(role, shortened(name, 80), block_names(role))
@@ -245,7 +234,6 @@ Calibrated = Literal["calibrated"]
 CALIBRATED: Calibrated = "calibrated"
 """What to pass as ``threshold`` for a model's own thresholds."""
 
-_ENTRIES = ("thresholds", "from")
 _LONGEST_ORIGIN = 1000
 
 
@@ -271,7 +259,7 @@ class TagThresholds:
     origin: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", tuple(map(_checked, self.values)))
+        object.__setattr__(self, "values", tuple(map(_threshold, self.values)))
         if not isinstance(self.origin, str) or len(self.origin) > _LONGEST_ORIGIN:
             raise ArgumentError(
                 f"the origin of thresholds must be a text of at most {_LONGEST_ORIGIN} characters; "
@@ -283,21 +271,13 @@ class TagThresholds:
 
     def to_dict(self, tags: Sequence[str]) -> dict[str, Any]:
         """Return ``{"thresholds": {tag: number or None}, "from": origin}``, ready for JSON."""
-        return {
-            "thresholds": dict(zip(tags, self.values, strict=True)),
-            "from": self.origin,
-        }
+        by_tag = dict(zip(tags, self.values, strict=True))
+        return {"thresholds": by_tag, "from": self.origin}
 
     @classmethod
     def from_dict(cls, values: Any, tags: Sequence[str]) -> TagThresholds:
-        """Inverse of :meth:`to_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            If it is anything else than a threshold for each of the tags.
-        """
-        if not isinstance(values, Mapping) or set(values) != set(_ENTRIES):
+        """Inverse of :meth:`to_dict`; an ArgumentError says what is unknown, missing or wrong."""
+        if not isinstance(values, Mapping) or set(values) != {"thresholds", "from"}:
             raise ArgumentError(
                 "it must be an object with 'thresholds', a number or null by each tag, and 'from', "
                 "a text"
@@ -314,13 +294,13 @@ class TagThresholds:
         return cls(tuple(by_tag[tag] for tag in tags), values["from"])
 
     def describe(self) -> str:
-        """Say in words what they are."""
+        """Return a summary in words."""
         known = sum(value is not None for value in self.values)
         return f"for {known} of {len(self)} tags, {self.origin or 'not stated how found'}"
 
 
 def own_thresholds(thresholds: TagThresholds | None, model: str) -> TagThresholds:
-    """Return the thresholds of a model, or say how it comes to some."""
+    """Return the thresholds of a model, or say how to find some."""
     if thresholds is None:
         raise ArgumentError(
             f"{model} has no calibrated thresholds; find them on a validation split with "
@@ -330,15 +310,15 @@ def own_thresholds(thresholds: TagThresholds | None, model: str) -> TagThreshold
     return thresholds
 
 
-def _checked(value: Any) -> float | None:
+def _threshold(value: Any) -> float | None:
     if value is None:
         return None
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= 1:
+    number = finite(value)
+    if number is None or not 0 <= number <= 1:
         raise ArgumentError(
             f"a threshold must be a number between 0 and 1, or none; received {str(value)[:40]!r}"
         )
-    return float(value)
+    return float(number)
 
 
 @dataclass(frozen=True)
@@ -376,7 +356,7 @@ class Provenance:
                     f"provenance {entry.name!r} must be a string; received {shown(value)}"
                 )
         metrics = self.metrics
-        if not isinstance(metrics, Mapping) or not all(map(_is_figure, metrics.values())):
+        if not isinstance(metrics, Mapping) or None in map(finite, metrics.values()):
             raise ArgumentError(f"provenance 'metrics' must be numbers; received {shown(metrics)}")
         figures = {str(name): float(figure) for name, figure in metrics.items()}
         object.__setattr__(self, "metrics", figures)
@@ -387,46 +367,19 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Provenance:
-        """Inverse of :meth:`to_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            If an entry is unknown or not of its type.
-        """
-        if not isinstance(values, Mapping):
-            raise ArgumentError(f"a provenance must be an object; received {shown(values)}")
-        known = [entry.name for entry in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise UnknownNameError("provenance entry", shortened(name, 80), known)
-        return cls(**values)
-
-
-def _is_figure(value: object) -> bool:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return False
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:
-        return False
+        """Inverse of :meth:`to_dict`; an ArgumentError says what is unknown, missing or wrong."""
+        return cls(**check_entries(values, cls, "a provenance"))
 
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 16, 2**14
 """In samples. A spectrum of fewer has too few bins to speak of; the longest is 0.34 s at 48 kHz."""
 MOST_WINDOWS = 16
-HIGHEST_RATE = 1_000_000
-"""In Hz; of all audio that there is, no PCM comes near."""
 LONGEST_PATCH = 2**28
 """In samples: more than an hour at 48 kHz, 1 GiB."""
 MOST_TAGS = 100_000
 """Several times what the largest vocabularies of music hold."""
 
 
-Compression = Literal["log10", "decibel"]
-MelScale = Literal["slaney", "htk"]
-Normalization = Literal["batchnorm", "standardize"] | None
-Padding = Literal["constant", "reflect"] | None
 OutputActivation = Literal["sigmoid", "softmax"] | None
 
 Option = str | int | float | bool | None | tuple["Option", ...]
@@ -467,23 +420,25 @@ def block(kind: str, **options: Any) -> Block:
     return Block(kind, tuple(sorted((name, _freeze(value)) for name, value in options.items())))
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """How samples become frames where patches are cut.
+def _check_fields(config: Any, **bounds: tuple[int, int]) -> None:
+    """Check the fields of a dataclass by their annotations, and make numbers Python's own.
 
-    Parameters
-    ----------
-    frame_hop : int
-        Samples between two frames; 1 where patches are counted in samples.
-    window : int
-        Samples that one frame looks at.
-    padding : int
-        Zeros put on each side of the whole signal before patches are cut.
+    A whole number must be within its ``bounds``, a ``float`` finite and from 0 on. Tuples are left
+    to the caller.
     """
-
-    frame_hop: int
-    window: int
-    padding: int
+    declared = get_type_hints(type(config))
+    for name in (entry.name for entry in fields(config)):
+        value = getattr(config, name)
+        if name in bounds:
+            object.__setattr__(config, name, check_whole(name, value, *bounds[name]))
+        elif declared[name] is float:
+            number = finite(value)
+            if number is None or number < 0:
+                raise ArgumentError(f"{name} must be a number from 0 on; received {shown(value)}")
+            object.__setattr__(config, name, number)
+        elif get_origin(declared[name]) is not tuple and not is_of_type(value, declared[name]):
+            expected = type_name(declared[name])
+            raise ArgumentError(f"{name} must be {expected}; received {shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -501,12 +456,13 @@ class WaveformInput:
     sample_rate: int = 16000
 
     def __post_init__(self) -> None:
-        _set_whole(self, "sample_rate", most=HIGHEST_RATE)
+        _check_fields(self, sample_rate=(1, HIGHEST_RATE))
 
-    @property
-    def geometry(self) -> Geometry:
-        """Patches are counted in samples."""
-        return Geometry(frame_hop=1, window=1, padding=0)
+    def grid(self, patch: int) -> PatchGrid:
+        """Patches of so many samples, one after the other."""
+        return PatchGrid(
+            patch, patch, frame_hop=1, window=1, padding=0, sample_rate=self.sample_rate
+        )
 
 
 @dataclass(frozen=True)
@@ -555,43 +511,35 @@ class LogMelInput:
     n_mels: int = 96
     f_min: float = 0.0
     f_max: float = 8000.0
-    mel_scale: MelScale = "slaney"
+    mel_scale: Literal["slaney", "htk"] = "slaney"
     mel_norm: Literal["slaney"] | None = "slaney"
-    compression: Compression = "log10"
+    compression: Literal["log10", "decibel"] = "log10"
     shorter_windows: tuple[int, ...] = ()
-    padding: Padding = None
-    normalization: Normalization = "batchnorm"
+    padding: Literal["constant", "reflect"] | None = None
+    normalization: Literal["batchnorm", "standardize"] | None = "batchnorm"
     bn_epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
-        _set_whole(self, "sample_rate", most=HIGHEST_RATE)
-        _set_whole(self, "n_fft", least=SHORTEST_WINDOW, most=LONGEST_WINDOW)
-        _set_whole(self, "hop", most=LONGEST_PATCH)
-        _set_whole(self, "n_mels", most=LONGEST_WINDOW)
-        for name in ("f_min", "f_max", "bn_epsilon"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
-        if isinstance(self.shorter_windows, str) or len(self.shorter_windows) > MOST_WINDOWS:
-            raise ArgumentError(
-                f"shorter_windows must be at most {MOST_WINDOWS} lengths; "
-                f"received {shown(self.shorter_windows)}"
-            )
-        windows = tuple(
-            whole("shorter_windows", window, least=SHORTEST_WINDOW, most=LONGEST_WINDOW)
-            for window in self.shorter_windows
+        _check_fields(
+            self,
+            sample_rate=(1, HIGHEST_RATE),
+            n_fft=(SHORTEST_WINDOW, LONGEST_WINDOW),
+            hop=(1, LONGEST_PATCH),
+            n_mels=(1, LONGEST_WINDOW),
         )
-        object.__setattr__(self, "shorter_windows", windows)
-        for name, known in (
-            ("mel_scale", ("slaney", "htk")),
-            ("mel_norm", ("slaney", None)),
-            ("compression", ("log10", "decibel")),
-            ("padding", ("constant", "reflect", None)),
-            ("normalization", ("batchnorm", "standardize", None)),
+        windows = self.shorter_windows
+        if (
+            isinstance(windows, str)
+            or not isinstance(windows, Collection)
+            or len(windows) > MOST_WINDOWS
         ):
-            if getattr(self, name) not in known:
-                raise ArgumentError(
-                    f"{name} must be one of {', '.join(map(str, known))}; "
-                    f"received {shown(getattr(self, name))}"
-                )
+            raise ArgumentError(
+                f"shorter_windows must be at most {MOST_WINDOWS} lengths; received {shown(windows)}"
+            )
+        lengths = [
+            check_whole("shorter_windows", w, SHORTEST_WINDOW, LONGEST_WINDOW) for w in windows
+        ]
+        object.__setattr__(self, "shorter_windows", tuple(lengths))
         if any(window > self.n_fft for window in self.shorter_windows):
             raise ArgumentError(
                 f"shorter_windows must be at most n_fft={self.n_fft}; "
@@ -607,12 +555,14 @@ class LogMelInput:
                 f"f_min must be below f_max={self.f_max}; received f_min={self.f_min}"
             )
 
-    @property
-    def geometry(self) -> Geometry:
-        """Patches are counted in frames, or in samples where the graph pads them itself."""
+    def grid(self, patch: int) -> PatchGrid:
+        """Patches of so many frames, or samples where the graph pads, one after the other."""
         if self.padding is not None:
-            return Geometry(frame_hop=1, window=1, padding=0)
-        return Geometry(frame_hop=self.hop, window=self.n_fft, padding=self.n_fft // 2)
+            return WaveformInput(self.sample_rate).grid(patch)
+        return PatchGrid(
+            patch, patch, frame_hop=self.hop, window=self.n_fft, padding=self.n_fft // 2,
+            sample_rate=self.sample_rate,
+        )  # fmt: skip
 
     def frames(self, samples: int) -> int:
         """Frames that the graph makes of an input of ``samples`` samples."""
@@ -623,23 +573,19 @@ class LogMelInput:
 
 
 Input = WaveformInput | LogMelInput
-INPUTS: dict[str, type[WaveformInput] | type[LogMelInput]] = {
-    "waveform": WaveformInput,
-    "logmel": LogMelInput,
-}
+INPUTS = {kind.kind: kind for kind in (WaveformInput, LogMelInput)}
 
 
 def _input_from_dict(values: Mapping[str, Any]) -> Input:
     if not isinstance(values, Mapping):
         raise ArgumentError(f"an input must be an object with a 'kind'; received {shown(values)}")
-    options = {name: value for name, value in values.items() if name != "kind"}
-    kind = values.get("kind")
+    options = dict(values)
+    kind = options.pop("kind", None)
     if kind is None:
         raise ArgumentError(f"an input needs a 'kind': one of {', '.join(INPUTS)}")
-    if kind not in INPUTS:
+    if not isinstance(kind, str) or kind not in INPUTS:
         raise UnknownNameError("input", shortened(str(kind), 80), INPUTS)
-    _refuse_unknown(options, INPUTS[kind])
-    return INPUTS[kind](**options)
+    return INPUTS[kind](**check_entries(options, INPUTS[kind], "an input"))
 
 
 @dataclass(frozen=True)
@@ -673,13 +619,8 @@ class ModelConfig:
     activation: OutputActivation = "sigmoid"
 
     def __post_init__(self) -> None:
-        if self.activation not in ("sigmoid", "softmax", None):
-            raise ArgumentError(
-                f"activation must be sigmoid, softmax or None; received {shown(self.activation)}"
-            )
-        _set_whole(self, "patch", most=LONGEST_PATCH)
-        geometry = self.input.geometry
-        samples = (self.patch - 1) * geometry.frame_hop + geometry.window
+        _check_fields(self, patch=(1, LONGEST_PATCH))
+        samples = self.input.grid(self.patch).patch_samples
         if samples > LONGEST_PATCH:
             raise ArgumentError(
                 f"patch must be at most {LONGEST_PATCH} samples long; received {self.patch} "
@@ -698,19 +639,19 @@ class ModelConfig:
 
     def blocks(self) -> list[tuple[Role, Block]]:
         """Front-end, mid-end if there is one, and back-end."""
-        chain: list[tuple[Role, Block]] = [("frontend", self.frontend)]
-        if self.midend is not None:
-            chain.append(("midend", self.midend))
-        chain.append(("backend", self.backend))
-        return chain
+        chain: list[tuple[Role, Block | None]] = [
+            ("frontend", self.frontend), ("midend", self.midend), ("backend", self.backend),
+        ]  # fmt: skip
+        return [(role, chosen) for role, chosen in chain if chosen is not None]
 
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Names of the layers that `features` offers, in order of depth."""
-        names: list[str] = []
-        for role, chosen in self.blocks():
-            names += block_spec(chosen.kind, role).endpoints_of(dict(chosen.options))
-        return tuple(names)
+        return tuple(
+            name
+            for role, chosen in self.blocks()
+            for name in block_spec(chosen.kind, role).endpoints_of(dict(chosen.options))
+        )
 
     @property
     def fixed_length(self) -> bool:
@@ -731,19 +672,8 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """Inverse of :meth:`to_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            If a key or a block is unknown, or one that is needed is missing.
-        """
-        if not isinstance(values, Mapping):
-            raise ArgumentError(
-                f"a model configuration must be an object; received {shown(values)}"
-            )
-        _refuse_unknown(values, cls)
-        given = dict(values)
+        """Inverse of :meth:`to_dict`; an ArgumentError says what is unknown, missing or wrong."""
+        given = check_entries(values, cls, "a model configuration")
         if "input" in given:
             given["input"] = _input_from_dict(given["input"])
         for part in ("frontend", "midend", "backend"):
@@ -766,6 +696,57 @@ class ModelConfig:
         except ValueError as error:
             raise ArgumentError(f"the model configuration is not JSON: {error}") from error
         return cls.from_dict(values)
+
+
+def patch_grid(
+    config: ModelConfig, *, patch_s: float | None = None, hop_s: float | None = None
+) -> PatchGrid:
+    """Grid of a model, in the frames of its input.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    patch_s : float, optional
+        Length of a patch in seconds; by default that which the model was trained on.
+    hop_s : float, optional
+        Distance between the starts of two patches in seconds; by default one patch, so
+        that patches follow each other without overlap.
+
+    Raises
+    ------
+    ArgumentError
+        If a length is not positive, less than one frame, or one that the model does not
+        take.
+    """
+    grid = config.input.grid(config.patch)
+    rate, frame_hop = grid.sample_rate, grid.frame_hop
+    in_samples = frame_hop == 1
+
+    def frames(name: str, seconds: float) -> int:
+        if not (isfinite(seconds) and seconds > 0):
+            raise ArgumentError(f"{name} must be a positive number of seconds; received {seconds}")
+        if in_samples:
+            return round(seconds * rate)
+        # A nanosecond's grace for seconds made of whole frames, which floats may miss by a hair.
+        return int((seconds * rate - grid.padding + 1e-9 * rate) // frame_hop)
+
+    patch = config.patch
+    if patch_s is not None:
+        patch = frames("patch_s", patch_s) + (0 if in_samples else 1)
+    if patch < 1:
+        raise ArgumentError(
+            f"patch_s must be at least {grid.padding / rate} (one frame); received {patch_s}"
+        )
+    if config.fixed_length and patch != config.patch:
+        raise ArgumentError(
+            f"this model takes patches of {grid.patch_s:.3f} s ({config.patch} "
+            f"{'samples' if in_samples else 'frames'}) only; received patch_s={patch_s}"
+        )
+    hop = patch if hop_s is None else frames("hop_s", hop_s)
+    if hop < 1:
+        least = (grid.padding + frame_hop) / rate
+        raise ArgumentError(f"hop_s must be at least {least} (one frame); received {hop_s}")
+    return replace(grid, patch=patch, hop=hop)
 
 
 @dataclass(frozen=True)
@@ -805,31 +786,8 @@ class ModelSpec:
         return self.config.input if isinstance(self.config.input, LogMelInput) else None
 
 
-def whole(name: str, value: object, *, least: int = 1, most: int) -> int:
-    """Return a whole number as an ``int``.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none, or out of bounds; ``True`` and 2.0 are none.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ArgumentError(f"{name} must be a whole number; received {shown(value)}")
-    number = int(value)
-    if not least <= number <= most:
-        limit = f"at least {least}" if number < least else f"at most {most}"
-        raise ArgumentError(f"{name} must be {limit}; received {shown(value)}")
-    return number
-
-
 def checked_tags(tags: Any) -> tuple[str, ...]:
-    """Return the tags of a model.
-
-    Raises
-    ------
-    ArgumentError
-        If they are no sequence of different strings, or there is none, or too many.
-    """
+    """Return the tags of a model: one or more different strings, not too many of them."""
     if isinstance(tags, str) or not isinstance(tags, Sequence):
         raise ArgumentError(f"tags must be a list of different names; received {shown(tags)}")
     if len(tags) > MOST_TAGS:
@@ -841,30 +799,10 @@ def checked_tags(tags: Any) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def _set_whole(config: object, name: str, **bounds: int) -> None:
-    object.__setattr__(config, name, whole(name, getattr(config, name), **bounds))
-
-
-def _number(name: str, value: object) -> int | float:
-    """Return a finite number from 0 on as JSON has it."""
-    if isinstance(value, Real) and not isinstance(value, bool):
-        number = int(value) if isinstance(value, Integral) else float(value)
-        if 0 <= number <= sys.float_info.max:
-            return number
-    raise ArgumentError(f"{name} must be a number from 0 on; received {shown(value)}")
-
-
 _REMEDY = {
     "waveform": "give it input=WaveformInput()",
     "map": "choose a front-end that keeps the bands, or for spectrograms input=LogMelInput()",
 }
-
-
-def _refuse_unknown(values: Mapping[str, Any], of: type) -> None:
-    known = {field.name for field in fields(of)}
-    for name in values:
-        if name not in known:
-            raise UnknownNameError(f"{of.__name__} entry", shortened(name, 80), known)
 
 
 def _freeze(value: Any) -> Option:

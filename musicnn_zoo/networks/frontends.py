@@ -1,46 +1,23 @@
 """Front-ends and mid-ends: from a waveform or a log-mel spectrogram to a feature map.
 
-References
-----------
-Dieleman, Schrauwen. "End-to-end learning for music audio." ICASSP 2014. Zhu, Engel, Hannun.
-"Learning multiscale features directly from waveforms." arXiv:1603.09509, 2016.
-
-References
-----------
-Lee, Pham, Largman, Ng. "Unsupervised feature learning for audio classification using
-convolutional deep belief networks." NIPS 2009. Dieleman, Schrauwen. "End-to-end learning for
-music audio." ICASSP 2014.
-
-References
-----------
-Schlüter, Böck. "Improved musical onset detection with convolutional neural networks." ICASSP
-2014.
+``order`` and ``bn_epsilon`` of every block are those of :func:`convolution`.
 
 References
 ----------
 Choi, Fazekas, Sandler. "Automatic tagging using deep convolutional neural networks." ISMIR 2016.
-Won, Ferraro, Bogdanov, Serra. "Evaluation of CNN-based automatic music tagging models." SMC
-2020. Pons, Serra. "musicnn." ISMIR late-breaking 2019 (the vgg here).
-
-References
-----------
-Pons, Lidy, Serra. "Experimenting with musically motivated convolutional neural networks."
-CBMI 2016. Pons, Slizovskaia, Gong, Gómez, Serra. "Timbre analysis of music audio signals with
-convolutional neural networks." EUSIPCO 2017. Pons et al. "End-to-end learning for music audio
-tagging at scale." ISMIR 2018. Pons, Serra. "musicnn: Pre-trained convolutional neural networks
-for music audio tagging." ISMIR late-breaking 2019.
-
-References
-----------
-Lee, Park, Kim, Nam. "Sample-level deep convolutional neural networks for music auto-tagging using
-raw waveforms." SMC 2017. Kim, Lee, Nam. "Sample-level CNN architectures for music auto-tagging
-using raw waveforms." ICASSP 2018. Pons et al. "End-to-end learning for music audio tagging at
-scale." ISMIR 2018.
-
-References
-----------
-Pons et al. "End-to-end learning for music audio tagging at scale." ISMIR 2018. Pons, Serra.
-"musicnn." ISMIR late-breaking 2019.
+Dieleman, Schrauwen. "End-to-end learning for music audio." ICASSP 2014. Kim, Lee, Nam.
+"Sample-level CNN architectures for music auto-tagging using raw waveforms." ICASSP 2018. Lee, Park,
+Kim, Nam. "Sample-level deep convolutional neural networks for music auto-tagging using raw
+waveforms." SMC 2017. Lee, Pham, Largman, Ng. "Unsupervised feature learning for audio
+classification using convolutional deep belief networks." NIPS 2009. Pons, Lidy, Serra.
+"Experimenting with musically motivated convolutional neural networks." CBMI 2016. Pons,
+Slizovskaia, Gong, Gómez, Serra. "Timbre analysis of music audio signals with convolutional neural
+networks." EUSIPCO 2017. Pons et al. "End-to-end learning for music audio tagging at scale." ISMIR
+2018. Pons, Serra. "musicnn: Pre-trained convolutional neural networks for music audio tagging."
+ISMIR late-breaking 2019 (also the vgg here). Schlüter, Böck. "Improved musical onset detection with
+convolutional neural networks." ICASSP 2014. Won, Ferraro, Bogdanov, Serra. "Evaluation of CNN-based
+automatic music tagging models." SMC 2020. Zhu, Engel, Hannun. "Learning multiscale features
+directly from waveforms." arXiv:1603.09509, 2016.
 """
 
 from __future__ import annotations
@@ -62,7 +39,7 @@ def convolution(
     *,
     name: str,
     order: Order = "relu_bn",
-    activation: str = "relu",
+    activation: str | None = "relu",
     strides: int | tuple[int, int] = 1,
     padding: str = "same",
     output: str | None = None,
@@ -83,7 +60,8 @@ def convolution(
     order : {"relu_bn", "bn_relu", "relu"}
         Convolution → activation → BatchNorm (musicnn and Pons's other models), convolution →
         BatchNorm → activation (Lee, Choi, Won), or no BatchNorm (Dieleman, Schlüter).
-    activation : str
+    activation : str or None
+        None leaves it out.
     strides : int or (int, int)
     padding : {"same", "valid"}
     output : str, optional
@@ -97,7 +75,7 @@ def convolution(
         Of the same rank as ``x``.
     """
     layer = layers.Conv1D if isinstance(kernel, int) else layers.Conv2D
-    first = order != "bn_relu"
+    first = activation is None or order != "bn_relu"
     x = layer(
         filters,
         kernel,
@@ -112,6 +90,12 @@ def convolution(
     last = output or f"{name}_{'bn' if first else activation}"
     x = layers.BatchNormalization(epsilon=bn_epsilon, name=last if first else f"{name}_bn")(x)
     return x if first else layers.Activation(activation, name=last)(x)
+
+
+def max_pool(x: Any, size: int | tuple[int, int], name: str, **options: Any) -> Any:
+    """Take the maximum over frames of a sequence, or over frames × bands of a map."""
+    layer = layers.MaxPooling1D if isinstance(size, int) else layers.MaxPooling2D
+    return layer(size, data_format="channels_last", name=name, **options)(x)
 
 
 def frame_level(
@@ -137,7 +121,7 @@ def frame_level(
     length, stride : int
         "Window length" and "hop" of the first layer in samples.
     stack, stack_width, stack_pool
-        See :func:`musicnn_zoo.networks.frontends.temporal_stack`.
+        ``filters``, ``width`` and ``pool`` of :func:`temporal_stack`.
 
     Returns
     -------
@@ -173,7 +157,7 @@ def frame_level_multiscale(
     filters, lengths, strides : sequence of int
         Of each bank; lengths and strides in samples. The strides divide the longest one.
     stack, stack_width, stack_pool
-        See :func:`musicnn_zoo.networks.frontends.temporal_stack`.
+        ``filters``, ``width`` and ``pool`` of :func:`temporal_stack`.
 
     Returns
     -------
@@ -187,9 +171,7 @@ def frame_level_multiscale(
         name = f"frontend_bank_{length}"
         y = convolution(x, count, length, name=name, strides=stride)
         if stride < slowest:
-            y = layers.MaxPooling1D(
-                slowest // stride, padding="same", data_format="channels_last", name=f"{name}_pool"
-            )(y)
+            y = max_pool(y, slowest // stride, f"{name}_pool", padding="same")
         banks.append(y)
     x = layers.Concatenate(name="frontend_banks")(banks)
     return temporal_stack(x, filters=stack, width=stack_width, pool=stack_pool)
@@ -207,7 +189,7 @@ def vertical(x: Any, *, filters: Sequence[int] = (32, 32), width: int = 8, pool:
     ----------
     x : tensor, shape (batch, frames, bands, channels)
     filters, width, pool
-        See :func:`musicnn_zoo.networks.frontends.temporal_stack`.
+        See :func:`temporal_stack`.
 
     Returns
     -------
@@ -250,9 +232,7 @@ def horizontal(
         x = convolution(
             x, count, kernel, name=name, order="relu", activation=activation, padding="valid"
         )
-        x = layers.MaxPooling2D(
-            (1, pool_bands), data_format="channels_last", name=f"frontend_pool{number}"
-        )(x)
+        x = max_pool(x, (1, pool_bands), f"frontend_pool{number}")
     return x
 
 
@@ -284,9 +264,7 @@ def vgg(x: Any, *, filters: int = 128, dropout: float = 0.25) -> Any:
         if number > 1:
             x = layers.Dropout(dropout, name=f"frontend_dropout{number - 1}")(x)
         x = convolution(x, filters, (3, 3), name=f"frontend_conv{number}")
-        x = layers.MaxPooling2D(
-            size, strides=strides, data_format="channels_last", name=f"pool{number}"
-        )(x)
+        x = max_pool(x, size, f"pool{number}", strides=strides)
     return x
 
 
@@ -307,33 +285,27 @@ def rectangular(
         Filters of each convolution.
     pools : sequence of (int, int)
         Frames × bands that become one after each convolution.
-    order, bn_epsilon
-        See :func:`musicnn_zoo.networks.frontends.convolution`.
 
     Returns
     -------
     tensor, shape (batch, frames', bands', filters[-1])
     """
-    return rectangular_stack(
-        x, filters=filters, pools=pools, order=order, bn_epsilon=bn_epsilon, prefix="frontend"
-    )
+    return rectangular_stack("frontend", x, filters, pools, order, bn_epsilon)
 
 
 def rectangular_stack(
+    role: str,
     x: Any,
-    *,
     filters: Sequence[int],
     pools: Sequence[Pool],
     order: Order,
     bn_epsilon: float,
-    prefix: str,
-    first: int = 1,
 ) -> Any:
-    """Put 3 × 3 convolutions with max-pooling on ``x``, numbered from ``first``."""
-    for number, (count, pool) in enumerate(zip(filters, pools, strict=True), start=first):
-        name = f"{prefix}_conv{number}"
+    """Put 3 × 3 convolutions with max-pooling on ``x``, for a front-end or a back-end."""
+    for number, (count, pool) in enumerate(zip(filters, pools, strict=True), start=1):
+        name = f"{role}_conv{number}"
         x = convolution(x, count, (3, 3), name=name, order=order, bn_epsilon=bn_epsilon)
-        x = layers.MaxPooling2D(pool, data_format="channels_last", name=f"{prefix}_pool{number}")(x)
+        x = max_pool(x, pool, f"{role}_pool{number}")
     return x
 
 
@@ -356,37 +328,25 @@ def short_chunk(
     filters : sequence of int
         Filters of each layer.
     residual : bool
-    bn_epsilon : float
-        See :func:`musicnn_zoo.networks.frontends.convolution`.
 
     Returns
     -------
     tensor, shape (batch, frames / 128, bands / 128, filters[-1])
-
-    References
-    ----------
-    Won et al. 2020.
     """
     if not residual:
         pools = [(2, 2)] * len(filters)
         return rectangular(x, filters=filters, pools=pools, bn_epsilon=bn_epsilon)
     for number, count in enumerate(filters, start=1):
         name = f"frontend_conv{number}"
-        y = convolution(
-            x, count, (3, 3), name=f"{name}a", order="bn_relu", strides=2, bn_epsilon=bn_epsilon
+        making: dict[str, Any] = {"order": "bn_relu", "bn_epsilon": bn_epsilon}
+        y = convolution(x, count, (3, 3), name=f"{name}a", strides=2, **making)
+        y = convolution(y, count, (3, 3), name=f"{name}b", activation=None, **making)
+        shortcut = convolution(
+            x, count, (3, 3), name=f"{name}_shortcut", activation=None, strides=2, **making
         )
-        y = _linear(y, count, f"{name}b", strides=1, bn_epsilon=bn_epsilon)
-        shortcut = _linear(x, count, f"{name}_shortcut", strides=2, bn_epsilon=bn_epsilon)
         x = layers.Add(name=f"{name}_add")([y, shortcut])
         x = layers.ReLU(name=f"{name}_relu")(x)
     return x
-
-
-def _linear(x: Any, filters: int, name: str, *, strides: int, bn_epsilon: float) -> Any:
-    x = layers.Conv2D(
-        filters, 3, strides=strides, padding="same", data_format="channels_last", name=name
-    )(x)
-    return layers.BatchNormalization(epsilon=bn_epsilon, name=f"{name}_bn")(x)
 
 
 Timbral = Sequence[tuple[float, int, int]]
@@ -428,8 +388,6 @@ def timbral_temporal(
     temporal_input : {"bands", "mean"}
         What a temporal branch looks at: each band, as in musicnn, or their mean, as in Pons et
         al. 2018.
-    order, bn_epsilon
-        See :func:`musicnn_zoo.networks.frontends.convolution`.
 
     Returns
     -------
@@ -472,10 +430,10 @@ def timbral(
     x : tensor, shape (batch, frames, bands, channels)
     branches : sequence of (float, int, int)
         As ``timbral`` of :func:`timbral_temporal`.
-    order : {"relu_bn", "bn_relu", "relu"}
+    order
         Of the first layer.
     stack, stack_width, stack_pool
-        See :func:`musicnn_zoo.networks.frontends.temporal_stack`.
+        ``filters``, ``width`` and ``pool`` of :func:`temporal_stack`.
 
     Returns
     -------
@@ -517,7 +475,7 @@ def _pad_time(x: Any, width: int) -> Any:
 
 def _max_over_bands(x: Any, name: str) -> Any:
     filters = x.shape[3]
-    x = layers.MaxPooling2D((1, x.shape[2]), data_format="channels_last", name=f"{name}_max")(x)
+    x = max_pool(x, (1, x.shape[2]), f"{name}_max")
     return layers.Reshape((-1, filters), name=f"{name}_flat")(x)
 
 
@@ -537,22 +495,15 @@ def temporal_stack(x: Any, *, filters: Sequence[int], width: int, pool: int) -> 
     Returns
     -------
     tensor, shape (batch, frames', filters[-1])
-
-    References
-    ----------
-    Dieleman, Schrauwen. "End-to-end learning for music audio." ICASSP 2014.
     """
     for number, count in enumerate(filters, start=1):
         name = f"frontend_conv{number}"
         x = convolution(x, count, width, name=name, order="relu", padding="valid")
-        x = layers.MaxPooling1D(pool, data_format="channels_last", name=f"frontend_pool{number}")(x)
+        x = max_pool(x, pool, f"frontend_pool{number}")
     return x
 
 
 LEE_FILTERS = (128, 128, 128, 256, 256, 256, 256, 256, 256, 512)
-
-Variant = Literal["basic", "se", "res", "rese"]
-VARIANTS: tuple[Variant, ...] = ("basic", "se", "res", "rese")
 
 
 def sample_level(
@@ -560,7 +511,7 @@ def sample_level(
     *,
     width: int = 3,
     filters: Sequence[int] = LEE_FILTERS,
-    variant: Variant = "basic",
+    variant: Literal["basic", "se", "res", "rese"] = "basic",
     pointwise: int | None = 512,
     se_ratio: float = 1.0,
     order: Order = "bn_relu",
@@ -590,7 +541,7 @@ def sample_level(
     pointwise : int or None
         Filters of a last convolution of width 1; None leaves it out.
     se_ratio : float
-    order : {"relu_bn", "bn_relu", "relu"}
+    order
         Of the basic and the se modules.
     padding : {"same", "valid"}
         Of the modules' convolutions: Lee et al. pad, Pons et al. 2018 do not.
@@ -599,30 +550,23 @@ def sample_level(
     -------
     tensor, shape (batch, samples / mⁿ⁺¹, channels)
     """
-    if variant not in VARIANTS:
-        raise ArgumentError(f"variant must be one of {', '.join(VARIANTS)}; received {variant!r}")
     first, *modules = filters
     x = convolution(
         x, first, width, name="frontend_conv0", order=order, strides=width, padding="valid"
     )
     for number, count in enumerate(modules, start=1):
         name = f"frontend_conv{number}"
-        if variant in ("res", "rese"):
+        if variant in ("basic", "se"):
+            x = convolution(x, count, width, name=name, order=order, padding=padding)
+        else:
             y = _two_convolutions(x, count, width, name, padding=padding)
             if variant == "rese":
                 y = _squeeze_and_excite(y, se_ratio, name)
             x = layers.Add(name=f"{name}_add")([y, _shortcut(x, count, name)])
             x = layers.ReLU(name=f"{name}_out")(x)
-            x = layers.MaxPooling1D(
-                width, data_format="channels_last", name=f"frontend_pool{number}"
-            )(x)
-        else:
-            x = convolution(x, count, width, name=name, order=order, padding=padding)
-            x = layers.MaxPooling1D(
-                width, data_format="channels_last", name=f"frontend_pool{number}"
-            )(x)
-            if variant == "se":
-                x = _squeeze_and_excite(x, se_ratio, name)
+        x = max_pool(x, width, f"frontend_pool{number}")
+        if variant == "se":
+            x = _squeeze_and_excite(x, se_ratio, name)
     if pointwise is not None:
         x = convolution(x, pointwise, 1, name="frontend_pointwise", order=order)
     return x
@@ -633,18 +577,13 @@ def _two_convolutions(x: Any, filters: int, width: int, name: str, *, padding: s
         raise ArgumentError("a residual module needs padding='same', or its two ways differ")
     x = convolution(x, filters, width, name=f"{name}a", order="bn_relu")
     x = layers.Dropout(0.2, name=f"{name}_dropout")(x)
-    convolve = layers.Conv1D(
-        filters, width, padding="same", data_format="channels_last", name=f"{name}b"
-    )
-    x = convolve(x)
-    return layers.BatchNormalization(name=f"{name}b_bn")(x)
+    return convolution(x, filters, width, name=f"{name}b", activation=None)
 
 
 def _shortcut(x: Any, filters: int, name: str) -> Any:
     if x.shape[-1] == filters:
         return x
-    x = layers.Conv1D(filters, 1, data_format="channels_last", name=f"{name}_shortcut")(x)
-    return layers.BatchNormalization(name=f"{name}_shortcut_bn")(x)
+    return convolution(x, filters, 1, name=f"{name}_shortcut", activation=None, padding="valid")
 
 
 def _squeeze_and_excite(x: Any, ratio: float, name: str) -> Any:
@@ -677,8 +616,6 @@ def dense_residual(
         Filters of each convolution: 64 in musicnn, 512 in its big variant.
     width : int
         Frames that a filter looks at.
-    order, bn_epsilon
-        See :func:`musicnn_zoo.networks.frontends.convolution`.
 
     Returns
     -------
@@ -723,7 +660,7 @@ def residual(x: Any, *, filters: int = 512, width: int = 7, pool: int = 2) -> An
     x = convolution(x, filters, width, name="midend_conv1", padding="valid", output="cnn1")
     y = _jointly_normalized(x, filters, width, "midend_conv2")
     x = layers.Add(name="cnn2")([y, x])
-    x = layers.MaxPooling1D(pool, data_format="channels_last", name="midend_pool")(x)
+    x = max_pool(x, pool, "midend_pool")
     y = _jointly_normalized(x, filters, width, "midend_conv3")
     return layers.Add(name="cnn3")([y, x])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from musicnn_zoo.networks.config import LogMelInput
 from musicnn_zoo.networks.mel import compress, hann, mel_filters
 
 IMPLEMENTATIONS = ("kapre", "portable", "convolution")
+_OPTIONS = {entry.name for entry in fields(LogMelInput)} - {"normalization", "bn_epsilon"}
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
@@ -25,8 +26,8 @@ class LogMel(keras.layers.Layer):
     """Log-mel spectrogram of a batch of waveforms.
 
     Input ``(batch, samples)``, output ``(batch, frames, n_mels, channels)`` with one channel for
-    each window. Without padding there
-    are ``(samples - n_fft) // hop + 1`` frames, with it ``samples // hop + 1``.
+    each window. Without padding there are ``(samples - n_fft) // hop + 1`` frames, with it
+    ``samples // hop + 1``.
 
     It has three implementations of the same numbers (equal to 5e-5 in the logarithm):
 
@@ -46,12 +47,12 @@ class LogMel(keras.layers.Layer):
 
     Parameters
     ----------
-    sample_rate, n_fft, hop, n_mels, f_min, f_max, mel_scale, mel_norm, compression, \
-    shorter_windows, padding
-        As in :class:`musicnn_zoo.networks.config.LogMelInput`.
     implementation : {"kapre", "portable", "convolution"}, optional
         By default the first that can run here. A saved layer keeps only what was asked
         for, so a file saved under one backend loads under another.
+    **options
+        Those of :class:`musicnn_zoo.networks.config.LogMelInput`, but for ``normalization`` and
+        ``bn_epsilon``; and those of a Keras layer.
 
     Raises
     ------
@@ -59,38 +60,10 @@ class LogMel(keras.layers.Layer):
         If ``implementation`` is something else, or Kapre where it cannot run.
     """
 
-    def __init__(
-        self,
-        sample_rate: int = 16000,
-        n_fft: int = 512,
-        hop: int = 256,
-        n_mels: int = 96,
-        f_min: float = 0.0,
-        f_max: float = 8000.0,
-        mel_scale: str = "slaney",
-        mel_norm: str | None = "slaney",
-        compression: str = "log10",
-        shorter_windows: tuple[int, ...] = (),
-        padding: str | None = None,
-        implementation: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        kwargs["dtype"] = "float32"
-        super().__init__(**kwargs)
-        self.spectrogram = LogMelInput(
-            sample_rate=sample_rate,
-            n_fft=n_fft,
-            hop=hop,
-            n_mels=n_mels,
-            f_min=f_min,
-            f_max=f_max,
-            mel_scale=mel_scale,  # type: ignore[arg-type]
-            mel_norm=mel_norm,  # type: ignore[arg-type]
-            compression=compression,  # type: ignore[arg-type]
-            shorter_windows=shorter_windows,
-            padding=padding,  # type: ignore[arg-type]
-            normalization=None,
-        )
+    def __init__(self, *, implementation: str | None = None, **options: Any) -> None:
+        spectrogram = {name: options.pop(name) for name in _OPTIONS & options.keys()}
+        super().__init__(**{**options, "dtype": "float32"})
+        self.spectrogram = LogMelInput(**spectrogram, normalization=None)
         backend = keras.backend.backend()
         if implementation not in (None, *IMPLEMENTATIONS):
             raise ArgumentError(
@@ -108,10 +81,8 @@ class LogMel(keras.layers.Layer):
                 "pip install kapre"
             )
         self.implementation = implementation
-        if implementation is None:
-            usable = backend == "tensorflow" and _kapre_is_installed()
-            implementation = "kapre" if usable else "portable"
-        self._chosen = implementation
+        usable = backend == "tensorflow" and _kapre_is_installed()
+        self._chosen = implementation or ("kapre" if usable else "portable")
 
     @classmethod
     def from_input(cls, spectrogram: LogMelInput, **kwargs: Any) -> LogMel:
@@ -121,13 +92,8 @@ class LogMel(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Make the filters."""
         del input_shape
-        make = {
-            "kapre": self._kapre_mel,
-            "portable": self._portable_mel,
-            "convolution": self._convolution_mel,
-        }[self._chosen]
         windows = (*self.spectrogram.shorter_windows, self.spectrogram.n_fft)
-        self._mels = [(window, make(window)) for window in windows]
+        self._mels = [(window, self._mel(window)) for window in windows]
         self.built = True
 
     def call(self, waveform: Any) -> Any:
@@ -146,6 +112,20 @@ class LogMel(keras.layers.Layer):
         spare = self.spectrogram.n_fft - window
         before = spare // 2
         return waveform if spare == 0 else waveform[:, before : before - spare]
+
+    def _mel(self, n_fft: int) -> Callable[[Any], Any]:
+        """Return the function from waveforms to mel power for a window of ``n_fft`` samples."""
+        if self._chosen == "kapre":
+            return self._kapre_mel(n_fft)
+        make = self._portable_power if self._chosen == "portable" else self._convolution_power
+        power = make(n_fft)
+        filters = mel_filters(self.spectrogram, n_fft)
+
+        def mel(waveform: Any) -> Any:
+            bands = ops.matmul(power(waveform), ops.convert_to_tensor(filters))
+            return ops.expand_dims(bands, -1)
+
+        return mel
 
     def _kapre_mel(self, n_fft: int) -> Callable[[Any], Any]:
         provide_writable_caches()
@@ -182,25 +162,22 @@ class LogMel(keras.layers.Layer):
 
         return mel
 
-    def _portable_mel(self, n_fft: int) -> Callable[[Any], Any]:
-        filters = mel_filters(self.spectrogram, n_fft)
+    def _portable_power(self, n_fft: int) -> Callable[[Any], Any]:
         hop = self.spectrogram.hop
 
-        def mel(waveform: Any) -> Any:
+        def power(waveform: Any) -> Any:
             real, imaginary = ops.stft(waveform, n_fft, hop, n_fft, window="hann", center=False)
-            power = ops.square(real) + ops.square(imaginary)
-            return ops.expand_dims(ops.matmul(power, ops.convert_to_tensor(filters)), -1)
+            return ops.square(real) + ops.square(imaginary)
 
-        return mel
+        return power
 
-    def _convolution_mel(self, n_fft: int) -> Callable[[Any], Any]:
-        filters = mel_filters(self.spectrogram, n_fft)
+    def _convolution_power(self, n_fft: int) -> Callable[[Any], Any]:
         hop, bins = self.spectrogram.hop, n_fft // 2 + 1
         phases = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(bins)) / n_fft
         basis = np.concatenate([np.cos(phases), np.sin(phases)], axis=1)
         kernel = (basis * hann(n_fft)[:, np.newaxis])[:, np.newaxis, :].astype(np.float32)
 
-        def mel(waveform: Any) -> Any:
+        def power(waveform: Any) -> Any:
             parts = ops.conv(
                 ops.expand_dims(waveform, -1),
                 ops.convert_to_tensor(kernel),
@@ -209,10 +186,9 @@ class LogMel(keras.layers.Layer):
                 data_format="channels_last",
             )
             squares = ops.square(parts)
-            power = squares[..., :bins] + squares[..., bins:]
-            return ops.expand_dims(ops.matmul(power, ops.convert_to_tensor(filters)), -1)
+            return squares[..., :bins] + squares[..., bins:]
 
-        return mel
+        return power
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return ``(batch, frames, n_mels, channels)``."""
@@ -236,7 +212,6 @@ def _kapre_is_installed() -> bool:
 
 
 def _layer_options(spectrogram: LogMelInput) -> dict[str, Any]:
-    options = asdict(spectrogram)
+    options = {name: value for name, value in asdict(spectrogram).items() if name in _OPTIONS}
     options["shorter_windows"] = list(spectrogram.shorter_windows)
-    del options["normalization"], options["bn_epsilon"]
     return options

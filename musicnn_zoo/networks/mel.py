@@ -7,6 +7,7 @@ librosa, whose compiler (Numba) is late for each new Python and large.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,19 +28,7 @@ _SLANEY_STEP = np.log(6.4) / 27
 
 
 def mel_frequencies(n_mels: int, f_min: float, f_max: float, mel_scale: str) -> NDArray[np.float64]:
-    """Frequencies in Hz at equal distances on the mel scale, both ends included.
-
-    Parameters
-    ----------
-    n_mels : int
-        How many.
-    f_min, f_max : float
-        In Hz.
-    mel_scale : {"slaney", "htk"}
-
-    Returns
-    -------
-    ndarray, shape (n_mels,), float64
+    """Return frequencies in Hz at equal distances on the mel scale, both ends included.
 
     References
     ----------
@@ -154,13 +143,9 @@ def logmel_columns(
     ndarray, shape (columns, n_mels), float32
         As ``spectrogram.compression`` has it.
     """
-    grid = PatchGrid(
-        patch=1, hop=1, frame_hop=spectrogram.hop, window=spectrogram.n_fft,
-        padding=spectrogram.n_fft // 2, sample_rate=spectrogram.sample_rate,
-    )  # fmt: skip
     columns = []
     rest = np.empty((0, spectrogram.n_mels), np.float32)
-    for windows in _windows(stream, grid):
+    for windows in _windows(stream, replace(spectrogram, padding=None).grid(1)):
         if len(windows):
             rest = np.concatenate([rest, log_mel(windows, spectrogram)])
         whole = len(rest) // frames * frames

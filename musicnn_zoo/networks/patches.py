@@ -28,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.networks.config import ModelConfig
 
 Tail = Literal["drop", "pad"]
 TAILS: tuple[Tail, ...] = ("drop", "pad")
@@ -110,66 +109,6 @@ class PatchGrid:
     def times(self, count: int) -> NDArray[np.float64]:
         """Start of each of ``count`` patches, in seconds."""
         return np.arange(count, dtype=np.float64) * self.hop_s
-
-
-def patch_grid(
-    config: ModelConfig, *, patch_s: float | None = None, hop_s: float | None = None
-) -> PatchGrid:
-    """Grid of a model, in the geometry of its input.
-
-    Parameters
-    ----------
-    config : ModelConfig
-    patch_s : float, optional
-        Length of a patch in seconds; by default that which the model was trained on.
-    hop_s : float, optional
-        Distance between the starts of two patches in seconds; by default one patch, so
-        that patches follow each other without overlap.
-
-    Raises
-    ------
-    ArgumentError
-        If a length is not positive, less than one frame, or one that the model does not
-        take.
-    """
-    rate = config.input.sample_rate
-    geometry = config.input.geometry
-    in_samples = geometry.frame_hop == 1
-
-    def frames(name: str, seconds: float) -> int:
-        if not (np.isfinite(seconds) and seconds > 0):
-            raise ArgumentError(f"{name} must be a positive number of seconds; received {seconds}")
-        if in_samples:
-            return round(seconds * rate)
-        # A nanosecond's grace for seconds made of whole frames, which floats may miss by a hair.
-        samples = seconds * rate - geometry.padding + 1e-9 * rate
-        return int(samples // geometry.frame_hop)
-
-    patch = config.patch
-    if patch_s is not None:
-        patch = frames("patch_s", patch_s) + (0 if in_samples else 1)
-    if patch < 1:
-        raise ArgumentError(
-            f"patch_s must be at least {geometry.padding / rate} (one frame); received {patch_s}"
-        )
-    if config.fixed_length and patch != config.patch:
-        seconds = config.patch * geometry.frame_hop / rate
-        raise ArgumentError(
-            f"this model takes patches of {seconds:.3f} s ({config.patch} "
-            f"{'samples' if in_samples else 'frames'}) only; received patch_s={patch_s}"
-        )
-    hop = patch if hop_s is None else frames("hop_s", hop_s)
-    if hop < 1:
-        least = (geometry.padding + geometry.frame_hop) / rate
-        raise ArgumentError(f"hop_s must be at least {least} (one frame); received {hop_s}")
-    return PatchGrid(
-        patch=patch,
-        hop=hop,
-        frame_hop=geometry.frame_hop,
-        window=geometry.window,
-        padding=geometry.padding,
-        sample_rate=rate,
-    )
 
 
 def patch_at(signal: NDArray[np.float32], grid: PatchGrid, frame: int) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ import numpy as np
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.files import check_writable
 from musicnn_zoo.machine.installation import provide_writable_caches
-from musicnn_zoo.tagging.results import Clip
 from musicnn_zoo.text import clock, printable
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 ENDINGS = (".png", ".svg", ".pdf")
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-"""Of the palette of Okabe and Ito, which colour-blind people tell apart."""
+"""Of the palette of Okabe and Ito, which colour-blind people can distinguish."""
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, "#56B4E9", "#CC79A7", "#000000")
-"""The same palette without its yellow, which is lost on white."""
+"""The same palette without its yellow, which is hard to see on white."""
 GREY, PALE = "#555555", "#B8B8B8"
 SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"
 """Colour maps that colour-blind people read: from 0 up, and to both sides of 0."""
@@ -34,13 +34,7 @@ _DPI = 150
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure of a size in inches, laid out without overlaps.
-
-    Raises
-    ------
-    ArgumentError
-        If matplotlib is not installed.
-    """
+    """Make an empty figure of a size in inches, laid out without overlaps."""
     provide_writable_caches()
     try:
         from matplotlib.figure import Figure
@@ -49,14 +43,34 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def check_picture(path: str | os.PathLike[str]) -> None:
-    """Refuse a picture that could not be saved, before anything is computed for it.
+def picture(path: str | os.PathLike[str] | None, draw: Callable[[], Figure]) -> Figure:
+    """Draw a figure, and save it if there is a path, which is checked before anything is drawn.
+
+    Parameters
+    ----------
+    path : path or None
+        Where to save the picture, as PNG, SVG or PDF by its ending; None to save it nowhere.
+    draw : callable
+        Makes the figure.
 
     Raises
     ------
     ArgumentError
-        If the path has another ending, cannot be written, or matplotlib is not installed.
+        If matplotlib is not installed (``pip install matplotlib``), or ``path`` has another
+        ending or cannot be written.
+    OutputError
+        If the picture cannot be written.
     """
+    if path is not None:
+        check_picture(path)
+    figure = draw()
+    if path is not None:
+        save(figure, path)
+    return figure
+
+
+def check_picture(path: str | os.PathLike[str]) -> None:
+    """Refuse a picture that :func:`picture` could not save, before anything is computed for it."""
     new_figure(1, 1)
     place = Path(path)
     if place.suffix.lower() not in ENDINGS:
@@ -67,15 +81,7 @@ def check_picture(path: str | os.PathLike[str]) -> None:
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Save a figure in the format of the ending.
-
-    Raises
-    ------
-    ArgumentError
-        See :func:`check_picture`.
-    OutputError
-        If it cannot be written.
-    """
+    """Save a figure in the format of the ending; the errors are those of :func:`picture`."""
     check_picture(path)
     try:
         figure.savefig(os.fspath(path), dpi=_DPI, facecolor="white")
@@ -86,14 +92,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def drawable(text: str, width: int | None = None) -> str:
-    """Escape what the font has no glyph for, and take out the middle of what is too long.
-
-    Parameters
-    ----------
-    text : str
-    width : int, optional
-        Most characters.
-    """
+    """Escape what the font has no glyph for; take out the middle beyond ``width`` characters."""
     glyphs = _glyphs()
     escaped = "".join(
         character
@@ -108,12 +107,12 @@ def drawable(text: str, width: int | None = None) -> str:
 
 
 def write(axes: Any, x: float, y: float, text: str, **style: Any) -> Any:
-    """Put a text at a place in an axes; no sign in it is taken for a formula."""
+    """Write a text into an axes; ``$`` in it does not begin a formula."""
     return axes.text(x, y, text, parse_math=False, **style)
 
 
 def headline(figure: Figure, title: str, note: str = "") -> None:
-    """Put a title above a figure and a note below it; no sign in them is taken for a formula."""
+    """Put a title above a figure and a note below it; ``$`` in them does not begin a formula."""
     layout = figure.get_layout_engine()
     assert layout is not None
     layout.set(w_pad=0.12, h_pad=0.1)  # type: ignore[call-arg]
@@ -122,14 +121,27 @@ def headline(figure: Figure, title: str, note: str = "") -> None:
         figure.supxlabel(note, fontsize=NOTE, color=GREY, parse_math=False)
 
 
-def title_of(clip: Clip, model: str) -> str:
-    """Name a clip, by its file without the folders, and the model."""
-    name = Path(clip.source).name if clip.source else "array"
+def title_of(source: str | None, model: str) -> str:
+    """Return the file name of a clip, without folders, and the name of the model."""
+    name = Path(source).name if source else "array"
     return f"{drawable(name, 50)}, {drawable(model, 30)}"
 
 
+def name_rows(axes: Any, names: Iterable[str], width: int, *, fontsize: float = LABEL) -> None:
+    """Name the rows of an axes, 0 and up, in at most ``width`` characters each."""
+    labels = [drawable(name, width) for name in names]
+    axes.set_yticks(range(len(labels)), labels=labels, fontsize=fontsize, parse_math=False)
+    axes.tick_params(axis="y", length=0)
+
+
+def add_legend(axes: Any, handles: Sequence[Any], labels: Sequence[str], **style: Any) -> None:
+    """Add a legend without a frame; ``$`` in its labels does not begin a formula."""
+    for text in axes.legend(handles, labels, frameon=False, **style).get_texts():
+        text.set_parse_math(False)
+
+
 def tidy(axes: Any) -> None:
-    """Take away the lines of the frame that show nothing."""
+    """Remove the top and the right line of the frame, which show nothing."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
@@ -149,7 +161,7 @@ _MOST_TICKS = 10
 
 
 def time_axis(axes: Any, start_s: float, end_s: float) -> None:
-    """Make the horizontal axis one of time from ``start_s`` to ``end_s``, in seconds."""
+    """Label the horizontal axis with the time from ``start_s`` to ``end_s``, in seconds."""
     axes.set_xlim(start_s, end_s)
     step = next((one for one in _STEPS if (end_s - start_s) / one <= _MOST_TICKS), 86400)
     ticks = np.arange(np.ceil(start_s / step), np.floor(end_s / step) + 1) * step

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from musicnn_zoo.plots.drawing import (
     BLUE,
@@ -16,18 +16,15 @@ from musicnn_zoo.plots.drawing import (
     PALE,
     SEQUENTIAL,
     TICK,
-    check_picture,
     drawable,
     headline,
+    name_rows,
     new_figure,
-    save,
     tidy,
 )
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from musicnn_zoo.zoo.filters import FilterGroup, LearnedFilters
 
 _WIDTH = 14.0
 _TILE = 0.86
@@ -38,6 +35,27 @@ _IMAGES = 16
 _MOST_BINS = 128
 
 
+class Spectra(NamedTuple):
+    """Magnitudes (filters, frequencies) of waveforms, and the frequencies in Hz."""
+
+    magnitudes: NDArray[np.float64]
+    frequencies: NDArray[np.float64]
+
+
+class Filters(NamedTuple):
+    """Filters of one layer, as in :class:`musicnn_zoo.FilterGroup`; images have no spectra."""
+
+    layer: str
+    kind: str
+    values: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    n_filters: int
+    step_s: float
+    window_s: float | None
+    is_long: bool
+    spectra: Spectra | None
+
+
 class _Panel(NamedTuple):
     """One axes of the figure: how it is drawn, and its height in inches."""
 
@@ -45,34 +63,9 @@ class _Panel(NamedTuple):
     height: float
 
 
-def plot_filters(filters: LearnedFilters, path: str | os.PathLike[str] | None = None) -> Figure:
-    """Draw the filters of a front-end.
-
-    Images are drawn with time across and bands up, curves over time, each filter to its own
-    largest weight. Of waveforms there are the magnitude spectra, one column a filter by centre
-    frequency, and beside those of long filters some of the waveforms.
-
-    Parameters
-    ----------
-    filters : LearnedFilters
-    path : path, optional
-        Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ArgumentError
-        If matplotlib is not installed (``pip install matplotlib``), or ``path`` has
-        another ending.
-    OutputError
-        If the picture cannot be written.
-    """
-    if path is not None:
-        check_picture(path)
-    rows = _rows(filters.groups)
+def draw_filters(groups: Sequence[Filters], *, model: str, frontend: str) -> Figure:
+    """Draw the filters of a front-end; see :func:`musicnn_zoo.plots.plot_filters`."""
+    rows = _rows(groups)
     heights = [max(panel.height for panel in row) for row in rows]
     figure = new_figure(_WIDTH, sum(heights) + 1.2)
     grid = figure.add_gridspec(len(rows), 1, height_ratios=heights)
@@ -80,7 +73,7 @@ def plot_filters(filters: LearnedFilters, path: str | os.PathLike[str] | None = 
         places = grid[index].subgridspec(1, len(row))
         for column, panel in enumerate(row):
             panel.draw(figure.add_subplot(places[0, column]))
-    kinds = {group.kind for group in filters.groups}
+    kinds = {group.kind for group in groups}
     notes = []
     if kinds & {"image", "curve"}:
         notes.append("the strongest filters of each layer, by number")
@@ -88,33 +81,33 @@ def plot_filters(filters: LearnedFilters, path: str | os.PathLike[str] | None = 
         notes.append("orange: above zero, purple: below; time to the right")
     if "input" in kinds:
         notes.append("spectra of the inputs that drive the filters most, found by gradient ascent")
-    title = f"{drawable(filters.model, 40)}: filters of the front-end {drawable(filters.frontend)}"
+    title = f"{drawable(model, 40)}: filters of the front-end {drawable(frontend)}"
     headline(figure, title, "; ".join(notes))
-    if path is not None:
-        save(figure, path)
     return figure
 
 
-def _rows(groups: tuple[FilterGroup, ...]) -> list[list[_Panel]]:
+def _rows(groups: Sequence[Filters]) -> list[list[_Panel]]:
     """Arrange the groups: images, then curves, then spectra."""
     images = [group for group in groups if group.kind == "image"]
     a_row = 1 if len(images) <= 3 else 2 if len(images) <= 6 else 3
-    slots = min(_IMAGES // a_row, max(map(len, images), default=1))
+    slots = min(_IMAGES // a_row, max((len(group.values) for group in images), default=1))
     most = 2 * slots if len(images) == 1 else slots
     panels = [
-        _image_panel(group, slice(first, first + slots), slots, min(most, len(group)))
+        _image_panel(group, slice(first, first + slots), slots, min(most, len(group.values)))
         for group in images
-        for first in range(0, min(most, len(group)), slots)
+        for first in range(0, min(most, len(group.values)), slots)
     ]
     rows = _split(panels, a_row)
     curves = [_curve_panel(group) for group in groups if group.kind == "curve"]
     rows += _split(curves, 2 if len(curves) == 4 else 3)
     spectra: list[_Panel] = []
     for group in groups:
+        if group.spectra is None:
+            continue
         if group.kind == "waveform" and group.is_long:
-            rows.append([_spectra_panel(group, 4.0), _waveform_panel(group)])
-        elif group.kind in ("waveform", "input"):
-            spectra.append(_spectra_panel(group, 3.4))
+            rows.append([_spectra_panel(group, group.spectra, 4.0), _waveform_panel(group)])
+        else:
+            spectra.append(_spectra_panel(group, group.spectra, 3.4))
     return rows + _split(spectra, 3)
 
 
@@ -122,14 +115,14 @@ def _split(panels: list[_Panel], size: int) -> list[list[_Panel]]:
     return [panels[start : start + size] for start in range(0, len(panels), size)]
 
 
-def _title(axes: Any, group: FilterGroup, what: str) -> None:
+def _title(axes: Any, group: Filters, what: str) -> None:
     if group.window_s is not None:
         what = f"{what}, window {1000 * group.window_s:.0f} ms"
     axes.set_title(f"{drawable(group.layer, 40)}: {what}", fontsize=LABEL, loc="left")
     axes.title.set_parse_math(False)
 
 
-def _image_panel(group: FilterGroup, which: slice, slots: int, n_drawn: int) -> _Panel:
+def _image_panel(group: Filters, which: slice, slots: int, n_drawn: int) -> _Panel:
     shown, indices = group.values[which], group.indices[which]
     _, frames, bands = shown.shape
     place = _WIDTH / (_IMAGES + 1)
@@ -160,65 +153,60 @@ def _image_panel(group: FilterGroup, which: slice, slots: int, n_drawn: int) -> 
     return _Panel(draw, min(2.4, max(0.8, place * bands / frames)) + 0.75)
 
 
-def _curve_panel(group: FilterGroup) -> _Panel:
-    shown = group.values[:_CURVES]
+def _curve_panel(group: Filters) -> _Panel:
+    chosen = np.arange(len(group.values[:_CURVES]))
+    return _curves_panel(group, chosen, 1, "time (s)", 0.36 * len(chosen) + 1.1)
+
+
+def _waveform_panel(group: Filters) -> _Panel:
+    n = len(group.values)
+    chosen = np.unique(np.linspace(0, n - 1, min(_CURVES, n)).round().astype(int))
+    return _curves_panel(group, chosen[::-1], 1000, "time (ms)", 4.0)
+
+
+def _curves_panel(
+    group: Filters, chosen: NDArray[np.int64], units: float, xlabel: str, height: float
+) -> _Panel:
+    """Curves under each other over time, ``units`` to the second, each to its own largest value."""
+    curves = group.values[chosen]
+    times = units * group.step_s * np.arange(curves.shape[1])
 
     def draw(axes: Any) -> None:
-        _draw_curves(axes, shown, group.indices[:_CURVES], 1, group.step_s)
-        axes.set_xlabel("time (s)", fontsize=LABEL)
-        _title(axes, group, f"{len(shown)} of {group.n_filters}")
+        for row, values in enumerate(curves):
+            largest = float(np.abs(values).max()) or 1.0
+            axes.axhline(row, color=PALE, linewidth=0.7)
+            axes.plot(times, row - 0.46 * values / largest, color=BLUE, linewidth=1.6, gid="filter")
+        axes.set_xlim(times[0], times[-1])
+        axes.set_ylim(len(curves) - 0.5, -0.5)
+        name_rows(axes, map(str, group.indices[chosen]), 9, fontsize=NOTE)
+        axes.tick_params(axis="x", labelsize=TICK)
+        axes.set_xlabel(xlabel, fontsize=LABEL)
+        axes.set_ylabel("filter", fontsize=LABEL)
+        tidy(axes)
+        _title(axes, group, f"{len(curves)} of {group.n_filters}")
 
-    return _Panel(draw, 0.36 * len(shown) + 1.1)
+    return _Panel(draw, height)
 
 
-def _waveform_panel(group: FilterGroup) -> _Panel:
-    chosen = np.unique(np.linspace(0, len(group) - 1, min(_CURVES, len(group))).round().astype(int))
-
+def _spectra_panel(group: Filters, spectra: Spectra, height: float) -> _Panel:
     def draw(axes: Any) -> None:
-        shown = group.values[chosen[::-1]]
-        _draw_curves(axes, shown, group.indices[chosen[::-1]], 1000, group.step_s)
-        axes.set_xlabel("time (ms)", fontsize=LABEL)
-        _title(axes, group, f"{len(chosen)} of {group.n_filters}")
-
-    return _Panel(draw, 4.0)
-
-
-def _draw_curves(axes: Any, curves: Any, indices: Any, units: float, step_s: float) -> None:
-    """Draw curves under each other, each to its own largest value."""
-    times = units * step_s * np.arange(curves.shape[1])
-    for row, values in enumerate(curves):
-        largest = float(np.abs(values).max()) or 1.0
-        axes.axhline(row, color=PALE, linewidth=0.7)
-        axes.plot(times, row - 0.46 * values / largest, color=BLUE, linewidth=1.6, gid="filter")
-    axes.set_xlim(times[0], times[-1])
-    axes.set_ylim(len(curves) - 0.5, -0.5)
-    labels = [f"{index}" for index in indices]
-    axes.set_yticks(range(len(curves)), labels=labels, fontsize=NOTE)
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=TICK)
-    axes.set_ylabel("filter", fontsize=LABEL)
-    tidy(axes)
-
-
-def _spectra_panel(group: FilterGroup, height: float) -> _Panel:
-    def draw(axes: Any) -> None:
-        bins = -(-len(group.frequencies) // _MOST_BINS)
-        firsts = np.arange(0, len(group.frequencies), bins)
-        powers = np.add.reduceat(group.spectra**2, firsts, axis=1)
+        kilohertz = spectra.frequencies / 1000
+        bins = -(-len(kilohertz) // _MOST_BINS)
+        firsts = np.arange(0, len(kilohertz), bins)
+        powers = np.add.reduceat(spectra.magnitudes**2, firsts, axis=1)
         highest = np.maximum(powers.max(axis=1, keepdims=True), np.finfo(float).tiny)
-        kilohertz = group.frequencies / 1000
         half = 0.5 * (kilohertz[1] - kilohertz[0])
         top = kilohertz[firsts[-1]] + (2 * bins - 1) * half
         axes.imshow(
             np.sqrt(powers / highest).T, origin="lower", aspect="auto", interpolation="nearest",
             cmap=SEQUENTIAL, vmin=0, vmax=1,
-            extent=(0, len(group), kilohertz[0] - half, top),
+            extent=(0, len(group.values), kilohertz[0] - half, top),
         )  # fmt: skip
         axes.set_ylim(0, kilohertz[-1])
         axes.set_xticks([])
         axes.set_xlabel("filters by centre frequency", fontsize=LABEL)
         axes.set_ylabel("frequency (kHz)", fontsize=LABEL)
         axes.tick_params(labelsize=TICK)
-        _title(axes, group, f"{len(group)} of {group.n_filters}")
+        _title(axes, group, f"{len(group.values)} of {group.n_filters}")
 
     return _Panel(draw, height)

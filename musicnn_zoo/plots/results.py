@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,99 +22,63 @@ from musicnn_zoo.plots.drawing import (
     PALETTE,
     SEQUENTIAL,
     TICK,
-    check_picture,
+    add_legend,
     drawable,
     headline,
+    name_rows,
     new_figure,
-    save,
     tidy,
     time_axis,
     title_of,
     write,
 )
 from musicnn_zoo.sound.read import AudioSource, AudioStream
-from musicnn_zoo.tagging.results import Event, Events, Taggram, Tags
 from musicnn_zoo.text import count, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from musicnn_zoo.library.embedding_map import EmbeddingMap
+_MOST_TAGS = 30
+_TAG_WIDTH = 30
+_SHORT_WIDTH = 24
+"""Most characters of a name beside a wide picture."""
+_MOST_COLUMNS = 1200
+"""About as many as a picture has dots."""
 
 
-_MOST = 30
-_TAG_NAME = 30
-
-
-def plot_tags(tags: Tags, path: str | os.PathLike[str] | None = None) -> Figure:
-    """Draw tags as bars, the best at the top; of more than 30 the 30 best.
-
-    Parameters
-    ----------
-    tags : Tags
-    path : path, optional
-        Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ArgumentError
-        If there are no tags, matplotlib is not installed (``pip install
-        matplotlib``), or ``path`` has another ending.
-    OutputError
-        If the picture cannot be written.
-    """
-    if path is not None:
-        check_picture(path)
+def draw_tags(tags: Sequence[tuple[str, float]], *, source: str | None, model: str) -> Figure:
+    """Draw tags with their scores as bars; see :func:`musicnn_zoo.plots.plot_tags`."""
     if not tags:
         raise ArgumentError(
-            f"{printable(tags.clip.source or 'array')}: there are no tags to draw; "
-            "choose a lower threshold"
+            f"{printable(source or 'array')}: there are no tags to draw; choose a lower threshold"
         )
-    shown = tags[:_MOST]
-    figure = new_figure(10, 2.2 + 0.42 * len(shown))
+    names, scores = zip(*tags[:_MOST_TAGS], strict=True)
+    figure = new_figure(10, 2.2 + 0.42 * len(names))
     axes = figure.add_subplot()
-    scores = [score for _, score in shown]
     lowest, highest = min(0.0, *scores), max(1.0, *scores)
-    axes.barh(range(len(shown)), scores, height=0.72, color=BLUE)
+    axes.barh(range(len(names)), scores, height=0.72, color=BLUE)
     for row, score in enumerate(scores):
         write(
             axes, max(score, 0) + 0.01 * (highest - lowest), row, f"{score:.2f}",
             fontsize=TICK, va="center",
         )  # fmt: skip
     axes.set_xlim(lowest, highest + 0.07 * (highest - lowest))
-    axes.set_ylim(len(shown) - 0.4, -0.6)
-    names = [drawable(tag, _TAG_NAME) for tag, _ in shown]
-    axes.set_yticks(range(len(shown)), labels=names, fontsize=LABEL, parse_math=False)
-    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    name_rows(axes, names, _TAG_WIDTH)
     axes.tick_params(axis="x", labelsize=TICK)
     axes.set_xlabel("score", fontsize=LABEL)
     tidy(axes)
-    left_out = f"the best {_MOST} of {count(len(tags), 'tag')}" if len(tags) > _MOST else ""
-    headline(figure, title_of(tags.clip, tags.model), left_out)
-    if path is not None:
-        save(figure, path)
+    left_out = len(tags) > _MOST_TAGS
+    note = f"the best {_MOST_TAGS} of {count(len(tags), 'tag')}" if left_out else ""
+    headline(figure, title_of(source, model), note)
     return figure
 
 
-MOST_COLUMNS = 1200
-"""About as many as a picture has dots."""
-_ROW_NAME = 24
-
-
 class Columns(NamedTuple):
-    """What a picture shows of the rows of a taggram.
+    """Rows of a taggram put together, ``rows`` to a column.
 
-    Parameters
-    ----------
-    edges : ndarray, shape (columns + 1,)
-        Where the columns begin and end, in seconds.
-    scores : ndarray, shape (columns, tags)
-    rows : int
-        Of the taggram in one column.
+    ``edges``, shape (columns + 1,), is where the columns begin and end in seconds; ``scores``,
+    shape (columns, tags), are the highest of their rows.
     """
 
     edges: NDArray[np.float64]
@@ -122,47 +86,28 @@ class Columns(NamedTuple):
     rows: int
 
 
-def plot_taggram(
-    taggram: Taggram, path: str | os.PathLike[str] | None = None, *, top_k: int = 10
+def draw_taggram(
+    scores: NDArray[np.float32],
+    times: NDArray[np.float64],
+    tags: Sequence[str],
+    *,
+    patch_s: float,
+    top_k: int,
+    source: str | None,
+    model: str,
 ) -> Figure:
-    """Draw the scores of the strongest tags over time.
+    """Draw scores (rows, tags), each from its time on; see :func:`musicnn_zoo.plots.plot_taggram`.
 
-    The tag with the highest mean is at the top. A row of the taggram lasts from its start to the
-    start of the next, the last for a whole patch. Where there are more rows than the picture has
-    dots, a column shows the highest score of several, so that nothing short is lost. Colours go
-    from 0 to the next tenth above the highest score.
-
-    Parameters
-    ----------
-    taggram : Taggram
-    path : path, optional
-        Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
-    top_k : int
-        How many tags.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ArgumentError
-        If ``top_k`` is less than one, the taggram has no rows, matplotlib is not installed
-        (``pip install matplotlib``), or ``path`` has another ending.
-    OutputError
-        If the picture cannot be written.
+    The last row lasts for ``patch_s`` seconds.
     """
     if top_k < 1:
         raise ArgumentError(f"top_k must be at least 1; received {top_k}")
-    if path is not None:
-        check_picture(path)
-    if not len(taggram):
+    if not len(scores):
         raise ArgumentError(
-            f"{printable(taggram.clip.source or 'array')}: there is nothing to draw; "
-            "the taggram has no rows"
+            f"{printable(source or 'array')}: there is nothing to draw; the taggram has no rows"
         )
-    order = np.argsort(-taggram.scores.mean(axis=0), kind="stable")[:top_k]
-    columns = columns_of(taggram)
+    order = np.argsort(-scores.mean(axis=0), kind="stable")[:top_k]
+    columns = columns_of(scores, np.append(times, times[-1] + patch_s))
     shown = columns.scores[:, order].T
     figure = new_figure(13, 2.4 + 0.42 * len(order))
     axes = figure.add_subplot()
@@ -171,101 +116,66 @@ def plot_taggram(
         vmin=min(0.0, float(shown.min())), vmax=_next_tenth(float(shown.max())), rasterized=True,
     )  # fmt: skip
     axes.set_ylim(len(order) - 0.5, -0.5)
-    names = [drawable(taggram.tags[index], _ROW_NAME) for index in order]
-    axes.set_yticks(range(len(order)), labels=names, fontsize=LABEL, parse_math=False)
-    axes.tick_params(axis="y", length=0)
+    name_rows(axes, (tags[index] for index in order), _SHORT_WIDTH)
     time_axis(axes, columns.edges[0], columns.edges[-1])
     bar = figure.colorbar(mesh, ax=axes, fraction=0.04, pad=0.015)
     bar.set_label("score", fontsize=LABEL)
     bar.ax.tick_params(labelsize=TICK)
-    note = ""
+    notes = []
+    if len(order) < len(tags):
+        notes.append(f"the strongest {len(order)} of {count(len(tags), 'tag')}")
     if columns.rows > 1:
-        note = f"a column shows the highest score of {columns.rows} patches"
-    if len(order) < len(taggram.tags):
-        strongest = f"the strongest {len(order)} of {count(len(taggram.tags), 'tag')}"
-        note = f"{strongest}; {note}" if note else strongest
-    headline(figure, title_of(taggram.clip, taggram.model), note)
-    if path is not None:
-        save(figure, path)
+        notes.append(f"a column shows the highest score of {columns.rows} patches")
+    headline(figure, title_of(source, model), "; ".join(notes))
     return figure
 
 
-def columns_of(taggram: Taggram, most: int = MOST_COLUMNS) -> Columns:
-    """Put rows of a taggram together until there are at most ``most`` columns."""
-    edges: Any = np.append(taggram.times, taggram.times[-1] + taggram.patch_s)
-    rows = -(-len(taggram) // most)
-    firsts = np.arange(0, len(taggram), rows)
-    return Columns(
-        edges[np.append(firsts, len(taggram))], np.maximum.reduceat(taggram.scores, firsts), rows
-    )
+def columns_of(
+    scores: NDArray[np.float32], edges: NDArray[np.float64], most: int = _MOST_COLUMNS
+) -> Columns:
+    """Put rows together until there are at most ``most`` columns; a row is from edge to edge."""
+    rows = -(-len(scores) // most)
+    firsts = np.arange(0, len(scores), rows)
+    return Columns(edges[np.append(firsts, len(scores))], np.maximum.reduceat(scores, firsts), rows)
 
 
 def _next_tenth(score: float) -> float:
     return max(0.1, math.ceil(10 * score - 1e-6) / 10)
 
 
-"""About as many as a picture has dots."""
+Span = tuple[str, float, float, float]
+"""A tag, where it begins and ends in seconds, and its score."""
+
 _MOST_LANES = 12
-_NAME = 24
 _KILOHERTZ = (0.25, 0.5, 1, 2, 4, 8, 16)
 _QUIETEST_DB = 80
 _TOLERANCE_S = 0.05
 
 
-def plot_events(
-    events: Events,
-    path: str | os.PathLike[str] | None = None,
+def draw_events(
+    events: Sequence[Span],
     *,
-    audio: AudioSource | None = None,
-    sample_rate: int | None = None,
+    duration_s: float,
+    audio: AudioSource | None,
+    sample_rate: int | None,
+    spectrogram: LogMelInput | None,
+    source: str | None,
+    model: str,
 ) -> Figure:
-    """Draw events as bars, one lane a tag, under the log-mel spectrogram of the clip.
-
-    The spectrogram is the input of the model; of a model of waveforms, that of musicnn. The tag
-    that lasts longest is at the top; of more than 12 tags the 12 that do. A recording of any
-    length is read block by block, and what one dot shows is the mean of its frames.
-
-    Parameters
-    ----------
-    events : Events
-    path : path, optional
-        Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
-    audio : path, binary file object, or ndarray, optional
-        The audio of the clip; by default its file is read again.
-    sample_rate : int, optional
-        Of an array, in Hz.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ArgumentError
-        If the events are of an array and ``audio`` is not given, if ``audio`` has another length,
-        if matplotlib is not installed (``pip install matplotlib``), or ``path`` has
-        another ending.
-    AudioError
-        If the audio cannot be used.
-    OutputError
-        If the picture cannot be written.
-    """
-    if path is not None:
-        check_picture(path)
-    source = events.clip.source if audio is None else audio
-    if source is None:
+    """Draw events under the log-mel of their audio; see :func:`musicnn_zoo.plots.plot_events`."""
+    if audio is None:
         raise ArgumentError(
             "these events are of an array: pass it again as audio=…, with its sample_rate=…"
         )
-    spectrogram = events.spectrogram or LogMelInput()
-    stream = AudioStream(source, sample_rate=sample_rate, target_rate=spectrogram.sample_rate)
-    n_samples = round(events.clip.duration_s * spectrogram.sample_rate)
-    frames = -(-(n_samples // spectrogram.hop + 1) // MOST_COLUMNS)
+    spectrogram = spectrogram or LogMelInput()
+    stream = AudioStream(audio, sample_rate=sample_rate, target_rate=spectrogram.sample_rate)
+    n_samples = round(duration_s * spectrogram.sample_rate)
+    frames = -(-(n_samples // spectrogram.hop + 1) // _MOST_COLUMNS)
     columns = logmel_columns(stream, spectrogram, frames=frames)
-    if abs(stream.duration_s - events.clip.duration_s) > _TOLERANCE_S:
+    if abs(stream.duration_s - duration_s) > _TOLERANCE_S:
         raise ArgumentError(
             f"{printable(stream.source or 'array')}: is {stream.duration_s:.2f} s long, but the "
-            f"events are of a clip of {events.clip.duration_s:.2f} s; pass the audio they are of"
+            f"events are of a clip of {duration_s:.2f} s; pass the audio they are of"
         )
     lanes = _lanes(events)
     shown = dict(list(lanes.items())[:_MOST_LANES])
@@ -274,36 +184,35 @@ def plot_events(
     grid = figure.add_gridspec(2, 2, height_ratios=(3.6, height), width_ratios=(1, 0.012))
     upper = figure.add_subplot(grid[0, 0])
     lower = figure.add_subplot(grid[1, 0], sharex=upper)
-    column_s = frames * spectrogram.hop / spectrogram.sample_rate
-    image = _draw_logmel(upper, columns, spectrogram, column_s, frames)
+    image = _draw_logmel(upper, columns, spectrogram, frames)
     bar = figure.colorbar(image, cax=figure.add_subplot(grid[0, 1]))
     decibel = spectrogram.compression == "decibel"
     bar.set_label("dB" if decibel else "log₁₀(10⁴ × power + 1)", fontsize=LABEL)
     bar.ax.tick_params(labelsize=TICK)
     _draw_lanes(lower, shown)
-    time_axis(lower, 0, events.clip.duration_s)
+    time_axis(lower, 0, duration_s)
     upper.tick_params(axis="x", labelbottom=False)
     note = ""
     if len(lanes) > len(shown):
         note = f"the {len(shown)} that last longest of {count(len(lanes), 'tag')}"
-    headline(figure, title_of(events.clip, events.model), note)
-    if path is not None:
-        save(figure, path)
+    headline(figure, title_of(source, model), note)
     return figure
 
 
-def _lanes(events: Events) -> dict[str, list[Event]]:
-    """Events by tag, that which lasts longest in all first."""
-    lanes: dict[str, list[Event]] = defaultdict(list)
-    for event in events:
-        lanes[event.tag].append(event)
-    lengths = {tag: sum(e.end_s - e.start_s for e in of_tag) for tag, of_tag in lanes.items()}
-    return {tag: lanes[tag] for tag in sorted(lanes, key=lambda tag: -lengths[tag])}
+def _lanes(events: Sequence[Span]) -> dict[str, list[tuple[float, float]]]:
+    """Start and length of each event by tag, the tag that lasts longest in all first."""
+    lanes: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for tag, start_s, end_s, _ in events:
+        lanes[tag].append((start_s, end_s - start_s))
+    totals = {tag: sum(length_s for _, length_s in spans) for tag, spans in lanes.items()}
+    return {tag: lanes[tag] for tag in sorted(lanes, key=lambda tag: -totals[tag])}
 
 
 def _draw_logmel(
-    axes: Any, columns: Any, spectrogram: LogMelInput, column_s: float, frames: int
+    axes: Any, columns: NDArray[np.float32], spectrogram: LogMelInput, frames: int
 ) -> Any:
+    """Draw columns of ``frames`` frames each; a frame is centred on its time."""
+    column_s = frames * spectrogram.hop / spectrogram.sample_rate
     before_s = 0.5 * column_s / frames
     top = spectrogram.n_mels - 0.5
     highest = float(columns.max())
@@ -315,11 +224,7 @@ def _draw_logmel(
         vmax=max(highest, lowest + 1e-3), interpolation="nearest",
         extent=(-before_s, len(columns) * column_s - before_s, -0.5, top),
     )  # fmt: skip
-    ticks = [
-        kilohertz
-        for kilohertz in _KILOHERTZ
-        if spectrogram.f_min <= 1000 * kilohertz <= spectrogram.f_max
-    ]
+    ticks = [tick for tick in _KILOHERTZ if spectrogram.f_min <= 1000 * tick <= spectrogram.f_max]
     places = np.minimum(band_of(1000 * np.array(ticks), spectrogram), top)
     axes.set_yticks(places, labels=[f"{tick:g}" for tick in ticks], fontsize=TICK)
     axes.set_ylim(-0.5, top)
@@ -327,17 +232,13 @@ def _draw_logmel(
     return image
 
 
-def _draw_lanes(axes: Any, lanes: dict[str, list[Event]]) -> None:
-    for row, of_tag in enumerate(lanes.values()):
+def _draw_lanes(axes: Any, lanes: dict[str, list[tuple[float, float]]]) -> None:
+    for row, spans in enumerate(lanes.values()):
         axes.axhline(row, color="#E4E4E4", linewidth=0.8, zorder=0)
-        spans = [(event.start_s, event.end_s - event.start_s) for event in of_tag]
         # The edge keeps what is shorter than a dot in sight.
         axes.broken_barh(spans, (row - 0.36, 0.72), facecolor=BLUE, edgecolor=BLUE, linewidth=0.6)
-    rows = max(1, len(lanes))
-    axes.set_ylim(rows - 0.5, -0.5)
-    names = [drawable(tag, _NAME) for tag in lanes]
-    axes.set_yticks(range(len(names)), labels=names, fontsize=LABEL, parse_math=False)
-    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(max(1, len(lanes)) - 0.5, -0.5)
+    name_rows(axes, lanes, _SHORT_WIDTH)
     if not lanes:
         write(
             axes, 0.5, 0.5, "no tag reached the threshold", transform=axes.transAxes,
@@ -348,83 +249,63 @@ def _draw_lanes(axes: Any, lanes: dict[str, list[Event]]) -> None:
 
 _MARKERS = "os^DvPX<>*hp"
 """A shape for each group that is named; colours alone are too few."""
-_LANE_NAME = 26
 
 
-def plot_map(found: EmbeddingMap, path: str | os.PathLike[str] | None = None) -> Figure:
-    """Draw a map of embeddings.
+def draw_map(
+    points: NDArray[np.float32],
+    groups: Sequence[str],
+    *,
+    group_title: str,
+    method: str,
+    explained_variance: tuple[float, float] | None,
+    model: str,
+    layer: str,
+    n_errors: int,
+) -> Figure:
+    """Draw points (files, 2) in colours of groups; see :func:`musicnn_zoo.plots.plot_map`.
 
-    Each of the twelve largest groups has a colour and a shape of its own; where there are more,
-    the smaller ones are put together as "other".
-
-    Parameters
-    ----------
-    found : EmbeddingMap
-    path : path, optional
-        Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ArgumentError
-        If matplotlib is not installed (``pip install matplotlib``), or ``path`` has
-        another ending.
-    OutputError
-        If the picture cannot be written.
+    The axes are principal components if it is known what part of the variance they explain.
     """
-    if path is not None:
-        check_picture(path)
     figure = new_figure(13, 7.3)
     axes = figure.add_subplot()
-    groups = np.array(found.groups, dtype=object)
-    sizes = Counter(found.groups).most_common()
+    group_of = np.array(groups, dtype=object)
+    sizes = Counter(groups).most_common()
     named = sizes if len(sizes) <= len(_MARKERS) else sizes[: len(_MARKERS) - 1]
-    area = float(np.clip(30000 / len(found), 12, 110))
+    area = float(np.clip(30000 / len(points), 12, 110))
     style: dict[str, Any] = {
         "s": area,
         "linewidth": 0.6,
         "edgecolor": "white",
-        "rasterized": len(found) > 3000,
+        "rasterized": len(points) > 3000,
     }
-    others = ~np.isin(groups, [name for name, _ in named])
-    labels = [f"{drawable(name, _NAME)} ({n:,})" for name, n in named]
+    others = ~np.isin(group_of, [name for name, _ in named])
+    labels = [f"{drawable(name, _SHORT_WIDTH)} ({n:,})" for name, n in named]
     handles = []
     for index, (name, _) in enumerate(named):
-        chosen = found.points[groups == name]
+        chosen = points[group_of == name]
         marker, colour = _MARKERS[index], PALETTE[index % len(PALETTE)]
         handles.append(axes.scatter(*chosen.T, marker=marker, color=colour, **style))
     if others.any():
-        handles.append(
-            axes.scatter(*found.points[others].T, marker=".", color=PALE, zorder=0.9, **style)
-        )
+        handles.append(axes.scatter(*points[others].T, marker=".", color=PALE, zorder=0.9, **style))
         labels.append(f"other: {count(len(sizes) - len(named), 'group')} ({others.sum():,})")
-    legend = axes.legend(
-        handles, labels, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=TICK,
-        frameon=False, title="folder" if found.colour_by == "folder" else "strongest tag",
-        title_fontsize=LABEL, markerscale=(90 / area) ** 0.5, labelspacing=0.7,
+    add_legend(
+        axes, handles, labels, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=TICK,
+        title=group_title, title_fontsize=LABEL, markerscale=(90 / area) ** 0.5, labelspacing=0.7,
     )  # fmt: skip
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-    for dimension, axis in enumerate((axes.xaxis, axes.yaxis)):
+    axis_labels = ["UMAP 1", "UMAP 2"]
+    if explained_variance is not None:
+        axis_labels = [
+            f"principal component {number} ({100 * part:.0f} % of the variance)"
+            for number, part in enumerate(explained_variance, 1)
+        ]
+    for axis, label in zip((axes.xaxis, axes.yaxis), axis_labels, strict=True):
         axis.set_ticks([])
-        axis.set_label_text(_label(found, dimension), fontsize=LABEL)
+        axis.set_label_text(label, fontsize=LABEL)
     axes.margins(0.04)
     tidy(axes)
-    notes = [f"close together: alike to the model ({found.method.upper()})"]
-    if found.errors:
-        notes.append(f"{count(len(found.errors), 'file')} could not be used")
-    title = f"{count(len(found), 'file')}, {drawable(found.model, 40)} {drawable(found.layer, 40)}"
+    notes = [f"close together: alike to the model ({method.upper()})"]
+    if n_errors:
+        notes.append(f"{count(n_errors, 'file')} could not be used")
+    title = f"{count(len(points), 'file')}, {drawable(model, 40)} {drawable(layer, 40)}"
     headline(figure, title, "; ".join(notes))
-    if path is not None:
-        save(figure, path)
     return figure
-
-
-def _label(found: EmbeddingMap, dimension: int) -> str:
-    if found.explained_variance is None:
-        return f"UMAP {dimension + 1}"
-    part = 100 * found.explained_variance[dimension]
-    return f"principal component {dimension + 1} ({part:.0f} % of the variance)"

@@ -1,10 +1,11 @@
-"""What every engine offers, and which one fits a machine.
+"""What every engine offers, which one fits a machine, and how two are compared.
 
-This module imports none of them: tagging on a CPU needs neither Keras nor TensorFlow.
+This module imports no engine: tagging on a CPU needs neither Keras nor TensorFlow.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.machine.installation import has_keras, require_keras
+from musicnn_zoo.networks.config import ModelConfig, patch_grid
 
 EngineName = Literal["auto", "tensorflow", "jax", "torch", "onnxruntime"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -24,24 +26,24 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class Engine(Protocol):
-    """Runs named layers of one model on patches; safe to call from several threads.
+    """Computes named layers of one model on patches; several threads may call it.
 
     Attributes
     ----------
     name : str
         One of :data:`ENGINES` without ``"auto"``.
-    appetite : int
-        How many patches a call should bring to keep it busy.
+    patches_per_call : int
+        How many patches a call of :meth:`run` should bring to use the machine fully.
     calls : int
-        How many calls at a time keep it busy.
+        How many calls at the same time use it fully.
     """
 
     name: str
-    appetite: int
+    patches_per_call: int
     calls: int
 
     def missing(self, layers: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of ``layers`` that it cannot give."""
+        """Return those of ``layers`` that the engine cannot compute."""
         ...
 
     def run(
@@ -62,7 +64,7 @@ class Engine(Protocol):
         Raises
         ------
         UnknownNameError
-            If it cannot give one of them.
+            If it cannot compute one of them.
         """
         ...
 
@@ -165,3 +167,68 @@ def _may_have_gpu() -> bool:
     devices = Path("/dev")
     names = ("nvidia[0-9]*", "kfd", "dxg")  # NVIDIA, AMD, and both in Windows's Linux
     return any(True for name in names for _ in devices.glob(name))
+
+
+_LOUDNESS = (0.3, 0.03, 0.0003)
+_NOISE_FLOOR = 0.0003
+_CHORDS = ((110.0, 220.0, 277.2, 329.6), (92.5, 185.0, 220.0, 277.2), (73.4, 146.8, 185.0, 220.0))
+_CHORD_S, _BEAT_S = 0.7, 0.25
+
+
+def probes(config: ModelConfig) -> NDArray[np.float32]:
+    """Make signals on which engines are compared.
+
+    They are noise of three levels, silence, chords that fade, a beat, and both together. The last
+    three have the noise floor of a recording, -70 dB. Without it, a log-mel spectrogram would show
+    the rounding errors of the Fourier transform between the tones, and two transforms have
+    different ones.
+
+    Parameters
+    ----------
+    config : ModelConfig
+
+    Returns
+    -------
+    ndarray, shape (signals, samples), float32
+        One patch each, in ±1, the same at every call.
+    """
+    rate, samples = config.input.sample_rate, patch_grid(config).patch_samples
+    random = np.random.default_rng(0)
+    seconds = np.arange(samples) / rate
+    noise = [random.normal(0, loudness, samples) for loudness in _LOUDNESS]
+    chords, beat = _chords(seconds, rate), _beat(seconds, random)
+    music = np.stack([chords, beat, 0.5 * (chords + beat)])
+    music += random.normal(0, _NOISE_FLOOR, music.shape)
+    signals = [*noise, np.zeros(samples), *music]
+    return np.asarray(np.clip(signals, -1, 1), np.float32)
+
+
+def _chords(seconds: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
+    """Chords of tones with overtones below half the sample rate, one after the other."""
+    count, since = np.divmod(seconds, _CHORD_S)
+    signal: NDArray[np.float64] = np.zeros_like(seconds)
+    for turn, chord in enumerate(_CHORDS):
+        for tone in chord:
+            for overtone in range(1, min(9, int(rate / 2 / tone))):
+                wave = np.sin(2 * np.pi * tone * overtone * since) / overtone
+                signal += np.where(count % len(_CHORDS) == turn, wave, 0)
+    return np.asarray(0.15 * signal * np.exp(-3 * since))
+
+
+def _beat(seconds: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+    """Bass drum and cymbal in turn."""
+    count, since = np.divmod(seconds, _BEAT_S)
+    drum = np.sin(2 * np.pi * 55 * since) * np.exp(-12 * since)
+    cymbal = 0.5 * np.diff(random.normal(0, 0.5, len(seconds)), prepend=0) * np.exp(-40 * since)
+    return np.asarray(np.where(count % 2 == 0, 0.8 * drum, cymbal))
+
+
+def difference(expected: NDArray[np.float32], received: NDArray[np.float32]) -> float:
+    """Largest absolute difference of two outputs; beyond ±1, relative to the largest expected.
+
+    It is infinite if the shapes differ, and NaN if an output has NaN.
+    """
+    if expected.shape != received.shape:
+        return math.inf
+    scale = max(1.0, float(np.abs(expected).max()))
+    return float(np.abs(received - expected).max()) / scale

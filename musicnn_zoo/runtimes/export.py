@@ -1,20 +1,18 @@
-"""Write models for other runtimes, compared with the model before they take their place.
+"""Export models to other runtimes.
 
-Every export is read again by the runtime that it is for, and compared with the model on the
-signals of :func:`probes`, before it takes its place. A copy of a bundled
-graph, which was compared with its model when it was made, is compared with that graph.
+Every export is read again by its runtime and compared with the model on the signals of
+:func:`musicnn_zoo.runtimes.engine.probes`, before it takes its place. A copy of a bundled graph,
+which was compared with its model when it was made, is compared with that graph.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import sys
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,44 +29,36 @@ from musicnn_zoo.errors import (
     UnknownNameError,
 )
 from musicnn_zoo.files import check_parent
-from musicnn_zoo.networks.config import ModelConfig, ModelSpec
-from musicnn_zoo.networks.patches import patch_grid
+from musicnn_zoo.networks.config import ModelSpec
+from musicnn_zoo.runtimes.engine import difference, probes
 from musicnn_zoo.runtimes.formats import (
     EXPORTERS,
-    Exporter,
     ExportFormat,
     Scores,
     copy_onnx,
     read_onnx,
+    scores_of,
 )
-from musicnn_zoo.zoo.load import Pretrained, find_pretrained
+from musicnn_zoo.runtimes.onnx_engine import muted
+from musicnn_zoo.text import first_line
+from musicnn_zoo.zoo.load import find_pretrained
 from musicnn_zoo.zoo.weights import bundled
 
 if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
 
 
-_LOGGERS = ("absl", "tensorflow")
 _one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Send to nowhere warnings, TensorFlow's log, and what C++ writes to standard error.
+    """Suppress warnings, TensorFlow's log, and what C++ writes to standard error.
 
     What goes wrong must be raised. It holds for the whole process; a second thread waits.
     """
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    with _one_at_a_time, warnings.catch_warnings(), _no_standard_error():
-        warnings.simplefilter("ignore")
-        levels = [logger.level for logger in loggers]
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+    with _one_at_a_time, muted("absl", "tensorflow"), _no_standard_error():
+        yield
 
 
 @contextlib.contextmanager
@@ -89,62 +79,9 @@ def _no_standard_error() -> Iterator[None]:
         os.close(kept)
 
 
-_LOUDNESS = (0.3, 0.03, 0.0003)
-_NOISE_FLOOR = 0.0003
-_CHORDS = ((110.0, 220.0, 277.2, 329.6), (92.5, 185.0, 220.0, 277.2), (73.4, 146.8, 185.0, 220.0))
-_CHORD_S, _BEAT_S = 0.7, 0.25
-
-
-def probes(config: ModelConfig) -> NDArray[np.float32]:
-    """Make noise of three levels, silence, chords that fade, a beat, and both together.
-
-    The last three have the noise floor of a recording, -70 dB. Between pure digital tones there
-    would be nothing but the rounding errors of the Fourier transform, which a logarithm
-    brings to light, and those of two transforms differ.
-
-    Parameters
-    ----------
-    config : ModelConfig
-
-    Returns
-    -------
-    ndarray, shape (signals, samples), float32
-        One patch each, in ±1, the same at every call.
-    """
-    rate, samples = config.input.sample_rate, patch_grid(config).patch_samples
-    random = np.random.default_rng(0)
-    seconds = np.arange(samples) / rate
-    noise = [random.normal(0, loudness, samples) for loudness in _LOUDNESS]
-    chords, beat = _chords(seconds, rate), _beat(seconds, random)
-    music = np.stack([chords, beat, 0.5 * (chords + beat)])
-    music += random.normal(0, _NOISE_FLOOR, music.shape)
-    signals = [*noise, np.zeros(samples), *music]
-    return np.asarray(np.clip(signals, -1, 1), np.float32)
-
-
-def _chords(seconds: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
-    """Chords of tones with overtones below half the sample rate, one after the other."""
-    count, since = np.divmod(seconds, _CHORD_S)
-    signal: NDArray[np.float64] = np.zeros_like(seconds)
-    for turn, chord in enumerate(_CHORDS):
-        for tone in chord:
-            for overtone in range(1, min(9, int(rate / 2 / tone))):
-                wave = np.sin(2 * np.pi * tone * overtone * since) / overtone
-                signal += np.where(count % len(_CHORDS) == turn, wave, 0)
-    return np.asarray(0.15 * signal * np.exp(-3 * since))
-
-
-def _beat(seconds: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
-    """Bass drum and cymbal in turn."""
-    count, since = np.divmod(seconds, _BEAT_S)
-    drum = np.sin(2 * np.pi * 55 * since) * np.exp(-12 * since)
-    cymbal = 0.5 * np.diff(random.normal(0, 0.5, len(seconds)), prepend=0) * np.exp(-40 * since)
-    return np.asarray(np.where(count % 2 == 0, 0.8 * drum, cymbal))
-
-
-FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
+EXPORT_FORMATS = tuple(EXPORTERS)
 ExportPrecision = Literal["float32", "float16", "int8"]
-PRECISIONS: tuple[ExportPrecision, ...] = get_args(ExportPrecision)
+EXPORT_PRECISIONS: tuple[ExportPrecision, ...] = get_args(ExportPrecision)
 TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "int8": math.inf}
 """How far the scores of an export may be from the model's."""
 
@@ -282,20 +219,23 @@ def export_model(
     chosen = _format_of(path, format)
     _check_precision(chosen, precision)
     _check_output(path, chosen, overwrite=overwrite)
-    exporter = EXPORTERS[chosen]
-    source = _find(model, chosen, precision)
+    source = _source_of(model, chosen, precision)
+    name = source.spec.name
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             unfinished = Path(folder, f"model{_ENDINGS.get(chosen, '')}")
             with quiet():
-                _write(source, unfinished, chosen)
-                expected, received = _compare(exporter, source, unfinished, chosen)
-            logits = source.spec.config.activation is None
-            difference = _difference(expected, received, logits=logits)
-            if not (math.isfinite(difference) and difference <= TOLERANCES[precision]):
+                with _explained(f"{name} cannot be exported to {chosen}"):
+                    source.write(unfinished)
+                signals = probes(source.spec.config)
+                expected = _in_batches(source.scores, signals)
+                with _explained(f"{name} was exported to {chosen}, but does not run there"):
+                    received = _in_batches(EXPORTERS[chosen].read(unfinished), signals)
+            found = difference(expected, received)
+            if not (math.isfinite(found) and found <= TOLERANCES[precision]):
                 raise ExportError(
-                    f"{source.spec.name} in {chosen} ({precision}) differs from "
-                    f"{source.reference} by {difference:.1e}, more than {TOLERANCES[precision]}"
+                    f"{name} in {chosen} ({precision}) differs from "
+                    f"{source.reference} by {found:.1e}, more than {TOLERANCES[precision]}"
                 )
             size = _size(unfinished)
             _put(unfinished, path, Path(folder, "replaced"))
@@ -305,42 +245,37 @@ def export_model(
         path=path,
         format=chosen,
         precision=precision,
-        difference=difference,
-        signals=len(expected),
+        difference=found,
+        signals=len(signals),
         same_top_tags=_same_top_tags(expected, received),
         size=size,
         reference=source.reference,
     )
 
 
-def _find(
+def _source_of(
     model: str | os.PathLike[str] | TaggingModel, chosen: ExportFormat, precision: str
 ) -> _Source:
-    if not isinstance(model, str | os.PathLike):
-        return _from_model(model, chosen, precision)
-    pretrained = find_pretrained(model)
-    if chosen == "onnx" and pretrained.graph is not None:
-        return _from_graph(pretrained, bundled(pretrained.graph))
-    return _from_model(pretrained.load(), chosen, precision)
+    if isinstance(model, str | os.PathLike):
+        pretrained = find_pretrained(model)
+        if chosen == "onnx" and pretrained.graph is not None:
+            graph, spec, provenance = (
+                bundled(pretrained.graph),
+                pretrained.spec,
+                pretrained.provenance,
+            )
 
+            def copy(path: Path) -> None:
+                copy_onnx(graph, spec, provenance, path)
 
-def _from_model(model: TaggingModel, chosen: ExportFormat, precision: str) -> _Source:
-    import keras
-
-    def scores(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(keras.ops.convert_to_numpy(model(waveforms, training=False)))
+            return _Source(spec, "the bundled graph", copy, read_onnx(graph))
+        model = pretrained.load()
+    built = model
 
     def write(path: Path) -> None:
-        EXPORTERS[chosen].write(model, path, precision)
+        EXPORTERS[chosen].write(built, path, precision)
 
-    return _Source(model.spec, "the Keras model", write, scores)
-
-
-def _from_graph(pretrained: Pretrained, graph: Path) -> _Source:
-    def write(path: Path) -> None:
-        copy_onnx(graph, pretrained.spec, pretrained.provenance, path)
-
-    return _Source(pretrained.spec, "the bundled graph", write, read_onnx(graph))
+    return _Source(built.spec, "the Keras model", write, scores_of(built))
 
 
 def _format_of(path: Path, given: ExportFormat | None) -> ExportFormat:
@@ -352,8 +287,8 @@ def _format_of(path: Path, given: ExportFormat | None) -> ExportFormat:
                 f"{', '.join(_ENDINGS.values())}, none for a SavedModel, or say the format"
             )
         return by_ending or "savedmodel"
-    if given not in FORMATS:
-        raise UnknownNameError("export format", given, FORMATS)
+    if given not in EXPORT_FORMATS:
+        raise UnknownNameError("export format", given, EXPORT_FORMATS)
     if by_ending != (None if given == "savedmodel" else given):
         needed = _ENDINGS.get(given, "the name of a folder, without the ending of another format")
         raise ArgumentError(f"output {str(path)!r}: the format {given} needs {needed}")
@@ -361,8 +296,8 @@ def _format_of(path: Path, given: ExportFormat | None) -> ExportFormat:
 
 
 def _check_precision(chosen: ExportFormat, precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise UnknownNameError("precision", precision, PRECISIONS)
+    if precision not in EXPORT_PRECISIONS:
+        raise UnknownNameError("precision", precision, EXPORT_PRECISIONS)
     if precision != "float32" and chosen != "litert":
         raise ArgumentError(
             f"precision {precision} goes with the format litert only; received {chosen}"
@@ -384,44 +319,20 @@ def _check_output(path: Path, chosen: ExportFormat, *, overwrite: bool) -> None:
         raise ArgumentError(f"output {str(path)!r} holds other things than a SavedModel")
 
 
-def _write(source: _Source, path: Path, chosen: ExportFormat) -> None:
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn the errors of converters and runtimes, which have no common base, into our own."""
     try:
-        source.write(path)
+        yield
     except (MusicnnZooError, OSError):
         raise
-    except Exception as error:  # converters' errors have no common base
-        raise ExportError(
-            f"{source.spec.name} cannot be exported to {chosen} ({_first_line(error)})"
-        ) from error
+    except Exception as error:
+        raise ExportError(f"{what} ({first_line(error)})") from error
 
 
-def _compare(
-    exporter: Exporter, source: _Source, path: Path, chosen: ExportFormat
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scores of the test signals (signals, tags), of the source and of what was written."""
-    signals = probes(source.spec.config)
+def _in_batches(scores: Scores, signals: NDArray[np.float32]) -> NDArray[np.float32]:
     batches = np.array_split(signals, math.ceil(len(signals) / _BATCH))
-    expected = [source.scores(batch) for batch in batches]
-    try:
-        scores = exporter.read(path)
-        received = [scores(batch) for batch in batches]
-    except (MusicnnZooError, OSError):
-        raise
-    except Exception as error:  # runtimes' errors have no common base
-        raise ExportError(
-            f"{source.spec.name} was exported to {chosen}, but does not run there "
-            f"({_first_line(error)})"
-        ) from error
-    return np.concatenate(expected), np.concatenate(received)
-
-
-def _difference(
-    expected: NDArray[np.float32], received: NDArray[np.float32], *, logits: bool
-) -> float:
-    if expected.shape != received.shape:
-        return math.inf
-    scale = max(1.0, float(np.abs(expected).max())) if logits else 1.0
-    return float(np.abs(received - expected).max()) / scale
+    return np.concatenate([scores(batch) for batch in batches])
 
 
 def _same_top_tags(expected: NDArray[np.float32], received: NDArray[np.float32]) -> int:
@@ -449,7 +360,3 @@ def _put(unfinished: Path, path: Path, replaced: Path) -> None:
 def _size(path: Path) -> int:
     files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
     return sum(one.stat().st_size for one in files)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,11 +1,11 @@
-"""What a model is exported to: Keras, SavedModel, ONNX and LiteRT, and what each says of itself.
+"""The formats to which a model is exported: Keras, SavedModel, ONNX and LiteRT.
 
-An ONNX file is a protobuf message, a row of fields in any order. A property is one of its fields,
-so that properties can be cut out and appended without understanding the graph.
+An ONNX file is a protobuf message: a sequence of fields in any order. A metadata property is one of
+its fields, so that properties can be removed and appended without understanding the graph.
 
-Of a model in float16 or int8, the log-mel stays in float32. It needs the range: it goes down to
-1e-10, which float16 does not hold, and 8 bits for a waveform or for a power spectrum leave
-nothing of its quiet parts. So spectrogram and network are converted each by itself, and joined.
+In a LiteRT file of float16 or int8, the log-mel stays in float32. It goes down to 1e-10, which
+float16 cannot hold, and 8 bits for a waveform or a power spectrum leave nothing of its quiet parts.
+So spectrogram and network are converted separately, and joined.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ExportError
 from musicnn_zoo.machine import __version__
-from musicnn_zoo.networks.config import ModelSpec, Provenance
-from musicnn_zoo.networks.patches import patch_grid
-from musicnn_zoo.runtimes.onnx_engine import convert, open_session
+from musicnn_zoo.networks.config import ModelSpec, Provenance, patch_grid
+from musicnn_zoo.runtimes.onnx_engine import convert, open_session, require_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -37,14 +36,11 @@ Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def metadata(spec: ModelSpec, provenance: Provenance, precision: str) -> dict[str, Any]:
-    """Return what there is to know of an exported model, ready for JSON.
+    """Return the metadata of an exported model, ready for JSON.
 
-    ``model``, its name; ``tags`` in the order of the outputs; ``sample_rate`` in Hz;
-    ``patch_samples``, the length that the model was trained on; ``precision``; ``config``, see
-    :class:`musicnn_zoo.networks.config.ModelConfig`; ``provenance``, see
-    :class:`musicnn_zoo.networks.config.Provenance`; ``thresholds``, if they were calibrated, as in
-    :class:`musicnn_zoo.networks.config.TagThresholds`; ``musicnn_zoo``, the version that exported
-    it.
+    The tags are in the order of the outputs, ``patch_samples`` is the length that the model was
+    trained on, and ``thresholds`` are there if they were calibrated. ``musicnn_zoo`` is the version
+    that exported the model.
     """
     config = spec.config
     entries = {
@@ -76,7 +72,8 @@ def tag_lines(model: TaggingModel) -> str:
 _METADATA_PROPS = 14
 """Number of the field in onnx.proto's ``ModelProto``; its entries have a key 1 and a value 2."""
 _KEY, _VALUE = 1, 2
-_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+_VARINT, _LENGTH = 0, 2
+_FIXED_SIZES = {1: 8, 5: 4}
 
 
 def with_properties(graph: bytes, properties: Mapping[str, str]) -> bytes:
@@ -119,10 +116,8 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:
         number, kind = tag >> 3, tag & 7
         if kind == _VARINT:
             _, end = _read_varint(message, content)
-        elif kind == _EIGHT_BYTES:
-            end = content + 8
-        elif kind == _FOUR_BYTES:
-            end = content + 4
+        elif kind in _FIXED_SIZES:
+            end = content + _FIXED_SIZES[kind]
         elif kind == _LENGTH:
             length, content = _read_varint(message, content)
             end = content + length
@@ -166,7 +161,12 @@ def read_keras(path: Path) -> Scores:
     """Load a written model, and return what computes its scores of waveforms."""
     import keras
 
-    model = keras.saving.load_model(path)
+    return scores_of(keras.saving.load_model(path))
+
+
+def scores_of(model: keras.Model) -> Scores:
+    """Return what computes the scores of waveforms by a Keras model."""
+    import keras
 
     def scores(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(keras.ops.convert_to_numpy(model(waveforms, training=False)))
@@ -197,7 +197,7 @@ def write_saved_model(model: TaggingModel, path: Path, precision: str) -> None:
 
 
 def read_saved_model(path: Path) -> Scores:
-    """Load a written model, and return what computes its scores of waveforms."""
+    """Load a written model; see :func:`read_keras`."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
@@ -210,15 +210,7 @@ def read_saved_model(path: Path) -> Scores:
 
 
 def save_function(model: keras.Model, path: Path, shape: tuple[int | None, ...]) -> None:
-    """Write what a Keras model of one input computes, from ``waveform`` to ``tags``.
-
-    Parameters
-    ----------
-    model : keras.Model
-    path : Path
-    shape : tuple of int or None
-        Of the input; None where it is open.
-    """
+    """Write what a Keras model computes of one input of a shape, from ``waveform`` to ``tags``."""
     import tensorflow as tf
 
     def serve(waveform: Any) -> dict[str, Any]:
@@ -231,29 +223,8 @@ def save_function(model: keras.Model, path: Path, shape: tuple[int | None, ...])
     tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve})
 
 
-def require_tensorflow(model: keras.Model, what: str) -> None:
-    """Refuse to convert a model on another backend of Keras.
-
-    Raises
-    ------
-    ExportError
-        If Keras's backend is not TensorFlow.
-    """
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise ExportError(
-            f"making {what} of {model.name} needs Keras's TensorFlow backend "
-            f"(KERAS_BACKEND=tensorflow); it runs on {keras.backend.backend()} here"
-        )
-
-
 def write_onnx(model: TaggingModel, path: Path, precision: str) -> None:
-    """Write the graph of a model; see :func:`musicnn_zoo.runtimes.onnx_engine.convert`.
-
-    Its metadata properties are those of :func:`musicnn_zoo.runtimes.formats.metadata`, what is
-    no string as JSON.
-    """
+    """Write the graph of a model, with :func:`metadata` as properties, as JSON if no strings."""
     convert(model, path)
     _with_metadata(path, path, metadata(model.spec, model.provenance, precision))
 
@@ -264,7 +235,7 @@ def copy_onnx(graph: Path, spec: ModelSpec, provenance: Provenance, path: Path) 
 
 
 def read_onnx(path: Path) -> Scores:
-    """Open a graph in ONNX Runtime, and return what computes its scores of waveforms."""
+    """Open a graph in ONNX Runtime; see :func:`read_keras`."""
     session = open_session(path)
 
     def scores(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -285,17 +256,9 @@ def write_litert(model: TaggingModel, path: Path, precision: str) -> None:
     """Write a model of built-in operations only, so that every LiteRT interpreter runs it.
 
     The signature ``serving_default`` takes ``waveform`` (1, samples), one patch, and returns
-    ``tags`` (1, tags). The tags lie as ``labels.txt`` and all else as ``metadata.json`` in a zip
-    archive at the end of the file, as with other such files: ``unzip model.tflite``.
-
-    Parameters
-    ----------
-    model : TaggingModel
-    path : Path
-    precision : {"float32", "float16", "int8"}
-        Of the network's weights. With float16 all is computed in float32; with int8 ("dynamic
-        range") the large convolutions and matrix products are computed in 8 bits, their inputs
-        scaled as they come.
+    ``tags`` (1, tags). A zip archive at the end of the file holds the tags (``labels.txt``) and
+    ``metadata.json``, as in other such files: ``unzip model.tflite``.
+    For the precisions, see :func:`musicnn_zoo.runtimes.export.export_model`.
 
     Raises
     ------
@@ -317,7 +280,7 @@ def write_litert(model: TaggingModel, path: Path, precision: str) -> None:
 
 
 def read_litert(path: Path) -> Scores:
-    """Open a file in the interpreter, and return what computes its scores of waveforms."""
+    """Open a file in the interpreter; see :func:`read_keras`."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=path.read_bytes())
@@ -367,8 +330,8 @@ def _convert_part(part: keras.Model, shape: tuple[int | None, ...], precision: s
 def _with_inputs_of_dense_layers_kept(model: keras.Model) -> keras.Model:
     """Keep the converter from multiplying a BatchNorm into the weights of a dense layer after it.
 
-    Inputs and weights would then range over several powers of ten, for which 8 bits do not do:
-    musicnn's scores would be off by 0.3 in place of 0.04.
+    Inputs and weights would then range over several powers of ten, for which 8 bits are too few:
+    musicnn's scores would be off by 0.3 instead of 0.04.
     """
     import keras
 

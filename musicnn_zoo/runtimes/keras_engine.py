@@ -24,7 +24,7 @@ Forward = Callable[[NDArray[np.float32]], dict[str, Any]]
 
 
 def device_scope(device: str | None) -> contextlib.AbstractContextManager[Any]:
-    """Scope that places what runs inside it on a device.
+    """Scope that places on a device what runs inside it.
 
     GPUs are set to take memory as it is needed ("memory growth"), unless TensorFlow is
     already using them.
@@ -65,18 +65,11 @@ def device_scope(device: str | None) -> contextlib.AbstractContextManager[Any]:
     wanted = f"{kind.lower()}:{number or 0}"
     if wanted not in present:
         raise DeviceError(f"device {device!r} is not there; TensorFlow sees {', '.join(present)}")
-    scope: contextlib.AbstractContextManager[Any] = tf.device(f"/{wanted}")
-    return scope
+    return tf.device(f"/{wanted}")  # type: ignore[no-any-return]
 
 
 def split_devices(device: str | None) -> tuple[str | None, ...]:
-    """Turn ``"gpu:0,gpu:1"`` into its parts.
-
-    Raises
-    ------
-    DeviceError
-        If one of them is not there.
-    """
+    """Turn ``"gpu:0,gpu:1"`` into its parts, and check them by :func:`device_scope`."""
     devices = (None,) if device is None else tuple(part.strip() for part in device.split(","))
     for one in devices:
         device_scope(one)
@@ -89,7 +82,7 @@ class KerasEngine:
     Parameters
     ----------
     make_model : callable
-        Gives the model, with input ``(batch, samples)``. It is called once on each device.
+        Returns the model, with input ``(batch, samples)``. It is called once on each device.
     device : str, optional
         See :func:`device_scope`; several separated by commas share the patches.
     batch_size : int, optional
@@ -122,10 +115,12 @@ class KerasEngine:
                 self._replicas.append(_Replica(make_model(), one))
         self._pool = ThreadPoolExecutor(len(devices), thread_name_prefix="musicnn-zoo-keras")
         self.calls = 1
-        self.appetite = self._batch_size * len(devices) * (_CALLS_AHEAD if len(devices) > 1 else 1)
+        self.patches_per_call = (
+            self._batch_size * len(devices) * (_CALLS_AHEAD if len(devices) > 1 else 1)
+        )
 
     def missing(self, layers: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of ``layers`` that the model does not have."""
+        """Return those of ``layers`` that the model does not have."""
         names = {"output", *self._replicas[0].layers}
         return tuple(layer for layer in layers if layer not in names)
 
@@ -218,13 +213,11 @@ def _on_gpu(device: str | None) -> bool:
         import tensorflow as tf
 
         return bool(tf.config.list_logical_devices("GPU"))
-    return keras.backend.backend() == "jax" and "cpu" not in str(_jax_device()).lower()
+    if keras.backend.backend() == "jax":
+        import jax
 
-
-def _jax_device() -> Any:
-    import jax
-
-    return jax.devices()[0].platform
+        return "cpu" not in str(jax.devices()[0].platform).lower()
+    return False
 
 
 def _to_float32(activations: Any) -> Any:

@@ -1,11 +1,10 @@
 """Run an ONNX graph by ONNX Runtime, and make the graph from a Keras model.
 
-Keras converts a model to ONNX with tf2onnx, which does not get past Kapre's complex numbers;
-so the model is first remade (see :mod:`.variants`) with the portable log-mel, and
-with maxima over the bands before what they commute with, which is cheaper. The
-graph is compared with the model before it is used, and kept by the digest of the weights, with
-its own SHA-256 beside it, which is compared at every use. Those of the bundled models are bundled
-too.
+Keras converts a model to ONNX with tf2onnx, which cannot convert the complex numbers of Kapre.
+So the model is first remade (see :mod:`.variants`) with a log-mel of plain operations, and with
+maxima before BatchNorm, which is cheaper. The graph is compared with the model before it is used,
+and kept by the digest of the weights, with its own SHA-256 beside it, which is compared at every
+use. Graphs of the bundled models are bundled.
 """
 
 from __future__ import annotations
@@ -22,27 +21,39 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ExportError, MusicnnZooError, UnknownNameError, WeightsError
+from musicnn_zoo.errors import ExportError, UnknownNameError, WeightsError
+from musicnn_zoo.files import sha256_of
 from musicnn_zoo.machine.installation import alone, cache_folder, own_folder
 from musicnn_zoo.machine.processes import usable_cores
-from musicnn_zoo.networks.patches import patch_grid
-from musicnn_zoo.zoo.downloads import sha256_of
+from musicnn_zoo.runtimes.engine import difference, probes
+from musicnn_zoo.text import first_line
 from musicnn_zoo.zoo.load import Pretrained
 from musicnn_zoo.zoo.weights import bundled
 
 if TYPE_CHECKING:
+    import keras
     import onnxruntime
 
     from musicnn_zoo.networks.build import TaggingModel
 
 
-_TURNS_A_CALL = 8
-_ENOUGH = 64
+_log = logging.getLogger(__name__)
+
+FORMAT = 2
+"""Increased when graphs that were made before must not be used any more."""
+TOLERANCE = 1e-4
+_BATCHES_PER_CORE = 8
+_MOST_BATCHES = 64
+_MOST_KEPT = 16
+_FOLDER = "onnx"
+_DIGEST = ".sha256"
+_LOCK = ".lock"
+_NOTE = re.compile(r"([0-9a-f]{64})\s")
 
 
 class OnnxEngine:
@@ -71,15 +82,15 @@ class OnnxEngine:
         self._by_process = {os.getpid(): _Runner(graph)}
         self._batch_size = batch_size or 1
         cores = usable_cores()
-        turns = cores * _TURNS_A_CALL
-        # Few cores wait little for the last of a call; many get a second call meanwhile, since
-        # calls of so many turns would hold much audio.
-        self.calls = 1 if turns <= _ENOUGH else 2
-        self.appetite = self._batch_size * min(turns, max(_ENOUGH, cores))
+        batches = cores * _BATCHES_PER_CORE
+        # At the end of a call, cores wait for the last batch. Few cores wait little. Many cores
+        # get a second call meanwhile, because larger calls would hold much audio in memory.
+        self.calls = 1 if batches <= _MOST_BATCHES else 2
+        self.patches_per_call = self._batch_size * min(batches, max(_MOST_BATCHES, cores))
         self.outputs = tuple(output.name for output in self._runner().session.get_outputs())
 
     def missing(self, layers: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of ``layers`` that the graph does not give out."""
+        """Return those of ``layers`` that are no outputs of the graph."""
         return tuple(layer for layer in layers if layer not in self.outputs)
 
     def run(
@@ -138,30 +149,13 @@ def open_session(graph: Path) -> onnxruntime.InferenceSession:
             graph, sess_options=options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime's own errors have no common base
-        summary = (str(error).strip().splitlines() or [""])[0]
-        raise WeightsError(f"{graph}: ONNX Runtime cannot read this graph ({summary})") from error
-
-
-_log = logging.getLogger(__name__)
-
-FORMAT = 2
-"""Raised when graphs made before must not be used any more."""
-TOLERANCE = 1e-4
-_KEPT = 16
-_FOLDER = "onnx"
-_DIGEST = ".sha256"
-_LOCK = ".lock"
-_NOTE = re.compile(r"([0-9a-f]{64})\s")
+        raise WeightsError(
+            f"{graph}: ONNX Runtime cannot read this graph ({first_line(error)})"
+        ) from error
 
 
 def find_graph(pretrained: Pretrained, load: Callable[[], TaggingModel]) -> Path:
-    """Find the graph of a pretrained model, or make it.
-
-    Parameters
-    ----------
-    pretrained : Pretrained
-    load : callable
-        Gives the Keras model, if it is needed.
+    """Find the graph of a pretrained model, or make it of the Keras model that ``load`` returns.
 
     Raises
     ------
@@ -173,6 +167,17 @@ def find_graph(pretrained: Pretrained, load: Callable[[], TaggingModel]) -> Path
     if pretrained.graph is not None:
         return bundled(pretrained.graph)
     return _cached(_name_of(pretrained), load)
+
+
+def graph_of(model: TaggingModel, digest: str) -> Path:
+    """Find the graph of a model whose :func:`weights_digest` this is, or make it.
+
+    Raises
+    ------
+    ExportError
+        If it cannot be made.
+    """
+    return _cached(f"{model.name}-{digest[:24]}", lambda: model)
 
 
 def has_graph(pretrained: Pretrained) -> bool:
@@ -189,17 +194,6 @@ def has_graph(pretrained: Pretrained) -> bool:
         return _kept(_file_name(_name_of(pretrained))) is not None
     except OSError:
         return False
-
-
-def graph_of(model: TaggingModel, digest: str) -> Path:
-    """Graph of a model whose :func:`weights_digest` this is; kept for the next time.
-
-    Raises
-    ------
-    ExportError
-        If it cannot be made.
-    """
-    return _cached(f"{model.name}-{digest[:24]}", lambda: model)
 
 
 def weights_digest(model: TaggingModel) -> str:
@@ -229,7 +223,8 @@ def convert(model: TaggingModel, path: Path) -> float:
     Returns
     -------
     float
-        Largest difference of the scores from the model's, on noise.
+        Largest difference of an output from the model's, on the signals of
+        :func:`musicnn_zoo.runtimes.engine.probes`.
 
     Raises
     ------
@@ -249,29 +244,31 @@ def convert(model: TaggingModel, path: Path) -> float:
             f"making an ONNX graph of {model.name} needs the converter: "
             "pip install 'musicnn-zoo[onnx]'"
         ) from error
-    if keras.backend.backend() != "tensorflow":
-        raise ExportError(
-            f"making an ONNX graph of {model.name} needs Keras's TensorFlow backend; it runs on "
-            f"{keras.backend.backend()} here"
-        )
-    windows = _noise(model)
+    require_tensorflow(model, "an ONNX graph")
+    signals = probes(model.zoo_config)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "graph.onnx")
         try:
-            with _quiet_conversion():
+            with muted("tf2onnx"):
                 twin = for_runtime(model, keep=model.endpoints)
                 outputs = {name: twin.get_layer(name).output for name in model.endpoints}
                 graph = keras.Model(twin.input, outputs | {"output": twin.output})
-                graph(windows[:1])
+                graph(signals[:1])
                 graph.export(written, format="onnx", verbose=False)
         except Exception as error:  # the converter's errors have no common base
-            summary = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ExportError(f"{model.name} cannot become an ONNX graph ({summary})") from error
+            raise ExportError(
+                f"{model.name} cannot become an ONNX graph ({first_line(error)})"
+            ) from error
         proto = onnx.load(written)
-    samples = model.input_shape[1] or "samples"
-    _name_dimensions(proto.graph.input[0], ["batch", samples])
+    batch, samples = proto.graph.input[0].type.tensor_type.shape.dim
+    if model.input_shape[1] is None:
+        samples.dim_param = "samples"
+    else:
+        samples.dim_value = model.input_shape[1]
+    batch.dim_param = "batch"
     for output in proto.graph.output:
-        _name_dimensions(output, ["batch"])
+        for dimension in output.type.tensor_type.shape.dim[:1]:
+            dimension.dim_param = "batch"
     onnx.helper.set_model_props(
         proto,
         {
@@ -287,19 +284,69 @@ def convert(model: TaggingModel, path: Path) -> float:
         unfinished = Path(folder, path.name)
         onnx.save(proto, unfinished)
         try:
-            difference = _difference(unfinished, model, windows)
+            found = _difference(unfinished, model, signals)
         except Exception as error:  # ONNX Runtime's own errors have no common base
-            summary = (str(error.__cause__ or error).strip().splitlines() or [""])[0]
             raise ExportError(
-                f"ONNX Runtime cannot run the graph of {model.name} ({summary})"
+                f"ONNX Runtime cannot run the graph of {model.name} "
+                f"({first_line(error.__cause__ or error)})"
             ) from error
-        if not difference <= TOLERANCE:
+        if not found <= TOLERANCE:
             raise ExportError(
-                f"the ONNX graph of {model.name} differs from the model by {difference:.1e}, "
+                f"the ONNX graph of {model.name} differs from the model by {found:.1e}, "
                 f"more than {TOLERANCE}"
             )
         unfinished.replace(path)
-    return difference
+    return found
+
+
+def require_tensorflow(model: keras.Model, what: str) -> None:
+    """Refuse to convert a model on another backend of Keras.
+
+    Raises
+    ------
+    ExportError
+        If Keras's backend is not TensorFlow.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            f"making {what} of {model.name} needs Keras's TensorFlow backend "
+            f"(KERAS_BACKEND=tensorflow); it runs on {keras.backend.backend()} here"
+        )
+
+
+@contextlib.contextmanager
+def muted(*names: str) -> Iterator[None]:
+    """Suppress warnings and the messages of loggers; what goes wrong must be raised."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _difference(path: Path, model: TaggingModel, waveforms: NDArray[np.float32]) -> float:
+    """Largest :func:`difference` of an output of a graph from the same output of its model."""
+    import keras
+
+    session = open_session(path)
+    names = [output.name for output in session.get_outputs()]
+    outputs = {name: model.get_layer(name).output for name in model.endpoints}
+    graph = keras.Model(model.input, outputs | {"output": model.output})
+    expected = graph.predict_on_batch(waveforms)
+    received = session.run(names, {"waveform": waveforms})
+    differences = [
+        difference(np.asarray(expected[name]), output)
+        for name, output in zip(names, received, strict=True)
+    ]
+    return float(np.max(differences))  # NaN if one is NaN
 
 
 def _name_of(pretrained: Pretrained) -> str:
@@ -333,8 +380,9 @@ def _kept(file: str, *, complain: bool = False) -> Path | None:
     if not path.is_file():
         return None
     try:
-        _check_kept(path)
-    except MusicnnZooError as error:
+        _check_digest(path)
+        open_session(path)
+    except WeightsError as error:
         if complain:
             _log.warning("%s; making it again", error)
         return None
@@ -343,7 +391,7 @@ def _kept(file: str, *, complain: bool = False) -> Path | None:
     return path
 
 
-def _check_kept(path: Path) -> None:
+def _check_digest(path: Path) -> None:
     try:
         noted = _NOTE.match(_beside(path, _DIGEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, UnicodeError):
@@ -356,7 +404,6 @@ def _check_kept(path: Path) -> None:
             f"{path}: the graph was changed or damaged; its SHA-256 must be {noted[1]}, "
             f"received {received}"
         )
-    open_session(path)
 
 
 def _make(file: str, load: Callable[[], TaggingModel]) -> Path:
@@ -365,16 +412,16 @@ def _make(file: str, load: Callable[[], TaggingModel]) -> Path:
     if not os.access(folder, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     path = folder / file
-    _forget_oldest(folder)
+    _remove_oldest(folder)
     model = load()
     note = _beside(path, _DIGEST)
     note.unlink(missing_ok=True)
-    difference = convert(model, path)
+    found = convert(model, path)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         new_note = Path(unfinished, note.name)
         new_note.write_bytes(f"{sha256_of(path)}  {path.name}\n".encode())
         new_note.replace(note)
-    _log.info("made %s, which differs from the Keras model by %.1e", path, difference)
+    _log.info("made %s, which differs from the Keras model by %.1e", path, found)
     return path
 
 
@@ -382,56 +429,12 @@ def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
-def _forget_oldest(folder: Path) -> None:
+def _remove_oldest(folder: Path) -> None:
     ages = {}
     for path in folder.glob("*.onnx"):
-        with contextlib.suppress(FileNotFoundError):  # another process forgets it, too
+        with contextlib.suppress(FileNotFoundError):  # another process removes it, too
             ages[path] = path.stat().st_mtime
     graphs = sorted(ages, key=lambda path: ages[path])
-    for path in graphs[: max(0, len(graphs) - _KEPT + 1)]:
+    for path in graphs[: max(0, len(graphs) - _MOST_KEPT + 1)]:
         for each in (path, _beside(path, _DIGEST), _beside(path, _LOCK)):
             each.unlink(missing_ok=True)
-
-
-def _noise(model: TaggingModel) -> NDArray[np.float32]:
-    samples = patch_grid(model.zoo_config).patch_samples
-    noise = np.random.default_rng(0).standard_normal((3, samples), np.float32)
-    loudness = np.array([[0.3], [0.03], [0.0]], np.float32)
-    return np.multiply(noise, loudness, dtype=np.float32)
-
-
-def _difference(path: Path, model: TaggingModel, windows: NDArray[np.float32]) -> float:
-    import keras
-
-    session = open_session(path)
-    endpoints = {name: model.get_layer(name).output for name in model.endpoints}
-    graph = keras.Model(model.input, endpoints | {"output": model.output})
-    largest = 0.0
-    activations = graph.predict_on_batch(windows)
-    names = [output.name for output in session.get_outputs()]
-    for name, ours in zip(names, session.run(names, {"waveform": windows}), strict=True):
-        theirs = np.asarray(activations[name])
-        scale = 1.0 if name == "output" else max(1.0, float(np.abs(theirs).max()))
-        largest = max(largest, float(np.abs(ours - theirs).max()) / scale)
-    return largest
-
-
-def _name_dimensions(value: Any, names: list[str | int]) -> None:
-    for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
-        if isinstance(name, int):
-            dimension.dim_value = name
-        else:
-            dimension.dim_param = name
-
-
-@contextlib.contextmanager
-def _quiet_conversion() -> Iterator[None]:
-    logger = logging.getLogger("tf2onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # what goes wrong is raised
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

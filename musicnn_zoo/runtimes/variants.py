@@ -1,8 +1,4 @@
-"""The same model and weights, remade: for another runtime, in another precision, frame by frame.
-
-Trained on tags of whole clips, such a model also says when: that is weakly labelled sound
-event detection (McFee, Salamon, Bello 2018).
-"""
+"""A model of the same weights for another runtime, in another precision, or frame by frame."""
 
 from __future__ import annotations
 
@@ -33,13 +29,13 @@ SCORE_LAYERS = ("tags", "frame_scores")
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
 class MaxThenBatchNorm(layers.Layer):
-    """What convolution → ReLU → BatchNorm → maximum over positions gives, in cheaper order.
+    """Compute convolution → ReLU → BatchNorm → maximum over positions in a cheaper order.
 
-    ReLU rises, and BatchNorm, ``scale * x + offset``, rises where the scale of the channel is
-    positive and falls where it is negative. So its maximum is that of the convolution, or its
-    minimum, put through both. The convolution before this layer gives channels of negative scale
-    with the other sign, whose maximum is the minimum wanted; then ReLU and BatchNorm are left to
-    do on one value in place of many. Channels beyond those of the BatchNorm are dropped.
+    ReLU rises. BatchNorm, ``scale * x + offset``, rises where the scale of the channel is positive
+    and falls where it is negative. So the maximum of its output is ReLU and BatchNorm of the
+    maximum of the convolution, or of its minimum. The convolution before this layer has the sign
+    of channels of negative scale turned, so that their maximum is this minimum. ReLU and BatchNorm
+    then act on one value instead of many. Channels beyond those of the BatchNorm are dropped.
 
     Parameters
     ----------
@@ -77,7 +73,7 @@ class MaxThenBatchNorm(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
 class Skipped(layers.Layer):
-    """Stands, and does nothing, where a BatchNorm was, which is called with a mask."""
+    """A layer without effect in the place of a BatchNorm, which is called with a mask."""
 
     def call(self, x: Any, mask: Any = None) -> Any:
         """Return ``x``."""
@@ -88,17 +84,8 @@ class Skipped(layers.Layer):
 def for_runtime(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Model:
     """Copy a model for a runtime: the log-mel in plain operations, maxima before BatchNorm.
 
-    It computes the same; see :class:`MaxThenBatchNorm`.
-
-    Parameters
-    ----------
-    model : keras.Model
-    keep : collection of str
-        Layers whose output must stay what it is.
-
-    Returns
-    -------
-    keras.Model
+    It computes the same; see :class:`MaxThenBatchNorm`. The output of the layers ``keep`` stays
+    what it is.
     """
     swapped = _maxima_of_batchnorm(model, keep)
     convolutions = {convolution.name: batchnorm for convolution, batchnorm in swapped.values()}
@@ -114,7 +101,7 @@ def for_runtime(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Mode
             return MaxThenBatchNorm(pool, scale.tolist(), offset.tolist(), name=layer.name)
         if layer.name in convolutions:
             config["activation"] = "linear"
-            config["filters"] += _missing(config["filters"])
+            config["filters"] += _fill(config["filters"])
         if isinstance(layer, LogMel):
             config["implementation"] = "convolution"
         if config.get("activation") == "gelu":
@@ -130,7 +117,7 @@ def for_runtime(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Mode
             weights = [
                 np.pad(
                     values * np.where(scale < 0, -1, 1),
-                    [(0, 0)] * (values.ndim - 1) + [(0, _missing(len(scale)))],
+                    [(0, 0)] * (values.ndim - 1) + [(0, _fill(len(scale)))],
                 )
                 for values in weights
             ]
@@ -145,12 +132,12 @@ def for_runtime(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Mode
 
 
 def _gelu(x: Any) -> Any:
-    """GELU by the error function; Keras takes its complement, which the converter lacks."""
+    """GELU by the error function; Keras uses its complement, which the converter lacks."""
     return 0.5 * x * (1 + ops.erf(x * np.float32(np.sqrt(0.5))))
 
 
-def _missing(filters: int) -> int:
-    """How many filters short of whole blocks, in which runtimes compute and pool channels."""
+def _fill(filters: int) -> int:
+    """How many filters fill up the last block of channels, in which runtimes compute and pool."""
     return -filters % _BLOCK
 
 
@@ -158,7 +145,10 @@ Swap = tuple[keras.layers.Layer, keras.layers.BatchNormalization]
 
 
 def _maxima_of_batchnorm(model: keras.Model, keep: Collection[str]) -> dict[str, Swap]:
-    """Find convolution → ReLU → BatchNorm → maximum; return the first two by the last's name."""
+    """Find convolution → ReLU → BatchNorm → maximum.
+
+    Returns convolution and BatchNorm by the name of the layer of the maximum.
+    """
     makers = {id(layer.output): layer for layer in model.layers}
     used = Counter(id(x) for layer in model.layers for x in keras.tree.flatten(layer.input))
     used.update(id(x) for x in keras.tree.flatten(model.output))
@@ -201,10 +191,9 @@ def _affine(
 
 
 def with_precision(model: keras.Model, precision: str) -> keras.Model:
-    """Copy a model to compute in float16 or bfloat16.
+    """Copy a model to compute in float16 or bfloat16 ("mixed precision").
 
-    Weights stay in float32, and so do the log-mel, which float16 does not hold, and the
-    scores ("mixed precision").
+    Weights stay in float32, and so do the scores and the log-mel, whose range float16 lacks.
     """
     if precision == "float32":
         return model
@@ -217,18 +206,9 @@ def with_precision(model: keras.Model, precision: str) -> keras.Model:
 
 
 def remake(model: keras.Model, change: Change | None = None) -> keras.Model:
-    """Copy a functional model layer by layer, with its weights.
+    """Copy a functional model of one input layer by layer, with its weights.
 
-    Parameters
-    ----------
-    model : keras.Model
-        With one input.
-    change : callable, optional
-        Receives each layer and its configuration, which it may change.
-
-    Returns
-    -------
-    keras.Model
+    ``change``, if given, receives each layer and its configuration, which it may change.
     """
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -246,7 +226,7 @@ def remake(model: keras.Model, change: Change | None = None) -> keras.Model:
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
 class OnEveryFrame(layers.Wrapper):
-    """Put a layer that takes (batch, channels) on every frame of (batch, frames, channels)."""
+    """Apply a layer that takes (batch, channels) to every frame of (batch, frames, channels)."""
 
     def call(self, x: Any) -> Any:
         """Return (batch, frames, outputs)."""
@@ -263,11 +243,14 @@ class OnEveryFrame(layers.Wrapper):
 def framewise_model(model: TaggingModel) -> keras.Model:
     """Make a model of the same weights that scores every frame.
 
+    So a model that was trained on tags of whole clips also tells when: that is weakly labelled
+    sound event detection (McFee, Salamon, Bello 2018).
+
     Parameters
     ----------
     model : TaggingModel
         With the back-end ``autopool``, whose pooled scores it gives, or ``attention``, whose
-        head it puts on every frame instead of on their weighted mean.
+        head it applies to every frame instead of to their weighted mean.
 
     Returns
     -------

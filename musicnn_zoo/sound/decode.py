@@ -1,4 +1,4 @@
-"""Open files for decoding, by the decoder that reads them.
+"""Open files for decoding: one recording or several, by the decoder that reads them better.
 
 PyAV before 19 frees the memory of a channel layout of a custom order twice. Such layouts come from
 the channel descriptions of QuickTime and CAF files, and from AAC with a program configuration of
@@ -10,100 +10,153 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast, get_args
 
 from musicnn_zoo.errors import ArgumentError, AudioError
-from musicnn_zoo.sound.blocks import Block, Decoded, NotDecodedError, is_little, is_little_part
-from musicnn_zoo.sound.decoders import JudgeRisk, decoded_by_ffmpeg, decoded_by_libsndfile
-from musicnn_zoo.sound.mpeg import count_samples
-from musicnn_zoo.sound.parts import (
-    Part,
-    Patched,
-    find_joined,
-    find_links,
-    has_broken_pages,
-    is_vorbis,
+from musicnn_zoo.sound.decoders import (
+    Block,
+    Decoded,
+    DecodedByFFmpeg,
+    NotDecodedError,
+    decoded_by_ffmpeg,
+    decoded_by_libsndfile,
+    is_tolerated_part,
 )
-from musicnn_zoo.sound.statements import find_data, is_long_voc, reading_beside
+from musicnn_zoo.sound.mpeg import count_samples, is_mpeg
+from musicnn_zoo.sound.parts import Data, Link, find_corrections, find_data, find_joined, find_links
+from musicnn_zoo.sound.statements import is_long_voc, note_missing, part_of_stated
 
 if TYPE_CHECKING:
     import av
 
-
-_PLAIN_DESCRIPTIONS = frozenset({1 << 16, 100 << 16 | 1, 101 << 16 | 2})
+_PLAIN_DESCRIPTIONS = {tag.to_bytes(4, "big") for tag in (1 << 16, 100 << 16 | 1, 101 << 16 | 2)}
 """By a bitmap, mono, stereo."""
-
 _SEARCHED = 1 << 24
 _PLAIN_AAC = (1, 2, 3, 4, 5, 29)
 _LAST_PLAIN_CHANNELS = 7
+
+_PROBED = 1 << 17
+"""Bytes of a WAV in which FFmpeg looks for DTS or AC-3 in the place of samples."""
+_PACKET = 1 << 16
+
+OnDamage = Literal["refuse", "use"]
 
 
 class RiskyFile(AudioError):  # noqa: N818
     """A file that is only decoded in a process of its own."""
 
 
-def refuse_risk(
-    opened: str | BinaryIO, container: av.container.InputContainer, stream: av.AudioStream
-) -> None:
-    """Raise for a file whose channels may be in an order of its own; decodes nothing.
-
-    Raises
-    ------
-    RiskyFile
-    """
-    form = container.format.name.split(",")[0]
-    codec = stream.codec_context
-    if form in ("mov", "caf", "iamf", "mxf") and describes_channels(opened):
-        raise RiskyFile("describes its channels itself")
-    if codec.name.startswith("aac") and not _is_plain_aac(codec.extradata):
-        raise RiskyFile("is AAC with a configuration of its own")
-
-
-def describes_channels(opened: str | BinaryIO) -> bool:
-    """Whether a header holds a channel description other than that of mono or stereo."""
-    with reading_beside(opened) as file:
-        size = file.seek(0, 2)
-        for start in {0, max(0, size - _SEARCHED)}:
-            file.seek(start)
-            part = file.read(_SEARCHED)
-            at = part.find(b"chan")
-            while at >= 0:
-                # Behind version and flags in QuickTime, behind a size of eight bytes in CAF.
-                tags = {int.from_bytes(part[at + n : at + n + 4], "big") for n in (8, 12)}
-                if not tags & _PLAIN_DESCRIPTIONS:
-                    return True
-                at = part.find(b"chan", at + 4)
-            if b"chnl" in part:
-                return True
-    return False
-
-
-def _is_plain_aac(configuration: bytes | None) -> bool:
-    """Whether an AudioSpecificConfig (ISO 14496-3) names one of the plain channel layouts."""
-    if not configuration or len(configuration) < 2:
-        return True
-    bits = int.from_bytes(configuration[:8].ljust(8, b"\0"), "big")
-    kind = bits >> 59
-    used = 5
-    if kind == 31:
-        return False
-    used += 4 + (24 if bits >> (64 - used - 4) & 15 == 15 else 0)
-    channels = bits >> (64 - used - 4) & 15
-    return kind in _PLAIN_AAC and 1 <= channels <= _LAST_PLAIN_CHANNELS
-
-
-OnDamage = Literal["refuse", "use"]
-_Opening: TypeAlias = AbstractContextManager[Decoded]
-
-
 def check_damaged(damaged: str) -> None:
     """Refuse what is no way to treat damaged files."""
     if damaged not in get_args(OnDamage):
         raise ArgumentError(f"damaged must be 'refuse' or 'use'; received {damaged!r}")
+
+
+class _Part:
+    """Some bytes of a file, by default all, as a file with a position of its own.
+
+    The file may return fewer bytes than it is asked for; a part does so at its end only.
+    ``changes`` say what is read at some places, instead of what is there.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        start: int = 0,
+        end: int | None = None,
+        *,
+        changes: Mapping[int, bytes] | None = None,
+    ) -> None:
+        self._file = file
+        self._start = start
+        self._size = (file.seek(0, io.SEEK_END) if end is None else end) - start
+        self._changes = changes or {}
+        self._at = 0
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        start = self._at
+        left = max(0, self._size - start)
+        if size is not None and size >= 0:
+            left = min(size, left)
+        self._file.seek(self._start + start)
+        content = self._file.read(left) or b""
+        while len(content) < left and (more := self._file.read(left - len(content))):
+            content += more
+        self._at += len(content)
+        for at, change in self._changes.items():
+            first, last = max(at, start), min(at + len(change), self._at)
+            if first < last:
+                changed = change[first - at : last - at]
+                content = content[: first - start] + changed + content[last - start :]
+        return content
+
+
+class _Source(NamedTuple):
+    """A file to look into, and the path that decoders open instead, which is faster."""
+
+    file: BinaryIO
+    path: str | None = None
+
+    def opened(self) -> str | BinaryIO:
+        return self.path or cast("BinaryIO", _Part(self.file))
+
+
+def open_source(
+    audio: str | os.PathLike[str] | BinaryIO, label: str, files: contextlib.ExitStack
+) -> _Source:
+    """Open a path or a binary file object; anything else is an AudioError."""
+    if isinstance(audio, str | os.PathLike):
+        return _open_path(Path(audio), files)
+    if isinstance(audio, io.TextIOBase):
+        raise AudioError(f"{label}: is open as text; open it in binary mode ('rb')")
+    if not callable(getattr(audio, "read", None)):
+        raise AudioError(
+            f"audio must be a path, a binary file object or a NumPy array; "
+            f"received {type(audio).__name__}"
+        )
+    file = seekable(audio)
+    if type(file) not in (io.BytesIO, io.BufferedReader):
+        file = cast("BinaryIO", _Part(file))
+    return _Source(file)
+
+
+def _open_path(path: Path, files: contextlib.ExitStack) -> _Source:
+    try:
+        if path.is_dir():
+            raise AudioError(f"{path}: is a directory, not an audio file")
+        if not path.exists():
+            raise AudioError(f"{path}: there is no such file")
+        if path.is_file() and path.stat().st_size == 0:
+            raise AudioError(f"{path}: the file is empty")
+        file = files.enter_context(path.open("rb"))
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+    if not path.is_file():
+        return _Source(seekable(file))
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # decoders know no such names
+        return _Source(file)
+    return _Source(file, str(path))
+
+
+def seekable(file: BinaryIO) -> BinaryIO:
+    """Return a file object in which one can seek: itself, or one of what it holds."""
+    can_seek = getattr(file, "seekable", None)
+    return file if can_seek is not None and can_seek() else io.BytesIO(file.read())
 
 
 @contextlib.contextmanager
@@ -123,173 +176,164 @@ def decode_file(
     label : str
         How messages call it.
     damaged : {"refuse", "use"}
-        Whether the blocks of a file of which more than a second or 2 % is missing end in an error.
+        As in :func:`musicnn_zoo.load_audio`; the error is raised when the blocks have ended.
     in_worker : bool
-        Whether this process may die of what it decodes.
+        Whether this process may crash because of what it decodes.
 
     Raises
     ------
     AudioError
         If there is no such file, or it cannot be decoded.
     RiskyFile
-        If a file could end the process, and this is no worker.
+        If a file could crash the process, and this is no worker.
     """
-    with contextlib.ExitStack() as opened_files:
-        opened = _with_true_size(open_source(audio, label, opened_files), opened_files)
-        judge_risk = None if in_worker else refuse_risk
-        links = find_links(opened) or find_joined(opened)
-        if links and (len(links) > 1 or links[0] > 0):
-            file = opened
-            if isinstance(file, str):
-                file = opened_files.enter_context(Path(file).open("rb"))
-            decoded = _chained(file, links, label, judge_risk, opened_files)
+    with contextlib.ExitStack() as files:
+        source = open_source(audio, label, files)
+        links = find_links(source.file)
+        if not links:
+            if changes := find_corrections(source.file):
+                source = _Source(cast("BinaryIO", _Part(source.file, changes=changes)))
+            links = [Link(start) for start in find_joined(source.file)] or [Link(0)]
+        if len(links) == 1 and links[0].start == 0:
+            recording = _Recording(source, label, links[0], in_worker)
+            decoded = files.enter_context(recording.decoded())
         else:
-            decoded = opened_files.enter_context(_decoded(opened, label, judge_risk))
+            decoded = _decoded_links(source.file, links, label, in_worker)
         decoded.blocks = _judged(decoded.blocks, decoded, label, damaged)
         yield decoded
 
 
-@contextlib.contextmanager
-def _decoded(opened: str | BinaryIO, label: str, judge_risk: JudgeRisk | None) -> Iterator[Decoded]:
-    """Decode one recording by the decoder that is better for it, and by the other where it ends."""
-    first: Callable[..., _Opening] = partial(
-        decoded_by_ffmpeg, opened, label, judge_risk=judge_risk
-    )
-    second: Callable[..., _Opening] = partial(decoded_by_libsndfile, opened, label)
-    with reading_beside(opened) as file:
-        mp3_samples = count_samples(file)
-    if mp3_samples is not None:
-        first, second = partial(second, mp3_samples=mp3_samples), first
-    elif _libsndfile_leads(opened):
-        first, second = second, first
-    with contextlib.ExitStack() as files:
-        try:
-            decoded = files.enter_context(first())
-        except NotDecodedError as refusal:
-            try:
-                decoded = files.enter_context(second())
-            except NotDecodedError:
-                raise refusal from None
-        else:
-            decoded.blocks = _and_the_rest(decoded.blocks, decoded, second)
-        yield decoded
+def _judged(
+    blocks: Iterator[Block], decoded: Decoded, label: str, damaged: OnDamage
+) -> Iterator[Block]:
+    yield from blocks
+    if decoded.decoded_s == 0 and decoded.damaged:
+        raise AudioError(
+            f"{label}: not audio that libsndfile or FFmpeg can decode "
+            f"({decoded.broken or 'none of its frames can be decoded'})"
+        )
+    if damaged == "refuse":
+        decoded.judge(label)
 
 
-def _libsndfile_leads(opened: str | BinaryIO) -> bool:
-    """Whether libsndfile decodes a file better.
-
-    FFmpeg may leave out the last 128 samples of a Vorbis stream, but knows how long the pages were
-    that are damaged; it takes the big-endian numbers of a RIFX for little-endian ones; it stops
-    early in a VOC whose size is too large for its field; it reads an AIFF in small packets, which
-    is slow; and PyAV may crash of channels in an order of their own, as CAF has them.
-    """
-    with reading_beside(opened) as file:
-        file.seek(0)
-        start = file.read(4)
-        data = find_data(file) if start == b"FORM" else None
-        is_misread = start == b"RIFX" or is_long_voc(file)
-    if start == b"caff":
-        return describes_channels(opened)
-    if data is not None:
-        return data.is_plain_aiff
-    return is_misread or (is_vorbis(opened) and not has_broken_pages(opened))
-
-
-def _chained(
-    file: BinaryIO,
-    links: list[int],
-    label: str,
-    judge_risk: JudgeRisk | None,
-    opened_files: contextlib.ExitStack,
-) -> Decoded:
+def _decoded_links(file: BinaryIO, links: list[Link], label: str, in_worker: bool) -> Decoded:
     """Decode one link after the other; each has a rate, channels and a codec of its own."""
-    ends = [*links[1:], file.seek(0, 2)]
-    parts = [Part(file, start, end) for start, end in zip(links, ends, strict=True)]
-    refusals: list[NotDecodedError] = []
-    while True:
-        try:
-            first = opened_files.enter_context(
-                _decoded(cast("BinaryIO", parts[0]), label, judge_risk)
-            )
-            break
-        except NotDecodedError as refusal:
-            refusals.append(refusal)
-            del parts[0]
-            if not parts:
-                raise refusals[0] from None
-    chain = Decoded(first.sample_rate, iter(()))
-
-    def why(refusal: NotDecodedError) -> str:
-        return str(refusal).removeprefix(f"{label}: ")
+    size = file.seek(0, io.SEEK_END)
+    whole = Decoded(0, iter(()))
 
     def blocks() -> Iterator[Block]:
-        if refusals:
-            chain.broken = why(refusals[0])
-        for number, part in enumerate(parts):
+        first_refusal = None
+        for link, end in zip(links, [*(link.start for link in links[1:]), size], strict=True):
+            part = cast("BinaryIO", _Part(file, link.start, end))
             with contextlib.ExitStack() as files:
                 try:
-                    link = (
-                        first
-                        if number == 0
-                        else files.enter_context(
-                            _decoded(cast("BinaryIO", part), label, judge_risk)
-                        )
-                    )
+                    recording = _Recording(_Source(part), label, link, in_worker)
+                    decoded = files.enter_context(recording.decoded())
                 except NotDecodedError as refusal:
-                    if not is_little_part(len(part), sum(map(len, parts))):
-                        chain.broken = why(refusal)
+                    first_refusal = first_refusal or refusal
+                    if not is_tolerated_part(end - link.start, size):
+                        whole.broken = str(refusal).removeprefix(f"{label}: ")
                     continue
-                before_s, lost_s = chain.decoded_s, chain.lost_s
-                for block in link.blocks:
-                    chain.decoded_s = before_s + link.decoded_s
+                before_s, lost_s = whole.decoded_s, whole.lost_s
+                for block in decoded.blocks:
+                    whole.decoded_s = before_s + decoded.decoded_s
                     yield block
-                chain.lost_s = lost_s + link.lost_s
-                chain.broken = chain.broken or link.broken
+                whole.lost_s = lost_s + decoded.lost_s
+                whole.broken = whole.broken or decoded.broken
+        if first_refusal is not None and whole.decoded_s == 0:
+            raise first_refusal
 
-    chain.blocks = blocks()
-    return chain
-
-
-def open_source(
-    audio: str | os.PathLike[str] | BinaryIO, label: str, opened_files: contextlib.ExitStack
-) -> str | BinaryIO:
-    """Return a path or a seekable binary file that decoders take.
-
-    Raises
-    ------
-    AudioError
-        If it is neither a file nor a binary file object.
-    """
-    if isinstance(audio, str | os.PathLike):
-        path = Path(audio)
-        _check_file(path)
-        if path.is_file() and _is_utf8(path):
-            return str(path)
-        return seekable(opened_files.enter_context(path.open("rb")))
-    if isinstance(audio, io.TextIOBase):
-        raise AudioError(f"{label}: is open as text; open it in binary mode ('rb')")
-    if callable(getattr(audio, "read", None)):
-        return seekable(audio)
-    raise AudioError(
-        f"audio must be a path, a binary file object or a NumPy array; "
-        f"received {type(audio).__name__}"
-    )
+    whole.blocks = blocks()
+    return whole
 
 
-def _with_true_size(opened: str | BinaryIO, opened_files: contextlib.ExitStack) -> str | BinaryIO:
-    """Return a file whose header states all its samples, where it states other than there are."""
-    with reading_beside(opened) as file:
-        data = find_data(file)
-    if data is None or not data.goes_on:
-        return opened
-    if isinstance(opened, str):
-        path = Path(opened)
-        opened = opened_files.enter_context(path.open("rb"))
-    return cast("BinaryIO", Patched(opened, {data.field.start: data.true_size}))
+class _Recording:
+    """A recording that is decoded by the decoder that is better for it."""
+
+    def __init__(self, source: _Source, label: str, link: Link, in_worker: bool) -> None:
+        self._source = source
+        self._label = label
+        self._link = link
+        self._in_worker = in_worker
+        self._data = None if link.is_ogg else find_data(source.file)
+        may_be_mp3 = not link.is_ogg and self._data is None
+        self._mp3_samples = count_samples(source.file) if may_be_mp3 else None
+
+    @contextlib.contextmanager
+    def decoded(self) -> Iterator[Decoded]:
+        """Decode it, by the other decoder where the better one does not take it or ends early."""
+        first, second = self._by_ffmpeg, self._by_libsndfile
+        if self._libsndfile_is_better():
+            first, second = self._by_libsndfile, self._by_ffmpeg
+        with contextlib.ExitStack() as files:
+            try:
+                decoded = files.enter_context(first())
+            except NotDecodedError as refusal:
+                try:
+                    decoded = files.enter_context(second())
+                except NotDecodedError:
+                    raise refusal from None
+            else:
+                decoded.blocks = _with_rest(decoded.blocks, decoded, second)
+            yield decoded
+
+    def _libsndfile_is_better(self) -> bool:
+        """Whether libsndfile decodes it better: a tidy MP3, for instance.
+
+        FFmpeg may leave out the last 128 samples of a Vorbis stream, but knows how long the pages
+        were that are damaged; it takes the big-endian numbers of a RIFX for little-endian ones; it
+        stops early in a VOC whose size is too large for its field; it reads an AIFF in small
+        packets, which is slow; and PyAV may crash because of channels in an order of their own, as
+        CAF has them.
+        """
+        if self._link.is_ogg:
+            return self._link.is_vorbis and not self._link.is_broken
+        file = self._source.file
+        file.seek(0)
+        start = file.read(4)
+        if start == b"caff":
+            return _describes_channels(file)
+        if start == b"FORM":
+            return self._data is not None and self._data.is_plain_aiff
+        return self._mp3_samples is not None or start == b"RIFX" or is_long_voc(file)
+
+    @contextlib.contextmanager
+    def _by_libsndfile(self, skip: int = 0) -> Iterator[Decoded]:
+        """Decode by libsndfile; it believes the header of an MP3, and guesses without one."""
+        part = None
+        if self._mp3_samples is None and not self._link.is_ogg:
+            if is_mpeg(self._source.file):
+                raise NotDecodedError(
+                    f"{self._label}: MPEG audio that is not tidy is decoded by FFmpeg only"
+                )
+            part = part_of_stated(self._source.file, self._data)
+        with decoded_by_libsndfile(
+            self._source.opened(), self._label,
+            skip=skip, mp3_samples=self._mp3_samples, present=part or 1.0,
+        ) as decoded:  # fmt: skip
+            yield decoded
+
+    @contextlib.contextmanager
+    def _by_ffmpeg(self, skip: int = 0) -> Iterator[Decoded]:
+        file = self._source.file
+
+        def blocks(decoded: DecodedByFFmpeg, decoded_blocks: Iterator[Block]) -> Iterator[Block]:
+            yield from decoded_blocks
+            note_missing(decoded, file, self._link, self._data)
+
+        with decoded_by_ffmpeg(
+            self._source.opened(), self._label, skip=skip,
+            check_risk=None if self._in_worker else partial(_refuse_risk, file),
+            options=wav_options(file, self._data),
+        ) as decoded:  # fmt: skip
+            decoded.blocks = blocks(decoded, decoded.blocks)
+            yield decoded
 
 
-def _and_the_rest(
-    blocks: Iterator[Block], decoded: Decoded, by_other: Callable[..., _Opening]
+def _with_rest(
+    blocks: Iterator[Block],
+    decoded: Decoded,
+    by_other: Callable[..., AbstractContextManager[Decoded]],
 ) -> Iterator[Block]:
     """Yield the blocks of a file; the other decoder goes on from the sample where one stopped."""
     taken = 0
@@ -311,82 +355,53 @@ def _and_the_rest(
         if rest.decoded_s:
             decoded.broken, decoded.stated_s = rest.broken, rest.stated_s
             decoded.lost_s = rest.lost_s
-            missing_s = (stated_s or 0.0) - decoded.decoded_s - rest.lost_s
-            if stated_s is not None and not is_little(missing_s, stated_s):
-                decoded.stated_s = stated_s
-                decoded.lost_s += missing_s
+            if stated_s is not None:
+                decoded.expect(stated_s)
 
 
-def _judged(
-    blocks: Iterator[Block], decoded: Decoded, label: str, damaged: OnDamage
-) -> Iterator[Block]:
-    yield from blocks
-    if decoded.decoded_s == 0 and decoded.damaged:
-        raise AudioError(
-            f"{label}: not audio that libsndfile or FFmpeg can decode "
-            f"({decoded.broken or 'none of its frames can be decoded'})"
-        )
-    if damaged == "refuse":
-        decoded.judge(label)
+def wav_options(file: BinaryIO, data: Data | None) -> dict[str, str]:
+    """Return how FFmpeg is to read a file, if it is a WAV: in large packets, which is faster."""
+    file.seek(0)
+    if data is None or file.read(4) not in (b"RIFF", b"RF64", b"BW64"):
+        return {}
+    file.seek(data.start)
+    options = {"max_size": str(_PACKET)}
+    if any(file.read(_PROBED)):
+        options["probesize"] = str(_PROBED)
+    return options
 
 
-def _check_file(path: Path) -> None:
-    try:
-        if path.is_dir():
-            raise AudioError(f"{path}: is a directory, not an audio file")
-        if not path.exists():
-            raise AudioError(f"{path}: there is no such file")
-        if path.is_file():
-            if path.stat().st_size == 0:
-                raise AudioError(f"{path}: the file is empty")
-            with path.open("rb"):
-                pass
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+def _refuse_risk(
+    file: BinaryIO, container: av.container.InputContainer, stream: av.AudioStream
+) -> None:
+    """Raise RiskyFile if channels may be in an order of their own; decode nothing."""
+    form = container.format.name.split(",")[0]
+    codec = stream.codec_context
+    if form in ("mov", "caf", "iamf", "mxf") and _describes_channels(file):
+        raise RiskyFile("describes its channels itself")
+    if codec.name.startswith("aac") and not _is_plain_aac(codec.extradata):
+        raise RiskyFile("is AAC with a configuration of its own")
 
 
-def _is_utf8(path: Path) -> bool:
-    """Whether the name is text: the decoders take no other names, but open files."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _describes_channels(file: BinaryIO) -> bool:
+    """Whether a header holds a channel description other than that of mono or stereo."""
+    size = file.seek(0, io.SEEK_END)
+    for start in {0, max(0, size - _SEARCHED)}:
+        file.seek(start)
+        part = file.read(_SEARCHED)
+        for match in re.finditer(b"chan|chnl", part):
+            # Behind version and flags in QuickTime, behind a size of eight bytes in CAF.
+            tags = {part[match.start() + n : match.start() + n + 4] for n in (8, 12)}
+            if match[0] == b"chnl" or not tags & _PLAIN_DESCRIPTIONS:
+                return True
+    return False
 
 
-def seekable(file: BinaryIO) -> BinaryIO:
-    """Return a file object that can be wound back: itself, or what it holds."""
-    can_seek = getattr(file, "seekable", None)
-    if can_seek is None or not can_seek():
-        return io.BytesIO(file.read())
-    if isinstance(file, Whole) or type(file) in (io.BytesIO, io.BufferedReader):
-        return file
-    return cast("BinaryIO", Whole(file))
-
-
-class Whole:
-    """A file object that gives as many bytes as it is asked for: decoders take fewer for the end.
-
-    Parameters
-    ----------
-    file : binary file object
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.seek = file.seek
-        self.tell = file.tell
-
-    def seekable(self) -> bool:
-        """Return that it is."""
+def _is_plain_aac(configuration: bytes | None) -> bool:
+    """Whether an AudioSpecificConfig (ISO 14496-3) names one of the plain channel layouts."""
+    if not configuration or len(configuration) < 2:
         return True
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Return ``size`` bytes, or what is left."""
-        parts: list[bytes] = []
-        left = -1 if size is None else size
-        while left and (part := self._file.read(left)):
-            parts.append(part)
-            if left > 0:
-                left -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+    bits = f"{int.from_bytes(configuration[:8].ljust(8, bytes(1)), 'big'):064b}"
+    kind, rate = int(bits[:5], 2), bits[5:9]
+    at = 33 if rate == "1111" else 9
+    return kind in _PLAIN_AAC and 1 <= int(bits[at : at + 4], 2) <= _LAST_PLAIN_CHANNELS

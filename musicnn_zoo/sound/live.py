@@ -7,22 +7,24 @@ import logging
 import queue
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError, DeviceError
-from musicnn_zoo.sound.blocks import Block, Decoded
-from musicnn_zoo.sound.decoders import decode_pipe
+from musicnn_zoo.sound.decoders import Block, Decoded, decoded_by_ffmpeg
 
 _log = logging.getLogger(__name__)
 
 RawSamples = Literal["u8", "s16le", "s16be", "s24le", "s32le", "f32le", "f64le"]
 RAW_SAMPLES: tuple[RawSamples, ...] = get_args(RawSamples)
 
+_BUFFER = 4096
+"""Bytes that FFmpeg reads of a pipe at once."""
+
 _MICROPHONE_BLOCK_S = 0.1
-_PATIENCE_S = 10.0
+_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,10 @@ class RawFormat:
                 raise ArgumentError(f"{name} must be at least 1; received {value}")
 
 
+@contextlib.contextmanager
 def piped_audio(
     pipe: BinaryIO, *, raw: RawFormat | None = None, label: str = "standard input"
-) -> contextlib.AbstractContextManager[Decoded]:
+) -> Iterator[Decoded]:
     """Decode sound from a pipe as it comes.
 
     Parameters
@@ -67,9 +70,9 @@ def piped_audio(
     label : str
         How messages call it.
 
-    Returns
-    -------
-    context manager of Decoded
+    Yields
+    ------
+    Decoded
         With mono blocks as short as they come.
 
     Raises
@@ -77,10 +80,26 @@ def piped_audio(
     AudioError
         If it is not sound, or empty.
     """
-    options = {}
+    # FFmpeg looks at as little of the sound as it can before it decodes: it is live.
+    options = {"analyzeduration": "0", "probesize": "32768"}
     if raw is not None:
-        options = {"sample_rate": str(raw.sample_rate), "ch_layout": f"{raw.channels}c"}
-    return decode_pipe(pipe, label, form=raw.samples if raw else None, options=options)
+        options |= {"sample_rate": str(raw.sample_rate), "ch_layout": f"{raw.channels}c"}
+    with decoded_by_ffmpeg(
+        cast("BinaryIO", _Pipe(pipe)), label, block_s=0.0, buffer_size=_BUFFER,
+        options=options, form=raw.samples if raw else None,
+    ) as decoded:  # fmt: skip
+        yield decoded
+
+
+class _Pipe:
+    """A file that can only be read, and gives what is there instead of waiting for more."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._read = getattr(pipe, "read1", pipe.read)
+
+    def read(self, size: int) -> bytes:
+        content: bytes = self._read(size)
+        return content
 
 
 @contextlib.contextmanager
@@ -138,7 +157,7 @@ def microphone_audio(device: str | int | None = None) -> Iterator[Decoded]:
     def received() -> Iterator[Block]:
         while True:
             try:
-                yield Block(blocks.get(timeout=_PATIENCE_S), rate)
+                yield Block(blocks.get(timeout=_TIMEOUT_S), rate)
             except queue.Empty:
                 raise AudioError("microphone: no sound came for 10 s; is it plugged in?") from None
 

@@ -16,7 +16,6 @@ _SEARCHED = 1 << 20
 _MOST_FILES = 1 << 12
 _OVERLAP = 64
 _ID3V1_SIZE = 128
-_APE_HEADER = struct.Struct("<8sII")
 _APE_HEADER_SIZE = 32
 
 _HEADER_OR_TAG = re.compile(
@@ -47,60 +46,58 @@ class _Frame(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """A Xing or VBRI header.
-
-    Where and what its frame is, the frames and bytes that it states, and the samples of the frames
-    that are delay and padding.
-    """
+    """A Xing or VBRI header: its place and frame, what it states, and samples of padding."""
 
     at: int
     frame: _Frame
     frames: int
     stated_bytes: int
     is_xing: bool
-    silent: int = 0
+    silent: int
 
 
-def stated_length_s(file: BinaryIO) -> float | None:
-    """Return the length that a Xing, Info or VBRI header states; None if there is none.
+def stated_length(file: BinaryIO) -> tuple[float, bool] | None:
+    """Return the seconds that a Xing, Info or VBRI header states, and whether they are exact.
 
-    One that states its bytes, too, and has them all, is of a file that is not cut off.
+    They are exact, without delay and padding, if something in the middle is no frame: whether that
+    is there instead of frames or between them shows when all are decoded. None if there is no
+    header, and if the file is not so torn and has all the bytes that its header states.
     """
     size = file.seek(0, 2)
     start = end_of_id3(file)
     file.seek(start)
-    header = _read_header(file.read(_MOST_JUNK))
-    if header is None or not header.frames:
-        return None
-    if 0 < header.stated_bytes <= size - start - header.at:
-        return None
-    return header.frames * header.frame.samples / header.frame.rate
-
-
-def torn_length_s(file: BinaryIO) -> float | None:
-    """Return the length that the header of a torn MP3 states; None if it is not torn.
-
-    That is one in whose middle something is no frame. Whether it is there instead of frames or
-    between them shows when all are decoded.
-    """
-    start = end_of_id3(file)
-    file.seek(start)
     data = file.read(_WALKED)
     header = _read_header(data[:_MOST_JUNK])
-    if header is None or not header.frames or len(data) == _WALKED:
+    if header is None or not header.frames:
         return None
-    at = header.at
+    samples, rate = header.frames * header.frame.samples, header.frame.rate
+    if len(data) < _WALKED and _is_torn(data, header):
+        return (samples - header.silent) / rate, True
+    if 0 < header.stated_bytes <= size - start - header.at:
+        return None
+    return samples / rate, False
+
+
+def _is_torn(data: bytes, header: _Header) -> bool:
+    """Whether frames like the first follow behind something that is no frame."""
+    at, form = header.at, header.frame[:2]
     while (frame := _parse(data[at : at + 4])) is not None:
         at += frame.size
     for match in _SYNC.finditer(data, at):
         frame = _parse(data[match.start() : match.start() + 4])
-        if frame is not None and frame[:2] == header.frame[:2]:
+        if frame is not None and frame[:2] == form:
             end = match.start() + frame.size
             following = _parse(data[end : end + 4])
-            if following is not None and following[:2] == frame[:2]:
-                samples = header.frames * header.frame.samples - header.silent
-                return samples / header.frame.rate
-    return None
+            if following is not None and following[:2] == form:
+                return True
+    return False
+
+
+def is_mpeg(file: BinaryIO) -> bool:
+    """Whether a file begins with an ID3v2 tag or with the sync word of a frame of MPEG audio."""
+    file.seek(0)
+    start = file.read(3)
+    return start == b"ID3" or (len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0)
 
 
 def count_samples(file: BinaryIO) -> int | None:
@@ -118,27 +115,23 @@ def count_samples(file: BinaryIO) -> int | None:
     header = _read_header(data[:_MOST_JUNK])
     if len(data) >= _WALKED or (header is not None and not header.is_xing):
         return None
-    forms, speeds = {first[:3]}, {first.kbit_s}
-    known: dict[bytes, int] = {}
+    frames: dict[bytes, _Frame] = {}
     at = count = 0
     while at < len(data):
         start = data[at : at + 4]
-        size = known.get(start)
-        if size is None:
-            frame = _parse(start)
-            if frame is None:
-                break
-            forms.add(frame[:3])
-            speeds.add(frame.kbit_s)
-            size = known[start] = frame.size
-        at += size
+        frame = frames.get(start) or _parse(start)
+        if frame is None:
+            break
+        frames[start] = frame
+        at += frame.size
         count += 1
-    if not _is_tags(data[at:]):
-        return None
     if header is not None:
         count -= 1
-    is_known = len(speeds) == 1 if header is None else count == header.frames
-    return count * first.samples if is_known and len(forms) == 1 else None
+        is_known = count == header.frames
+    else:
+        is_known = len({frame.kbit_s for frame in frames.values()}) == 1
+    is_tidy = is_known and len({frame[:3] for frame in frames.values()}) == 1
+    return count * first.samples if is_tidy and _is_tags(data[at:]) else None
 
 
 def find_mp3s(file: BinaryIO) -> list[int]:
@@ -149,7 +142,7 @@ def find_mp3s(file: BinaryIO) -> list[int]:
     it has such a header.
     """
     size = file.seek(0, 2)
-    start = _end_of_zeros(file, end_of_id3(file))
+    start = end_of_zeros(file, end_of_id3(file))
     first = end_of_id3(file, start)
     file.seek(first)
     head = file.read(_MOST_JUNK)
@@ -189,7 +182,8 @@ def find_mp3s(file: BinaryIO) -> list[int]:
     return parts
 
 
-def _end_of_zeros(file: BinaryIO, at: int) -> int:
+def end_of_zeros(file: BinaryIO, at: int) -> int:
+    """Return where the zero bytes end that begin at a place."""
     for _ in range(_MOST_ZEROS // _SEARCHED):
         file.seek(at)
         block = file.read(_SEARCHED)
@@ -214,8 +208,7 @@ def _begin_of_frame(before: bytes) -> int | None:
 def _is_tags(tail: bytes) -> bool:
     """Whether what stands behind the last frame is nothing but an APEv2 and an ID3v1 tag."""
     if tail.startswith(b"APETAGEX") and len(tail) >= _APE_HEADER_SIZE:
-        _, _, size = _APE_HEADER.unpack_from(tail)
-        tail = tail[_APE_HEADER_SIZE + size :]
+        tail = tail[_APE_HEADER_SIZE + int.from_bytes(tail[12:16], "little") :]
     return not tail or (tail.startswith(b"TAG") and len(tail) == _ID3V1_SIZE)
 
 

@@ -1,164 +1,463 @@
-"""The parts of a file: joined files, chained streams, and a file read with some bytes changed.
+"""Where the recordings of a file begin, and where the samples of a recording lie.
 
-Such an edit lasts to the end of the sound (ISO 14496-12, 8.6.6). FFmpeg takes it for one of 0 s and
-gives nothing; so it is told a duration that no recording has.
-
-Decoders end with the first, or take the header of the next for sound.
+Files may be joined, and Ogg files are chained: decoders end with the first recording, or take the
+header of the next for sound. Headers may state too few samples, as where a writer did not come to
+its end; decoders believe them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
+import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import BinaryIO, Literal, NamedTuple
 
-from musicnn_zoo.sound.mpeg import end_of_id3, find_mp3s
-from musicnn_zoo.sound.statements import reading_beside
+from musicnn_zoo.sound.mpeg import end_of_id3, end_of_zeros, find_mp3s
 
-
-class Part(io.RawIOBase):
-    """Some bytes of a file, as a file."""
-
-    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
-        super().__init__()
-        self._file = file
-        self._start = start
-        self._size = end - start
-        self._at = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def readable(self) -> bool:
-        """Return that it is."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return that it is."""
-        return True
-
-    def tell(self) -> int:
-        """Return the place in the part."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place in the part."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes from here."""
-        left = max(0, self._size - self._at)
-        self._file.seek(self._start + self._at)
-        content = self._file.read(left if size is None or size < 0 else min(size, left))
-        self._at += len(content)
-        return content
-
-    def readinto(self, buffer: object) -> int:
-        """Fill a buffer from here."""
-        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        content = self.read(len(view))
-        view[: len(content)] = content
-        return len(content)
+_SEARCHED = 1 << 20
+_HEAD = 64
+"""Bytes that tell how any of the files begins."""
+_MOST_LINKS = 1 << 12
 
 
-class Patched(Part):
-    """A file of which some bytes are read as others.
+@dataclass
+class Link:
+    """A recording in a file that may hold several.
 
-    Parameters
-    ----------
-    file : binary file object
-        Left open.
-    changes : mapping of int to bytes
-        What is to be read at some places.
+    It begins at ``start``. If ``is_ogg``, it is a link of an Ogg file, and its first stream may be
+    Vorbis. It ``is_broken`` if a page of its first sound is missing, or is not what its checksum
+    says: decoders leave such a page out. It ``lacks_start`` if these are pages of its very
+    beginning. ``end`` is the granule position at its end.
     """
 
-    def __init__(self, file: BinaryIO, changes: Mapping[int, bytes]) -> None:
-        super().__init__(file, 0, file.seek(0, io.SEEK_END))
-        self._changes = changes
+    start: int
+    is_ogg: bool = False
+    is_vorbis: bool = False
+    is_broken: bool = False
+    lacks_start: bool = False
+    end: int = 0
+    _serial: bytes | None = field(default=None, repr=False)
+    _number: int = field(default=0, repr=False)
+    _is_behind_broken: bool = field(default=False, repr=False)
 
-    def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes from here."""
-        start = self.tell()
-        content = bytearray(super().read(size))
-        for at, change in self._changes.items():
-            first, last = max(at, start), min(at + len(change), start + len(content))
-            if first < last:
-                content[first - start : last - start] = change[first - at : last - at]
-        return bytes(content)
+    def add(self, page: _Page) -> None:
+        """Note the next page of an Ogg link.
+
+        That the pages begin with another than the first is no loss: a recording of a radio station
+        begins when the stream has begun.
+        """
+        if self._serial is None and page.body.startswith(_SOUNDS):
+            self._serial, self._number = page.serial, page.number
+            self.is_broken = not page.is_whole
+            return
+        if page.serial != self._serial and page.is_whole:
+            self._is_behind_broken = False
+            return
+        is_next = page.number == self._number + 1
+        if page.is_whole:
+            self.is_broken |= not is_next and self.end > 0
+            self.is_broken |= page.is_behind_junk and not self._is_behind_broken
+            self._is_behind_broken = False
+        else:
+            self.is_broken = self._is_behind_broken = True
+            is_likely = self.end <= page.granule <= self.end + _MOST_SAMPLES
+            if page.serial != self._serial or not is_likely:
+                return
+            self.lacks_start |= self.end == 0 and is_next
+        self._number, self.end = page.number, max(self.end, page.granule)
+
+
+_CAPTURE = b"OggS\0"
+_CAPTURES = re.compile(_CAPTURE)
+_PAGE = struct.Struct("<5sBq4sI4sB")
+_CHECKSUM = slice(22, 26)
+_BEGINS = 2
+_MOST_FLAGS = 7
+_VORBIS = b"\x01vorbis"
+_SOUNDS = (_VORBIS, b"OpusHead", b"\x7fFLAC", b"Speex")
+_FIRST_PACKETS = (*_SOUNDS, b"fishead", b"\x80theora")
+_NO_OGG = (b"RIFF", b"RF64", b"fLaC", b"FORM", b"\x1a\x45\xdf\xa3", b"caff")
+_MOST_SAMPLES = 1 << 21
+"""On a page. A broken page that states more is not believed."""
+_MOST_JUNK = 1 << 16
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+class _Page(NamedTuple):
+    """A page of an Ogg file (RFC 3533), whole if its checksum is right, perhaps behind junk."""
+
+    at: int
+    flags: int
+    granule: int
+    serial: bytes
+    number: int
+    body: bytes
+    is_whole: bool
+    is_behind_junk: bool
+
+
+def find_links(file: BinaryIO) -> list[Link]:
+    """Return the links of an Ogg file; nothing for another file."""
+    start = _first_page(file)
+    if start is None:
+        return []
+    links: list[Link] = []
+    whole = Link(start, is_ogg=True)
+    in_heads = False
+    for page in _pages(file, start):
+        if page.flags <= _MOST_FLAGS:
+            begins = bool(page.flags & _BEGINS)
+            if begins and not in_heads:
+                if len(links) == _MOST_LINKS:
+                    break
+                links.append(Link(page.at, True, page.body.startswith(_VORBIS)))
+            in_heads = begins
+        (links[-1] if links else whole).add(page)
+    return links or [whole]
+
+
+def _first_page(file: BinaryIO) -> int | None:
+    """Return where the first page begins: at once, behind ID3 tags, or behind a little junk."""
+    file.seek(0)
+    head = file.read(len(_CAPTURE))
+    if head == _CAPTURE:
+        return 0
+    if head.startswith(_NO_OGG):
+        return None
+    start = end_of_id3(file)
+    file.seek(start)
+    head = file.read(_MOST_JUNK)
+    at = head.find(_CAPTURE)
+    if at < 0 or not head.startswith(_FIRST_PACKETS, at + _PAGE.size + 1):
+        return None
+    return start + at
+
+
+def _pages(file: BinaryIO, at: int) -> Iterator[_Page]:
+    while (found := _find_capture(file, at)) is not None:
+        file.seek(found)
+        head = file.read(_PAGE.size)
+        if len(head) < _PAGE.size:
+            return
+        _, flags, granule, serial, number, checksum, segments = _PAGE.unpack(head)
+        lacing = file.read(segments)
+        body = file.read(sum(lacing))
+        page = head[: _CHECKSUM.start] + bytes(4) + head[_CHECKSUM.stop :] + lacing + body
+        is_whole = _ogg_checksum(page) == checksum
+        yield _Page(found, flags, granule, serial, number, body, is_whole, found > at)
+        at = found + (len(page) if is_whole else len(_CAPTURE))
+
+
+def _find_capture(file: BinaryIO, at: int) -> int | None:
+    """Return where the next page begins."""
+    file.seek(at)
+    is_here = file.read(len(_CAPTURE)) == _CAPTURE
+    return at if is_here else next(_matches(file, at, _CAPTURES), None)
+
+
+def _ogg_checksum(page: bytes) -> bytes:
+    """Compute the CRC-32 of Ogg by that of zlib, which takes the bits the other way round."""
+    register = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return register.to_bytes(4, "big").translate(_REVERSED)
+
+
+def _matches(file: BinaryIO, at: int, pattern: re.Pattern[bytes]) -> Iterator[int]:
+    """Yield where a pattern of at most 64 bytes matches, from a place on."""
+    last = -1
+    while True:
+        file.seek(at)
+        searched = file.read(_SEARCHED)
+        for match in pattern.finditer(searched):
+            if at + match.start() > last:
+                last = at + match.start()
+                yield last
+        if len(searched) < _SEARCHED:
+            return
+        at += _SEARCHED - _HEAD
+
+
+UNKNOWN_SIZE = 0x7FFF0000
+"""Writers that cannot go back state at least this many bytes in a field of 32 bits."""
+_UNKNOWN = {4: UNKNOWN_SIZE, 8: 1 << 62}
+"""By the bytes of the field."""
+
+_MOST_CHUNKS = 1 << 17
+_MOST_CHUNKS_BEFORE = 1 << 10
+"""Before the samples."""
+_MOST_READ = 1 << 16
+
+Order = Literal["little", "big"]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A container that is a row of chunks, each with a name and a size.
+
+    ``begins`` is a pattern of how a file begins, ``order`` the order of the bytes of sizes,
+    ``first`` where the first chunk begins, ``data`` what the name of the chunk of samples begins
+    with. ``name`` and ``size`` are the bytes of these fields of a chunk. Sizes are rounded up to
+    multiples of ``align``; if it ``counts_head``, the size of a chunk is that of its name and size,
+    too. ``whole`` is where a file states the size of all of it, ``place`` where a chunk states how
+    far from its beginning its contents are.
+    """
+
+    begins: bytes
+    order: Order
+    first: int
+    data: tuple[bytes, ...] = (b"data",)
+    name: int = 4
+    size: int = 4
+    align: int = 2
+    counts_head: bool = False
+    whole: slice | None = None
+    place: slice | None = None
+
+    @property
+    def head(self) -> int:
+        return self.name + self.size
+
+    def begins_in(self, head: bytes) -> bool:
+        return re.match(self.begins, head, re.DOTALL) is not None
+
+    def stated(self, head: bytes) -> int:
+        """Return the size that a chunk states."""
+        return int.from_bytes(head[self.name : self.head], self.order)
+
+    def before(self, head: bytes) -> int:
+        """Return how far from the beginning of a chunk its contents are."""
+        return self.head if self.place is None else int.from_bytes(head[self.place], self.order)
+
+    def step(self, head: bytes) -> int:
+        """Return how far the next chunk is from one that begins so; 0 if it does not say."""
+        stated = self.stated(head)
+        step = stated if self.counts_head else self.before(head) + stated
+        return step + -step % self.align if step >= self.head else 0
+
+    def first_step(self, head: bytes) -> int:
+        """Return how far the next chunk or file is from the beginning of a file."""
+        if self.whole is not None:
+            return int.from_bytes(head[self.whole], self.order)
+        return self.first or self.step(head)
+
+    def has_name(self, head: bytes) -> bool:
+        """Whether a chunk has a name that one can have."""
+        return self.name != 4 or _is_name(head[:4])
+
+
+class _Boxes(_Form):
+    """The boxes of MP4 and QuickTime, whose sizes come before their names (ISO 14496-12)."""
+
+    def step(self, head: bytes) -> int:
+        size = int.from_bytes(head[8:16] if head[:4] == _LONG_BOX else head[:4], "big")
+        return size if size >= self.head else 0
+
+    def has_name(self, head: bytes) -> bool:
+        return _is_name(head[4:8])
+
+
+def _is_name(name: bytes) -> bool:
+    return all(32 <= byte < 127 for byte in name)
+
+
+_LONG_BOX = b"\0\0\0\1"
+"""In the place of a size: it is stated behind the name."""
+
+_MP4 = _Boxes(rb"....ftyp", "big", 0)
+_FORMS = (
+    _Form(rb"(?:RIFF|RF64|BW64)....WAVE", "little", 12),
+    _Form(rb"RIFX....WAVE", "big", 12),
+    _Form(rb"FORM....(?:AIFF|AIFC|8SVX|16SV)", "big", 12, (b"SSND", b"BODY")),
+    _Form(rb"caff\0\x01", "big", 8, size=8, align=1),
+    _Form(
+        rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0", "little", 40,
+        name=16, size=8, align=8, counts_head=True,
+    ),
+    _Form(rb"FRM8........DSD ", "big", 16, (b"DSD ", b"DST "), size=8),
+    _Form(
+        rb"DSD \x1c\0\0\0\0\0\0\0", "little", 28,
+        size=8, align=1, counts_head=True, whole=slice(12, 20),
+    ),
+    # An AU is one chunk.
+    _Form(rb"\.snd", "big", 0, (b".snd",), name=8, align=1, place=slice(4, 8)),
+    _Form(rb"dns\.", "little", 0, (b"dns.",), name=8, align=1, place=slice(4, 8)),
+)  # fmt: skip
+"""The containers of which the samples are found."""
+
+_BEHIND = (
+    b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b"FRM8", b"caff", b"DSD ", b".snd",
+    b"dns.", b"LIST", b"id3 ", b"ID3", b"bext", b"JUNK", b"TAG", b"APETAGEX",
+)  # fmt: skip
+"""What comes behind samples, even if it is cut off or states more than there is."""
+
+_AIFF_DESCRIPTION = struct.Struct(">HIH10x")
+_PLAIN_AIFF = (b"", b"NONE", b"sowt", b"twos", b"fl32", b"FL32", b"fl64", b"FL64")
+_AIFF_OFFSETS = 8
+
+
+@dataclass(frozen=True)
+class Data:
+    """The samples of a file of chunks.
+
+    Where the stated size is 0, "unknown" or less than there is, the samples go on to the end of the
+    file if what comes behind the stated ones is no chunk.
+
+    They begin at ``start``; of the ``stated`` bytes, or more, ``present`` are in the file. Where
+    they go on behind the stated ones, ``correction`` is what the field of their size should hold,
+    by its place. ``description`` is what an AIFF says before its samples of how they are written.
+    """
+
+    start: int
+    stated: int
+    present: int
+    correction: dict[int, bytes]
+    description: bytes
+
+    @property
+    def part(self) -> float | None:
+        """How much is there of what is stated; None if it is all of it."""
+        is_cut = self.present < self.stated and not self.correction
+        return self.present / self.stated if is_cut else None
+
+    @property
+    def is_plain_aiff(self) -> bool:
+        """Whether they are all there, of no codec, and as many as an AIFF says in both places."""
+        if self.correction or self.part is not None:
+            return False
+        if len(self.description) < _AIFF_DESCRIPTION.size:
+            return False
+        channels, frames, bits = _AIFF_DESCRIPTION.unpack_from(self.description)
+        codec = self.description[_AIFF_DESCRIPTION.size :][:4]
+        size = channels * frames * ((bits + 7) // 8)
+        return codec in _PLAIN_AIFF and self.stated == _AIFF_OFFSETS + size
+
+
+def find_data(file: BinaryIO) -> Data | None:
+    """Find the samples of WAV and its kin (RIFX, RF64, Wave64), AIFF, 8SVX, CAF, DSD and AU.
+
+    None for other files, and for those that have no samples.
+    """
+    size = file.seek(0, 2)
+    file.seek(0)
+    beginning = file.read(_HEAD)
+    form = next((form for form in _FORMS if form.begins_in(beginning)), None)
+    if form is None:
+        return None
+    at = form.first
+    long_field: range | None = None
+    description = b""
+    for _ in range(_MOST_CHUNKS_BEFORE):
+        file.seek(at)
+        head = file.read(form.head)
+        if len(head) < form.head:
+            break
+        start = at + form.before(head)
+        stated = form.stated(head)
+        if head.startswith(form.data):
+            field = range(at + form.name, at + form.head)
+            if beginning[:4] in (b"RF64", b"BW64"):
+                if long_field is None:
+                    break
+                field = long_field
+                file.seek(field.start)
+                stated = int.from_bytes(file.read(len(field)), form.order)
+            counted = form.head if form.counts_head else 0
+            stated = max(0, stated - counted)
+            present = max(0, size - start)
+            correction = {}
+            if _goes_on(file, form, start, stated, size):
+                true_size = min(present + counted, (1 << 8 * len(field)) - 1)
+                correction[field.start] = true_size.to_bytes(len(field), form.order)
+            return Data(start, stated, present, correction, description)
+        if head.startswith(b"ds64"):
+            long_field = range(start + 8, start + 16)
+        elif head.startswith(b"COMM"):
+            description = file.read(min(stated, _MOST_READ))
+        step = form.step(head)
+        if step == 0:
+            break
+        at += step
+    return None
+
+
+def _goes_on(file: BinaryIO, form: _Form, start: int, stated: int, size: int) -> bool:
+    """Whether samples go on to the end of the file, though something else is stated."""
+    present = size - start
+    if stated >= present:
+        return stated > present >= 0 and stated >= _UNKNOWN[form.size]
+    if _is_chunk(file, form, start + stated, size):
+        return False
+    file.seek(start + stated)
+    return stated == 0 or any(any(part) for part in iter(lambda: file.read(_MOST_READ), b""))
+
+
+def _is_chunk(file: BinaryIO, form: _Form, end: int, size: int) -> bool:
+    """Whether what comes behind samples is a chunk, a tag, or too little to be sound."""
+    for at in (end + -end % form.align, end):
+        if size - at < form.head:
+            return True
+        file.seek(at)
+        head = file.read(form.head)
+        next_at = at + form.stated(head) + (0 if form.counts_head else form.head)
+        if head.startswith(_BEHIND) or (_is_name(head[:4]) and next_at <= size + 1):
+            return True
+    return False
 
 
 _TO_THE_END = 0x7FFFFFFF
-_FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
-_HOLDERS = (b"moov", b"trak", b"edts")
-_MOST_ATOMS = 1 << 12
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
+_BOXES_OF_BOXES = (b"moov", b"trak", b"edts")
+_MOST_BOXES = 1 << 12
 _MOST_EDITS = 1 << 10
 
 
-@contextlib.contextmanager
-def with_durations(opened: str | BinaryIO) -> Iterator[str | BinaryIO]:
-    """Open a file in which each edit that is no pause has a duration: itself, if that is so."""
-    with reading_beside(opened) as file:
-        changes = _find_changes(file)
-    if not changes:
-        yield opened
-        return
-    with contextlib.ExitStack() as files:
-        file = files.enter_context(Path(opened).open("rb")) if isinstance(opened, str) else opened
-        yield cast("BinaryIO", Patched(file, changes))
+def find_corrections(file: BinaryIO) -> dict[int, bytes]:
+    """Return what decoders should read in the place of some bytes of a file, to hear all of it.
 
-
-def _find_changes(file: BinaryIO) -> dict[int, bytes]:
-    """Return durations by their places in the file."""
-    changes: dict[int, bytes] = {}
+    These are the size of samples that go on beyond it; and the duration of edits of MP4 for which 0
+    is stated. Such an edit lasts to the end of the sound (ISO 14496-12, 8.6.6), but FFmpeg gives 0
+    s of it; so it is told a duration that no recording has.
+    """
+    data = find_data(file)
+    if data is not None:
+        return data.correction
     file.seek(4)
-    if file.read(4) not in _FIRST:
-        return changes
+    if file.read(4) not in _FIRST_BOXES:
+        return {}
+    corrections: dict[int, bytes] = {}
     for at, entry_size, count in _edit_lists(file, 0, file.seek(0, 2)):
         file.seek(at)
         entries = file.read(entry_size * count)
         half = (entry_size - 4) // 2
         for start in range(0, len(entries), entry_size):
             duration, begin = entries[start : start + half], entries[start + half :][:half]
-            if not any(duration) and begin and begin[0] < 0x80:
-                changes[at + start] = _TO_THE_END.to_bytes(half, "big")
-    return changes
+            is_pause = begin[:1] >= b"\x80"
+            if begin and not is_pause and not any(duration):
+                corrections[at + start] = _TO_THE_END.to_bytes(half, "big")
+    return corrections
 
 
-def _edit_lists(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _edit_lists(file: BinaryIO, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield where the edits of each list begin, how large one is, and how many there are."""
-    at = start
-    for _ in range(_MOST_ATOMS):
+    for _ in range(_MOST_BOXES):
         file.seek(at)
         head = file.read(16)
         if at >= end or len(head) < 16:
             return
-        size, name, body = int.from_bytes(head[:4], "big"), head[4:8], 8
-        if size == 1:
-            size, body = int.from_bytes(head[8:], "big"), 16
-        size = size or end - at
+        size = _MP4.step(head) if any(head[:4]) else end - at
+        body = 16 if head[:4] == _LONG_BOX else 8
         if size < body or at + size > end:
             return
-        if name in _HOLDERS:
+        if head[4:8] in _BOXES_OF_BOXES:
             yield from _edit_lists(file, at + body, at + size)
-        elif name == b"elst":
+        elif head[4:8] == b"elst":
             entry_size = 20 if head[8] == 1 else 12
             count = min(int.from_bytes(head[12:], "big"), (size - 16) // entry_size)
             yield at + 16, entry_size, min(count, _MOST_EDITS)
         at += size
 
-
-_SEARCHED = 1 << 20
-_MOST_PARTS = 1 << 12
-_MOST_CHUNKS = 1 << 17
-_MOST_ZEROS = 1 << 20
-_HEAD = 64
-"""Bytes that tell how any of the files begins."""
 
 _BIT_3 = bytes(byte for byte in range(256) if byte & 8)
 _BEGINNINGS = (
@@ -181,325 +480,52 @@ _BEGINNINGS = (
 _SEARCHES = tuple(re.compile(beginning, re.DOTALL) for beginning in _BEGINNINGS)
 
 
-class _Chunks(NamedTuple):
-    """A container that is a row of chunks.
-
-    Parameters
-    ----------
-    begins : pattern
-        How a file begins.
-    first : int
-        Where its first chunk is. At 0 its beginning is one.
-    step : callable
-        From the beginning of a chunk to how far the next is; 0 if it does not say.
-    """
-
-    begins: re.Pattern[bytes]
-    first: int
-    step: Callable[[bytes], int]
-
-
-def _riff_step(head: bytes) -> int:
-    size = int.from_bytes(head[4:8], "little")
-    return 8 + size + size % 2 if _is_name(head[:4]) and size < 0xFFFFFFFF else 0
-
-
-def _iff_step(head: bytes) -> int:
-    size = int.from_bytes(head[4:8], "big")
-    return 8 + size + size % 2 if _is_name(head[:4]) else 0
-
-
-def _caf_step(head: bytes) -> int:
-    size = int.from_bytes(head[4:12], "big", signed=True)
-    return 12 + size if _is_name(head[:4]) and size >= 0 else 0
-
-
-def _w64_step(head: bytes) -> int:
-    size = int.from_bytes(head[16:24], "little")
-    return size + -size % 8 if size >= 24 else 0
-
-
-def _mp4_step(head: bytes) -> int:
-    size = int.from_bytes(head[:4], "big")
-    if size == 1:
-        size = int.from_bytes(head[8:16], "big")
-    return size if _is_name(head[4:8]) and size >= 8 else 0
-
-
-def _au_step(head: bytes) -> int:
-    size = int.from_bytes(head[8:12], "big")
-    return int.from_bytes(head[4:8], "big") + size if 0 < size < 0xFFFFFFFF else 0
-
-
-def _dsf_step(head: bytes) -> int:
-    return int.from_bytes(head[12:20], "little")
-
-
-def _dff_step(head: bytes) -> int:
-    return 12 + int.from_bytes(head[4:12], "big")
-
-
-def _is_name(name: bytes) -> bool:
-    return all(32 <= byte < 127 for byte in name)
-
-
-_ROWS = tuple(
-    _Chunks(re.compile(begins, re.DOTALL), first, step)
-    for begins, first, step in (
-        (rb"(?:RIFF|RF64|BW64)....WAVE", 12, _riff_step),
-        (rb"RIFX....WAVE", 12, _iff_step),
-        (rb"FORM....(?:AIFF|AIFC|8SVX|16SV)", 12, _iff_step),
-        (rb"caff\0\x01\0\0", 8, _caf_step),
-        (rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0", 40, _w64_step),
-        (rb"....ftyp", 0, _mp4_step),
-        (rb"\.snd\0\0", 0, _au_step),
-        (rb"DSD \x1c\0\0\0\0\0\0\0", 0, _dsf_step),
-        (rb"FRM8........DSD ", 0, _dff_step),
-    )
-)
-
-
-def find_joined(opened: str | BinaryIO) -> list[int]:
+def find_joined(file: BinaryIO) -> list[int]:
     """Return where the recordings of a file begin; nothing if it is one, from its first byte on."""
-    with reading_beside(opened) as file:
-        file.seek(0)
-        head = file.read(_HEAD)
-        for row in _ROWS:
-            if row.begins.match(head):
-                parts = _walk(file, row)
-                break
-        else:
-            start = end_of_id3(file)
-            file.seek(start)
-            head = file.read(_HEAD)
-            for beginning in _SEARCHES:
-                if beginning.match(head):
-                    parts = _search(file, start, beginning)
-                    break
-            else:
-                parts = find_mp3s(file)
-                if parts and parts[0] > start:
-                    return parts
-    return parts if len(parts) > 1 else []
-
-
-def _search(file: BinaryIO, start: int, beginning: re.Pattern[bytes]) -> list[int]:
-    parts: list[int] = []
+    file.seek(0)
+    head = file.read(_HEAD)
+    form = next((form for form in (*_FORMS, _MP4) if form.begins_in(head)), None)
+    if form is not None:
+        starts = _walk(file, form)
+        return starts if len(starts) > 1 else []
+    start = end_of_id3(file)
     file.seek(start)
-    rest = b""
-    while len(parts) < _MOST_PARTS and (block := file.read(_SEARCHED)):
-        searched = rest + block
-        found = [start + match.start() for match in beginning.finditer(searched)]
-        parts += [at for at in found if not parts or at > parts[-1]]
-        rest = searched[-_HEAD:]
-        start += len(searched) - len(rest)
-    return parts
+    head = file.read(_HEAD)
+    beginning = next((beginning for beginning in _SEARCHES if beginning.match(head)), None)
+    if beginning is None:
+        starts = find_mp3s(file)
+    else:
+        starts = list(islice(_matches(file, start, beginning), _MOST_LINKS))
+    is_one = len(starts) < 2 and starts[:1] in ([], [start])
+    return [] if is_one else starts
 
 
-def _walk(file: BinaryIO, row: _Chunks) -> list[int]:
+def _walk(file: BinaryIO, form: _Form) -> list[int]:
     """Go from chunk to chunk, as far as they say where the next is."""
     size = file.seek(0, 2)
-    parts: list[int] = []
-    data_size = 0
-    at = 0
+    starts: list[int] = []
+    long_size = at = 0
     for _ in range(_MOST_CHUNKS):
-        if at >= size or len(parts) == _MOST_PARTS:
+        if at >= size or len(starts) == _MOST_LINKS:
             break
         file.seek(at)
         head = file.read(_HEAD)
-        if row.begins.match(head):
-            parts.append(at)
-            at += row.first or row.step(head) or size
+        if form.begins_in(head):
+            starts.append(at)
+            at += form.first_step(head) or size
             continue
         if not any(head):
-            at = _end_of_zeros(file, at)
+            at = end_of_zeros(file, at)
             continue
         if head.startswith(b"ds64"):
-            data_size = int.from_bytes(head[16:24], "little")
-        step = row.step(head)
-        if row.step is _riff_step and head.startswith(b"data\xff\xff\xff\xff"):
-            step = 8 + data_size + data_size % 2
-        if step == 0:
+            long_size = int.from_bytes(head[16:24], "little")
+        step = form.step(head)
+        if head.startswith(b"data\xff\xff\xff\xff") and long_size:
+            step = form.head + long_size + long_size % 2
+        if step == 0 or not form.has_name(head):
             break
         at = min(at + step, size)
         file.seek(at - 1)
-        if row.begins.match(file.read(_HEAD)):  # without a byte of padding
+        if form.begins_in(file.read(_HEAD)):  # without a byte of padding
             at -= 1
-    return parts
-
-
-def _end_of_zeros(file: BinaryIO, at: int) -> int:
-    file.seek(at)
-    block = file.read(_MOST_ZEROS)
-    return at + len(block) - len(block.lstrip(b"\0"))
-
-
-_CAPTURE = b"OggS\0"
-_HEADER = 27
-_FLAGS = 5
-_BEGINS = 2
-_MOST_FLAGS = 7
-_MOST_LINKS = 1 << 12
-_VORBIS = b"\x01vorbis"
-_SOUNDS = (_VORBIS, b"OpusHead", b"\x7fFLAC", b"Speex")
-_FIRST_PACKETS = (*_SOUNDS, b"fishead", b"\x80theora")
-_MOST_SAMPLES = 1 << 21
-"""On a page; one that states more is not believed if it is broken."""
-_OTHERS = (b"RIFF", b"RF64", b"fLaC", b"FORM", b"\x1a\x45\xdf\xa3", b"caff")
-_MOST_JUNK = 1 << 16
-_SUM = 22
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-
-
-def find_links(opened: str | BinaryIO) -> list[int]:
-    """Return where the links of an Ogg file begin; nothing for another file."""
-    links: list[int] = []
-    with reading_beside(opened) as file:
-        start = _first_page(file)
-        if start is None:
-            return []
-        file.seek(start)
-        rest = b""
-        in_heads = False
-        while len(links) < _MOST_LINKS and (block := file.read(_SEARCHED)):
-            part = rest + block
-            at = part.find(_CAPTURE)
-            while 0 <= at <= len(part) - _HEADER:
-                flags = part[at + _FLAGS]
-                if flags <= _MOST_FLAGS:
-                    begins = bool(flags & _BEGINS)
-                    if begins and not in_heads:
-                        links.append(start + at)
-                    in_heads = begins
-                at = part.find(_CAPTURE, at + 1)
-            kept = max(0, len(part) - _HEADER + 1) if at < 0 else at
-            start, rest = start + kept, part[kept:]
-    return links
-
-
-def _first_page(file: BinaryIO) -> int | None:
-    """Return where the first page begins: at once, behind ID3 tags, or behind a little junk."""
-    file.seek(0)
-    head = file.read(len(_CAPTURE))
-    if head == _CAPTURE:
-        return 0
-    if head.startswith(_OTHERS):
-        return None
-    start = end_of_id3(file)
-    file.seek(start)
-    head = file.read(_MOST_JUNK)
-    at = head.find(_CAPTURE)
-    if at < 0 or not head.startswith(_FIRST_PACKETS, at + _HEADER + 1):
-        return None
-    return start + at
-
-
-def is_vorbis(opened: str | BinaryIO) -> bool:
-    """Whether the first stream of an Ogg file is Vorbis."""
-    with reading_beside(opened) as file:
-        file.seek(0)
-        start = file.read(_HEADER + 1 + len(_VORBIS))
-    return start.startswith(_CAPTURE) and start.endswith(_VORBIS)
-
-
-class Span(NamedTuple):
-    """From where to where the pages of a stream go of which some are missing.
-
-    Parameters
-    ----------
-    from_start : bool
-        Whether pages of its very beginning are broken.
-    end : int
-        Granule position at its end.
-    """
-
-    from_start: bool
-    end: int
-
-
-class _Page(NamedTuple):
-    """A page, whether it is whole, and whether something that is no page lies before it."""
-
-    serial: bytes
-    number: int
-    granule: int
-    body: bytes
-    is_whole: bool
-    is_behind_junk: bool
-
-
-def _pages(file: BinaryIO) -> Iterator[_Page]:
-    size = file.seek(0, 2)
-    at = 0
-    while True:
-        found = _find_capture(file, at, size)
-        file.seek(found)
-        head = file.read(_HEADER)
-        if len(head) < _HEADER:
-            return
-        lacing = file.read(head[-1])
-        body = file.read(sum(lacing))
-        page = head[:_SUM] + bytes(4) + head[_SUM + 4 :] + lacing + body
-        is_whole = _checksum(page) == head[_SUM:-1]
-        number = int.from_bytes(head[18:_SUM], "little")
-        granule = int.from_bytes(head[6:14], "little", signed=True)
-        yield _Page(head[14:18], number, granule, body, is_whole, found > at)
-        at = found + (len(page) if is_whole else len(_CAPTURE))
-
-
-def _find_capture(file: BinaryIO, at: int, size: int) -> int:
-    """Return where a page begins, or the end of the file."""
-    while at < size:
-        file.seek(at)
-        block = file.read(len(_CAPTURE))
-        if block == _CAPTURE:
-            return at
-        block += file.read(_SEARCHED)
-        found = block.find(_CAPTURE)
-        if found >= 0:
-            return at + found
-        at += max(1, len(block) - len(_CAPTURE) + 1)
-    return size
-
-
-def has_broken_pages(opened: str | BinaryIO) -> bool:
-    """Whether a page is missing or is not what its checksum says: decoders leave it out."""
-    return find_broken_span(opened) is not None
-
-
-def find_broken_span(opened: str | BinaryIO) -> Span | None:
-    """Return the span of the first sound, if a page of it is missing or broken; else None.
-
-    That it begins with another page than the first is no loss: who records a radio station comes
-    when it has begun.
-    """
-    broken = from_start = after_broken = False
-    serial: bytes | None = None
-    number = end = 0
-    with reading_beside(opened) as file:
-        for page in _pages(file):
-            if serial is None and page.body.startswith(_SOUNDS):
-                serial = page.serial
-                number = page.number
-                broken = not page.is_whole
-                continue
-            if page.serial != serial and page.is_whole:
-                after_broken = False
-                continue
-            is_next = page.number == number + 1
-            if not page.is_whole:
-                broken = after_broken = True
-                if page.serial != serial or not end <= page.granule <= end + _MOST_SAMPLES:
-                    continue
-                from_start |= end == 0 and is_next
-            else:
-                broken |= (not is_next and end > 0) or (page.is_behind_junk and not after_broken)
-                after_broken = False
-            number, end = page.number, max(end, page.granule)
-    return Span(from_start, end) if broken else None
-
-
-def _checksum(page: bytes) -> bytes:
-    """Compute the CRC-32 of Ogg by that of zlib, which takes the bits the other way round."""
-    register = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return register.to_bytes(4, "big").translate(_REVERSED)
+    return starts

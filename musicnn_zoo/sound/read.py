@@ -1,8 +1,8 @@
-"""Audio in: decode, downmix, resample, whole or in blocks.
+"""Read audio: decode, downmix and resample it, whole or in blocks.
 
-What comes out equals ``librosa.load(path, sr=sample_rate, mono=True)``: all channels
-averaged, then resampled by soxr in its "HQ" quality. Block by block gives the very same
-samples as at once. Where a file changes its rate on the way, each part is resampled from its own.
+The result equals ``librosa.load(path, sr=sample_rate, mono=True)``: all channels averaged, then
+resampled by soxr in its "HQ" quality. The blocks hold the very same samples as the whole. Where a
+file changes its sample rate on the way, each part is resampled from its own.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError
 from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
-from musicnn_zoo.sound.blocks import BLOCK_S, Block
 from musicnn_zoo.sound.decode import (
     OnDamage,
     RiskyFile,
@@ -30,16 +29,15 @@ from musicnn_zoo.sound.decode import (
     open_source,
     seekable,
 )
-from musicnn_zoo.sound.find import AUDIO_SUFFIXES as AUDIO_SUFFIXES
-from musicnn_zoo.sound.find import find_audio as find_audio
+from musicnn_zoo.sound.decoders import BLOCK_S, Block
 
 _log = logging.getLogger(__name__)
 
 WORKER_IMPORTS = "av", "soxr"
 """What decoding imports late."""
 
-LOUDEST = 1e10
-"""Beyond this powers overflow. Full scale is 1; of 32-bit integers written as floats, 2e9."""
+_LOUDEST = 1e10
+"""Powers of larger samples overflow. Full scale is 1, or 2e9 for 32-bit integers as floats."""
 
 AudioSource: TypeAlias = str | os.PathLike[str] | BinaryIO | NDArray[Any]
 """What public functions take as audio: a path, a binary file object, or an array."""
@@ -95,13 +93,12 @@ def load_audio(
         Sample rate of the result in Hz.
     damaged : {"refuse", "use"}
         What to do with a file of which more than a second or 2 % cannot be decoded, or is not
-        there though the file states it: raise an error, or take what can be decoded. With
-        ``"use"`` the result says in ``damaged`` and ``lost_s`` what is missing; so it does with
-        both where less is.
+        there though the file states it: raise an error, or take what can be decoded. ``damaged``
+        and ``lost_s`` of the result say what is missing, also where it is less than that.
     isolate : bool
-        Decode in a process of its own, which a file that crashes the decoder ends instead of this
-        one, and a time limit, if it hangs. Files that are known to be dangerous are so decoded in
-        any case.
+        Decode in a process of its own. A file that crashes the decoder then ends that process and
+        not this one; so does a time limit where the decoder hangs. Files that are known to be
+        dangerous are always decoded in this way.
 
     Returns
     -------
@@ -112,7 +109,7 @@ def load_audio(
     AudioError
         If there is no such file, if it cannot be decoded, is damaged or cut off, holds no
         samples, or holds samples that are NaN, infinite or beyond 1e10. (Ogg, MPEG-TS, and MP3 and
-        AAC without a header do not state their length: what is left of them is read.)
+        AAC without a header do not state their length: if they are cut off, what is left is read.)
     ArgumentError
         If ``sample_rate`` does not go with ``audio``.
     """
@@ -125,10 +122,10 @@ def load_audio(
 
 
 class AudioStream:
-    """Audio as mono blocks at one sample rate; holds no more than a block of a file.
+    """Audio as mono blocks at one sample rate; holds one block of a file at a time.
 
-    Iterate over it once. The blocks put together are what :func:`musicnn_zoo.load_audio` gives,
-    and the parameters and errors are the same; those of the audio itself are raised on the way.
+    Iterate over it once. The concatenated blocks are what :func:`musicnn_zoo.load_audio` gives. The
+    parameters and errors are the same; errors of the audio itself are raised by the iteration.
 
     Attributes
     ----------
@@ -157,7 +154,11 @@ class AudioStream:
                     "an array needs its sample rate: sample_rate=44100, for instance"
                 )
             check_rate(sample_rate)
-            _refuse_transposed(audio)
+            if audio.ndim == 2 and len(audio) > audio.shape[1] > 0:
+                raise AudioError(
+                    f"array: must be (channels, samples); received shape {audio.shape}, "
+                    "which looks transposed: pass array.T"
+                )
         elif sample_rate is not None:
             raise ArgumentError(
                 "sample_rate goes with an array only; a file states its own "
@@ -190,10 +191,8 @@ class AudioStream:
             yield from self._resampled(parts, label)
             return
         try:
-            if not isinstance(self._audio, str | os.PathLike | io.TextIOBase) and hasattr(
-                self._audio, "read"
-            ):
-                self._audio = seekable(self._audio)
+            if hasattr(self._audio, "read") and not isinstance(self._audio, io.TextIOBase):
+                self._audio = seekable(cast("BinaryIO", self._audio))
             if not self._isolate:
                 try:
                     yield from self._decoded(label)
@@ -214,18 +213,16 @@ class AudioStream:
 
     def _decoded_isolated(self, label: str) -> Iterator[NDArray[np.float32]]:
         assert not isinstance(self._audio, np.ndarray)
-        with contextlib.ExitStack() as opened_files:
-            source = open_source(self._audio, label, opened_files)
-            content, size, arguments = None, 0, {}
+        with contextlib.ExitStack() as files:
+            source = open_source(self._audio, label, files)
+            size = source.file.seek(0, io.SEEK_END)
+            content, arguments = None, {}
             if isinstance(self._audio, str | os.PathLike) and Path(self._audio).is_file():
-                path = Path(self._audio)
-                size = path.stat().st_size
-                arguments = {"audio": str(path.absolute())}
+                arguments = {"audio": str(Path(self._audio).absolute())}
             else:
-                assert not isinstance(source, str)
-                source.seek(0)
-                content = source.read()
-                size = len(content)
+                source.file.seek(0)
+                content = source.file.read()
+        given, self.samples = self.samples, 0
         pieces = call_isolated(
             f"{__name__}:isolated_blocks", label, content=content, size=size,
             imports=WORKER_IMPORTS, source=label, target_rate=self._target_rate,
@@ -247,7 +244,8 @@ class AudioStream:
                         f"can be started ({error})"
                     ) from risk
                 return
-            yield self._counted(np.frombuffer(piece, np.float32))
+            block = self._counted(np.frombuffer(piece, np.float32))
+            yield block[max(0, len(block) - max(0, self.samples - given)) :]
 
     def _resampled(self, blocks: Iterator[Block], label: str) -> Iterator[NDArray[np.float32]]:
         resampler: Resampler | None = None
@@ -278,20 +276,13 @@ class Resampler:
     ----------
     sample_rate, target_rate : int
         In Hz.
-
-    Attributes
-    ----------
-    sample_rate : int
-        Of what it takes, in Hz.
-    received : int
-        Samples fed so far.
     """
 
     def __init__(self, sample_rate: int, target_rate: int) -> None:
         self.sample_rate = sample_rate
-        self._rates = (sample_rate, target_rate)
-        self._given = 0
-        self.received = 0
+        self.target_rate = target_rate
+        self._received = 0
+        self._returned = 0
         if sample_rate != target_rate:
             import soxr
 
@@ -301,33 +292,26 @@ class Resampler:
 
     def feed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block; return what is ready, which may be nothing."""
-        self.received += len(block)
-        if self._rates[0] == self._rates[1]:
+        self._received += len(block)
+        if self.sample_rate == self.target_rate:
             return block
         ready: NDArray[np.float32] = self._soxr.resample_chunk(block)
-        self._given += len(ready)
+        self._returned += len(ready)
         return ready
 
     def finish(self) -> NDArray[np.float32]:
         """Return the rest."""
-        source, target = self._rates
-        if source == target:
+        if self.sample_rate == self.target_rate:
             return np.zeros(0, np.float32)
         rest = self._soxr.resample_chunk(np.zeros(0, np.float32), last=True)
-        left = -(-self.received * target // source) - self._given
+        left = -(-self._received * self.target_rate // self.sample_rate) - self._returned
         return np.pad(rest[:left], (0, max(0, left - len(rest))))
 
 
 def isolated_blocks(
     audio: str | BinaryIO, *, source: str, target_rate: int, damaged: OnDamage
 ) -> Generator[bytes, None, tuple[bool, float]]:
-    """Yield the blocks of a file as bytes of float32; a worker calls it.
-
-    Returns
-    -------
-    tuple of bool and float
-        Whether the file is damaged, and how many seconds are lost.
-    """
+    """Yield blocks as bytes of float32, in a worker; return ``damaged`` and ``lost_s``."""
     stream = AudioStream(audio, target_rate=target_rate, damaged=damaged)
     stream.source, stream._in_worker = source, True
     for block in stream:
@@ -344,12 +328,10 @@ def check_rate(sample_rate: float) -> None:
 
 
 def _check_samples(samples: NDArray[np.float32], label: str) -> None:
-    if len(samples) == 0:
-        return
-    loudest = max(samples.max(), -samples.min())
+    loudest = max(samples.max(initial=0), -samples.min(initial=0))
     if not np.isfinite(loudest):
         raise AudioError(f"{label}: holds NaN or infinite samples; clean or export it again")
-    if loudest > LOUDEST:
+    if loudest > _LOUDEST:
         raise AudioError(
             f"{label}: holds samples as large as {loudest:.0e}, where full scale is 1; bring them "
             "to ±1"
@@ -361,14 +343,6 @@ def _name(audio: AudioSource) -> str:
         return os.fspath(audio)
     name = getattr(audio, "name", None)
     return name if isinstance(name, str) else f"<{type(audio).__name__}>"
-
-
-def _refuse_transposed(array: NDArray[Any]) -> None:
-    if array.ndim == 2 and len(array) > array.shape[1] > 0:
-        raise AudioError(
-            f"array: must be (channels, samples); received shape {array.shape}, "
-            "which looks transposed: pass array.T"
-        )
 
 
 def downmix_array(array: NDArray[Any]) -> NDArray[np.float32]:
@@ -389,9 +363,7 @@ def downmix_array(array: NDArray[Any]) -> NDArray[np.float32]:
         raise AudioError(
             f"array: must be (samples,) or (channels, samples); received shape {array.shape}"
         )
-    if array.ndim == 2:
-        channels = len(array)
-        with np.errstate(all="ignore"):
-            array = array.mean(axis=0) if channels else array.reshape(-1)
     with np.errstate(all="ignore"):
+        if array.ndim == 2:
+            array = array.mean(axis=0) if len(array) else array.reshape(-1)
         return np.ascontiguousarray(array, dtype=np.float32)

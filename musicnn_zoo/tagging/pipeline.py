@@ -407,7 +407,7 @@ class _Pipeline(Generic[Result]):
     def _offer(self, file: _File, windows: NDArray[np.float32]) -> None:
         if len(windows) == 0:
             return
-        capacity = _CALLS_QUEUED * self._engine.appetite
+        capacity = _CALLS_QUEUED * self._engine.patches_per_call
         with self._changed:
             self._wait_until(lambda: self._queued < capacity)
             file.outstanding += len(windows)
@@ -440,7 +440,7 @@ class _Pipeline(Generic[Result]):
     def _take(self) -> list[_Part]:
         """Take patches for one call of the engine from the front of the queue."""
         batch = []
-        room = self._engine.appetite
+        room = self._engine.patches_per_call
         while room and self._queue:
             file, windows = self._queue.popleft()
             if len(windows) > room:

@@ -257,16 +257,16 @@ class Tags(Sequence[TagScore]):
         return require_pandas().Series(scores, index=list(self.names), name=self.clip.source)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the tags as bars; see :func:`musicnn_zoo.plots.plot_tags`.
+        """Draw the tags as bars, and save them if ``path`` is given.
 
-        Parameters
-        ----------
-        path : path, optional
-            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        See :func:`musicnn_zoo.plots.plot_tags`.
         """
-        from musicnn_zoo.plots import plot_tags
+        from musicnn_zoo.plots.drawing import picture
+        from musicnn_zoo.plots.results import draw_tags
 
-        return plot_tags(self, path)
+        return picture(
+            path, lambda: draw_tags(self.ranked, source=self.clip.source, model=self.model)
+        )
 
     def __str__(self) -> str:
         names = [printable(tag) for tag in self.names]
@@ -355,20 +355,25 @@ class Events(Sequence[Event]):
         audio: AudioSource | None = None,
         sample_rate: int | None = None,
     ) -> Figure:
-        """Draw the events under the log-mel; see :func:`musicnn_zoo.plots.plot_events`.
+        """Draw the events under the log-mel, and save the picture if ``path`` is given.
 
-        Parameters
-        ----------
-        path : path, optional
-            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
-        audio : path, binary file object, or ndarray, optional
-            The audio of the clip; by default its file is read again.
-        sample_rate : int, optional
-            Of an array, in Hz.
+        See :func:`musicnn_zoo.plots.plot_events`.
         """
-        from musicnn_zoo.plots import plot_events
+        from musicnn_zoo.plots.drawing import picture
+        from musicnn_zoo.plots.results import draw_events
 
-        return plot_events(self, path, audio=audio, sample_rate=sample_rate)
+        return picture(
+            path,
+            lambda: draw_events(
+                self.events,
+                duration_s=self.clip.duration_s,
+                audio=self.clip.source if audio is None else audio,
+                sample_rate=sample_rate,
+                spectrogram=self.spectrogram,
+                source=self.clip.source,
+                model=self.model,
+            ),
+        )
 
     def _rows(self) -> list[list[str]]:
         return [
@@ -481,18 +486,25 @@ class Taggram:
         return Events(found, self.model, self.clip, self.spectrogram)
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, top_k: int = 10) -> Figure:
-        """Draw the scores of the strongest tags; see :func:`musicnn_zoo.plots.plot_taggram`.
+        """Draw the scores of the ``top_k`` strongest tags, and save them if ``path`` is given.
 
-        Parameters
-        ----------
-        path : path, optional
-            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
-        top_k : int
-            How many tags.
+        See :func:`musicnn_zoo.plots.plot_taggram`.
         """
-        from musicnn_zoo.plots import plot_taggram
+        from musicnn_zoo.plots.drawing import picture
+        from musicnn_zoo.plots.results import draw_taggram
 
-        return plot_taggram(self, path, top_k=top_k)
+        return picture(
+            path,
+            lambda: draw_taggram(
+                self.scores,
+                self.times,
+                self.tags,
+                patch_s=self.patch_s,
+                top_k=top_k,
+                source=self.clip.source,
+                model=self.model,
+            ),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return times, tags and scores as lists, ready for JSON."""

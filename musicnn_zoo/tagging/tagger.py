@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from musicnn_zoo.errors import ArgumentError, ExportError, UnknownNameError
 from musicnn_zoo.machine.installation import has_keras, require_keras
 from musicnn_zoo.machine.processes import ForkedLock
-from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec
-from musicnn_zoo.networks.patches import PatchGrid, Tail, patch_grid
+from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec, patch_grid
+from musicnn_zoo.networks.patches import PatchGrid, Tail
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
 from musicnn_zoo.sound.decode import OnDamage
 from musicnn_zoo.sound.read import AudioSource, AudioStream

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from musicnn_zoo.training.batches import evaluation_batches, training_batches
 from musicnn_zoo.training.clips import Clips, open_clips
-from musicnn_zoo.training.fit import make_deterministic
-from musicnn_zoo.training.recipes import FINETUNE, FROM_SCRATCH, Phase, Recipe
+from musicnn_zoo.training.recipes import FINETUNE, FROM_SCRATCH, Phase, Recipe, make_deterministic
 
 __all__ = [
     "FINETUNE",

@@ -1,7 +1,7 @@
 """``tf.data`` pipelines: random patches to train on, all patches to evaluate on.
 
-What a training step sees is a function of the seed and the number of the step alone. So a run
-that was killed goes on with the very batches that it would have had.
+What a training step sees depends on the seed and the number of the step alone. So a run that was
+killed goes on with the batches that it would have had.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, check_whole
 from musicnn_zoo.networks.patches import PatchGrid, patch_at
 from musicnn_zoo.training.clips import Clips
 
@@ -22,16 +22,10 @@ BATCH_SIZE = 32
 
 
 class PatchSampler:
-    """Which patch of which clip stands where in an endless sequence.
+    """An endless sequence of patches.
 
     Each pass over the clips has every clip once, in an order of its own, with one patch at a
     random frame (Pons & Serra 2019).
-
-    Parameters
-    ----------
-    clips : Clips
-    grid : PatchGrid
-    seed : int
     """
 
     def __init__(self, clips: Clips, grid: PatchGrid, *, seed: int) -> None:
@@ -39,16 +33,13 @@ class PatchSampler:
         self._labels = clips.dataset.labels.astype(np.float32)
         self._pass = lru_cache(maxsize=2)(self._draw)
 
-    def where(self, position: int) -> tuple[int, int]:
-        """Return index of the clip and first frame of the patch at a position of the sequence."""
-        number, place = divmod(position, len(self._clips))
-        order, frames = self._pass(number)
-        return int(order[place]), int(frames[place])
-
     def patch(self, position: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the patch at a position, (samples,), and the labels of its clip, (tags,)."""
-        index, frame = self.where(position)
-        return patch_at(self._clips.signal(index), self._grid, frame), self._labels[index]
+        number, place = divmod(position, len(self._clips))
+        order, frames = self._pass(number)
+        index = int(order[place])
+        signal = self._clips.signal(index)
+        return patch_at(signal, self._grid, int(frames[place])), self._labels[index]
 
     def _draw(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         random = np.random.default_rng((self._seed, number))
@@ -68,7 +59,7 @@ def training_batches(
     class_weights: NDArray[Any] | None = None,
     jobs: int | None = None,
 ) -> Any:
-    """Random patches: one of each clip in every pass over the clips.
+    """Make batches of random patches: one of each clip in every pass over the clips.
 
     Parameters
     ----------
@@ -101,14 +92,12 @@ def training_batches(
     import tensorflow as tf
 
     _check(clips, batch_size, class_weights, jobs)
-    if seed < 0 or first_step < 0 or (steps is not None and steps < 0):
-        raise ArgumentError(
-            f"seed, first_step and steps must be at least 0; received {seed}, {first_step}, {steps}"
-        )
+    check_whole("seed", seed, least=0)
+    check_whole("first_step", first_step, least=0)
     sampler = PatchSampler(clips, grid, seed=seed)
     positions = tf.data.Dataset.counter(first_step * batch_size)
     if steps is not None:
-        positions = positions.take(steps * batch_size)
+        positions = positions.take(check_whole("steps", steps, least=0) * batch_size)
     patches = positions.map(
         _graph_function(lambda position: sampler.patch(int(position)), clips, grid),
         num_parallel_calls=jobs or tf.data.AUTOTUNE,
@@ -125,7 +114,7 @@ def evaluation_batches(
     class_weights: NDArray[Any] | None = None,
     jobs: int | None = None,
 ) -> Any:
-    """All patches of all clips, in order.
+    """Make batches of all patches of all clips, in order.
 
     Parameters
     ----------
@@ -173,10 +162,9 @@ def evaluation_batches(
 def _check(
     clips: Clips, batch_size: int, class_weights: NDArray[Any] | None, jobs: int | None
 ) -> None:
-    if batch_size < 1 or (jobs is not None and jobs < 1):
-        raise ArgumentError(
-            f"batch_size and jobs must be at least 1; received {batch_size}, {jobs}"
-        )
+    check_whole("batch_size", batch_size)
+    if jobs is not None:
+        check_whole("jobs", jobs)
     n_tags = len(clips.dataset.tags)
     if class_weights is not None and np.shape(class_weights) != (n_tags,):
         raise ArgumentError(
@@ -186,30 +174,21 @@ def _check(
 
 
 def count_patches(clips: Clips, grid: PatchGrid) -> int:
-    """Patches that :func:`evaluation_batches` gives in all."""
+    """Return the number of patches that :func:`evaluation_batches` gives in all."""
     return sum(max(1, grid.count(samples)) for samples in clips.samples)
 
 
 def batch_size_for_all(count: int, batch_size: int, devices: int) -> int:
-    """Largest batch size that several devices can share in Keras.
+    """Return the largest size, up to ``batch_size``, of batches of which every device has a part.
 
     ``tf.distribute`` gives the first devices a whole part of a batch and the last what is left.
     Keras needs parts of equal size in the first batch, and convolutions of nothing fail, so the
     last batch must have something for each.
 
-    Parameters
-    ----------
-    count : int
-        Patches in all.
-    batch_size : int
-        At most.
-    devices : int
-        With one, it is ``batch_size``.
-
     Raises
     ------
     ArgumentError
-        If there is none.
+        If ``count`` patches cannot be shared so.
     """
     if devices == 1:
         return batch_size
@@ -230,7 +209,7 @@ def _graph_function(
     *,
     several: bool = False,
 ) -> Callable[[Any], tuple[Any, Any]]:
-    """Make a function of NumPy arrays one of the graph, with shapes that are known."""
+    """Turn a function of NumPy arrays into one of the graph, with known shapes."""
     import tensorflow as tf
 
     shapes = ((grid.patch_samples,), (len(clips.dataset.tags),))
@@ -245,7 +224,7 @@ def _graph_function(
 
 
 def _batched(batches: Any, class_weights: NDArray[Any] | None) -> Any:
-    """Weigh and read ahead; and let one process feed all devices, whatever the files are."""
+    """Add sample weights, read ahead, and have one process feed all devices."""
     import tensorflow as tf
 
     if class_weights is not None:

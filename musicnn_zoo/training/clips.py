@@ -1,4 +1,4 @@
-"""The audio of a data set: decoded once, checked, kept, and cut into patches."""
+"""The audio of a data set: decoded once, checked, and kept in memory or on disk."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.datasets.dataset import Dataset, DatasetError, DatasetWarning
-from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError, OutputError
+from musicnn_zoo.errors import AudioError, MusicnnZooError, OutputError, check_whole
 from musicnn_zoo.files import replacing
 from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.sound.read import check_rate, load_audio
@@ -29,15 +28,9 @@ MEMORY_BYTES = 1 << 30
 """How much decoded audio is kept in memory: about four and a half hours at 16 kHz."""
 
 
-class _Decoded(NamedTuple):
-    samples: int
-    signal: NDArray[np.float32] | None
-    error: AudioError | None
-
-
 @dataclass(frozen=True, eq=False)
 class Clips:
-    """A data set whose audio was seen to be good.
+    """A data set whose audio can be decoded.
 
     Parameters
     ----------
@@ -50,8 +43,8 @@ class Clips:
     cache : Path or None
         Folder of decoded audio.
     failures : list of MusicnnZooError
-        What :meth:`signal` raised, here and in subsets: what is read in the threads of
-        ``tf.data`` comes out of it as an error of TensorFlow's.
+        What :meth:`signal` raised, here and in subsets: ``tf.data``, which calls it in its own
+        threads, raises an error of TensorFlow's instead.
     """
 
     dataset: Dataset
@@ -72,7 +65,7 @@ class Clips:
     def signal(self, index: int) -> NDArray[np.float32]:
         """Audio of one clip, shape (samples,), float32, mono at ``sample_rate``; read-only.
 
-        From memory, from the cache, or decoded anew.
+        From memory, from the cache, or decoded again.
 
         Raises
         ------
@@ -85,21 +78,16 @@ class Clips:
         if path in self._kept:
             return self._kept[path]
         try:
-            return self._read_again(path, self.samples[index])
+            signal = _decode(path, self.sample_rate, self.cache)
+            if len(signal) != self.samples[index]:
+                raise AudioError(
+                    f"{path}: has changed since it was checked ({len(signal)} samples at "
+                    f"{self.sample_rate} Hz, before {self.samples[index]}); start again"
+                )
         except MusicnnZooError as error:
             self.failures.append(error)
             raise
-
-    def _read_again(self, path: str, samples: int) -> NDArray[np.float32]:
-        decoded = _decode(path, self.sample_rate, self.cache)
-        if decoded.error is not None:
-            raise decoded.error
-        if decoded.signal is None or decoded.samples != samples:
-            raise AudioError(
-                f"{path}: has changed since it was checked ({decoded.samples} samples at "
-                f"{self.sample_rate} Hz, before {samples}); start again"
-            )
-        return decoded.signal
+        return signal
 
     def subset(self, split: str) -> Clips:
         """Return the clips of one split.
@@ -126,10 +114,10 @@ def open_clips(
     jobs: int | None = None,
     progress: bool = False,
 ) -> Clips:
-    """Decode every file of a data set once, and leave out those that cannot be.
+    """Decode every file of a data set once, and leave out those that cannot be decoded.
 
-    Training must not end on file 9,312, nor pass it over in silence. So all files are decoded
-    before it begins, and what was decoded is kept.
+    A broken file must neither end a training run nor be skipped in silence. So all files are
+    decoded before training begins, and what was decoded is kept.
 
     Parameters
     ----------
@@ -167,8 +155,8 @@ def open_clips(
         If files cannot be decoded: how many, and the reasons of the first; the data set's report
         has all.
     """
-    if jobs is not None and jobs < 1:
-        raise ArgumentError(f"jobs must be at least 1; received {jobs}")
+    if jobs is not None:
+        check_whole("jobs", jobs)
     check_rate(sample_rate)
     folder = None if cache is None else Path(cache)
     kept: dict[str, NDArray[np.float32]] = {}
@@ -176,56 +164,57 @@ def open_clips(
     broken: dict[int, AudioError] = {}
     free = memory_bytes
     for index, decoded in enumerate(_decode_all(dataset, sample_rate, folder, jobs, progress)):
-        lengths.append(decoded.samples)
-        if decoded.error is not None:
-            broken[index] = decoded.error
-        elif decoded.signal is not None and folder is None and decoded.signal.nbytes <= free:
-            kept[dataset.paths[index]] = decoded.signal
-            free -= decoded.signal.nbytes
+        if isinstance(decoded, AudioError):
+            broken[index] = decoded
+            continue
+        lengths.append(len(decoded))
+        if folder is None and decoded.nbytes <= free:
+            kept[dataset.paths[index]] = decoded
+            free -= decoded.nbytes
     if broken:
         reasons = "; ".join(printable(str(error)) for error in list(broken.values())[:3])
         more = f"; and {len(broken) - 3} more" if len(broken) > 3 else ""
-        told = f"{len(broken)} of {len(dataset)} files cannot be decoded: {reasons}{more}"
+        summary = f"{len(broken)} of {len(dataset)} files cannot be decoded: {reasons}{more}"
         if len(broken) == len(dataset):
-            raise DatasetError(f"{dataset.name}: {told}")
-        warnings.warn(f"{printable(dataset.name)}: left out {told}", DatasetWarning, stacklevel=2)
-    return Clips(
-        dataset.without(broken),
-        sample_rate,
-        tuple(length for index, length in enumerate(lengths) if index not in broken),
-        folder,
-        _kept=kept,
-    )
+            raise DatasetError(f"{dataset.name}: {summary}")
+        warnings.warn(
+            f"{printable(dataset.name)}: left out {summary}", DatasetWarning, stacklevel=2
+        )
+    return Clips(dataset.without(broken), sample_rate, tuple(lengths), folder, _kept=kept)
 
 
 def _decode_all(
     dataset: Dataset, sample_rate: int, cache: Path | None, jobs: int | None, progress: bool
-) -> Iterator[_Decoded]:
+) -> Iterator[NDArray[np.float32] | AudioError]:
     from tqdm import tqdm
 
+    def attempt(path: str) -> NDArray[np.float32] | AudioError:
+        try:
+            return _decode(path, sample_rate, cache)
+        except AudioError as error:
+            return error
+
     jobs = jobs or usable_cores()
-    with ThreadPoolExecutor(jobs) as pool:
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(dataset), unit="file", desc="audio", disable=not progress) as bar,
+    ):
         step = 4 * jobs  # no more than these wait in memory
-        with tqdm(total=len(dataset), unit="file", desc="audio", disable=not progress) as bar:
-            for start in range(0, len(dataset), step):
-                paths = dataset.paths[start : start + step]
-                for decoded in pool.map(lambda path: _decode(path, sample_rate, cache), paths):
-                    bar.update()
-                    yield decoded
+        for start in range(0, len(dataset), step):
+            for decoded in pool.map(attempt, dataset.paths[start : start + step]):
+                bar.update()
+                yield decoded
 
 
-def _decode(path: str, sample_rate: int, cache: Path | None) -> _Decoded:
-    try:
-        place = None if cache is None else _place(path, sample_rate, cache)
-        if place is not None and (found := _read(place)) is not None:
-            return _Decoded(len(found), found, None)
-        signal = load_audio(path, target_rate=sample_rate, isolate=True).samples
-    except AudioError as error:
-        return _Decoded(0, None, error)
+def _decode(path: str, sample_rate: int, cache: Path | None) -> NDArray[np.float32]:
+    place = None if cache is None else _place(path, sample_rate, cache)
+    if place is not None and (found := _read(place)) is not None:
+        return found
+    signal = load_audio(path, target_rate=sample_rate, isolate=True).samples
     if place is not None:
         _write(place, signal)
     signal.flags.writeable = False
-    return _Decoded(len(signal), signal, None)
+    return signal
 
 
 def _place(path: str, sample_rate: int, cache: Path) -> Path:
@@ -246,7 +235,7 @@ def _read(place: Path) -> NDArray[np.float32] | None:
         whole = filled and signal.dtype == np.float32 and signal.ndim == 1 and len(signal) > 0
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except Exception:  # those of NumPy's reader are of all kinds, a tokenizer's among them
+    except Exception:  # NumPy's reader raises errors of many kinds, even a tokenizer's
         whole = False
     if not whole:
         _log.warning("%s is damaged; decoding the file again", place)
@@ -262,7 +251,7 @@ def _write(place: Path, signal: NDArray[np.float32]) -> None:
             np.save(file, signal)
     except OSError as error:
         if _read(place) is not None:
-            return  # another process was faster, and Windows lets none replace what it reads
+            return  # another process wrote it, and Windows replaces no file that is being read
         raise OutputError(
             f"cache {str(place.parent.parent)!r} cannot be written ({error.strerror or error})"
         ) from error

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import get_args
 
 import keras
 from keras import layers
 
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import check_choice
 from musicnn_zoo.networks.build import (
     TaggingModel,
     build_features,
@@ -18,7 +17,7 @@ from musicnn_zoo.networks.build import (
     finish_normalization,
 )
 from musicnn_zoo.networks.config import ModelConfig, OutputActivation, Provenance
-from musicnn_zoo.training.recipes import TRAINABLE, BatchNormMode, Trainable
+from musicnn_zoo.training.recipes import BATCHNORM_MODES, TRAINABLE, BatchNormMode, Trainable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 from musicnn_zoo.zoo.load import find_pretrained
 
@@ -34,13 +33,13 @@ def finetune_model(
 ) -> TaggingModel:
     """Give a pretrained model a new head for other tags.
 
-    Everything up to the penultimate layer keeps its weights; what follows it is made anew with
+    Everything up to the penultimate layer keeps its weights; what follows it is new, with
     random weights.
 
     Parameters
     ----------
     model : str, path or TaggingModel
-        What :func:`musicnn_zoo.load_model` takes, or a model of one's own, which is not changed.
+        What :func:`musicnn_zoo.load_model` takes, or your own model, which is not changed.
     tags : sequence of str
         What the new head gives out.
     trainable : {"head", "backend", "midend", "all"}
@@ -79,7 +78,8 @@ def finetune_model(
     >>> len(model.trainable_weights), model.output_shape
     (2, (None, 2))
     """
-    _check(trainable, batchnorm)
+    check_choice("trainable", trainable, TRAINABLE)
+    check_choice("batchnorm", batchnorm, BATCHNORM_MODES)
     if not isinstance(model, TaggingModel):
         model = find_pretrained(model).load()
     tuned = build_model(
@@ -116,7 +116,8 @@ def set_trainable(
     trainable, batchnorm
         See :func:`finetune_model`.
     """
-    _check(trainable, batchnorm)
+    check_choice("trainable", trainable, TRAINABLE)
+    check_choice("batchnorm", batchnorm, BATCHNORM_MODES)
     parts = _parts(model)
     first = TRAINABLE.index(trainable)
     chosen = set().union(*(parts[part] for part in TRAINABLE[: first + 1]))
@@ -126,13 +127,13 @@ def set_trainable(
 
 
 def head_layers(model: TaggingModel) -> frozenset[str]:
-    """Names of the layers after the penultimate one."""
+    """Return the names of the layers after the penultimate one."""
     before = keras.Model(model.input, model.get_layer("penultimate").output)
     return frozenset({layer.name for layer in model.layers} - {one.name for one in before.layers})
 
 
 def _parts(model: TaggingModel) -> dict[Trainable, set[str]]:
-    """Names of the layers by the part of the model that they belong to."""
+    """Return the names of the layers of each part of the model."""
     config = model.zoo_config
     every = {layer.name for layer in model.layers}
     head = set(head_layers(model))
@@ -149,12 +150,3 @@ def _parts(model: TaggingModel) -> dict[Trainable, set[str]]:
 def _names_before_backend(config: ModelConfig) -> set[str]:
     waveform, features = build_features(config)
     return {layer.name for layer in keras.Model(waveform, features).layers}
-
-
-def _check(trainable: str, batchnorm: str) -> None:
-    for what, value, known in (
-        ("trainable", trainable, TRAINABLE),
-        ("batchnorm", batchnorm, get_args(BatchNormMode)),
-    ):
-        if value not in known:
-            raise ArgumentError(f"{what} must be one of {', '.join(known)}; received {value!r}")

@@ -19,13 +19,18 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from musicnn_zoo.augmentation import NO_AUGMENTATION, Augmentation, augment
+from musicnn_zoo.augmentation import NO_AUGMENTATION, Augmentation, AugmentedModel, augment
 from musicnn_zoo.datasets.dataset import Dataset, DatasetError
-from musicnn_zoo.errors import ArgumentError, TrainingError, WeightsError
+from musicnn_zoo.errors import (
+    ArgumentError,
+    TrainingError,
+    WeightsError,
+    check_choice,
+)
 from musicnn_zoo.networks.build import TaggingModel, adapt, build_model, finish_normalization
-from musicnn_zoo.networks.config import LogMelInput, Provenance
+from musicnn_zoo.networks.config import LogMelInput, patch_grid
 from musicnn_zoo.networks.logmel import LogMel
-from musicnn_zoo.networks.patches import PatchGrid, patch_grid
+from musicnn_zoo.networks.patches import PatchGrid
 from musicnn_zoo.runtimes.engine import PRECISIONS
 from musicnn_zoo.runtimes.keras_engine import device_scope, split_devices
 from musicnn_zoo.runtimes.variants import SCORE_LAYERS
@@ -39,7 +44,7 @@ from musicnn_zoo.training.batches import (
 from musicnn_zoo.training.clips import Clips, open_clips
 from musicnn_zoo.training.finetuning import set_trainable
 from musicnn_zoo.training.recipes import FROM_SCRATCH, Phase, Recipe
-from musicnn_zoo.training.run_folder import Progress, RunFolder
+from musicnn_zoo.training.run_folder import Progress, TrainingFolder
 from musicnn_zoo.zoo.folder import WEIGHTS, read_folder, save_pretrained
 from musicnn_zoo.zoo.weights import arrays_of, read_safetensors
 
@@ -72,41 +77,6 @@ class BalancedBinaryCrossentropy(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "weights": self.weights}
-
-
-def make_deterministic(seed: int = 0) -> None:
-    """Have this process compute the same weights each time that it trains, on a CPU.
-
-    Seeds Python, NumPy and Keras; has TensorFlow take the deterministic kernel of each operation;
-    and lets it run one operation at a time, since two that share the cores add in an order that
-    depends on their luck. Training is then slower. It stays so for the process.
-
-    Parameters
-    ----------
-    seed : int
-        From it come fresh weights and dropout; from 0 to 2**32 - 1.
-
-    Raises
-    ------
-    ArgumentError
-        If TensorFlow has computed something in this process already: call it first.
-    """
-    import keras
-
-    if not 0 <= seed < 2**32:
-        raise ArgumentError(f"seed must be from 0 to {2**32 - 1}; received {seed}")
-    keras.utils.set_random_seed(seed)
-    if keras.backend.backend() != "tensorflow":
-        return
-    import tensorflow as tf
-
-    try:
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError as error:
-        raise ArgumentError(
-            "TensorFlow has computed something already; make_deterministic must come before that"
-        ) from error
-    tf.config.experimental.enable_op_determinism()
 
 
 _log = logging.getLogger(__name__)
@@ -174,16 +144,16 @@ def train_model(
 ) -> Training:
     """Train a model, and keep the weights of the lowest validation loss.
 
-    Every epoch sees one random patch of each clip, then the loss on all patches of the
-    validation clips. After each a checkpoint is written. A run that was killed goes on from there
-    when it is started again with the same arguments, and gives the weights that it would have
-    given (to 1e-6 on a CPU after :func:`musicnn_zoo.training.make_deterministic`).
+    An epoch trains on one random patch of each clip, computes the loss on all patches of the
+    validation clips, and writes a checkpoint. A run that was killed goes on from there when it is
+    started again with the same arguments, and gives the weights that it would have given (to 1e-6
+    on a CPU after :func:`musicnn_zoo.training.make_deterministic`).
 
     Parameters
     ----------
     model : TaggingModel
-        Of :func:`musicnn_zoo.build_model` or :func:`musicnn_zoo.finetune_model`. It has the best
-        weights in the end.
+        Of :func:`musicnn_zoo.build_model` or :func:`musicnn_zoo.finetune_model`. At the end it
+        has the best weights.
     dataset : Dataset
         With the splits ``train`` and ``validation``, see :func:`musicnn_zoo.datasets.split`; of
         the model's tags. With ``softmax``, one tag a track.
@@ -207,9 +177,9 @@ def train_model(
     jobs : int, optional
         Threads that read audio; by default one a core.
     overwrite : bool
-        Begin anew in place of going on.
+        Begin again in place of going on.
     callbacks : sequence of keras.callbacks.Callback
-        Further ones. What they keep to themselves is not in the checkpoint.
+        Further ones. Their own state is not in the checkpoint.
     progress : bool
         Show progress bars on standard error and Keras's lines on standard output.
 
@@ -245,257 +215,323 @@ def train_model(
             f"batch_size must be a multiple of the {len(devices)} devices that share each batch; "
             f"received {recipe.batch_size}"
         )
+    settings = _Settings(recipe, augmentation, precision, seed)
     grid = patch_grid(model.zoo_config)
-    with RunFolder(Path(output), overwrite=overwrite) as folder:
+    with TrainingFolder(Path(output), overwrite=overwrite) as folder:
         clips = open_clips(
             _used(dataset), sample_rate=grid.sample_rate, cache=cache, jobs=jobs, progress=progress
         )
         _refuse_empty(clips.dataset, dataset.name)
-        folder.settle(_settings(model, clips, recipe, augmentation, precision, seed))
-        run = _Run(
+        folder.settle(settings.to_dict(model, clips))
+        batches = _Batches.of(model, clips, recipe, seed=seed, jobs=jobs, devices=len(devices))
+        checkpoint = folder.load()
+        arrays, done = checkpoint or ([], Progress())
+        resumed_at = done.epoch
+        n_state = len(arrays) - len(model.weights)
+        model.thresholds = None  # they were found for other weights
+        if checkpoint is None:
+            _adapt(model, batches)
+        placed = _Placed(model, devices, precision)
+        best = _Best(placed, Path(output), batches.train.dataset, arrays[n_state:])
+        if checkpoint is not None:
+            best.restore()
+            best.write_if_lost()
+        keeper = _Keeper(folder, done, best)
+        state = arrays[:n_state]
+        for number in range(done.phase, len(recipe.phases)):
+            if number > done.phase:
+                done.begin_phase(number)
+                best.restore()
+                state = []
+            try:
+                _train_phase(
+                    settings, placed, batches, keeper, state, callbacks=callbacks, verbose=progress
+                )
+            except Exception as error:
+                if clips.failures:  # TensorFlow's own error of them is a page long
+                    raise clips.failures[0] from error
+                raise
+        best.restore()
+        assert done.best is not None
+        return Training(
             model=model,
-            clips=clips,
-            grid=grid,
             output=Path(output),
-            folder=folder,
-            recipe=recipe,
-            augmentation=augmentation,
-            precision=precision,
-            devices=devices,
-            seed=seed,
-            jobs=jobs,
-            callbacks=tuple(callbacks),
-            verbose=progress,
+            history=tuple(done.history),
+            best_epoch=done.best_epoch,
+            best_loss=done.best,
+            resumed_at=resumed_at,
+            dataset=clips.dataset,
         )
-        return run.train()
 
 
-@dataclass(eq=False)
-class _Run:
-    model: TaggingModel
-    clips: Clips
-    grid: PatchGrid
-    output: Path
-    folder: RunFolder
+@dataclass(frozen=True)
+class _Settings:
+    """What the trained weights depend on; a run goes on with the same settings only."""
+
     recipe: Recipe
     augmentation: Augmentation
     precision: str
-    devices: tuple[str | None, ...]
+    seed: int
+
+    def to_dict(self, model: TaggingModel, clips: Clips) -> dict[str, Any]:
+        """Return plain data, ready for JSON, with what tells model and clips from others."""
+        dataset = clips.dataset
+        digest = hashlib.sha256(dataset.labels.tobytes())
+        digest.update(json.dumps([dataset.paths, dataset.splits, clips.samples]).encode())
+        return {
+            "model": {"name": model.name, "source": model.provenance.source,
+                      "tags": list(model.tags), "config": model.zoo_config.to_dict()},
+            "data": {"name": dataset.name, "clips": len(dataset), "digest": digest.hexdigest()},
+            "recipe": self.recipe.to_dict(),
+            "augmentation": self.augmentation.to_dict(),
+            "precision": self.precision,
+            "seed": self.seed,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Batches:
+    """The clips of a run, cut into batches."""
+
+    train: Clips
+    validation: Clips
+    grid: PatchGrid
+    recipe: Recipe
     seed: int
     jobs: int | None
-    callbacks: tuple[keras.callbacks.Callback, ...]
-    verbose: bool
+    devices: int
+    class_weights: NDArray[np.float64] | None
 
-    def train(self) -> Training:
-        checkpoint = self.folder.load()
-        arrays, self.progress = checkpoint or ([], Progress())
-        n_state = len(arrays) - len(self.model.weights)
-        self.state, self.best = arrays[:n_state], arrays[n_state:]
-        resumed_at = self.progress.epoch
-        self.parts = {split: self.clips.subset(split) for split in ("train", "validation")}
-        batch_size = self.recipe.batch_size
-        self.steps = self.recipe.steps_per_epoch or -(-len(self.parts["train"]) // batch_size)
-        self.model.thresholds = None  # they were those of other weights
-        if checkpoint is None:
-            _adapt(self.model, self.parts["train"], self.grid, self.recipe, self.seed)
-        self.strategy = _strategy(self.devices)
-        with self._scope():
-            self.trained = self.model if self.strategy is None else _copy(self.model)
-        if checkpoint is not None:
-            # A run may be killed between writing its best weights and writing its checkpoint.
-            self._take_best()
-            if not self._is_saved():
-                self._save_best()
-        phases = self.recipe.phases
-        while True:
-            self._train_phase(phases[self.progress.phase])
-            if self.progress.phase + 1 == len(phases):
-                break
-            self.progress.begin_phase(self.progress.phase + 1)
-            self.state = []
-            self._take_best()
-        self._take_best()
-        assert self.progress.best is not None
-        return Training(
-            model=self.model,
-            output=self.output,
-            history=tuple(self.progress.history),
-            best_epoch=self.progress.best_epoch,
-            best_loss=self.progress.best,
-            resumed_at=resumed_at,
-            dataset=self.clips.dataset,
+    @classmethod
+    def of(cls, model: TaggingModel, clips: Clips, recipe: Recipe, **options: Any) -> _Batches:
+        train = clips.subset("train")
+        by_class = recipe.balance and model.zoo_config.activation == "softmax"
+        return cls(
+            train,
+            clips.subset("validation"),
+            patch_grid(model.zoo_config),
+            recipe,
+            class_weights=train.dataset.class_weights() if by_class else None,
+            **options,
         )
 
-    def _train_phase(self, phase: Phase) -> None:
-        last = self.progress.phase_start + phase.epochs
-        set_trainable(self.trained, phase.trainable, batchnorm=phase.batchnorm)
-        with self._scope(), _mixed_precision(self.trained, self.precision):
-            model = augment(self.trained, self.augmentation, seed=self.seed)
-            self._compile(model, phase)
-            if self.state:
-                _put(model, self.state)
-            if self.progress.phase_done or self.progress.epoch >= last:
-                return
-            weights = self._class_weights()
-            batches = training_batches(
-                self.parts["train"],
-                self.grid,
-                batch_size=self.recipe.batch_size,
-                seed=self.seed,
-                first_step=self.progress.epoch * self.steps,
-                class_weights=weights,
-                jobs=self.jobs,
-            )
-            to_validate = self.parts["validation"]
-            validation = evaluation_batches(
-                to_validate,
-                self.grid,
-                batch_size=batch_size_for_all(
-                    count_patches(to_validate, self.grid),
-                    self.recipe.batch_size,
-                    len(self.devices),
-                ),
-                class_weights=weights,
-                jobs=self.jobs,
-            )
-            try:
-                _regularize(self.trained, self.recipe.l2)
-                model.fit(
-                    batches,
-                    initial_epoch=self.progress.epoch,
-                    epochs=last,
-                    steps_per_epoch=self.steps,
-                    validation_data=validation,
-                    shuffle=False,  # they are shuffled
-                    callbacks=[*self.callbacks, *self._tensorboard(), _Keeper(self, phase)],
-                    verbose=1 if self.verbose else 0,
-                )
-            except Exception as error:
-                if self.clips.failures:  # TensorFlow makes a page of its own of it
-                    raise self.clips.failures[0] from error
-                raise
-            finally:
-                _regularize(self.trained, 0)
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        return self.recipe.steps_per_epoch or -(-len(self.train) // self.recipe.batch_size)
+
+    def from_epoch(self, epoch: int) -> Any:
+        """Return the training batches from an epoch on, without end."""
+        return training_batches(
+            self.train,
+            self.grid,
+            batch_size=self.recipe.batch_size,
+            seed=self.seed,
+            first_step=epoch * self.steps,
+            class_weights=self.class_weights,
+            jobs=self.jobs,
+        )
+
+    def to_validate(self) -> Any:
+        """Return the batches of all validation clips."""
+        count = count_patches(self.validation, self.grid)
+        return evaluation_batches(
+            self.validation,
+            self.grid,
+            batch_size=batch_size_for_all(count, self.recipe.batch_size, self.devices),
+            class_weights=self.class_weights,
+            jobs=self.jobs,
+        )
+
+
+class _Placed:
+    """A model on the devices that train it: itself, or a copy with variables on several."""
+
+    def __init__(
+        self, model: TaggingModel, devices: tuple[str | None, ...], precision: str
+    ) -> None:
+        self.model = model
+        self._device, self._precision = devices[0], precision
+        self._strategy = _strategy(devices)
+        with self._scope():
+            self.trained = model if self._strategy is None else _copy(model)
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute on the devices and in the precision of the run."""
+        with self._scope(), _mixed_precision(self.trained, self._precision):
+            yield
+
+    def assign(self, weights: Sequence[NDArray[Any]]) -> None:
+        """Put weights into the caller's model and into the copy."""
+        for model in {id(one): one for one in (self.model, self.trained)}.values():
+            _assign(model.weights, weights)
+            finish_normalization(model)
+
+    def _scope(self) -> contextlib.AbstractContextManager[Any]:
+        if self._strategy is None:
+            return device_scope(self._device)
+        scope: contextlib.AbstractContextManager[Any] = self._strategy.scope()
+        return scope
+
+
+class _Best:
+    """The weights of the lowest validation loss, in memory and in the folder of the model."""
+
+    def __init__(
+        self, placed: _Placed, output: Path, trained_on: Dataset, weights: list[NDArray[Any]]
+    ) -> None:
+        self.weights = weights
+        self._placed, self._output = placed, output
+        self._provenance = replace(
+            placed.model.provenance,
+            trained_on=f"{trained_on.name} ({len(trained_on)} clips)",
+            metrics={},
+            test_set="",
+        )
+
+    def keep(self) -> None:
+        """Take the weights that the model has now."""
+        self.weights = [_numpy(weight) for weight in self._placed.trained.weights]
+        self._write()
+
+    def restore(self) -> None:
+        """Put the best weights back into the model."""
+        self._placed.assign(self.weights)
+
+    def write_if_lost(self) -> None:
+        """Write the folder unless it has these weights, with the thresholds found for them.
+
+        A run may be killed between writing its best weights and writing its checkpoint.
+        """
+        best = arrays_of(self._placed.trained)
+        try:
+            read_folder(self._output, origin=str(self._output))
+            saved = read_safetensors(self._output / WEIGHTS)
+        except WeightsError:
+            saved = {}
+        if saved.keys() != best.keys() or not all(
+            np.array_equal(saved[name], values) for name, values in best.items()
+        ):
+            self._write()
+
+    def _write(self) -> None:
+        save_pretrained(self._placed.trained, self._output, provenance=self._provenance)
+
+
+class _Keeper:
+    """Judges each epoch, keeps the weights of the best, and writes the checkpoint."""
+
+    def __init__(self, folder: TrainingFolder, progress: Progress, best: _Best) -> None:
+        self.folder, self.progress, self.best = folder, progress, best
 
     def end_epoch(self, model: keras.Model, phase: Phase, logs: Mapping[str, float]) -> None:
-        """Judge an epoch, keep its weights if they are the best, and write the checkpoint."""
+        """Note an epoch; ``logs`` are Keras's."""
+        progress = self.progress
         loss = float(logs["val_loss"])
         if not math.isfinite(loss) or not math.isfinite(logs["loss"]):
-            kept = "nothing was" if self.progress.best is None else "the best weights before are"
+            kept = "nothing was" if progress.best is None else "the best weights before are"
             raise TrainingError(
-                f"{self.output}: the loss is no number any more after epoch "
-                f"{self.progress.epoch + 1} ({logs['loss']}, validation {loss}); {kept} kept. "
-                "Begin anew with a lower learning rate"
+                f"{self.folder.path.parent}: the loss is not a number after epoch "
+                f"{progress.epoch + 1} ({logs['loss']}, validation {loss}); {kept} kept. "
+                "Begin again with a lower learning rate"
             )
         rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-        improved = self.progress.note(loss)
-        self.progress.history.append(
+        improved = progress.note(loss)
+        progress.history.append(
             {
-                "epoch": self.progress.epoch,
+                "epoch": progress.epoch,
                 "trainable": phase.trainable,
                 "learning_rate": rate,
                 **{name: float(value) for name, value in logs.items()},
             }
         )
         if improved:
-            self.best = [_numpy(weight) for weight in self.trained.weights]
-            self._save_best()
-        elif self.progress.since_halved >= phase.halve_after:
+            self.best.keep()
+        elif progress.since_halved >= phase.halve_after:
             model.optimizer.learning_rate = rate / 2
-            self.progress.since_halved = 0
-        if phase.stop_after is not None and self.progress.since_best >= phase.stop_after:
-            self.progress.phase_done = model.stop_training = True
+            progress.since_halved = 0
+        if phase.stop_after is not None and progress.since_best >= phase.stop_after:
+            progress.phase_done = model.stop_training = True
         state = [_numpy(variable) for variable in _state(model)]
-        self.folder.save([*state, *self.best], self.progress)
+        self.folder.save([*state, *self.best.weights], progress)
 
-    def _compile(self, model: keras.Model, phase: Phase) -> None:
-        optimizer = keras.optimizers.Adam(phase.learning_rate)
-        if self.precision == "float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        n_tags = len(self.model.tags)
-        loss: keras.losses.Loss
-        if self.model.zoo_config.activation == "softmax":
-            loss = keras.losses.CategoricalCrossentropy()
-            metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
-        else:
-            loss = keras.losses.BinaryCrossentropy()
-            if self.recipe.balance:
-                loss = BalancedBinaryCrossentropy(self.parts["train"].dataset.label_weights())
-            metrics = [
-                keras.metrics.AUC(curve=curve, multi_label=True, num_labels=n_tags, name=name)
-                for curve, name in (("ROC", "roc_auc"), ("PR", "pr_auc"))
-            ]
-        # Kapre's Fourier transform is not for XLA on every device.
-        jit = False if keras.backend.backend() == "tensorflow" else "auto"
-        model.compile(optimizer, loss, metrics=metrics, jit_compile=jit)
-        optimizer.build(model.trainable_variables)
 
-    def _class_weights(self) -> NDArray[np.float64] | None:
-        if not self.recipe.balance or self.model.zoo_config.activation != "softmax":
-            return None
-        return self.parts["train"].dataset.class_weights()
-
-    def _take_best(self) -> None:
-        """Put the best weights so far into the model that the caller has, and into the copy."""
-        for model in {id(one): one for one in (self.model, self.trained)}.values():
-            _assign(model.weights, self.best)
+def _train_phase(
+    settings: _Settings,
+    placed: _Placed,
+    batches: _Batches,
+    keeper: _Keeper,
+    state: Sequence[NDArray[Any]],
+    *,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: bool,
+) -> None:
+    """Train the phase that a run has come to, from ``state`` if there is one."""
+    recipe, progress = settings.recipe, keeper.progress
+    phase = recipe.phases[progress.phase]
+    last = progress.phase_start + phase.epochs
+    set_trainable(placed.trained, phase.trainable, batchnorm=phase.batchnorm)
+    with placed.computing():
+        model = augment(placed.trained, settings.augmentation, seed=settings.seed)
+        _compile(model, phase, settings, batches.train.dataset)
+        if state:
+            _assign(_state(model), state)
             finish_normalization(model)
-
-    def _save_best(self) -> None:
-        save_pretrained(self.trained, self.output, provenance=self._provenance())
-
-    def _is_saved(self) -> bool:
-        """Whether the folder has these weights; thresholds that were found for them then stay."""
+        if progress.phase_done or progress.epoch >= last:
+            return
+        keep = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda _, logs: keeper.end_epoch(model, phase, logs)
+        )
         try:
-            read_folder(self.output, origin=str(self.output))
-            saved = read_safetensors(self.output / WEIGHTS)
-        except WeightsError:
-            return False
-        best = arrays_of(self.trained)
-        return saved.keys() == best.keys() and all(
-            np.array_equal(saved[name], values) for name, values in best.items()
-        )
-
-    def _provenance(self) -> Provenance:
-        dataset = self.parts["train"].dataset
-        return replace(
-            self.model.provenance,
-            trained_on=f"{dataset.name} ({len(dataset)} clips)",
-            metrics={},
-            test_set="",
-        )
-
-    def _tensorboard(self) -> list[keras.callbacks.Callback]:
-        """Return what writes for TensorBoard; TensorFlow from 2.21 on does not bring it."""
-        if importlib.util.find_spec("tensorboard") is None:
-            _log.info("TensorBoard is not installed: there will be no logs for it")
-            return []
-        return [keras.callbacks.TensorBoard(str(self.folder.tensorboard), write_graph=False)]
-
-    def _scope(self) -> contextlib.AbstractContextManager[Any]:
-        if self.strategy is not None:
-            scope: contextlib.AbstractContextManager[Any] = self.strategy.scope()
-            return scope
-        return device_scope(self.devices[0])
+            _regularize(placed.trained, recipe.l2)
+            model.fit(
+                batches.from_epoch(progress.epoch),
+                initial_epoch=progress.epoch,
+                epochs=last,
+                steps_per_epoch=batches.steps,
+                validation_data=batches.to_validate(),
+                shuffle=False,  # they are shuffled
+                callbacks=[*callbacks, *_tensorboard(keeper.folder), keep],
+                verbose=1 if verbose else 0,
+            )
+        finally:
+            _regularize(placed.trained, 0)
 
 
-class _Keeper(keras.callbacks.Callback):
-    """Hands the end of each epoch to the run; the last of the callbacks."""
+def _compile(model: AugmentedModel, phase: Phase, settings: _Settings, dataset: Dataset) -> None:
+    optimizer = keras.optimizers.Adam(phase.learning_rate)
+    if settings.precision == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    loss: keras.losses.Loss
+    if model.zoo_config.activation == "softmax":
+        loss = keras.losses.CategoricalCrossentropy()
+        metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
+    else:
+        loss = keras.losses.BinaryCrossentropy()
+        if settings.recipe.balance:
+            loss = BalancedBinaryCrossentropy(dataset.label_weights())
+        n_tags = len(dataset.tags)
+        metrics = [
+            keras.metrics.AUC(curve=curve, multi_label=True, num_labels=n_tags, name=name)
+            for curve, name in (("ROC", "roc_auc"), ("PR", "pr_auc"))
+        ]
+    # Kapre's Fourier transform is not for XLA on every device.
+    jit = False if keras.backend.backend() == "tensorflow" else "auto"
+    model.compile(optimizer, loss, metrics=metrics, jit_compile=jit)
+    optimizer.build(model.trainable_variables)
 
-    def __init__(self, run: _Run, phase: Phase) -> None:
-        super().__init__()
-        self._run, self._phase = run, phase
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        del epoch
-        self._run.end_epoch(self.model, self._phase, logs or {})
+def _tensorboard(folder: TrainingFolder) -> list[keras.callbacks.Callback]:
+    """Return what writes for TensorBoard, which TensorFlow from 2.21 on does not install."""
+    if importlib.util.find_spec("tensorboard") is None:
+        _log.info("TensorBoard is not installed: there will be no logs for it")
+        return []
+    return [keras.callbacks.TensorBoard(str(folder.tensorboard), write_graph=False)]
 
 
 def _check(model: TaggingModel, dataset: Dataset, precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise ArgumentError(
-            f"precision must be one of {', '.join(PRECISIONS)}; received {precision!r}"
-        )
+    check_choice("precision", precision, PRECISIONS)
     if set(dataset.tags) != set(model.tags):
         only = sorted(set(dataset.tags) ^ set(model.tags))
         raise DatasetError(
@@ -531,28 +567,6 @@ def _refuse_empty(dataset: Dataset, name: str) -> None:
             raise DatasetError(f"{name}: no file of {split} can be decoded: {dataset.report}")
 
 
-def _settings(
-    model: TaggingModel,
-    clips: Clips,
-    recipe: Recipe,
-    augmentation: Augmentation,
-    precision: str,
-    seed: int,
-) -> dict[str, Any]:
-    dataset = clips.dataset
-    digest = hashlib.sha256(dataset.labels.tobytes())
-    digest.update(json.dumps([dataset.paths, dataset.splits, clips.samples]).encode())
-    return {
-        "model": {"name": model.name, "source": model.provenance.source, "tags": list(model.tags),
-                  "config": model.zoo_config.to_dict()},
-        "data": {"name": dataset.name, "clips": len(dataset), "digest": digest.hexdigest()},
-        "recipe": recipe.to_dict(),
-        "augmentation": augmentation.to_dict(),
-        "precision": precision,
-        "seed": seed,
-    }  # fmt: skip
-
-
 def _strategy(devices: tuple[str | None, ...]) -> Any:
     if len(devices) == 1:
         return None
@@ -562,7 +576,7 @@ def _strategy(devices: tuple[str | None, ...]) -> Any:
 
 
 def _copy(model: TaggingModel) -> TaggingModel:
-    """Make the model anew, for variables on other devices."""
+    """Build the model again, with variables on other devices."""
     copied = build_model(
         model.zoo_config, tags=model.tags, name=model.name, provenance=model.provenance
     )
@@ -571,17 +585,15 @@ def _copy(model: TaggingModel) -> TaggingModel:
     return copied
 
 
-def _adapt(model: TaggingModel, clips: Clips, grid: PatchGrid, recipe: Recipe, seed: int) -> None:
+def _adapt(model: TaggingModel, batches: _Batches) -> None:
     """Give an untrained model that standardizes its input the statistics of the data."""
     signal = model.zoo_config.input
     if not isinstance(signal, LogMelInput) or signal.normalization != "standardize":
         return
     if int(keras.ops.convert_to_numpy(model.get_layer("input_normalization").count)):
         return
-    batches = training_batches(
-        clips, grid, batch_size=recipe.batch_size, seed=seed, steps=_ADAPTING_STEPS
-    )
-    adapt(model, np.concatenate([waveforms for waveforms, _ in batches.as_numpy_iterator()]))
+    first = batches.from_epoch(0).take(_ADAPTING_STEPS)
+    adapt(model, np.concatenate([waveforms for waveforms, *_ in first.as_numpy_iterator()]))
 
 
 def _regularize(model: TaggingModel, l2: float) -> None:
@@ -593,7 +605,7 @@ def _regularize(model: TaggingModel, l2: float) -> None:
 
 @contextlib.contextmanager
 def _mixed_precision(model: TaggingModel, precision: str) -> Iterator[None]:
-    """Have the layers of a model compute in half precision for a while, on the same weights."""
+    """Have the layers of a model compute in half precision, on the same weights, until the end."""
     if precision == "float32":
         yield
         return
@@ -615,11 +627,6 @@ def _mixed_precision(model: TaggingModel, precision: str) -> Iterator[None]:
 def _state(model: keras.Model) -> list[Any]:
     """All that a step changes: weights, statistics, seeds, and the optimizer's memory."""
     return [*model.variables, *model.optimizer.variables]
-
-
-def _put(model: keras.Model, state: Sequence[NDArray[Any]]) -> None:
-    _assign(_state(model), state)
-    finish_normalization(model)
 
 
 def _assign(variables: Sequence[Any], arrays: Sequence[NDArray[Any]]) -> None:

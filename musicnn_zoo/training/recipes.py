@@ -1,20 +1,25 @@
-"""How models are trained, as data."""
+"""How models are trained, as data; and how to train the same weights each time."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from numbers import Real
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.errors import (
+    ArgumentError,
+    check_choice,
+    check_entries,
+    check_number,
+    check_whole,
+)
 
 Trainable = Literal["head", "backend", "midend", "all"]
-TRAINABLE: tuple[Trainable, ...] = ("head", "backend", "midend", "all")
-"""From where on weights are trained: each also trains what stands before it in this list."""
+TRAINABLE: tuple[Trainable, ...] = get_args(Trainable)
+"""What is trained: each part together with those before it in this list."""
 
 BatchNormMode = Literal["frozen", "trainable"]
+BATCHNORM_MODES: tuple[BatchNormMode, ...] = get_args(BatchNormMode)
 
 
 @dataclass(frozen=True)
@@ -50,19 +55,13 @@ class Phase:
     batchnorm: BatchNormMode = "trainable"
 
     def __post_init__(self) -> None:
-        if self.trainable not in TRAINABLE:
-            raise ArgumentError(
-                f"trainable must be one of {', '.join(TRAINABLE)}; received {self.trainable!r}"
-            )
-        if self.batchnorm not in ("frozen", "trainable"):
-            raise ArgumentError(
-                f"batchnorm must be frozen or trainable; received {self.batchnorm!r}"
-            )
-        _check_positive("learning_rate", self.learning_rate)
-        _check_count("epochs", self.epochs)
-        _check_count("halve_after", self.halve_after)
+        check_choice("trainable", self.trainable, TRAINABLE)
+        check_choice("batchnorm", self.batchnorm, BATCHNORM_MODES)
+        check_number("learning_rate", self.learning_rate, above=0)
+        _set_whole(self, "epochs")
+        _set_whole(self, "halve_after")
         if self.stop_after is not None:
-            _check_count("stop_after", self.stop_after)
+            _set_whole(self, "stop_after")
 
 
 @dataclass(frozen=True)
@@ -99,11 +98,10 @@ class Recipe:
         object.__setattr__(self, "phases", tuple(self.phases))
         if not self.phases:
             raise ArgumentError("a recipe needs at least one phase; received none")
-        _check_count("batch_size", self.batch_size)
+        _set_whole(self, "batch_size")
         if self.steps_per_epoch is not None:
-            _check_count("steps_per_epoch", self.steps_per_epoch)
-        if not (_is_number(self.l2) and self.l2 >= 0):
-            raise ArgumentError(f"l2 must be a number of at least 0; received {self.l2!r}")
+            _set_whole(self, "steps_per_epoch")
+        check_number("l2", self.l2, least=0)
         if not isinstance(self.balance, bool):
             raise ArgumentError(f"balance must be True or False; received {self.balance!r}")
 
@@ -126,36 +124,16 @@ class Recipe:
         ArgumentError
             If a value is out of its range.
         """
-        _check_entries("recipe", cls, values)
-        phases = values.get("phases", ())
+        given = check_entries(values, cls, "a recipe")
+        phases = given.get("phases", ())
         if not isinstance(phases, list | tuple):
             raise ArgumentError(f"phases must be a list; received {phases!r}")
-        for phase in phases:
-            _check_entries("phase", Phase, phase)
-        return cls(**{**values, "phases": tuple(Phase(**phase) for phase in phases)})
+        given["phases"] = tuple(Phase(**check_entries(phase, Phase, "a phase")) for phase in phases)
+        return cls(**given)
 
 
-def _check_entries(what: str, kind: type[Phase] | type[Recipe], entries: Any) -> None:
-    if not isinstance(entries, Mapping):
-        raise ArgumentError(f"a {what} must be a mapping; received {entries!r}")
-    known = [field.name for field in fields(kind)]
-    for entry in entries:
-        if entry not in known:
-            raise UnknownNameError(f"{what} entry", entry, known)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ArgumentError(f"{name} must be a whole number of at least 1; received {value!r}")
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if not (_is_number(value) and value > 0):
-        raise ArgumentError(f"{name} must be a positive number; received {value!r}")
+def _set_whole(settings: Phase | Recipe, name: str) -> None:
+    object.__setattr__(settings, name, check_whole(name, getattr(settings, name)))
 
 
 FROM_SCRATCH = Recipe((Phase(),))
@@ -169,3 +147,36 @@ FINETUNE = Recipe(
     )
 )
 """The new head first; then all at a hundredth of its learning rate, BatchNorm frozen throughout."""
+
+
+def make_deterministic(seed: int = 0) -> None:
+    """Have this process compute the same weights each time that it trains, on a CPU.
+
+    Seeds Python, NumPy and Keras; has TensorFlow take the deterministic kernel of each operation;
+    and lets it run one operation at a time, since two that share the cores add in an order that
+    changes from run to run. Training is then slower. This holds until the process ends.
+
+    Parameters
+    ----------
+    seed : int
+        Of fresh weights and dropout; from 0 to 2**32 - 1.
+
+    Raises
+    ------
+    ArgumentError
+        If TensorFlow has computed something in this process already: call it first.
+    """
+    import keras
+
+    keras.utils.set_random_seed(check_whole("seed", seed, least=0, most=2**32 - 1))
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise ArgumentError(
+            "TensorFlow has computed something already; make_deterministic must come before that"
+        ) from error
+    tf.config.experimental.enable_op_determinism()

@@ -25,40 +25,29 @@ _MAY_CHANGE = "epochs"
 
 @dataclass
 class Progress:
-    """How far a run has come.
-
-    Parameters
-    ----------
-    phase : int
-        Number of the phase, from 0.
-    epoch : int
-        Epochs done in all phases.
-    phase_start : int
-        Epochs done before this phase.
-    best : float or None
-        Lowest validation loss so far.
-    best_epoch : int
-        Epoch that had it, from 1.
-    since_best, since_halved : int
-        Epochs of this phase since the best, and since the best or the learning rate was halved.
-    phase_done : bool
-        Whether the phase ended early.
-    history : list of dict
-        A row for each epoch.
-    """
+    """How far a run has come, in numbers that go to JSON and back."""
 
     phase: int = 0
+    """Number of the phase, from 0."""
     epoch: int = 0
+    """Epochs done in all phases."""
     phase_start: int = 0
+    """Epochs done before this phase."""
     best: float | None = None
+    """Lowest validation loss so far."""
     best_epoch: int = 0
+    """Epoch that had it, from 1."""
     since_best: int = 0
+    """Epochs of this phase since the best."""
     since_halved: int = 0
+    """Epochs of this phase since the best, or since the learning rate was halved."""
     phase_done: bool = False
+    """Whether the phase ended early."""
     history: list[dict[str, float | str]] = field(default_factory=list)
+    """A row for each epoch."""
 
     def begin_phase(self, phase: int) -> None:
-        """Start to count anew; the best stays."""
+        """Begin a phase; the best so far stays."""
         self.phase, self.phase_start, self.phase_done = phase, self.epoch, False
         self.since_best = self.since_halved = 0
 
@@ -74,18 +63,13 @@ class Progress:
         return False
 
 
-class RunFolder:
-    """The folder of a run inside that of its model.
+class TrainingFolder:
+    """The folder of a run inside the folder of its model, which one run at a time may write.
 
     ``settings.json`` tells runs apart, ``checkpoint.safetensors`` holds all that the next epoch
     depends on, ``log.csv`` has a row for each epoch, ``tensorboard`` is for TensorBoard. Each
-    file is replaced whole.
-
-    Parameters
-    ----------
-    model_folder : Path
-    overwrite : bool
-        Have :meth:`settle` remove what an earlier run left; what fails before that costs nothing.
+    file is replaced whole. With ``overwrite``, :meth:`settle` removes what an earlier run left:
+    what fails before that costs nothing.
 
     Raises
     ------
@@ -119,7 +103,7 @@ class RunFolder:
             ) from error
 
     def close(self) -> None:
-        """Let other runs in."""
+        """Let other runs write the folder."""
         self._lock.release()
 
     @property
@@ -128,12 +112,12 @@ class RunFolder:
         return self.path / "tensorboard"
 
     def settle(self, settings: Mapping[str, Any]) -> None:
-        """Write the settings, or see that they are those of the run that is there.
+        """Write the settings, or compare them with those of the run that is there.
 
         Raises
         ------
         ArgumentError
-            If they are others; longer and shorter training is allowed.
+            If they differ in more than the number of epochs.
         OutputError
             If they cannot be read or written, or what is to be overwritten cannot be removed.
         """
@@ -159,7 +143,7 @@ class RunFolder:
         from safetensors.numpy import save
 
         named = {f"{number:05d}": np.ascontiguousarray(a) for number, a in enumerate(arrays)}
-        # The line above gives an axis to arrays without one.
+        # ascontiguousarray gives an axis to arrays without one.
         shapes = json.dumps([list(np.shape(a)) for a in arrays])
         metadata = {"progress": json.dumps(asdict(progress)), "shapes": shapes}
         self._write(self.path / "checkpoint.safetensors", save(named, metadata=metadata))
@@ -195,7 +179,7 @@ class RunFolder:
 
     def _clear(self) -> None:
         try:
-            # The settings go last: what is left of a run is never taken for one of other settings.
+            # Settings go last: what is left of a run is never taken for one with other settings.
             for entry in sorted(self.path.iterdir(), key=lambda entry: entry == self._settings):
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
@@ -213,7 +197,7 @@ class RunFolder:
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
-    def __enter__(self) -> RunFolder:
+    def __enter__(self) -> TrainingFolder:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -221,7 +205,7 @@ class RunFolder:
 
 
 def _differences(one: Any, other: Any, name: str = "") -> set[str]:
-    """Return the names of the settings that differ, but for those that may."""
+    """Return the names of the settings that differ and may not."""
     if isinstance(one, dict) and isinstance(other, dict):
         return {
             found

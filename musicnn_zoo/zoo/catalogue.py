@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
@@ -18,11 +18,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 class BundledFile:
     """A file that is installed with the package.
 
-    Parameters
-    ----------
-    name : str
-    sha256 : str
-        Checked whenever the file is loaded.
+    Its SHA-256 is checked whenever it is loaded.
     """
 
     kind: ClassVar[SourceKind] = "bundled"
@@ -32,7 +28,7 @@ class BundledFile:
 
     @property
     def address(self) -> str:
-        """The file, for people."""
+        """What to call the file in messages."""
         return f"{self.name}, bundled"
 
 
@@ -62,7 +58,7 @@ class HubFile:
 
     @property
     def address(self) -> str:
-        """The file, for people."""
+        """What to call the file in messages."""
         return f"hf://{self.repo}@{self.revision}/{self.path}"
 
 
@@ -70,11 +66,7 @@ class HubFile:
 class WebFile:
     """A file at an address.
 
-    Parameters
-    ----------
-    url : str
-    sha256 : str
-        Checked whenever the file is loaded.
+    Its SHA-256 is checked whenever it is loaded.
     """
 
     kind: ClassVar[SourceKind] = "web"
@@ -84,7 +76,7 @@ class WebFile:
 
     @property
     def address(self) -> str:
-        """The file, for people."""
+        """What to call the file in messages."""
         return self.url
 
 
@@ -113,37 +105,25 @@ MSD_TAGS: tuple[str, ...] = (
 )  # fmt: skip
 """The 50 most frequent Last.fm tags of the Million Song Dataset."""
 
-JAMENDO_TAGS: tuple[str, ...] = (
-    *(
-        f"genre---{genre}"
-        for genre in (
-            "alternative", "ambient", "atmospheric", "chillout", "classical", "dance",
-            "downtempo", "easylistening", "electronic", "experimental", "folk", "funk", "hiphop",
-            "house", "indie", "instrumentalpop", "jazz", "lounge", "metal", "newage",
-            "orchestral", "pop", "popfolk", "poprock", "reggae", "rock", "soundtrack", "techno",
-            "trance", "triphop", "world",
-        )
+_JAMENDO = {
+    "genre": (
+        "alternative", "ambient", "atmospheric", "chillout", "classical", "dance", "downtempo",
+        "easylistening", "electronic", "experimental", "folk", "funk", "hiphop", "house", "indie",
+        "instrumentalpop", "jazz", "lounge", "metal", "newage", "orchestral", "pop", "popfolk",
+        "poprock", "reggae", "rock", "soundtrack", "techno", "trance", "triphop", "world",
     ),
-    *(
-        f"instrument---{instrument}"
-        for instrument in (
-            "acousticguitar", "bass", "computer", "drummachine", "drums", "electricguitar",
-            "electricpiano", "guitar", "keyboard", "piano", "strings", "synthesizer", "violin",
-            "voice",
-        )
+    "instrument": (
+        "acousticguitar", "bass", "computer", "drummachine", "drums", "electricguitar",
+        "electricpiano", "guitar", "keyboard", "piano", "strings", "synthesizer", "violin", "voice",
     ),
-    *(
-        f"mood/theme---{mood}"
-        for mood in ("emotional", "energetic", "film", "happy", "relaxing")
-    ),
-)  # fmt: skip
+    "mood/theme": ("emotional", "energetic", "film", "happy", "relaxing"),
+}  # fmt: skip
+JAMENDO_TAGS: tuple[str, ...] = tuple(
+    f"{category}---{tag}" for category, tags in _JAMENDO.items() for tag in tags
+)
 """The 50 most frequent tags of MTG-Jamendo, spelled as in its own files."""
 
-VOCABULARIES: dict[str, tuple[str, ...]] = {
-    "MTT": MTT_TAGS,
-    "MSD": MSD_TAGS,
-    "Jamendo": JAMENDO_TAGS,
-}
+VOCABULARIES = {"MTT": MTT_TAGS, "MSD": MSD_TAGS, "Jamendo": JAMENDO_TAGS}
 """Vocabulary by the name of its data set."""
 
 
@@ -171,18 +151,6 @@ _TEST_SETS = {
     "MTT": "the 5,329 test clips of MagnaTagATune, 997 of them without any tag",
     "MSD": "the test split of the Million Song Dataset with Last.fm tags",
 }
-
-_HUB_REPO = "oriyonay/musicnn-pytorch"
-_HUB_SAFETENSORS = HubFile(
-    _HUB_REPO,
-    "7cff1a4f9899825ddba77130899dfac4c8cfe9d5",
-    "model.safetensors",
-    "cc0b9400fcaed6e9ce7fbcfa97ec91e4fcb5f2ab34ca3a0cd6bef4af74753e1a",
-)
-_SOTA_ADDRESS = (
-    "https://raw.githubusercontent.com/7x11x13/sota-music-tagging-models/"
-    "8907dd96f448c7351eb1127cbb2299bcb54b5c73/models"
-)
 
 
 @dataclass(frozen=True)
@@ -243,59 +211,58 @@ class Preset:
         raise ArgumentError(f"the sources of {self.name} are {kinds}; received source={kind!r}")
 
 
-def _pons(vocabulary: str, architecture: str, roc_auc: float, pr_auc: float) -> dict[str, Any]:
-    return {
-        "name": f"{vocabulary}_{architecture}",
-        "architecture": ARCHITECTURES[architecture],
-        "vocabulary": vocabulary,
-        "provenance": Provenance(
-            trained_on=_DATA[vocabulary],
-            metrics={"roc_auc": roc_auc, "pr_auc": pr_auc},
-            test_set=_TEST_SETS[vocabulary],
-            source="musicnn 0.1.0 on PyPI",
-            license="ISC",
-            citation=_PONS,
-        ),
-    }
-
-
-def _bundled(
-    vocabulary: str,
-    architecture: str,
-    *,
-    roc_auc: float,
-    pr_auc: float,
-    weights_sha256: str,
-    graph_sha256: str,
-    hub: HubFile | None = None,
-) -> Preset:
-    row = _pons(vocabulary, architecture, roc_auc, pr_auc)
-    weights = BundledFile(f"{row['name']}.weights.h5", weights_sha256)
-    graph = BundledFile(f"{row['name']}.onnx", graph_sha256)
-    return Preset(**row, sources=(weights, hub) if hub else (weights,), graph=graph)
+_HUB_REPO = "oriyonay/musicnn-pytorch"
+_HUB_SAFETENSORS = HubFile(
+    _HUB_REPO,
+    "7cff1a4f9899825ddba77130899dfac4c8cfe9d5",
+    "model.safetensors",
+    "cc0b9400fcaed6e9ce7fbcfa97ec91e4fcb5f2ab34ca3a0cd6bef4af74753e1a",
+)
+_SOTA_ADDRESS = (
+    "https://raw.githubusercontent.com/7x11x13/sota-music-tagging-models/"
+    "8907dd96f448c7351eb1127cbb2299bcb54b5c73/models"
+)
 
 
 def _hub_checkpoint(name: str) -> HubFile:
     return HubFile(_HUB_REPO, "394be17b3a5c2c2e1bb8a6593cfc3c5557eb8a82", f"weights/{name}.pt")
 
 
-def _musicnn_big() -> Preset:
-    row = _pons("MSD", "musicnn_big", 88.41, 30.03)
-    row["provenance"] = replace(
-        row["provenance"],
-        source=f"musicnn, converted to PyTorch in {_HUB_REPO} (whose card says Apache-2.0)",
+def _pons(
+    name: str,
+    roc_auc: float,
+    pr_auc: float,
+    *elsewhere: HubFile,
+    weights: str | None = None,
+    graph: str | None = None,
+    source: str = "musicnn 0.1.0 on PyPI",
+) -> Preset:
+    """Row of a model of musicnn; weights and graph are the SHA-256 of bundled files."""
+    vocabulary, _, architecture = name.partition("_")
+    bundled = (BundledFile(f"{name}.weights.h5", weights),) if weights else ()
+    return Preset(
+        name,
+        ARCHITECTURES[architecture],
+        vocabulary,
+        sources=(*bundled, *elsewhere),
+        graph=BundledFile(f"{name}.onnx", graph) if graph else None,
+        provenance=Provenance(
+            trained_on=_DATA[vocabulary],
+            metrics={"roc_auc": roc_auc, "pr_auc": pr_auc},
+            test_set=_TEST_SETS[vocabulary],
+            source=source,
+            license="ISC",
+            citation=_PONS,
+        ),
     )
-    return Preset(**row, sources=(_hub_checkpoint("MSD_musicnn_big"),), graph=None)
 
 
 def _won(name: str, folder: str, sha256: str) -> Preset:
     vocabulary, _, architecture = name.partition("_")
-    if architecture == "musicnn":
-        architecture = "musicnn_won"
     return Preset(
-        name=name,
-        architecture=ARCHITECTURES[architecture],
-        vocabulary=vocabulary,
+        name,
+        ARCHITECTURES["musicnn_won" if architecture == "musicnn" else architecture],
+        vocabulary,
         sources=(WebFile(f"{_SOTA_ADDRESS}/{folder}/best_model.pth", sha256),),
         graph=None,
         provenance=Provenance(
@@ -311,29 +278,30 @@ def _won(name: str, folder: str, sha256: str) -> Preset:
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        _bundled(
-            "MTT", "musicnn", roc_auc=90.67, pr_auc=38.31,
-            weights_sha256="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
-            graph_sha256="1fecae394c39daac669b602f39c12eed32904fad511e2fdac993ffd5644d6ffe",
-            hub=_HUB_SAFETENSORS,
+        _pons(
+            "MTT_musicnn", 90.67, 38.31, _HUB_SAFETENSORS,
+            weights="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
+            graph="1fecae394c39daac669b602f39c12eed32904fad511e2fdac993ffd5644d6ffe",
         ),
-        _bundled(
-            "MSD", "musicnn", roc_auc=88.02, pr_auc=28.91,
-            weights_sha256="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
-            graph_sha256="049350a00b16fb933f539cb93be50e0b00aba0f815f0db215a517f7ad11d041e",
-            hub=_hub_checkpoint("MSD_musicnn"),
+        _pons(
+            "MSD_musicnn", 88.02, 28.91, _hub_checkpoint("MSD_musicnn"),
+            weights="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
+            graph="049350a00b16fb933f539cb93be50e0b00aba0f815f0db215a517f7ad11d041e",
         ),
-        _bundled(
-            "MTT", "vgg", roc_auc=90.30, pr_auc=38.23,
-            weights_sha256="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
-            graph_sha256="44e98ae6867b9f2f0be04b906110782272db8a1910661e2ad0d6a0373cc9cf55",
+        _pons(
+            "MTT_vgg", 90.30, 38.23,
+            weights="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
+            graph="44e98ae6867b9f2f0be04b906110782272db8a1910661e2ad0d6a0373cc9cf55",
         ),
-        _bundled(
-            "MSD", "vgg", roc_auc=87.68, pr_auc=28.19,
-            weights_sha256="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
-            graph_sha256="c6b2828116b48a135ce64560a0bc87fd28f96d2d3a3463e7fc60cea0df6ddac6",
+        _pons(
+            "MSD_vgg", 87.68, 28.19,
+            weights="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
+            graph="c6b2828116b48a135ce64560a0bc87fd28f96d2d3a3463e7fc60cea0df6ddac6",
         ),
-        _musicnn_big(),
+        _pons(
+            "MSD_musicnn_big", 88.41, 30.03, _hub_checkpoint("MSD_musicnn_big"),
+            source=f"musicnn, converted to PyTorch in {_HUB_REPO} (whose card says Apache-2.0)",
+        ),
         _won("MTT_fcn", "mtat/fcn",
              "e89d751202d38c3ae69855782bc27010f87051958dbec64f5aa762364dbac271"),
         _won("MSD_fcn", "msd/fcn",

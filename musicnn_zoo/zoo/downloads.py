@@ -15,7 +15,6 @@ import json
 import logging
 import re
 import socket
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -24,8 +23,10 @@ from typing import Any, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 from musicnn_zoo.errors import DownloadError, UploadError, WeightsError
+from musicnn_zoo.files import replacing, sha256_of
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import alone, own_folder
+from musicnn_zoo.text import first_line
 from musicnn_zoo.zoo.catalogue import HubFile, RemoteFile, WebFile
 
 _log = logging.getLogger(__name__)
@@ -51,15 +52,6 @@ class _NoConnectionError(Exception):
     """A server that cannot be reached at all."""
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def fetch(file: RemoteFile) -> Path:
     """Return the path of a file that was downloaded, now or before, and verify it.
 
@@ -74,16 +66,14 @@ def fetch(file: RemoteFile) -> Path:
         If what is downloaded is not the file that it should be.
     """
     with alone(_DIGESTS, f"{_key_of(file)}.lock"):
-        path = _download(file)
+        path, received = _download(file)
         expected = file.sha256 or recorded_digest(file) or _stated_by_hub(path)
-        received = _received(file, path)
         if expected not in (None, received):
             _log.warning("%s has another SHA-256 than it must have; downloading it again", path)
-            _forget(path)
-            path = _download(file)
-            received = _received(file, path)
+            _remove(path)
+            path, received = _download(file)
             if received != expected:
-                _forget(path)
+                _remove(path)
                 raise WeightsError(
                     f"{file.address}: the file is not the one it should be; its SHA-256 must be "
                     f"{expected}, received {received}: it was changed at its source or on the way, "
@@ -103,23 +93,20 @@ def _remedy(file: RemoteFile) -> str:
     return "try again, and over another network if that does not help"
 
 
-def _download(file: RemoteFile) -> Path:
-    return _from_hub(file) if isinstance(file, HubFile) else _from_web(file)
-
-
-def _received(file: RemoteFile, path: Path) -> str:
+def _download(file: RemoteFile) -> tuple[Path, str]:
+    """Path and SHA-256 of a file, which is downloaded if it is not in the cache."""
     with explained(file.address, DownloadError):
-        return sha256_of(path)
+        path = _from_hub(file) if isinstance(file, HubFile) else _from_web(file)
+        return path, sha256_of(path)
 
 
 def hub_commit(repo: str, revision: str, path: str) -> str:
     """Commit that a revision of a repository stands for, by fetching one of its files."""
-    pinned = _from_hub(HubFile(repo, revision, path))
-    return pinned.relative_to(_snapshots(pinned)).parts[0]
-
-
-def _snapshots(pointer: Path) -> Path:
-    return next(parent for parent in pointer.parents if parent.name == "snapshots")
+    file = HubFile(repo, revision, path)
+    with explained(file.address, DownloadError):
+        cached = _from_hub(file)
+    snapshots = next(parent for parent in cached.parents if parent.name == "snapshots")
+    return cached.relative_to(snapshots).parts[0]
 
 
 def _from_hub(file: HubFile) -> Path:
@@ -133,49 +120,49 @@ def _from_hub(file: HubFile) -> Path:
             )
         )  # fmt: skip
 
-    with explained(file.address, DownloadError):
+    cached = try_to_load_from_cache(file.repo, file.path, revision=file.revision)
+    if not isinstance(cached, str):
+        _check_connection(constants.ENDPOINT)
+    try:
+        return _with_retries(download)
+    except Exception as error:
         cached = try_to_load_from_cache(file.repo, file.path, revision=file.revision)
-        if not isinstance(cached, str):
-            _reach(constants.ENDPOINT)
-        try:
-            return _patiently(download)
-        except Exception as error:
-            cached = try_to_load_from_cache(file.repo, file.path, revision=file.revision)
-            if not _is_passing(error) or not isinstance(cached, str):
-                raise
-            _log.warning(
-                "%s: %s; taking the file of an earlier download", file.address, _first_line(error)
-            )
-            return Path(cached)
+        if not _may_pass(error) or not isinstance(cached, str):
+            raise
+        _log.warning(
+            "%s: %s; taking the file of an earlier download", file.address, first_line(error)
+        )
+        return Path(cached)
 
 
 def _from_web(file: WebFile) -> Path:
+    # Not public, but the only function of huggingface_hub that downloads from any address. It
+    # goes on where a download was cut, and follows the settings above in all versions.
     from huggingface_hub.file_download import http_get
 
     name = file.url.rpartition("/")[2]
-    with explained(file.url, DownloadError):
-        path = own_folder("downloads") / f"{file.sha256[:16]}-{name}"
-        if path.is_file():
-            return path
-        unfinished = path.with_name(f"{path.name}.incomplete")
+    path = own_folder("downloads") / f"{file.sha256[:16]}-{name}"
+    if path.is_file():
+        return path
+    unfinished = path.with_name(f"{path.name}.incomplete")
 
-        def download() -> None:
-            try:
-                with unfinished.open("ab") as target:
-                    http_get(file.url, target, resume_size=target.tell())
-            except Exception as error:
-                if _status(error) == RANGE_NOT_SATISFIABLE:
-                    unfinished.unlink()
-                raise
+    def download() -> None:
+        try:
+            with unfinished.open("ab") as target:
+                http_get(file.url, target, resume_size=target.tell())
+        except Exception as error:
+            if _status(error) == RANGE_NOT_SATISFIABLE:
+                unfinished.unlink()
+            raise
 
-        own_folder("downloads", make=True)
-        _reach(file.url)
-        _patiently(download)
-        unfinished.replace(path)
+    own_folder("downloads", make=True)
+    _check_connection(file.url)
+    _with_retries(download)
+    unfinished.replace(path)
     return path
 
 
-def _forget(path: Path) -> None:
+def _remove(path: Path) -> None:
     """Remove a file from a cache, with all that it is a link to."""
     for part in reversed(_links(path)):
         with contextlib.suppress(OSError):
@@ -221,25 +208,23 @@ def _record(file: RemoteFile, sha256: str) -> None:
     if recorded_digest(file):
         return
     try:
-        record = _record_of(file, make=True)
-        with tempfile.TemporaryDirectory(dir=record.parent) as folder:
-            unfinished = Path(folder, record.name)
-            unfinished.write_text(json.dumps({"address": file.address, "sha256": sha256}))
-            unfinished.replace(record)
+        path = _record_of(file, make=True)
+        with replacing(path, path.with_suffix(".new")) as record:
+            record.write(json.dumps({"address": file.address, "sha256": sha256}).encode())
     except OSError as error:
         _log.info("the digest of %s cannot be recorded (%s)", file.address, error.strerror)
 
 
-def _reach(address: str) -> None:
-    """Say soon that there is no network; ``huggingface_hub`` tries for half a minute.
+def _check_connection(address: str) -> None:
+    """Raise soon if there is no network; ``huggingface_hub`` tries for half a minute.
 
-    The second and last try is that of its own session, which may be told of a way that is not in
-    the environment.
+    The second and last try is with the session of ``huggingface_hub``, which may be configured
+    with a proxy that is not in the environment.
     """
     from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
-        return  # which is said where it is asked
+        return  # huggingface_hub says so itself
     try:
         _connect(address)
     except OSError as refusal:
@@ -261,25 +246,25 @@ def _connect(address: str) -> None:
             server = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         host, port = server.hostname, server.port or _PORTS.get(server.scheme, _SOCKS_PORT)
     except ValueError:
-        return  # a proxy that is no address; who uses it will say so
+        return  # the address of a proxy is wrong; the download will say so
     if host:
         socket.create_connection((host, port), CONNECT_S).close()
 
 
-def _patiently(download: Callable[[], Value]) -> Value:
-    """Try again after what may pass: a server that is busy, a connection that was cut."""
+def _with_retries(download: Callable[[], Value]) -> Value:
+    """Try again after an error that may pass: a busy server, a connection that was cut."""
     for pause in PAUSES_S:
         try:
             return download()
         except Exception as error:
-            if not _is_passing(error):
+            if not _may_pass(error):
                 raise
-            _log.info("%s; trying again in %g s", _first_line(error), pause)
+            _log.info("%s; trying again in %g s", first_line(error), pause)
             time.sleep(pause)
     return download()
 
 
-def _is_passing(error: Exception) -> bool:
+def _may_pass(error: Exception) -> bool:
     from huggingface_hub import errors
 
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
@@ -291,26 +276,11 @@ def _is_passing(error: Exception) -> bool:
     return incomplete or isinstance(error, errors.HTTPError)  # type: ignore[attr-defined]
 
 
-def _status(error: BaseException | None) -> int | None:
-    """HTTP status that an error, or what caused it, tells of."""
-    while error is not None:
-        status: Any = getattr(getattr(error, "response", None), "status_code", None)
-        if isinstance(status, int):
-            return status
-        error = error.__cause__
-    return None
-
-
 @contextlib.contextmanager
 def explained(what: str, kind: type[Exception]) -> Iterator[None]:
-    """Turn what ``huggingface_hub`` raises into one line with a remedy.
+    """Turn what ``huggingface_hub`` raises into an error of a kind, in one line with a remedy.
 
-    Parameters
-    ----------
-    what : str
-        Address of what is asked for, at the beginning of the line.
-    kind : type
-        Of the error raised.
+    ``what`` is the address of what is asked for, with which the line begins.
     """
     try:
         yield
@@ -336,16 +306,20 @@ def _why_not_fetched(error: Exception, what: str) -> str:
     if isinstance(error, errors.RevisionNotFoundError):
         return "the repository has no such revision; name a branch, tag or commit of it"
     if isinstance(error, errors.HFValidationError):
-        return f"this is no name of a repository; check it ({_first_line(error)})"
+        return _no_repository_name(error)
     if isinstance(error, _NoConnectionError):
         if what.startswith("hf://"):
             return _no_connection(error)
         return (
-            f"no connection to {urlsplit(what).netloc} ({_first_line(_root(error))}); check the "
+            f"no connection to {urlsplit(what).netloc} ({_root(error)}); check the "
             "network and the proxy (HTTPS_PROXY), and try again"
         )
     if _is_local(error):
-        return _why_not_written(error)
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return (
+            f"{place}the cache cannot be used ({error.strerror}); set HF_HOME and "
+            "MUSICNN_ZOO_CACHE to folders that can be written and have room"
+        )
     if constants.HF_HUB_OFFLINE or _caused_by(error, errors.OfflineModeIsEnabled):
         return "it is not in the cache, and HF_HUB_OFFLINE is set; unset it to download"
     if status in (401, 403, 404) and not what.startswith("hf://"):
@@ -366,7 +340,7 @@ def _why_not_fetched(error: Exception, what: str) -> str:
         )
     if isinstance(error, errors.LocalEntryNotFoundError):
         return _no_connection(error)
-    return f"the download failed ({_first_line(_root(error))}); check the network and try again"
+    return f"the download failed ({_root(error)}); check the network and try again"
 
 
 def _why_not_sent(error: Exception, _: str) -> str:
@@ -376,20 +350,24 @@ def _why_not_sent(error: Exception, _: str) -> str:
     if isinstance(error, errors.RevisionNotFoundError):
         return "the repository has no such branch; name one that it has"
     if isinstance(error, errors.HFValidationError):
-        return f"this is no name of a repository; check it ({_first_line(error)})"
+        return _no_repository_name(error)
     if constants.HF_HUB_OFFLINE or _caused_by(error, errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set; unset it to upload"
     if status in (401, 403):
         return _no_access(status)
     if status is not None and status < 500 and status != TOO_MANY_REQUESTS:
-        said = getattr(error, "server_message", None) or _first_line(error)
+        said = first_line(getattr(error, "server_message", None) or error)
         return (
-            f"the server does not take it (status {status}: {_first_line(said)}); check the names "
+            f"the server does not take it (status {status}: {said}); check the names "
             "of the repository and the branch, and what the model says of itself"
         )
     if status is not None:
         return f"the server cannot take it now (status {status}); try again later"
     return _no_connection(error)
+
+
+def _no_repository_name(error: Exception) -> str:
+    return f"this is no name of a repository; check it ({first_line(error)})"
 
 
 def _no_access(status: int | None) -> str:
@@ -403,39 +381,40 @@ def _no_connection(error: Exception) -> str:
     from huggingface_hub import constants
 
     return (
-        f"no connection to {constants.ENDPOINT} ({_first_line(_root(error))}); check the network, "
+        f"no connection to {constants.ENDPOINT} ({_root(error)}); check the network, "
         "the proxy (HTTPS_PROXY) and HF_ENDPOINT, and try again"
     )
 
 
 def _is_local(error: Exception) -> TypeGuard[OSError]:
-    """Whether the disk, and not the network, is to blame."""
+    """Whether the error comes from the disk and not from the network."""
     return isinstance(error, OSError) and (
         error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     )
 
 
-def _why_not_written(error: OSError) -> str:
-    place = f"{error.filename}: " if error.filename is not None else ""
-    return (
-        f"{place}the cache cannot be used ({error.strerror}); set HF_HOME and MUSICNN_ZOO_CACHE to "
-        "folders that can be written and have room"
-    )
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Give an error, what caused it, what caused that, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
-def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
-    while error is not None:
-        if isinstance(error, kind):
-            return True
-        error = error.__cause__
-    return False
+def _caused_by(error: BaseException, kind: type[BaseException]) -> bool:
+    return any(isinstance(cause, kind) for cause in _causes(error))
 
 
-def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+def _status(error: BaseException) -> int | None:
+    """HTTP status that an error, or what caused it, tells of."""
+    for cause in _causes(error):
+        status: Any = getattr(getattr(cause, "response", None), "status_code", None)
+        if isinstance(status, int):
+            return status
+    return None
 
 
-def _first_line(said: BaseException | str) -> str:
-    return (str(said).strip().splitlines() or [type(said).__name__])[0]
+def _root(error: BaseException) -> str:
+    """First line of what the first cause of an error says."""
+    *_, first_cause = _causes(error)
+    return first_line(first_cause)

@@ -3,7 +3,14 @@
 Filters on a log-mel spectrogram are small pictures: timbral (vertical) ones of some frames and many
 bands, temporal (horizontal) ones of one band and many frames, rectangular ones of 3 × 3. Filters on
 a waveform that are as long as an STFT window are small waveforms. Filters of a few samples say
-nothing by themselves; they are shown by the input that drives them most.
+nothing by themselves; they are shown by the input to which they respond most.
+
+That input is found as in Lee et al. 2017, by gradient ascent from noise of 729 samples (more if the
+layer sees more) on the mean over time of the positive part of the filter's response. Every step is
+along the normalised gradient. Unlike there, the input keeps its norm and a mean of zero, because
+0 Hz cannot be heard, and it is rolled by a random number of samples before each step. Otherwise the
+mean over the moments that a stride leaves would be largest for multiples of the rate of the frames,
+whatever band the filter passes.
 
 References
 ----------
@@ -19,9 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import keras
 import numpy as np
-from keras import layers
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
@@ -29,6 +34,7 @@ from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    import keras
     from matplotlib.figure import Figure
 
     from musicnn_zoo.networks.build import TaggingModel
@@ -51,8 +57,8 @@ class FilterGroup:
     kind : {"image", "curve", "waveform", "input"}
         ``image``: weights (filters, frames, bands), the strongest first; ``curve``: weights
         (filters, frames), the strongest first; ``waveform``: weights (filters, samples), by
-        centre frequency; ``input``: what drives the filters most, (filters, samples), by centre
-        frequency.
+        centre frequency; ``input``: what the filters respond to most, (filters, samples), by
+        centre frequency.
     values : ndarray, float32
     indices : ndarray, shape (filters,)
         Which filters of the layer they are.
@@ -77,7 +83,7 @@ class FilterGroup:
 
     @property
     def is_long(self) -> bool:
-        """Whether waveforms are long enough to be told apart by eye."""
+        """Whether waveforms are long enough to show something to the eye."""
         return bool(self.values.shape[1] >= _SHORTEST_WAVEFORM)
 
     @property
@@ -115,16 +121,30 @@ class LearnedFilters:
     frontend: str
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the filters; see :func:`musicnn_zoo.plots.plot_filters`.
+        """Draw the filters, and save them if ``path`` is given.
 
-        Parameters
-        ----------
-        path : path, optional
-            Where to save the picture: ``.png``, ``.svg`` or ``.pdf``.
+        See :func:`musicnn_zoo.plots.plot_filters`.
         """
-        from musicnn_zoo.plots import plot_filters
+        from musicnn_zoo.plots.drawing import picture
+        from musicnn_zoo.plots.filters import Filters, Spectra, draw_filters
 
-        return plot_filters(self, path)
+        groups = [
+            Filters(
+                layer=group.layer,
+                kind=group.kind,
+                values=group.values,
+                indices=group.indices,
+                n_filters=group.n_filters,
+                step_s=group.step_s,
+                window_s=group.window_s,
+                is_long=group.is_long,
+                spectra=Spectra(group.spectra, group.frequencies)
+                if group.kind in ("waveform", "input")
+                else None,
+            )
+            for group in self.groups
+        ]
+        return picture(path, lambda: draw_filters(groups, model=self.model, frontend=self.frontend))
 
     def __repr__(self) -> str:
         groups = ", ".join(
@@ -156,7 +176,7 @@ def learned_filters(
         How many of each layer: those of the largest norm, or evenly spaced where inputs are
         sought. By default 32 images, 8 curves, 128 waveforms, 32 inputs.
     steps : int
-        Of gradient ascent, where inputs are sought.
+        Of gradient ascent, where inputs are sought; see :mod:`musicnn_zoo.zoo.filters`.
     seed : int
         Of the noise that it starts from.
 
@@ -173,15 +193,6 @@ def learned_filters(
         sought and Keras does not run on TensorFlow.
     DownloadError, WeightsError
         If the model cannot be had.
-
-    Notes
-    -----
-    Inputs are found as in Lee et al. 2017, by gradient ascent from noise of 729 samples (more if
-    the layer sees more) on the mean over time of the positive part of the filter's response. Every
-    step goes along the normalised gradient. Unlike there, the input keeps its norm and a mean of
-    zero, and is rolled by a random number of samples before each step: the mean over the moments
-    that a stride leaves would else be largest for multiples of the rate of the frames, whatever
-    band the filter passes.
 
     References
     ----------
@@ -204,26 +215,32 @@ def learned_filters(
         model = load_model(model)
     config = model.zoo_config
     frontend = _frontend_of(model)
+    convolutions = {layer.name: layer for layer in frontend.layers if _is_convolution(layer)}
     first = _first_convolutions(frontend)
     if not first:
         raise ArgumentError(f"the front-end {config.frontend.kind!r} has no convolutions to show")
-    chosen = first if layers is None else [_convolution(frontend, name) for name in layers]
+    on_waveform = not isinstance(config.input, LogMelInput)
+    if layers is not None:
+        chosen = []
+        for name in layers:
+            if name not in convolutions:
+                raise UnknownNameError("convolution of the front-end", name, convolutions)
+            chosen.append(convolutions[name])
+    elif on_waveform and all(_is_short(layer) for layer in first):
+        chosen = [layer for layer in convolutions.values() if layer.kernel_size[0] > 1][:_DEEPEST]
+    else:
+        chosen = first
     groups: list[FilterGroup] = []
-    if isinstance(config.input, LogMelInput):
-        for layer in chosen:
+    step_s = 1 / config.input.sample_rate
+    for layer in chosen:
+        if isinstance(config.input, LogMelInput):
             if layer not in first:
                 raise ArgumentError(
                     f"{layer.name} is no convolution on the spectrogram itself; those are "
                     + ", ".join(one.name for one in first)
                 )
             groups += _on_spectrogram(layer, config.input, filters)
-        return LearnedFilters(tuple(groups), model.name, config.frontend.kind)
-    if layers is None and all(_is_short(layer) for layer in first):
-        deeper = [layer for layer in frontend.layers if _is_convolution(layer)]
-        chosen = [layer for layer in deeper if layer.kernel_size[0] > 1][:_DEEPEST]
-    step_s = 1 / config.input.sample_rate
-    for layer in chosen:
-        if layer in first and not _is_short(layer):
+        elif layer in first and not _is_short(layer):
             groups.append(_on_waveform(layer, step_s, filters))
         else:
             groups.append(_by_inputs(frontend, layer, step_s, filters, steps=steps, seed=seed))
@@ -253,23 +270,15 @@ def _is_short(layer: Any) -> bool:
     return bool(layer.kernel_size[0] < _SHORTEST_WAVEFORM)
 
 
-def _convolution(frontend: Any, name: str) -> Any:
-    known = {layer.name: layer for layer in frontend.layers if _is_convolution(layer)}
-    if name not in known:
-        raise UnknownNameError("convolution of the front-end", name, known)
-    return known[name]
-
-
 def _first_convolutions(frontend: Any) -> list[Any]:
     """Convolutions that no other convolution comes before."""
+    from musicnn_zoo.networks.build import layers_before
+
     after: set[str] = set()
     first = []
+    before = layers_before(frontend)
     for layer in frontend.layers:
-        given = {
-            tensor._keras_history.operation.name
-            for node in layer._inbound_nodes
-            for tensor in node.input_tensors
-        }
+        given = set(before.get(layer.name, ()))
         if _is_convolution(layer) and not given & after:
             first.append(layer)
         if _is_convolution(layer) or given & after:
@@ -314,7 +323,6 @@ def _on_waveform(layer: Any, step_s: float, filters: int | None) -> FilterGroup:
 def _by_inputs(
     frontend: Any, layer: Any, step_s: float, filters: int | None, *, steps: int, seed: int
 ) -> FilterGroup:
-
     most = min(filters or _MOST["input"], layer.filters)
     kept = np.linspace(0, layer.filters - 1, most).round().astype(np.int64)
     values = maximizing_inputs(frontend, layer, kept, steps=steps, seed=seed)
@@ -336,8 +344,7 @@ def _by_frequency(
 def _kernel(layer: Any) -> NDArray[np.float32]:
     from keras import ops
 
-    kernel: NDArray[np.float32] = ops.convert_to_numpy(layer.kernel)
-    return kernel
+    return np.asarray(ops.convert_to_numpy(layer.kernel))
 
 
 def _strongest(values: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -346,8 +353,7 @@ def _strongest(values: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def _magnitudes(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    magnitudes: NDArray[np.float64] = np.abs(np.fft.rfft(values, axis=1))[:, 1:]
-    return magnitudes
+    return np.asarray(np.abs(np.fft.rfft(values, axis=1))[:, 1:])
 
 
 SAMPLES = 729
@@ -355,7 +361,7 @@ SAMPLES = 729
 RMS = 0.1
 """Of an input, which is about that of music between -1 and 1."""
 _LEAK = 0.01
-"""Part of a negative response that counts too, or a filter that rests would have no gradient."""
+"""How much of a negative response counts; without it a filter at rest would have no gradient."""
 _FIRST_STEP, _LAST_STEP = 0.5, 0.05
 """Length of a step, as a part of the norm of the input."""
 
@@ -363,12 +369,10 @@ _FIRST_STEP, _LAST_STEP = 0.5, 0.05
 def maximizing_inputs(
     frontend: keras.Model, layer: keras.Layer, filters: NDArray[np.int64], *, steps: int, seed: int
 ) -> NDArray[np.float32]:
-    """Look for the waveform that drives each of some filters most.
+    """Find the waveform to which each of some filters responds most.
 
-    What is made as large as possible is the mean over time of the positive part of the filter's
-    response, after BatchNorm where that comes before the activation. The input keeps its norm and
-    has no mean, since 0 Hz cannot be heard. Before each step it is rolled by a random number of
-    samples, so that it does not lean on where the strides fall.
+    The method is described in :mod:`musicnn_zoo.zoo.filters`. A response is taken after BatchNorm
+    where that comes before the activation.
 
     Parameters
     ----------
@@ -392,6 +396,8 @@ def maximizing_inputs(
     ArgumentError
         If Keras does not run on TensorFlow.
     """
+    import keras
+
     if keras.backend.backend() != "tensorflow":
         raise ArgumentError(
             "gradient ascent runs on Keras's TensorFlow backend; received "
@@ -429,12 +435,13 @@ def maximizing_inputs(
     for length in np.geomspace(_FIRST_STEP, _LAST_STEP, steps, dtype=np.float32):
         shift = generator.integers(samples, dtype=np.int32)
         inputs = climb_once(inputs, tf.constant(shift), tf.constant(length))
-    found: NDArray[np.float32] = inputs.numpy()
-    return found
+    return np.asarray(inputs.numpy())
 
 
 def response_model(frontend: keras.Model, layer: keras.Layer) -> keras.Model:
-    """Model of what the filters of a layer answer before their activation."""
+    """Model of the response of a layer's filters before their activation."""
+    import keras
+
     if keras.activations.serialize(layer.activation) != "linear":
         config = {**layer.get_config(), "activation": None, "name": f"{layer.name}_response"}
         linear = type(layer).from_config(config)
@@ -442,12 +449,12 @@ def response_model(frontend: keras.Model, layer: keras.Layer) -> keras.Model:
         linear.set_weights(layer.get_weights())
         return keras.Model(frontend.input, response)
     (following,) = [node.operation for node in layer._outbound_nodes][:1]
-    is_normalized = isinstance(following, layers.BatchNormalization)
+    is_normalized = isinstance(following, keras.layers.BatchNormalization)
     return keras.Model(frontend.input, following.output if is_normalized else layer.output)
 
 
 def _has_frames(responses: keras.Model, samples: int) -> bool:
     try:
         return bool(responses.compute_output_shape((1, samples))[1])
-    except ValueError:  # Keras's word for an input that is too short
+    except ValueError:  # the input is too short
         return False

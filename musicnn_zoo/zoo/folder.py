@@ -19,19 +19,21 @@ folder can be loaded.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
-from musicnn_zoo.files import check_regular, parse_json, read_regular
+from musicnn_zoo.errors import ArgumentError, DownloadError, OutputError, WeightsError, shown
+from musicnn_zoo.files import check_regular, parse_json, read_regular, sha256_of
 from musicnn_zoo.networks.config import (
     ModelConfig,
     ModelSpec,
@@ -39,17 +41,23 @@ from musicnn_zoo.networks.config import (
     TagThresholds,
     checked_tags,
 )
-from musicnn_zoo.text import shown
-from musicnn_zoo.zoo.downloads import sha256_of
+from musicnn_zoo.zoo.catalogue import HubFile
+from musicnn_zoo.zoo.downloads import LIBRARY, fetch, hub_commit
+from musicnn_zoo.zoo.hub import HUB_SCHEME, model_card, parse_reference, with_thresholds_section
 from musicnn_zoo.zoo.weights import (
     LARGEST_CHECKPOINT,
     WeightLimit,
+    arrays_of,
+    assign,
+    check_headers,
     read_safetensors,
     safetensors_headers,
 )
 
 if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
+
+_log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Raised when older versions could no longer read what is written."""
@@ -76,7 +84,7 @@ _ENTRIES = {"format", "library_name", "name", "model", "provenance", "sample_rat
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder whose configuration and tags were read and found good.
+    """A folder whose configuration and tags were read and checked.
 
     Parameters
     ----------
@@ -103,21 +111,22 @@ class ModelFolder:
         return digest.hexdigest()
 
     def weight_limit(self) -> WeightLimit:
-        """How much the weights hold, with some to spare: what does not fit is told by name."""
+        """How much the weights hold, and some more, so that it can be said what does not fit."""
         headers = safetensors_headers(self.path / WEIGHTS)
         numbers = sum(math.prod(header.shape) for header in headers.values())
         return WeightLimit(2 * numbers + _SPARE_NUMBERS, 2 * len(headers) + _SPARE_WEIGHTS)
 
+    def fetch(self) -> None:
+        """Do nothing: the folder is here."""
+
     def put(self, model: TaggingModel) -> None:
-        """Set the weights of a model of this spec.
+        """Load the weights into a model of this spec.
 
         Raises
         ------
         WeightsError
             If the file is damaged or does not fit.
         """
-        from musicnn_zoo.zoo.weights import assign, check_headers
-
         path, origin = self.path / WEIGHTS, f"{self.origin}/{WEIGHTS}"
         check_headers(model, safetensors_headers(path), origin=origin)
         assign(model, read_safetensors(path), origin=origin)
@@ -126,16 +135,12 @@ class ModelFolder:
 def read_folder(path: Path, *, origin: str) -> ModelFolder:
     """Read the configuration and the tags of a folder, and see that it has weights.
 
-    Parameters
-    ----------
-    path : Path
-    origin : str
-        What to call the folder in messages.
+    ``origin`` names the folder in messages.
 
     Raises
     ------
     WeightsError
-        If it is no such folder, or asks for something that is not there to be had.
+        If it is no such folder, or asks for something that does not exist.
     """
     if not path.is_dir():
         raise WeightsError(f"{origin}: there is no such folder")
@@ -162,28 +167,61 @@ def read_folder(path: Path, *, origin: str) -> ModelFolder:
                 f"sample_rate is {shown(config['sample_rate'])}, and the model's input has {rate}"
             )
         provenance = Provenance.from_dict(config.get("provenance", {}))
-    except WeightsError:
-        raise
-    except (
-        ArgumentError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise WeightsError(f"{origin}/{CONFIG}: refused: {error}") from error
     if os.path.lexists(path / THRESHOLDS):
         spec = replace(spec, thresholds=_read_thresholds(path, spec.tags, origin))
     return ModelFolder(path, origin, spec, provenance)
 
 
-def folder_stamp(place: str) -> tuple[int, ...]:
-    """Return times and sizes of a folder's files, which tell that it was written anew."""
+def download_folder(reference: str) -> tuple[Path, str]:
+    """Download the model folder that ``hf://user/repository[@revision]`` names.
+
+    Returns
+    -------
+    folder : Path
+        In the cache of ``huggingface_hub``, all files of one commit.
+    origin : str
+        The reference with that commit.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no such reference.
+    DownloadError
+        If it cannot be downloaded; the message names repository, revision and remedy.
+    WeightsError
+        If a file is not the one that the Hub states.
+    """
+    repo, revision = parse_reference(reference)
+    commit = hub_commit(repo, revision, CONFIG)
+    paths = {name: fetch(HubFile(repo, commit, name)) for name in NEEDED}
+    _fetch_if_there(HubFile(repo, commit, THRESHOLDS))
+    return paths[CONFIG].parent, f"{HUB_SCHEME}{repo}@{commit}"
+
+
+def _fetch_if_there(file: HubFile) -> None:
+    """Download a file of a commit unless the repository lacks it, which is asked only once."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    cached = try_to_load_from_cache(file.repo, file.path, revision=file.revision)
+    if cached is not None and not isinstance(cached, str):
+        return
     try:
-        files = [Path(place, name).stat() for name in NEEDED]
-        if Path(place, THRESHOLDS).exists():
-            files.append(Path(place, THRESHOLDS).stat())
+        fetch(file)
+    except DownloadError as error:
+        if not isinstance(error.__cause__, EntryNotFoundError):
+            raise
+        if isinstance(error.__cause__, LocalEntryNotFoundError):
+            _log.warning("%s; going on without %s", error, file.path)
+
+
+def folder_stamp(place: str) -> tuple[int, ...]:
+    """Return times and sizes of a folder's files, which change when it is written again."""
+    there = [THRESHOLDS] if Path(place, THRESHOLDS).exists() else []
+    try:
+        files = [Path(place, name).stat() for name in (*NEEDED, *there)]
     except OSError:
         return ()
     return tuple(number for file in files for number in (file.st_mtime_ns, file.st_size))
@@ -236,9 +274,6 @@ def save_pretrained(
     >>> sorted(path.name for path in folder.iterdir())
     ['LICENSE', 'README.md', 'config.json', 'model.safetensors', 'tags.json']
     """
-    from musicnn_zoo.zoo.hub import model_card
-    from musicnn_zoo.zoo.weights import arrays_of
-
     spec = model.spec
     _checked_name(spec.name)
     if provenance is None:
@@ -246,53 +281,38 @@ def save_pretrained(
     arrays = arrays_of(model)
     config = {
         "format": FORMAT,
-        "library_name": "musicnn-zoo",
+        "library_name": LIBRARY,
         "name": spec.name,
         "sample_rate": spec.config.input.sample_rate,
         "model": spec.config.to_dict(),
         "provenance": provenance.to_dict(),
     }
     texts = {
-        CONFIG: json.dumps(config, indent=2, ensure_ascii=False) + "\n",
-        TAGS: json.dumps(spec.tags, indent=2, ensure_ascii=False) + "\n",
+        CONFIG: _json(config),
+        TAGS: _json(spec.tags),
         CARD: model_card(model, provenance, repo=repo),
     }
     if provenance.notice:
         texts[NOTICE] = provenance.notice
     if spec.thresholds is not None:
-        texts[THRESHOLDS] = _thresholds_json(spec.thresholds, spec.tags)
+        texts[THRESHOLDS] = _json(spec.thresholds.to_dict(spec.tags))
     _check_sizes(
         {name: len(text.encode()) for name, text in texts.items()}
         | {WEIGHTS: sum(array.nbytes for array in arrays.values())}
     )
     path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path) as unfinished:
-            for name, text in texts.items():
-                Path(unfinished, name).write_text(text, encoding="utf-8")
-            _save_arrays(arrays, Path(unfinished, WEIGHTS))
-            for name in OPTIONAL:
-                if name not in texts:
-                    (path / name).unlink(missing_ok=True)
-            for name in (*texts, WEIGHTS):
-                Path(unfinished, name).replace(path / name)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: the model cannot be written there ({error.strerror or error})"
-        ) from error
+    with _replacing_files(path, "the model") as unfinished:
+        for name, text in texts.items():
+            Path(unfinished, name).write_text(text, encoding="utf-8")
+        _save_arrays(arrays, Path(unfinished, WEIGHTS))
+        for name in OPTIONAL:
+            if name not in texts:
+                (path / name).unlink(missing_ok=True)
     return path
 
 
 def write_thresholds(folder: ModelFolder, thresholds: TagThresholds) -> None:
-    """Put thresholds into a folder, and into its model card.
-
-    Parameters
-    ----------
-    folder : ModelFolder
-        Weights and configuration stay, and so does what else the card says.
-    thresholds : TagThresholds
-        One for each tag.
+    """Write thresholds, one for each tag, to a folder and to its model card; all else stays.
 
     Raises
     ------
@@ -301,30 +321,35 @@ def write_thresholds(folder: ModelFolder, thresholds: TagThresholds) -> None:
     OutputError
         If the folder cannot be written.
     """
-    from musicnn_zoo.zoo.hub import with_thresholds_section
-
     spec = replace(folder.spec, thresholds=thresholds)
-    path, card = folder.path, folder.path / CARD
-    texts = {THRESHOLDS: _thresholds_json(thresholds, spec.tags)}
-    try:
+    card = folder.path / CARD
+    escaped: dict[str, str] = {"encoding": "utf-8", "errors": "surrogateescape"}
+    with _replacing_files(folder.path, "the thresholds") as unfinished:
+        Path(unfinished, THRESHOLDS).write_text(
+            _json(thresholds.to_dict(spec.tags)), **escaped, newline=""
+        )
         if card.is_file():
-            text = card.read_text(encoding="utf-8", errors="surrogateescape")
-            texts[CARD] = with_thresholds_section(text, spec)
-        with tempfile.TemporaryDirectory(dir=path) as unfinished:
-            for name, text in texts.items():
-                Path(unfinished, name).write_text(
-                    text, encoding="utf-8", errors="surrogateescape", newline=""
-                )
-            for name in texts:
-                Path(unfinished, name).replace(path / name)
+            text = with_thresholds_section(card.read_text(**escaped), spec)
+            Path(unfinished, CARD).write_text(text, **escaped, newline="")
+
+
+@contextlib.contextmanager
+def _replacing_files(path: Path, what: str) -> Iterator[Path]:
+    """Give a folder for files that go to a model's folder, which is made if need be, at the end."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path) as folder:
+            yield Path(folder)
+            for unfinished in sorted(Path(folder).iterdir()):
+                unfinished.replace(path / unfinished.name)
     except OSError as error:
         raise OutputError(
-            f"{path}: the thresholds cannot be written there ({error.strerror or error})"
+            f"{path}: {what} cannot be written there ({error.strerror or error})"
         ) from error
 
 
-def _thresholds_json(thresholds: TagThresholds, tags: Sequence[str]) -> str:
-    return json.dumps(thresholds.to_dict(tags), indent=2, ensure_ascii=False) + "\n"
+def _json(entries: Any) -> str:
+    return json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
 
 
 def _read_thresholds(path: Path, tags: Sequence[str], origin: str) -> TagThresholds:
@@ -350,12 +375,10 @@ def _check_sizes(sizes: Mapping[str, int]) -> None:
             )
 
 
-def _read(folder: Path, name: str, origin: str) -> bytes:
-    return read_regular(folder / name, largest=LARGEST[name], origin=f"{origin}/{name}")
-
-
 def _read_json(folder: Path, name: str, origin: str) -> Any:
-    return parse_json(_read(folder, name, origin), origin=f"{origin}/{name}")
+    origin = f"{origin}/{name}"
+    content = read_regular(folder / name, largest=LARGEST[name], origin=origin)
+    return parse_json(content, origin=origin)
 
 
 def _check_entries(config: Mapping[str, Any]) -> None:

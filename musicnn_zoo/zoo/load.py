@@ -5,37 +5,29 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable
+import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError, WeightsError
+from musicnn_zoo.errors import ArgumentError, UnknownNameError, UploadError, WeightsError
+from musicnn_zoo.files import sha256_of
+from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import require_keras
 from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
-from musicnn_zoo.networks.config import ModelSpec, Provenance, TagThresholds
-from musicnn_zoo.networks.patches import patch_grid
-from musicnn_zoo.zoo.catalogue import (
-    PRESETS,
-    BundledFile,
-    Preset,
-    SourceKind,
-    get_preset,
-    list_models,
+from musicnn_zoo.networks.config import ModelSpec, Provenance, TagThresholds, patch_grid
+from musicnn_zoo.zoo.catalogue import PRESETS, BundledFile, SourceKind, get_preset, list_models
+from musicnn_zoo.zoo.downloads import LIBRARY, explained
+from musicnn_zoo.zoo.folder import (
+    OPTIONAL,
+    ModelFolder,
+    download_folder,
+    read_folder,
+    save_pretrained,
 )
-from musicnn_zoo.zoo.downloads import sha256_of
-from musicnn_zoo.zoo.folder import read_folder
-from musicnn_zoo.zoo.hub import HUB_SCHEME, download_folder
-from musicnn_zoo.zoo.weights import (
-    WeightLimit,
-    bundled_folder,
-    fetch_preset,
-    limited_weights,
-    load_into,
-    load_preset,
-    preset_digest,
-)
+from musicnn_zoo.zoo.hub import DEFAULT_REVISION, HUB_SCHEME, parse_reference
+from musicnn_zoo.zoo.weights import PresetWeights, bundled_folder, limited_weights, load_into
 
 if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
@@ -54,27 +46,27 @@ class Pretrained:
         What to call it in messages.
     spec : ModelSpec
     provenance : Provenance
-    digest : callable
-        Gives a SHA-256 that changes with what the model computes.
-    put : callable
-        Puts the weights into a model of this spec.
+    weights : PresetWeights or ModelFolder
     graph : BundledFile or None
         The same as an ONNX graph.
-    fetch : callable
-        Downloads what ``put`` needs, unless it is there; without Keras, which takes seconds to
-        import.
-    weight_limit : callable, optional
-        Gives what the model may hold, of one that a stranger may have configured.
     """
 
     origin: str
     spec: ModelSpec
     provenance: Provenance
-    digest: Callable[[], str]
-    put: Callable[[TaggingModel], None]
+    weights: PresetWeights | ModelFolder
     graph: BundledFile | None = None
-    fetch: Callable[[], None] = lambda: None
-    weight_limit: Callable[[], WeightLimit] | None = None
+
+    def digest(self) -> str:
+        """Return a SHA-256 that changes with what the model computes."""
+        return self.weights.digest()
+
+    def fetch(self) -> None:
+        """Download what :meth:`load` needs, unless it is there.
+
+        It does so without Keras, which takes seconds to import.
+        """
+        self.weights.fetch()
 
     def load(self) -> TaggingModel:
         """Build the model with its weights.
@@ -91,21 +83,16 @@ class Pretrained:
         from musicnn_zoo.networks.build import build_model
 
         refuse_forked_tensorflow()
-        spec = self.spec
-        guard = (
-            contextlib.nullcontext()
-            if self.weight_limit is None
-            else limited_weights(self.weight_limit())
-        )
+        spec, limit = self.spec, self.weights.weight_limit()
         try:
-            with guard:
+            with contextlib.nullcontext() if limit is None else limited_weights(limit):
                 model = build_model(
                     spec.config, tags=spec.tags, name=spec.name, provenance=self.provenance,
                     thresholds=spec.thresholds,
                 )  # fmt: skip
         except ArgumentError as error:
             raise WeightsError(f"{self.origin}: refused: {error}") from error
-        self.put(model)
+        self.weights.put(model)
         return model
 
 
@@ -133,7 +120,15 @@ def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> P
         If a folder does not hold what it must.
     """
     if isinstance(model, str) and not looks_like_place(model):
-        return _of_preset(get_preset(model), source)
+        preset = get_preset(model)
+        notice = bundled_folder() / preset.notice_file
+        return Pretrained(
+            preset.name,
+            preset.spec,
+            replace(preset.provenance, notice=notice.read_text(encoding="utf-8")),
+            PresetWeights(preset, source),
+            preset.graph if preset.source(source) is preset.source() else None,
+        )
     if source is not None:
         raise ArgumentError(f"source goes with the name of a model; received {os.fspath(model)!r}")
     if isinstance(model, str) and model.startswith(HUB_SCHEME):
@@ -141,37 +136,15 @@ def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> P
     else:
         folder, origin = Path(model), os.fspath(model)
     contents = read_folder(folder, origin=origin)
-    return Pretrained(
-        origin, contents.spec, contents.provenance, contents.digest, contents.put,
-        weight_limit=contents.weight_limit,
-    )  # fmt: skip
+    return Pretrained(origin, contents.spec, contents.provenance, contents)
 
 
 def looks_like_place(model: str) -> bool:
     """Whether a string is an address of the Hub or a path, and not the name of a model."""
     if model in PRESETS or model in ARCHITECTURES:
         return False
-    return (
-        model.startswith(HUB_SCHEME)
-        or "/" in model
-        or os.sep in model
-        or model in (os.curdir, os.pardir)
-        or Path(model).is_dir()
-    )
-
-
-def _of_preset(preset: Preset, source: SourceKind | None) -> Pretrained:
-    chosen = preset.source(source)
-    notice = bundled_folder() / preset.notice_file
-    return Pretrained(
-        preset.name,
-        preset.spec,
-        replace(preset.provenance, notice=notice.read_text(encoding="utf-8")),
-        digest=lambda: preset_digest(preset, source),
-        put=lambda model: load_preset(model, preset, source),
-        graph=preset.graph if chosen is preset.source() else None,
-        fetch=lambda: fetch_preset(preset, source),
-    )
+    is_path = "/" in model or os.sep in model or model in (os.curdir, os.pardir)
+    return is_path or Path(model).is_dir()
 
 
 def load_model(
@@ -237,24 +210,87 @@ def load_model(
             f"source and weights exclude each other; received source={source!r} and "
             f"weights={os.fspath(weights)!r}"
         )
-    return _with_weights(get_preset(os.fspath(model)), Path(weights))
-
-
-def _with_weights(preset: Preset, path: Path) -> TaggingModel:
+    preset, path = get_preset(os.fspath(model)), Path(weights)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file of weights")
     from musicnn_zoo.networks.build import build_model
 
     ours = {file.sha256 for file in preset.sources}
     provenance = find_pretrained(preset.name).provenance if sha256_of(path) in ours else None
-    model = build_model(preset.config, tags=preset.tags, name=preset.name, provenance=provenance)
-    load_into(model, path)
-    return model
+    built = build_model(preset.config, tags=preset.tags, name=preset.name, provenance=provenance)
+    load_into(built, path)
+    return built
+
+
+def push_to_hub(
+    model: TaggingModel | str | os.PathLike[str],
+    repo: str,
+    *,
+    provenance: Provenance | None = None,
+    private: bool = False,
+    revision: str = DEFAULT_REVISION,
+    message: str = "Upload by musicnn-zoo",
+    token: str | None = None,
+) -> str:
+    """Upload a model to the Hugging Face Hub, so that ``load_model("hf://user/repository")`` works.
+
+    The repository is made if it is not there. What is uploaded is what
+    :func:`musicnn_zoo.save_pretrained` writes.
+
+    Parameters
+    ----------
+    model : TaggingModel, or str or path
+        A folder means the model in it, such as the output of :func:`musicnn_zoo.train_model`.
+    repo : str
+        ``"user/repository"``.
+    provenance : Provenance, optional
+        For the model card; by default what the model knows of itself.
+    private : bool
+        Whether a repository that is made is visible to its owner only.
+    revision : str
+        Branch to commit to.
+    message : str
+        Of the commit.
+    token : str, optional
+        With the right to write; by default ``HF_TOKEN`` or that of ``hf auth login``.
+
+    Returns
+    -------
+    str
+        ``hf://user/repository@commit``, which loads what was uploaded.
+
+    Raises
+    ------
+    ArgumentError
+        If ``repo`` is not of that form.
+    UploadError
+        If the Hub does not take it; the message names the repository and the remedy.
+    """
+    from huggingface_hub import HfApi
+
+    given, (repo, _) = repo, parse_reference(repo)
+    if "@" in given:
+        raise ArgumentError(
+            "a model is uploaded to a branch of 'user/repository', which revision= names; "
+            f"received {given!r}"
+        )
+    if isinstance(model, str | os.PathLike):
+        model = find_pretrained(model).load()
+    api = HfApi(library_name=LIBRARY, library_version=__version__, token=token)
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, folder, provenance=provenance, repo=repo)
+        with explained(f"{HUB_SCHEME}{repo}@{revision}", UploadError):
+            api.create_repo(repo, private=private, exist_ok=True)
+            commit = api.upload_folder(
+                repo_id=repo, folder_path=folder, revision=revision, commit_message=message,
+                delete_patterns=list(OPTIONAL),
+            )  # fmt: skip
+    return f"{HUB_SCHEME}{repo}@{commit.oid}"
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What there is to know about a model without loading it.
+    """What is known of a model.
 
     Parameters
     ----------
@@ -373,36 +409,26 @@ def model_info(model: str | os.PathLike[str]) -> ModelInfo:
     if isinstance(model, str) and model in PRESETS:
         preset = PRESETS[model]
         source = preset.source()
-        info = _of_architecture(preset.architecture)
-        return replace(
-            _trained(info, preset.spec, preset.provenance),
-            weights=source.address,
-            sha256=source.sha256 or "",
+        return _of_trained(
+            preset.architecture, preset.spec, preset.provenance, source.address, source.sha256 or ""
         )
     if isinstance(model, str) and model in ARCHITECTURES:
         return _of_architecture(ARCHITECTURES[model])
     if isinstance(model, str) and not looks_like_place(model):
         raise UnknownNameError("model", model, list_models(pretrained=None))
-    return _of_place(model)
-
-
-def _of_place(model: str | os.PathLike[str]) -> ModelInfo:
     pretrained = find_pretrained(model)
     built = pretrained.load()
     from musicnn_zoo.networks.build import receptive_field
 
-    config = pretrained.spec.config
     architecture = Architecture(
         name=pretrained.spec.name,
-        config=config,
+        config=pretrained.spec.config,
         paper="",
         parameters=sum(math.prod(weight.shape) for weight in built.trainable_weights),
-        receptive_field_s=receptive_field(config),
+        receptive_field_s=receptive_field(pretrained.spec.config),
     )
-    return replace(
-        _trained(_of_architecture(architecture), pretrained.spec, pretrained.provenance),
-        weights=os.fspath(model),
-        sha256=pretrained.digest(),
+    return _of_trained(
+        architecture, pretrained.spec, pretrained.provenance, os.fspath(model), pretrained.digest()
     )
 
 
@@ -425,9 +451,11 @@ def _of_architecture(architecture: Architecture) -> ModelInfo:
     )
 
 
-def _trained(info: ModelInfo, spec: ModelSpec, provenance: Provenance) -> ModelInfo:
+def _of_trained(
+    architecture: Architecture, spec: ModelSpec, provenance: Provenance, weights: str, sha256: str
+) -> ModelInfo:
     return replace(
-        info,
+        _of_architecture(architecture),
         name=spec.name,
         pretrained=True,
         tags=spec.tags,
@@ -438,4 +466,6 @@ def _trained(info: ModelInfo, spec: ModelSpec, provenance: Provenance) -> ModelI
         source=provenance.source,
         license=provenance.license,
         citation=provenance.citation,
+        weights=weights,
+        sha256=sha256,
     )

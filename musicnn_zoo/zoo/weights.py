@@ -1,8 +1,12 @@
-"""Weights of models: found, fetched, verified, read, converted, and put into place.
+"""Weights of models: fetched, verified, read, converted, and loaded into a model.
+
+Weights of a pretrained model are bundled, or they are another project's checkpoint, which is
+downloaded, converted, and kept as a Keras weights file in the cache folder, beside a note of what
+it was made from.
 
 A PyTorch file is a pickle, which can run code when it is opened. It goes through
 ``torch.load(weights_only=True)``, which refuses everything but tensors; nothing else here
-unpickles.
+unpickles. Two families of PyTorch checkpoints are known:
 
 ``musicnn-pytorch``
     The Hugging Face repository ``oriyonay/musicnn-pytorch``: musicnn's own weights. Its maps
@@ -13,10 +17,6 @@ unpickles.
 
 PyTorch stores a convolution as (out, in, …), a dense layer as (out, in), and a GRU's gates in
 the order reset, update, new, where Keras has update, reset, new.
-
-Those of a pretrained model are bundled, or they are another project's checkpoint, which is
-downloaded and verified, converted, and kept as a Keras weights file in the cache folder, beside a
-note of what it was made from.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, WeightsError
-from musicnn_zoo.files import check_regular
+from musicnn_zoo.errors import ArgumentError, WeightsError, shown
+from musicnn_zoo.files import check_regular, sha256_of
 from musicnn_zoo.machine.installation import alone, cache_folder, own_folder
-from musicnn_zoo.text import printable, shortened, shown
-from musicnn_zoo.zoo.catalogue import BundledFile, Preset, RemoteFile, SourceKind
-from musicnn_zoo.zoo.downloads import fetch, recorded_digest, sha256_of
+from musicnn_zoo.text import first_line, printable, shortened
+from musicnn_zoo.zoo.catalogue import BundledFile, Preset, SourceKind
+from musicnn_zoo.zoo.downloads import fetch, recorded_digest
 
 if TYPE_CHECKING:
     import keras
@@ -55,24 +55,15 @@ Arrays = dict[str, NDArray[Any]]
 
 LARGEST_CHECKPOINT = 2**31
 """In bytes; twenty times the largest model here, and more than any of music tagging."""
-_BYTES = 4
+_MOST_NUMBERS = LARGEST_CHECKPOINT // 4
+"""Of float32."""
 
 PYTORCH_SUFFIXES = (".pt", ".pth")
 SAFETENSORS_SUFFIX = ".safetensors"
 
 
 def read_checkpoint(path: Path) -> Arrays:
-    """Read a checkpoint.
-
-    Parameters
-    ----------
-    path : Path
-        Ending in .safetensors, .pt or .pth.
-
-    Returns
-    -------
-    dict of str to ndarray
-        By the names of the file.
+    """Read the arrays of a checkpoint (.safetensors, .pt or .pth) by the names that it has.
 
     Raises
     ------
@@ -89,24 +80,11 @@ def read_checkpoint(path: Path) -> Arrays:
     raise WeightsError(f"{path}: a checkpoint must end in one of {known}, or in .weights.h5")
 
 
-@dataclass(frozen=True)
-class ArrayHeader:
-    """What a file says of an array.
-
-    Parameters
-    ----------
-    shape : tuple of int
-    dtype : str
-        As NumPy spells it; as the file does if NumPy has no such type.
-    """
+class ArrayHeader(NamedTuple):
+    """What a file says of an array; its type as NumPy spells it, if NumPy has it."""
 
     shape: tuple[int, ...]
     dtype: str
-
-
-def headers_of(arrays: Mapping[str, Any]) -> dict[str, ArrayHeader]:
-    """Shapes and types of arrays."""
-    return {name: ArrayHeader(tuple(a.shape), str(a.dtype)) for name, a in arrays.items()}
 
 
 def safetensors_headers(path: Path) -> dict[str, ArrayHeader]:
@@ -120,11 +98,12 @@ def safetensors_headers(path: Path) -> dict[str, ArrayHeader]:
     from safetensors import safe_open
 
     with _explained(path), safe_open(path, framework="numpy") as file:
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        return {
-            name: ArrayHeader(tuple(one.get_shape()), _numpy_name(one.get_dtype()))
-            for name, one in slices.items()
-        }
+        headers = {}
+        for name in file.keys():  # noqa: SIM118
+            array = file.get_slice(name)
+            dtype = array.get_dtype()
+            headers[name] = ArrayHeader(tuple(array.get_shape()), _NUMPY_NAMES.get(dtype, dtype))
+        return headers
 
 
 def read_safetensors(path: Path) -> Arrays:
@@ -148,12 +127,11 @@ def _explained(path: Path) -> Iterator[None]:
         raise WeightsError(f"{path}: this is no safetensors file of arrays ({error})") from error
 
 
-def _numpy_name(dtype: str) -> str:
-    kinds = {"F": "float", "I": "int", "U": "uint"}
-    if dtype == "BOOL":
-        return "bool"
-    kind, bits = kinds.get(dtype[:1]), dtype[1:]
-    return f"{kind}{bits}" if kind and bits in ("8", "16", "32", "64") else dtype
+_NUMPY_NAMES = {"BOOL": "bool"} | {
+    f"{letter}{bits}": f"{kind}{bits}"
+    for letter, kind in (("F", "float"), ("I", "int"), ("U", "uint"))
+    for bits in (8, 16, 32, 64)
+}
 
 
 def _read_pytorch(path: Path) -> Arrays:
@@ -185,24 +163,21 @@ def _read_pytorch(path: Path) -> Arrays:
             f"{path}: the checkpoint must be a state dict, tensors by name; received "
             f"{type(state).__name__}"
         )
-    numbers = 0
-    for name, value in state.items():
-        plain = value.layout is torch.strided and value.device.type == "cpu"
-        if not plain or value.is_quantized or value.is_complex():
+    for name, tensor in state.items():
+        plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
+        if not plain or tensor.is_quantized or tensor.is_complex():
             raise WeightsError(f"{path}: {printable(name)} must be an ordinary array of numbers")
-        # A tensor may claim more numbers than the file has, by naming them again and again.
-        numbers += value.numel()
-    if numbers * _BYTES > LARGEST_CHECKPOINT:
+    # A tensor may claim more numbers than the file has, by naming them again and again.
+    numbers = sum(tensor.numel() for tensor in state.values())
+    if numbers > _MOST_NUMBERS:
         raise WeightsError(
-            f"{path}: the tensors claim {numbers:,} numbers; at most "
-            f"{LARGEST_CHECKPOINT // _BYTES:,} are read"
+            f"{path}: the tensors claim {numbers:,} numbers; at most {_MOST_NUMBERS:,} are read"
         )
-    return {name: _array(value) for name, value in state.items()}
-
-
-def _array(tensor: Any) -> NDArray[Any]:
-    tensor = tensor.detach()
-    return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+    tensors = {name: tensor.detach() for name, tensor in state.items()}
+    return {
+        name: np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+        for name, tensor in tensors.items()
+    }
 
 
 def _check_unpacked(path: Path) -> None:
@@ -221,9 +196,8 @@ def _check_unpacked(path: Path) -> None:
         )
 
 
-MapAxes = Literal["frames_bands", "bands_frames"]
-
-BATCHNORM = {
+_KERNEL = {"weight": "kernel", "bias": "bias"}
+_BATCHNORM = {
     "weight": "gamma",
     "bias": "beta",
     "running_mean": "moving_mean",
@@ -248,7 +222,7 @@ class TorchNames:
     """
 
     modules: Mapping[str, str]
-    map_axes: MapAxes
+    map_axes: Literal["frames_bands", "bands_frames"]
     recurrent: str | None = None
     buffers: tuple[str, ...] = ()
 
@@ -259,9 +233,9 @@ class TorchNames:
         return wanted <= owners
 
     def translate(self, state: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Arrays by the names of Keras's variables, in Keras's layout.
+        """Return the arrays by the names of Keras's variables, in Keras's layout.
 
-        A name that has no place is kept as it is, so that whoever loads the arrays refuses it.
+        A name that has no place is kept, so that loading the arrays refuses it.
         """
         translated: Arrays = {}
         gru: Arrays = {}
@@ -276,7 +250,7 @@ class TorchNames:
             else:
                 layer = self.modules[module]
                 is_batchnorm = f"{module}.running_mean" in state
-                ours = BATCHNORM.get(part) if is_batchnorm else _KERNEL.get(part)
+                ours = (_BATCHNORM if is_batchnorm else _KERNEL).get(part)
                 transposed = value if part != "weight" or is_batchnorm else self._kernel(value)
                 translated[f"{layer}/{ours}" if ours else name] = transposed
         return translated | _gru(gru)
@@ -285,9 +259,6 @@ class TorchNames:
         if weight.ndim == 4 and self.map_axes == "bands_frames":
             weight = weight.swapaxes(2, 3)
         return np.transpose(weight, (*range(2, weight.ndim), 1, 0))
-
-
-_KERNEL = {"weight": "kernel", "bias": "bias"}
 
 
 def _gru(values: Arrays) -> Arrays:
@@ -318,132 +289,104 @@ def _convolutions(layers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-MUSICNN_PYTORCH = TorchNames(
-    {
-        "bn_input": "input_bn",
-        **_convolutions(
-            {
-                "timbral_1.conv_block": "frontend_timbral_38",
-                "timbral_2.conv_block": "frontend_timbral_67",
-                "temp_1.conv_block": "frontend_temporal_128",
-                "temp_2.conv_block": "frontend_temporal_64",
-                "temp_3.conv_block": "frontend_temporal_32",
-            }
-        ),
-        "midend.c1_conv": "midend_conv1",
-        "midend.c1_bn": "cnn1",
-        "midend.c2_conv": "midend_conv2",
-        "midend.c2_bn": "midend_conv2_bn",
-        "midend.c3_conv": "midend_conv3",
-        "midend.c3_bn": "midend_conv3_bn",
-        "backend.bn_in": "backend_bn",
-        "backend.fc1": "backend_dense",
-        "backend.bn_fc1": "penultimate",
-        "backend.fc2": "logits",
-    },
-    map_axes="frames_bands",
-)
+def _sota(
+    convolutions: Mapping[str, str], dense: Mapping[str, str], recurrent: str | None = None
+) -> TorchNames:
+    modules = {"spec_bn": "input_bn", **_convolutions(convolutions), **dense}
+    return TorchNames(modules, "bands_frames", recurrent, buffers=("spec.",))
 
-_SOTA: dict[str, Any] = {"map_axes": "bands_frames", "buffers": ("spec.",)}
 
-SOTA_FCN = TorchNames(
-    {
-        "spec_bn": "input_bn",
-        **_convolutions(
-            {
-                "layer1": "frontend_conv1",
-                **{f"layer{number}": f"backend_conv{number - 1}" for number in range(2, 6)},
-            }
-        ),
-        "dense": "logits",
-    },
-    **_SOTA,
+FAMILIES = (
+    TorchNames(  # musicnn-pytorch
+        {
+            "bn_input": "input_bn",
+            **_convolutions(
+                {
+                    "timbral_1.conv_block": "frontend_timbral_38",
+                    "timbral_2.conv_block": "frontend_timbral_67",
+                    "temp_1.conv_block": "frontend_temporal_128",
+                    "temp_2.conv_block": "frontend_temporal_64",
+                    "temp_3.conv_block": "frontend_temporal_32",
+                }
+            ),
+            "midend.c1_conv": "midend_conv1",
+            "midend.c1_bn": "cnn1",
+            "midend.c2_conv": "midend_conv2",
+            "midend.c2_bn": "midend_conv2_bn",
+            "midend.c3_conv": "midend_conv3",
+            "midend.c3_bn": "midend_conv3_bn",
+            "backend.bn_in": "backend_bn",
+            "backend.fc1": "backend_dense",
+            "backend.bn_fc1": "penultimate",
+            "backend.fc2": "logits",
+        },
+        "frames_bands",
+    ),
+    _sota(  # FCN
+        {
+            "layer1": "frontend_conv1",
+            **{f"layer{number}": f"backend_conv{number - 1}" for number in range(2, 6)},
+        },
+        {"dense": "logits"},
+    ),
+    _sota(  # CRNN
+        {f"layer{number}": f"frontend_conv{number}" for number in range(1, 5)},
+        {"dense": "logits"},
+        recurrent="layer5",
+    ),
+    _sota(  # musicnn
+        {
+            "layers.0": "frontend_timbral_67",
+            "layers.1": "frontend_timbral_38",
+            "layers.2": "frontend_temporal_129",
+            "layers.3": "frontend_temporal_65",
+            "layers.4": "frontend_temporal_33",
+            "layer1": "midend_conv1",
+            "layer2": "midend_conv2",
+            "layer3": "midend_conv3",
+        },
+        {"dense1": "backend_dense", "bn": "backend_dense_bn", "dense2": "logits"},
+    ),
 )
-SOTA_CRNN = TorchNames(
-    {
-        "spec_bn": "input_bn",
-        **_convolutions({f"layer{number}": f"frontend_conv{number}" for number in range(1, 5)}),
-        "dense": "logits",
-    },
-    recurrent="layer5",
-    **_SOTA,
-)
-SOTA_MUSICNN = TorchNames(
-    {
-        "spec_bn": "input_bn",
-        **_convolutions(
-            {
-                "layers.0": "frontend_timbral_67",
-                "layers.1": "frontend_timbral_38",
-                "layers.2": "frontend_temporal_129",
-                "layers.3": "frontend_temporal_65",
-                "layers.4": "frontend_temporal_33",
-                "layer1": "midend_conv1",
-                "layer2": "midend_conv2",
-                "layer3": "midend_conv3",
-            }
-        ),
-        "dense1": "backend_dense",
-        "bn": "backend_dense_bn",
-        "dense2": "logits",
-    },
-    **_SOTA,
-)
-
-FAMILIES = (MUSICNN_PYTORCH, SOTA_FCN, SOTA_CRNN, SOTA_MUSICNN)
 
 
 def from_torch(state: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
-    """Translate a checkpoint of a family that we know; leave any other as it is.
+    """Translate a checkpoint of a known family; leave any other as it is.
 
-    Parameters
-    ----------
-    state : dict of str to ndarray
-    shapes : mapping of str to tuple of int
-        Of the variables that the arrays are for. An array that differs by axes of length one,
-        as a convolution over all bands does from one over time, gets the shape it is to have.
+    ``shapes`` are those of the variables that the arrays are for. An array that differs by axes of
+    length one, as a convolution over all bands does from one over time, is reshaped.
     """
     for family in FAMILIES:
         if family.fits(set(state)):
             translated = family.translate(state)
             return {
-                name: _without_idle_axes(value, shapes.get(name))
+                name: value.reshape(shapes[name])
+                if name in shapes and _without_ones(value.shape) == _without_ones(shapes[name])
+                else value
                 for name, value in translated.items()
             }
     return state
 
 
-def _without_idle_axes(value: NDArray[Any], shape: tuple[int, ...] | None) -> NDArray[Any]:
-    def busy(axes: tuple[int, ...]) -> list[int]:
-        return [length for length in axes if length != 1]
+def _without_ones(shape: tuple[int, ...]) -> list[int]:
+    return [length for length in shape if length != 1]
 
-    return value if shape is None or busy(value.shape) != busy(shape) else value.reshape(shape)
+
+class WeightLimit(NamedTuple):
+    """How many numbers a model may hold in how many arrays; the latter bounds its layers."""
+
+    numbers: int
+    arrays: int
 
 
 _one_at_a_time = threading.RLock()
 
 
-@dataclass(frozen=True)
-class WeightLimit:
-    """How much a model may hold.
-
-    Parameters
-    ----------
-    numbers : int
-        In all weights together.
-    weights : int
-        Arrays of them, which bounds the number of layers.
-    """
-
-    numbers: int
-    weights: int
-
-
 @contextlib.contextmanager
 def limited_weights(limit: WeightLimit) -> Iterator[None]:
-    """Refuse to make more weights than that, before they are allocated.
+    """Refuse to make more weights than that in this thread, before they are allocated.
 
-    It holds for this thread. Keras asks no other place what a layer is about to allocate.
+    Every layer of Keras allocates its weights through ``Layer.add_weight``.
 
     Raises
     ------
@@ -454,18 +397,18 @@ def limited_weights(limit: WeightLimit) -> Iterator[None]:
 
     add_weight = keras.layers.Layer.add_weight
     thread = threading.get_ident()
-    numbers = weights = 0
+    numbers = arrays = 0
 
     def add_counted(self: Any, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
-        nonlocal numbers, weights
+        nonlocal numbers, arrays
         if threading.get_ident() == thread:
             numbers += math.prod(shape or ())
-            weights += 1
-            if numbers > limit.numbers or weights > limit.weights:
+            arrays += 1
+            if numbers > limit.numbers or arrays > limit.arrays:
                 raise ArgumentError(
                     f"the configuration asks for more weights than there are: with the layer "
-                    f"{self.name} for {numbers:,} numbers in {weights:,} arrays, and at most "
-                    f"{limit.numbers:,} in {limit.weights:,} could fit"
+                    f"{self.name} for {numbers:,} numbers in {arrays:,} arrays, and at most "
+                    f"{limit.numbers:,} in {limit.arrays:,} could fit"
                 )
         return add_weight(self, shape, *args, **kwargs)
 
@@ -481,7 +424,6 @@ _log = logging.getLogger(__name__)
 
 CONVERSION = 1
 """Raised when weights converted before must not be used any more."""
-KERAS_SUFFIX = ".weights.h5"
 _FOLDER = "weights"
 _SPARE = 4
 """An optimizer that was saved along has up to two or three numbers for each weight."""
@@ -521,32 +463,11 @@ def bundled(file: BundledFile) -> Path:
     return path
 
 
-def fetch_preset(preset: Preset, source: SourceKind | None = None) -> None:
-    """Download what :func:`load_preset` needs, unless it is there; without Keras.
-
-    Raises
-    ------
-    ArgumentError
-        If the preset has no such source.
-    DownloadError
-        If a file cannot be downloaded.
-    WeightsError
-        If it is not the one it should be.
-    """
-    file = preset.source(source)
-    if not isinstance(file, BundledFile) and _Kept(preset, file).find() is None:
-        fetch(file)
-
-
-def load_preset(model: keras.Model, preset: Preset, source: SourceKind | None = None) -> None:
-    """Put the weights of a pretrained model into one of its architecture.
-
-    They come from what is bundled, else from the cache folder, else from where the preset says
-    they are.
+class PresetWeights:
+    """Where the weights of a pretrained model are, and how they get into a model.
 
     Parameters
     ----------
-    model : keras.Model
     preset : Preset
     source : {"bundled", "hub", "web"}, optional
         Another than the first of ``preset.sources``.
@@ -555,34 +476,126 @@ def load_preset(model: keras.Model, preset: Preset, source: SourceKind | None = 
     ------
     ArgumentError
         If the preset has no such source.
-    DownloadError
-        If a file cannot be downloaded.
-    WeightsError
-        If it is damaged, is not the one it should be, does not fit, or cannot be converted here.
     """
-    file = preset.source(source)
-    if isinstance(file, BundledFile):
-        load_into(model, bundled(file))
-        return
-    kept = _Kept(preset, file)
-    path = kept.find()
-    if path is not None:
-        load_into(model, path)
-        return
-    checkpoint = fetch(file)
-    load_into(model, checkpoint)
-    kept.keep(model, checkpoint)
+
+    def __init__(self, preset: Preset, source: SourceKind | None = None) -> None:
+        self._preset, self._file = preset, preset.source(source)
+
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
+        """What converted weights are made from, for the note beside them."""
+        return {
+            "conversion": CONVERSION,
+            "address": self._file.address,
+            "config": self._preset.config.to_dict(),
+        }
+
+    @cached_property
+    def _kept_name(self) -> str:
+        key = hashlib.sha256(json.dumps(self._origin).encode()).hexdigest()[:16]
+        return f"{self._preset.name}-{key}"
+
+    def digest(self) -> str:
+        """SHA-256 of the file that the weights come from.
+
+        It is known beforehand, or recorded; a file of which neither holds is downloaded.
+        """
+        file = self._file
+        if isinstance(file, BundledFile):
+            return file.sha256
+        return file.sha256 or recorded_digest(file) or sha256_of(fetch(file))
+
+    def fetch(self) -> None:
+        """Download what :meth:`put` needs, unless it is there; without Keras.
+
+        Raises
+        ------
+        DownloadError
+            If a file cannot be downloaded.
+        WeightsError
+            If it is not the one it should be.
+        """
+        if not isinstance(self._file, BundledFile) and self._kept() is None:
+            fetch(self._file)
+
+    def put(self, model: keras.Model) -> None:
+        """Load the weights into a model of the preset's architecture.
+
+        Raises
+        ------
+        DownloadError
+            If a file cannot be downloaded.
+        WeightsError
+            If it is damaged, is not the one it should be, does not fit, or cannot be converted.
+        """
+        if isinstance(self._file, BundledFile):
+            load_into(model, bundled(self._file))
+            return
+        kept = self._kept()
+        if kept is not None:
+            load_into(model, kept)
+            return
+        checkpoint = fetch(self._file)
+        load_into(model, checkpoint)
+        self._keep(model, checkpoint)
+
+    def weight_limit(self) -> None:
+        """Return None: the architecture is our own."""
+
+    def _kept(self) -> Path | None:
+        """Return the converted weights in the cache folder, if they agree with their note."""
+        try:
+            path, note = self._places()
+        except OSError:
+            return None
+        agree = _agree(path, note)
+        if agree is False:
+            with alone(_FOLDER, self._lock):  # another process may be writing them
+                agree = _agree(path, note)
+                if agree is False:
+                    _log.warning("%s is damaged; converting the weights again", path)
+                    with contextlib.suppress(OSError):
+                        note.unlink()
+        return path if agree else None
+
+    def _keep(self, model: keras.Model, checkpoint: Path) -> None:
+        """Write the weights, then the note; without the note they do not count."""
+        try:
+            path, note = self._places(make=True)
+            with alone(_FOLDER, self._lock), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                weights, new_note = Path(folder, path.name), Path(folder, note.name)
+                model.save_weights(weights)
+                content = {
+                    **self._origin,
+                    "checkpoint_sha256": sha256_of(checkpoint),
+                    "sha256": sha256_of(weights),
+                }
+                new_note.write_text(json.dumps(content, indent=2), encoding="utf-8")
+                note.unlink(missing_ok=True)
+                weights.replace(path)
+                new_note.replace(note)
+        except OSError as error:
+            _log.warning(
+                "%s: converted weights cannot be kept there (%s); they will be converted again "
+                "each time", cache_folder() / _FOLDER, error.strerror,
+            )  # fmt: skip
+
+    def _places(self, *, make: bool = False) -> tuple[Path, Path]:
+        folder = own_folder(_FOLDER, make=make)
+        return folder / f"{self._kept_name}.weights.h5", folder / f"{self._kept_name}.weights.json"
+
+    @property
+    def _lock(self) -> str:
+        return f"{self._kept_name}.weights.lock"
 
 
-def preset_digest(preset: Preset, source: SourceKind | None = None) -> str:
-    """SHA-256 of the file that the weights of a preset come from.
-
-    It is known beforehand, or recorded; a file of which neither holds is downloaded.
-    """
-    file = preset.source(source)
-    if isinstance(file, BundledFile):
-        return file.sha256
-    return file.sha256 or recorded_digest(file) or sha256_of(fetch(file))
+def _agree(path: Path, note: Path) -> bool | None:
+    """Whether a file has the SHA-256 in its note; None if either cannot be read."""
+    try:
+        noted = json.loads(note.read_text(encoding="utf-8"))["sha256"]
+        return bool(sha256_of(path) == noted)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def load_into(model: keras.Model, path: Path) -> None:
@@ -593,8 +606,7 @@ def load_into(model: keras.Model, path: Path) -> None:
     model : keras.Model
     path : Path
         Ending in .weights.h5 for Keras's format; in .safetensors, .pt or .pth for arrays with
-        the names of the model's variables (:func:`arrays_of`) or those of a family of
-        checkpoints in :mod:`musicnn_zoo.zoo.weights`.
+        the names of the model's variables (:func:`arrays_of`) or of a known family.
 
     Raises
     ------
@@ -604,7 +616,7 @@ def load_into(model: keras.Model, path: Path) -> None:
     if path.name.endswith((".h5", ".hdf5")):
         _load_keras_weights(model, path)
         return
-    shapes = {name: tuple(weight.shape) for name, weight in _named(model)}
+    shapes = {name: tuple(weight.shape) for name, weight in _named(model).items()}
     state = read_checkpoint(path)
     try:
         arrays = from_torch(state, shapes)
@@ -630,15 +642,12 @@ def _load_keras_weights(model: keras.Model, path: Path) -> None:
         finish_normalization(model)
         if isinstance(error, WeightsError):
             raise
-        summary = shortened(str(error).strip().splitlines()[0], 300)
+        summary = shortened(first_line(error), 300)
         raise WeightsError(f"{path}: does not fit the model {model.name}: {summary}") from error
 
 
 def _check_hdf5(model: keras.Model, path: Path) -> None:
-    """See what a file of HDF5 holds before Keras reads it.
-
-    It may name other files, claim any size, and hold any type.
-    """
+    """Check an HDF5 file before Keras reads it: it may link to files and claim any size or type."""
     import h5py  # type: ignore[import-untyped]
 
     found: Counter[tuple[tuple[int, ...], bool]] = Counter()
@@ -657,7 +666,7 @@ def _check_hdf5(model: keras.Model, path: Path) -> None:
 
     with h5py.File(path, "r") as file:
         look(file)
-    wanted = Counter((tuple(w.shape), not _is_whole(_dtype(w))) for w in model.weights)
+    wanted = Counter((tuple(w.shape), not _is_whole(w.dtype)) for w in model.weights)
     lacking = [shape for shape, is_float in wanted - found if is_float]
     if lacking:
         raise WeightsError(
@@ -677,31 +686,32 @@ def arrays_of(model: keras.Model) -> Arrays:
     """Weights of a model by ``layer/variable``, such as ``"logits/kernel"``."""
     import keras
 
-    return {name: np.asarray(keras.ops.convert_to_numpy(weight)) for name, weight in _named(model)}
+    return {
+        name: np.asarray(keras.ops.convert_to_numpy(weight))
+        for name, weight in _named(model).items()
+    }
 
 
 def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path) -> None:
     """Set all weights of a model from arrays named as by :func:`arrays_of`, or none.
 
-    Parameters
-    ----------
-    model : keras.Model
-    arrays : mapping of str to ndarray
-    origin : str or Path
-        What to call them in messages.
-
     Raises
     ------
     WeightsError
-        If an array is missing, has no place, or has another shape; if it does not hold
-        floating-point numbers where the model does, or one that is not finite.
+        If :func:`check_headers` refuses an array, or it has a number that is not finite.
+        ``origin`` names the arrays in messages.
     """
     from musicnn_zoo.networks.build import finish_normalization
 
-    check_headers(model, headers_of(arrays), origin=origin)
-    named = dict(_named(model))
+    headers = {name: ArrayHeader(tuple(a.shape), str(a.dtype)) for name, a in arrays.items()}
+    check_headers(model, headers, origin=origin)
+    named = _named(model)
     with np.errstate(over="ignore"):  # which gives infinity, and that is refused
-        values = {name: np.asarray(arrays[name]).astype(_cast(w)) for name, w in named.items()}
+        values = {
+            # NumPy has no bfloat16, and float32 holds all that it can.
+            name: np.asarray(arrays[name]).astype(weight.dtype.replace("bfloat16", "float32"))
+            for name, weight in named.items()
+        }
     _check_values(values, origin)
     for name, weight in named.items():
         weight.assign(values[name])
@@ -718,20 +728,21 @@ def check_headers(
     WeightsError
         If an array is missing, has no place, or has another shape or kind of numbers.
     """
-    named = dict(_named(model))
+    named = _named(model)
+    both = [(name, headers[name], weight) for name, weight in named.items() if name in headers]
     problems = [
         *(f"{name} is missing" for name in named if name not in headers),
         *(f"{name} has no place in the model" for name in headers if name not in named),
         *(
-            f"{name} must have the shape {tuple(weight.shape)}, received {headers[name].shape}"
-            for name, weight in named.items()
-            if name in headers and headers[name].shape != tuple(weight.shape)
+            f"{name} must have the shape {tuple(weight.shape)}, received {header.shape}"
+            for name, header, weight in both
+            if header.shape != tuple(weight.shape)
         ),
         *(
-            f"{name} must hold {'whole' if _is_whole(_dtype(weight)) else 'floating-point'} "
-            f"numbers, received {headers[name].dtype}"
-            for name, weight in named.items()
-            if name in headers and not _is_alike(headers[name].dtype, _dtype(weight))
+            f"{name} must hold {'whole' if _is_whole(weight.dtype) else 'floating-point'} "
+            f"numbers, received {header.dtype}"
+            for name, header, weight in both
+            if not _is_alike(header.dtype, weight.dtype)
         ),
     ]
     if problems:
@@ -752,15 +763,6 @@ def _check_values(arrays: Mapping[str, NDArray[Any]], origin: str | Path) -> Non
             raise WeightsError(f"{origin}: {name} must not be negative; it has {values.min()}")
 
 
-def _dtype(weight: Any) -> str:
-    return str(weight.dtype)
-
-
-def _cast(weight: Any) -> str:
-    """Type of NumPy that holds what a variable can."""
-    return "float32" if _dtype(weight) == "bfloat16" else _dtype(weight)
-
-
 def _is_whole(dtype: str) -> bool:
     return dtype.startswith(("int", "uint"))
 
@@ -771,70 +773,5 @@ def _is_alike(received: str, wanted: str) -> bool:
     return received in ("float16", "float32", "float64")
 
 
-def _named(model: keras.Model) -> Iterator[tuple[str, Any]]:
-    return ((weight.path, weight) for weight in model.weights)
-
-
-class _Kept:
-    """Converted weights in the cache folder, with a note beside them of their origin."""
-
-    def __init__(self, preset: Preset, file: RemoteFile) -> None:
-        self._origin = {
-            "conversion": CONVERSION,
-            "address": file.address,
-            "config": preset.config.to_dict(),
-        }
-        key = hashlib.sha256(json.dumps(self._origin).encode()).hexdigest()[:16]
-        self._name = f"{preset.name}-{key}"
-
-    def find(self) -> Path | None:
-        try:
-            path, note = self._places()
-        except OSError:
-            return None
-        agree = self._agree(path, note)
-        if agree is False:
-            with self._alone():  # they may just be written
-                agree = self._agree(path, note)
-                if agree is False:
-                    _log.warning("%s is damaged; converting the weights again", path)
-                    with contextlib.suppress(OSError):
-                        note.unlink()
-        return path if agree else None
-
-    def _places(self, *, make: bool = False) -> tuple[Path, Path]:
-        folder = own_folder(_FOLDER, make=make)
-        return folder / f"{self._name}{KERAS_SUFFIX}", folder / f"{self._name}.weights.json"
-
-    def _alone(self) -> AbstractContextManager[None]:
-        return alone(_FOLDER, f"{self._name}.weights.lock")
-
-    @staticmethod
-    def _agree(path: Path, note: Path) -> bool | None:
-        try:
-            noted = json.loads(note.read_text(encoding="utf-8"))["sha256"]
-            return bool(sha256_of(path) == noted)
-        except (OSError, ValueError, LookupError, TypeError):
-            return None
-
-    def keep(self, model: keras.Model, checkpoint: Path) -> None:
-        """Write the weights, then the note; without the note they do not count."""
-        try:
-            path, note = self._places(make=True)
-            with self._alone(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                weights, new_note = Path(folder, path.name), Path(folder, note.name)
-                model.save_weights(weights)
-                content = {
-                    **self._origin,
-                    "checkpoint_sha256": sha256_of(checkpoint),
-                    "sha256": sha256_of(weights),
-                }
-                new_note.write_text(json.dumps(content, indent=2), encoding="utf-8")
-                note.unlink(missing_ok=True)
-                weights.replace(path)
-                new_note.replace(note)
-        except OSError as error:
-            _log.warning(
-                "%s: converted weights cannot be kept there (%s); they will be converted again "
-                "each time", cache_folder() / _FOLDER, error.strerror,
-            )  # fmt: skip
+def _named(model: keras.Model) -> dict[str, Any]:
+    return {weight.path: weight for weight in model.weights}
