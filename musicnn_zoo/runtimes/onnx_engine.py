@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ExportError, MusicnnZooError, UnknownNameError, WeightsError
-from musicnn_zoo.machine.installation import alone, cache_folder, own_folder
+from musicnn_zoo.machine.installation import cache_folder, cache_lock, own_folder
 from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.networks.config import patch_grid
 from musicnn_zoo.zoo.downloads import sha256_of
@@ -316,7 +316,7 @@ def _cached(name: str, load: Callable[[], TaggingModel]) -> Path:
     try:
         found = _kept(file)
         if found is None:
-            with alone(_FOLDER, file + _LOCK):
+            with cache_lock(_FOLDER, file + _LOCK):
                 # Another process may have made it meanwhile.
                 found = _kept(file, complain=True) or _make(file, load)
     except OSError as error:

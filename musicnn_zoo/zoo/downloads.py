@@ -24,7 +24,7 @@ from typing import Any, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 from musicnn_zoo.errors import DownloadError, UploadError, WeightsError
-from musicnn_zoo.machine.installation import alone, own_folder
+from musicnn_zoo.machine.installation import cache_lock, own_folder
 from musicnn_zoo.zoo.catalogue import HubFile, RemoteFile, WebFile
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def fetch(file: RemoteFile) -> Path:
     WeightsError
         If what is downloaded is not the file that it should be.
     """
-    with alone(_DIGESTS, f"{_key_of(file)}.lock"):
+    with cache_lock(_DIGESTS, f"{_key_of(file)}.lock"):
         path = _download(file)
         expected = file.sha256 or recorded_digest(file) or _stated_by_hub(path)
         received = _received(file, path)

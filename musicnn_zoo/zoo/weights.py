@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, WeightsError
 from musicnn_zoo.files import check_regular
-from musicnn_zoo.machine.installation import alone, cache_folder, own_folder
+from musicnn_zoo.machine.installation import cache_folder, cache_lock, own_folder
 from musicnn_zoo.text import printable, shortened, shown
 from musicnn_zoo.zoo.catalogue import BundledFile, Preset, RemoteFile, SourceKind
 from musicnn_zoo.zoo.downloads import fetch, recorded_digest, sha256_of
@@ -807,7 +807,7 @@ class _Kept:
         return folder / f"{self._name}{KERAS_SUFFIX}", folder / f"{self._name}.weights.json"
 
     def _alone(self) -> AbstractContextManager[None]:
-        return alone(_FOLDER, f"{self._name}.weights.lock")
+        return cache_lock(_FOLDER, f"{self._name}.weights.lock")
 
     @staticmethod
     def _agree(path: Path, note: Path) -> bool | None:
