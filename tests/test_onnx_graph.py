@@ -24,7 +24,7 @@ from helpers_audio import TECHNO, chirps
 from test_blocks import MIDENDS, SMALL_BACKENDS, SMALL_FRONTENDS
 
 from musicnn_zoo import ExportError, Tagger, build_model, load_model
-from musicnn_zoo.machine.installation import alone, cache_folder
+from musicnn_zoo.machine.installation import cache_folder, cache_lock
 from musicnn_zoo.networks.build import TaggingModel, adapt
 from musicnn_zoo.networks.config import LogMelInput, ModelConfig, patch_grid
 from musicnn_zoo.runtimes import onnx_engine as onnx_graph
@@ -511,7 +511,7 @@ def test_who_reads_while_another_writes_waits_for_it(kept, cache, monkeypatch, c
     half_written = threading.Event()
 
     def write():
-        with alone("onnx", f"{path.name}.lock"):
+        with cache_lock("onnx", f"{path.name}.lock"):
             path.write_bytes(other)
             half_written.set()
             time.sleep(0.3)

@@ -160,7 +160,7 @@ def _close_to_others(folder: Path, *, may_be_sticky: bool) -> None:
 
 
 @contextlib.contextmanager
-def alone(name: str, lock: str) -> Iterator[None]:
+def cache_lock(name: str, lock: str) -> Iterator[None]:
     """Hold a lock that other processes and threads wait for, if the cache can be written.
 
     Parameters
@@ -189,6 +189,7 @@ def alone(name: str, lock: str) -> Iterator[None]:
 
 _NUMBA = "NUMBA_CACHE_DIR"
 _MATPLOTLIB = "MPLCONFIGDIR"
+_TEMPORARY = {_NUMBA: "numba", _MATPLOTLIB: "matplotlib"}
 
 
 def provide_writable_caches() -> None:
@@ -197,19 +198,19 @@ def provide_writable_caches() -> None:
     To be called before librosa, Kapre or Matplotlib is imported. Variables of the environment that
     are set already stay as they are.
     """
-    if not os.environ.get(_NUMBA) and not _numba_can_write():
-        _set_temporary(_NUMBA, "numba")
+    if not os.environ.get(_NUMBA) and not _numba_can_write() and _use_temporary(_NUMBA):
         settings = getattr(sys.modules.get("numba"), "config", None)
         if settings is not None:  # it has read the environment already
-            settings.CACHE_DIR = os.environ.get(_NUMBA, settings.CACHE_DIR)
+            settings.CACHE_DIR = os.environ[_NUMBA]
     if not os.environ.get(_MATPLOTLIB) and not _is_writable(_matplotlib_folder()):
-        _set_temporary(_MATPLOTLIB, "matplotlib")
+        _use_temporary(_MATPLOTLIB)
 
 
-def _set_temporary(variable: str, name: str) -> None:
+def _use_temporary(variable: str) -> bool:
     folder = _temporary_folder()
     if folder is not None:
-        os.environ[variable] = str(folder / name)
+        os.environ[variable] = str(folder / _TEMPORARY[variable])
+    return folder is not None
 
 
 def _numba_can_write() -> bool:

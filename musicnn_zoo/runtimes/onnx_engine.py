@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ExportError, UnknownNameError, WeightsError
 from musicnn_zoo.files import sha256_of
-from musicnn_zoo.machine.installation import alone, cache_folder, own_folder
+from musicnn_zoo.machine.installation import cache_folder, cache_lock, own_folder
 from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.runtimes.engine import difference, probes
 from musicnn_zoo.text import first_line
@@ -363,7 +363,7 @@ def _cached(name: str, load: Callable[[], TaggingModel]) -> Path:
     try:
         found = _kept(file)
         if found is None:
-            with alone(_FOLDER, file + _LOCK):
+            with cache_lock(_FOLDER, file + _LOCK):
                 # Another process may have made it meanwhile.
                 found = _kept(file, complain=True) or _make(file, load)
     except OSError as error:

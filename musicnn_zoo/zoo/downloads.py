@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from musicnn_zoo.errors import DownloadError, UploadError, WeightsError
 from musicnn_zoo.files import replacing, sha256_of
 from musicnn_zoo.machine import __version__
-from musicnn_zoo.machine.installation import alone, own_folder
+from musicnn_zoo.machine.installation import cache_lock, own_folder
 from musicnn_zoo.text import first_line
 from musicnn_zoo.zoo.catalogue import HubFile, RemoteFile, WebFile
 
@@ -65,7 +65,7 @@ def fetch(file: RemoteFile) -> Path:
     WeightsError
         If what is downloaded is not the file that it should be.
     """
-    with alone(_DIGESTS, f"{_key_of(file)}.lock"):
+    with cache_lock(_DIGESTS, f"{_key_of(file)}.lock"):
         path, received = _download(file)
         expected = file.sha256 or recorded_digest(file) or _stated_by_hub(path)
         if expected not in (None, received):

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, WeightsError, shown
 from musicnn_zoo.files import check_regular, sha256_of
-from musicnn_zoo.machine.installation import alone, cache_folder, own_folder
+from musicnn_zoo.machine.installation import cache_folder, cache_lock, own_folder
 from musicnn_zoo.text import first_line, printable, shortened
 from musicnn_zoo.zoo.catalogue import BundledFile, Preset, SourceKind
 from musicnn_zoo.zoo.downloads import fetch, recorded_digest
@@ -550,7 +550,7 @@ class PresetWeights:
             return None
         agree = _agree(path, note)
         if agree is False:
-            with alone(_FOLDER, self._lock):  # another process may be writing them
+            with cache_lock(_FOLDER, self._lock):  # another process may be writing them
                 agree = _agree(path, note)
                 if agree is False:
                     _log.warning("%s is damaged; converting the weights again", path)
@@ -562,7 +562,10 @@ class PresetWeights:
         """Write the weights, then the note; without the note they do not count."""
         try:
             path, note = self._places(make=True)
-            with alone(_FOLDER, self._lock), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            with (
+                cache_lock(_FOLDER, self._lock),
+                tempfile.TemporaryDirectory(dir=path.parent) as folder,
+            ):
                 weights, new_note = Path(folder, path.name), Path(folder, note.name)
                 model.save_weights(weights)
                 content = {
