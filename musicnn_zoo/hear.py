@@ -31,7 +31,7 @@ from musicnn_zoo.errors import ArgumentError, AudioError
 from musicnn_zoo.networks.patches import TAILS, Tail, patch_grid
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import AudioStream
-from musicnn_zoo.tagging.pipeline import Pooling, embedding_task, process
+from musicnn_zoo.tagging.pipeline import Cutting, Pooling, embedding_task, process
 from musicnn_zoo.tagging.tagger import Tagger
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
@@ -75,9 +75,9 @@ class HearModel(tf.Module):
         if tail not in TAILS:
             raise ArgumentError(f"tail must be one of {', '.join(TAILS)}; received {tail!r}")
         self._grid = patch_grid(tagger.spec.config, patch_s=patch_s, hop_s=scene_hop_s)
-        self._task = embedding_task(tagger.spec.name, self._grid, layer=layer, pooling=pooling)
-        self._engine = tagger._engine_for(self._task.layers, many=True)
-        self._tail = tail
+        cutting = Cutting(self._grid, tail)
+        self._task = embedding_task(tagger.spec, cutting, layer=layer, pooling=pooling)
+        self._engine = tagger.engine_for(self._task.layers, many=True)
         self.tagger = tagger
         self.sample_rate: int = self._grid.sample_rate
         shortest = 1000 / self.sample_rate
@@ -97,9 +97,7 @@ class HearModel(tf.Module):
             AudioStream(sound, sample_rate=self.sample_rate, target_rate=self.sample_rate)
             for sound in audio
         ]
-        results = process(
-            streams, self._task, engine=self._engine, grid=self._grid, tail=self._tail
-        )
+        results = process(streams, self._task, engine=self._engine)
         embeddings = np.empty((len(audio), self.scene_embedding_size), np.float32)
         for row, result in zip(embeddings, results, strict=True):
             row[:] = result.unwrap().values
