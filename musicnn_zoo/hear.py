@@ -145,21 +145,18 @@ def load_model(
     engine: EngineName = "auto",
     device: str | None = None,
 ) -> HearModel:
-    """Load a model for HEAR.
+    """Load a model for HEAR; errors are those of :class:`musicnn_zoo.Tagger`.
 
     Parameters
     ----------
     model_file_path : str or path
-        Name of a pretrained model (see :func:`musicnn_zoo.list_models`),
-        ``hf://user/repository``, or a folder (see :func:`musicnn_zoo.load_model`); by default
-        the model that :func:`musicnn_zoo.tag` takes.
-    layer : str
-        Any layer of the model; by default what its output layer receives.
-    pooling : {"mean", "max"}
-        How the time axis of a layer becomes one vector, and the patches of a scene.
+        Name of a pretrained model, ``hf://user/repository`` or a folder, as in
+        :func:`musicnn_zoo.tag`, and with the same default.
+    layer, pooling
+        See :func:`musicnn_zoo.embed`; ``pooling`` is not None.
     patch_s : float, optional
-        Length of a patch in seconds, of scenes and of timestamps; by default what the model was
-        trained on. Some models take no other.
+        Length of a patch of scenes and of timestamps in seconds; see
+        :class:`musicnn_zoo.Tagger`.
     scene_hop_s : float, optional
         Distance between the patches of a scene in seconds; by default one patch.
     tail : {"drop", "pad"}
@@ -174,15 +171,6 @@ def load_model(
     -------
     HearModel
         A ``tf.Module``, as the API asks for.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such model or layer.
-    ArgumentError
-        If another argument cannot be used.
-    DownloadError, WeightsError
-        If the model cannot be had.
     """
     tagger = Tagger(model_file_path or DEFAULT_MODEL, engine=engine, device=device)
     return HearModel(
@@ -230,22 +218,13 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, T
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
     """One embedding for each sound, as :meth:`musicnn_zoo.Tagger.embed` gives it.
 
-    A sound shorter than a patch is repeated to fill one.
-
-    Parameters
-    ----------
-    audio, model
-        As in :func:`get_timestamp_embeddings`.
+    A sound shorter than a patch is repeated to fill one. Parameters and errors are those of
+    :func:`get_timestamp_embeddings`.
 
     Returns
     -------
     tensor, shape (n_sounds, model.scene_embedding_size), float32
         Of the same kind as ``audio`` and on the same device, without gradients.
-
-    Raises
-    ------
-    AudioError, ArgumentError
-        As by :func:`get_timestamp_embeddings`.
     """
     array, like = _take(audio)
     return like(model.scenes(array))
@@ -274,17 +253,14 @@ def _to_numpy(audio: Tensor) -> tuple[NDArray[Any], Callable[[NDArray[np.float32
         plain = audio.detach().float() if audio.is_floating_point() else audio.detach()
         return plain.cpu().numpy(), lambda array: torch.from_numpy(array).to(device)
     if tf.is_tensor(audio) and hasattr(audio, "numpy"):
-        return _from_tensorflow(audio)
+
+        def like(array: NDArray[np.float32]) -> Tensor:
+            with tf.device(audio.device):
+                return tf.identity(array)
+
+        plain = tf.cast(audio, tf.float32) if audio.dtype.is_floating else audio
+        return plain.numpy(), like
     raise ArgumentError(
         "audio must be a tensor of TensorFlow or PyTorch that has values, or a NumPy array; "
         f"received {type(audio).__name__}"
     )
-
-
-def _from_tensorflow(audio: Tensor) -> tuple[NDArray[Any], Callable[[NDArray[np.float32]], Tensor]]:
-    def like(array: NDArray[np.float32]) -> Tensor:
-        with tf.device(audio.device):
-            return tf.identity(array)
-
-    plain = tf.cast(audio, tf.float32) if audio.dtype.is_floating else audio
-    return plain.numpy(), like

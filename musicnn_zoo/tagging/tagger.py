@@ -105,36 +105,30 @@ class _Source:
 
 
 class _CurrentEngine:
-    """An engine, made when it is first needed and again when its weights are out of date.
+    """An engine, made when it is first needed.
 
-    Parameters
-    ----------
-    make : callable
-        Makes the engine of the model whose digest it gets.
-    digest : callable
-        Digest of the weights as they are now; None if the engine need not be made again.
-    lock : ForkedLock
+    If it has copies of the weights, it is made again when the model has others.
     """
 
     def __init__(
-        self,
-        make: Callable[[str | None], Engine],
-        digest: Callable[[], str | None],
-        lock: ForkedLock,
+        self, source: _Source, make: Callable[[str | None], Engine], *, copies: bool
     ) -> None:
+        self._source = source
         self._make = make
-        self._digest = digest
-        self._lock = lock
+        self._copies = copies
         self._made: tuple[Engine, str | None] | None = None
 
     def get(self) -> Engine:
         made = self._made
         if made is None or made[1] != self._digest():
-            with self._lock:
+            with self._source.lock:
                 made, digest = self._made, self._digest()
                 if made is None or made[1] != digest:
                     made = self._made = self._make(digest), digest
         return made[0]
+
+    def _digest(self) -> str | None:
+        return self._source.digest() if self._copies else None
 
 
 class _Engines:
@@ -163,15 +157,15 @@ class _Engines:
         self._batch_size = batch_size
         self._on_several = device is not None and "," in device
         copies = self._on_several or precision != "float32"
-        digest_of_copy = source.digest if copies else lambda: None
-        self.keras = _CurrentEngine(self._make_keras, digest_of_copy, source.lock)
-        self.frames = _CurrentEngine(self._make_frames, digest_of_copy, source.lock)
-        self.onnx = _CurrentEngine(self._make_onnx, source.digest, source.lock)
+        self.keras = _CurrentEngine(source, self._make_keras, copies=copies)
+        self.frames = _CurrentEngine(source, self._make_frames, copies=copies)
+        self.onnx = _CurrentEngine(source, self._make_onnx, copies=True)
 
     def get(self, *, many: bool = False) -> Engine:
         """Return the engine for one file or for many."""
-        of_ones_own = self._source.pretrained is None
-        if not self._prefers_onnx or (of_ones_own and self.automatic and not many):
+        is_pretrained = self._source.pretrained is not None
+        worth_converting = is_pretrained or many or not self.automatic
+        if not (self._prefers_onnx and worth_converting):
             return self.keras.get()
         try:
             return self.onnx.get()
