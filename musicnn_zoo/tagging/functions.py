@@ -122,20 +122,12 @@ def shared_tagger(model: ModelLike, engine: EngineName, device: str | None) -> T
 
 
 def tag(
-    audio: AudioSource,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    sample_rate: int | None = None,
-    top_k: int | None = None,
-    threshold: float | Calibrated | None = None,
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = False,
-    engine: EngineName = "auto",
-    device: str | None = None,
-) -> Tags:
+    audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
+    top_k: int | None = None, threshold: float | Calibrated | None = None,
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = False,
+    engine: EngineName = "auto", device: str | None = None,
+) -> Tags:  # fmt: skip
     """Ranked tags of a clip with their scores.
 
     The scores are the model's sigmoid outputs, averaged over the patches of the clip.
@@ -194,18 +186,11 @@ def tag(
 
 
 def taggram(
-    audio: AudioSource,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    sample_rate: int | None = None,
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = False,
-    engine: EngineName = "auto",
-    device: str | None = None,
-) -> Taggram:
+    audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = False,
+    engine: EngineName = "auto", device: str | None = None,
+) -> Taggram:  # fmt: skip
     """Scores of all tags over time, one row a patch.
 
     Parameters
@@ -225,21 +210,13 @@ def taggram(
 
 
 def events(
-    audio: AudioSource,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    sample_rate: int | None = None,
+    audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     threshold: float = DEFAULT_THRESHOLD,
-    release: float | None = None,
-    min_length_s: float = 0.0,
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = False,
-    engine: EngineName = "auto",
-    device: str | None = None,
-) -> Events:
+    release: float | None = None, min_length_s: float = 0.0,
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = False,
+    engine: EngineName = "auto", device: str | None = None,
+) -> Events:  # fmt: skip
     """When each tag begins and ends: sound events from a model of whole clips.
 
     Back-ends that have scores of single frames (autopool, attention) give events as sharp as
@@ -275,20 +252,12 @@ def events(
 
 
 def embed(
-    audio: AudioSource,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    sample_rate: int | None = None,
-    layer: str = "penultimate",
-    pooling: Pooling = "mean",
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = False,
-    engine: EngineName = "auto",
-    device: str | None = None,
-) -> Embedding:
+    audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
+    layer: str = "penultimate", pooling: Pooling = "mean",
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = False,
+    engine: EngineName = "auto", device: str | None = None,
+) -> Embedding:  # fmt: skip
     """Activations of one layer as vectors, for transfer learning.
 
     Parameters
@@ -316,19 +285,12 @@ def embed(
 
 
 def features(
-    audio: AudioSource,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    sample_rate: int | None = None,
+    audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     layers: Sequence[str] | None = None,
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = False,
-    engine: EngineName = "auto",
-    device: str | None = None,
-) -> Features:
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = False,
+    engine: EngineName = "auto", device: str | None = None,
+) -> Features:  # fmt: skip
     """Activations of several layers, as they are.
 
     Parameters
@@ -352,21 +314,13 @@ def features(
 
 
 def tag_files(
-    paths: Paths,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    top_k: int | None = None,
-    threshold: float | Calibrated | None = None,
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = True,
-    engine: EngineName = "auto",
-    device: str | None = None,
-    jobs: int | None = None,
-    progress: bool = False,
-) -> Iterator[FileResult[Tags]]:
+    paths: Paths, *, model: ModelLike = DEFAULT_MODEL,
+    top_k: int | None = None, threshold: float | Calibrated | None = None,
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = True,
+    engine: EngineName = "auto", device: str | None = None,
+    jobs: int | None = None, progress: bool = False,
+) -> Iterator[FileResult[Tags]]:  # fmt: skip
     """Ranked tags of many files, as they are ready.
 
     Files are read ahead in threads, and their patches share batches. Nothing but the results
@@ -408,21 +362,13 @@ def tag_files(
 
 
 def embed_files(
-    paths: Paths,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    layer: str = "penultimate",
-    pooling: Pooling = "mean",
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = True,
-    engine: EngineName = "auto",
-    device: str | None = None,
-    jobs: int | None = None,
-    progress: bool = False,
-) -> Iterator[FileResult[Embedding]]:
+    paths: Paths, *, model: ModelLike = DEFAULT_MODEL,
+    layer: str = "penultimate", pooling: Pooling = "mean",
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = True,
+    engine: EngineName = "auto", device: str | None = None,
+    jobs: int | None = None, progress: bool = False,
+) -> Iterator[FileResult[Embedding]]:  # fmt: skip
     """Embeddings of many files, as they are ready.
 
     Parameters

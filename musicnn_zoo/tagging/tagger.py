@@ -322,48 +322,30 @@ class Tagger:
         return self.spec.config.endpoints
 
     def tag(
-        self,
-        audio: AudioSource,
-        *,
-        sample_rate: int | None = None,
-        top_k: int | None = None,
-        threshold: float | Calibrated | None = None,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = False,
-    ) -> Tags:
+        self, audio: AudioSource, *, sample_rate: int | None = None,
+        top_k: int | None = None, threshold: float | Calibrated | None = None,
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = False,
+    ) -> Tags:  # fmt: skip
         """Ranked tags of a whole clip; see :func:`musicnn_zoo.tag`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold)
         return self._one(audio, sample_rate, task, Reading(damaged, isolate))
 
     def taggram(
-        self,
-        audio: AudioSource,
-        *,
-        sample_rate: int | None = None,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = False,
-    ) -> Taggram:
+        self, audio: AudioSource, *, sample_rate: int | None = None,
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = False,
+    ) -> Taggram:  # fmt: skip
         """Scores over time; see :func:`musicnn_zoo.taggram`."""
         task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
         return self._one(audio, sample_rate, task, Reading(damaged, isolate))
 
     def frames(
-        self,
-        audio: AudioSource,
-        *,
-        sample_rate: int | None = None,
-        patch_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = False,
-    ) -> Taggram:
+        self, audio: AudioSource, *, sample_rate: int | None = None,
+        patch_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = False,
+    ) -> Taggram:  # fmt: skip
         """Scores of single frames, from a back-end that has them.
 
         Returns
@@ -382,19 +364,12 @@ class Tagger:
         return self._one(audio, sample_rate, task, Reading(damaged, isolate))
 
     def events(
-        self,
-        audio: AudioSource,
-        *,
-        sample_rate: int | None = None,
+        self, audio: AudioSource, *, sample_rate: int | None = None,
         threshold: float = DEFAULT_THRESHOLD,
-        release: float | None = None,
-        min_length_s: float = 0.0,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = False,
-    ) -> Events:
+        release: float | None = None, min_length_s: float = 0.0,
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = False,
+    ) -> Events:  # fmt: skip
         """When each tag begins and ends; see :func:`musicnn_zoo.events`."""
         task = self._events_task(
             patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s
@@ -402,35 +377,22 @@ class Tagger:
         return self._one(audio, sample_rate, task, Reading(damaged, isolate))
 
     def embed(
-        self,
-        audio: AudioSource,
-        *,
-        sample_rate: int | None = None,
-        layer: str = "penultimate",
-        pooling: Pooling = "mean",
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = False,
-    ) -> Embedding:
+        self, audio: AudioSource, *, sample_rate: int | None = None,
+        layer: str = "penultimate", pooling: Pooling = "mean",
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = False,
+    ) -> Embedding:  # fmt: skip
         """Activations of one layer as vectors; see :func:`musicnn_zoo.embed`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling)
         return self._one(audio, sample_rate, task, Reading(damaged, isolate))
 
     def features(
-        self,
-        audio: AudioSource,
-        *,
-        sample_rate: int | None = None,
+        self, audio: AudioSource, *, sample_rate: int | None = None,
         layers: Sequence[str] | None = None,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = False,
-    ) -> Features:
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = False,
+    ) -> Features:  # fmt: skip
         """Activations of several layers; see :func:`musicnn_zoo.features`."""
         if isinstance(layers, str):
             layers = (layers,)
@@ -441,55 +403,35 @@ class Tagger:
         return self._one(audio, sample_rate, task, Reading(damaged, isolate))
 
     def tag_files(
-        self,
-        paths: Paths,
-        *,
-        top_k: int | None = None,
-        threshold: float | Calibrated | None = None,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = True,
-        jobs: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[FileResult[Tags]]:
+        self, paths: Paths, *,
+        top_k: int | None = None, threshold: float | Calibrated | None = None,
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool = False,
+    ) -> Iterator[FileResult[Tags]]:  # fmt: skip
         """Ranked tags of many files; see :func:`musicnn_zoo.tag_files`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold)
         return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
 
     def taggram_files(
-        self,
-        paths: Paths,
-        *,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = True,
-        jobs: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[FileResult[Taggram]]:
+        self, paths: Paths, *,
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool = False,
+    ) -> Iterator[FileResult[Taggram]]:  # fmt: skip
         """Scores over time of many files; see :func:`musicnn_zoo.tag_files`."""
         task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
         return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
 
     def events_files(
-        self,
-        paths: Paths,
-        *,
+        self, paths: Paths, *,
         threshold: float = DEFAULT_THRESHOLD,
-        release: float | None = None,
-        min_length_s: float = 0.0,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = True,
-        jobs: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[FileResult[Events]]:
+        release: float | None = None, min_length_s: float = 0.0,
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool = False,
+    ) -> Iterator[FileResult[Events]]:  # fmt: skip
         """When each tag begins and ends in many files; see :func:`musicnn_zoo.events`."""
         task = self._events_task(
             patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s
@@ -497,37 +439,24 @@ class Tagger:
         return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
 
     def embedded_tags_files(
-        self,
-        paths: Paths,
-        *,
+        self, paths: Paths, *,
         layer: str = "penultimate",
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = True,
-        jobs: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[FileResult[EmbeddedTags]]:
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool = False,
+    ) -> Iterator[FileResult[EmbeddedTags]]:  # fmt: skip
         """Mean embedding and strongest tag of many files, each file read and computed once."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = embedded_tags_task(self.spec, cutting, layer=layer)
         return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
 
     def embed_files(
-        self,
-        paths: Paths,
-        *,
-        layer: str = "penultimate",
-        pooling: Pooling = "mean",
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = True,
-        jobs: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[FileResult[Embedding]]:
+        self, paths: Paths, *,
+        layer: str = "penultimate", pooling: Pooling = "mean",
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool = False,
+    ) -> Iterator[FileResult[Embedding]]:  # fmt: skip
         """Embeddings of many files; see :func:`musicnn_zoo.embed_files`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling)
