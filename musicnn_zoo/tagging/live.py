@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError
 from musicnn_zoo.networks.config import ModelSpec
-from musicnn_zoo.networks.patches import PatchStream
+from musicnn_zoo.networks.patches import PatchGrid, PatchStream, Tail
 from musicnn_zoo.runtimes.engine import Engine
 from musicnn_zoo.sound.read import Resampler, check_rate, downmix_array
-from musicnn_zoo.tagging.pipeline import NOT_FINITE, Cutting, taggram_of
+from musicnn_zoo.tagging.pipeline import NOT_FINITE, taggram_of
 from musicnn_zoo.tagging.results import Clip, Taggram
 
 _MOST_CHANNELS = 32
@@ -26,13 +26,13 @@ class TaggramStream:
     """
 
     def __init__(
-        self, spec: ModelSpec, engine: Engine, cutting: Cutting, *, sample_rate: int
+        self, spec: ModelSpec, engine: Engine, grid: PatchGrid, *, sample_rate: int, tail: Tail
     ) -> None:
         check_rate(sample_rate)
         self._spec = spec
         self._engine = engine
-        self._resampler = Resampler(int(sample_rate), cutting.grid.sample_rate)
-        self._patches = PatchStream(cutting.grid, tail=cutting.tail)
+        self._resampler = Resampler(int(sample_rate), grid.sample_rate)
+        self._patches = PatchStream(grid, tail=tail)
         self._finished = False
 
     def feed(self, block: NDArray[Any], *, sample_rate: int | None = None) -> Taggram:

@@ -490,22 +490,15 @@ class Tagger:
         >>> [len(stream.feed(np.zeros(48000, np.float32))) for second in range(5)]
         [0, 0, 0, 1, 1]
         """
-        cutting = self._cutting(patch_s, hop_s, tail)
-        return TaggramStream(self.spec, self._engines.get(), cutting, sample_rate=sample_rate)
+        grid, tail = self._cutting(patch_s, hop_s, tail)
+        return TaggramStream(
+            self.spec, self._engines.get(), grid, sample_rate=sample_rate, tail=tail
+        )
 
     def engine_for(self, layers: tuple[str, ...], *, many: bool = False) -> Engine:
-        """Return what computes layers, for code that runs it by itself.
+        """Return what computes layers; for the rooms of this package that run it themselves.
 
-        Parameters
-        ----------
-        layers : tuple of str
-        many : bool
-            Whether for many files, for which a model of one's own is worth converting.
-
-        Returns
-        -------
-        Engine
-            See :class:`musicnn_zoo.runtimes.engine.Engine`.
+        With ``many`` files, a model of one's own is worth converting.
 
         Raises
         ------
@@ -513,6 +506,8 @@ class Tagger:
             If the model has no such layer.
         ArgumentError
             If it has, but its ONNX graph has not, and ``engine="onnxruntime"`` was chosen.
+
+        :meta private:
         """
         engine = self._engines.get(many=many)
         missing = engine.missing(layers)
