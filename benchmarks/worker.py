@@ -44,7 +44,7 @@ def load_engine(options: dict[str, Any]) -> Run:
     """Load what this project computes patches with."""
     from musicnn_zoo import Tagger
 
-    engine = Tagger(MODEL, engine=options["engine"])._engine()
+    engine = Tagger(MODEL, engine=options["engine"]).engine_for(("output",))
     return lambda patches: engine.run(patches, ("output",))["output"]
 
 

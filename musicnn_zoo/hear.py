@@ -32,7 +32,7 @@ from musicnn_zoo.networks.config import patch_grid
 from musicnn_zoo.networks.patches import TAILS, Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import AudioStream
-from musicnn_zoo.tagging.pipeline import Pooling, embedding_task, process
+from musicnn_zoo.tagging.pipeline import Cutting, Pooling, embedding_task, process
 from musicnn_zoo.tagging.tagger import Tagger
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
@@ -76,9 +76,9 @@ class HearModel(tf.Module):
         if tail not in TAILS:
             raise ArgumentError(f"tail must be one of {', '.join(TAILS)}; received {tail!r}")
         self._grid = patch_grid(tagger.spec.config, patch_s=patch_s, hop_s=scene_hop_s)
-        self._task = embedding_task(tagger.spec.name, self._grid, layer=layer, pooling=pooling)
-        self._engine = tagger._engine_for(self._task.layers, many=True)
-        self._tail = tail
+        cutting = Cutting(self._grid, tail)
+        self._task = embedding_task(tagger.spec, cutting, layer=layer, pooling=pooling)
+        self._engine = tagger.engine_for(self._task.layers, many=True)
         self.tagger = tagger
         self.sample_rate: int = self._grid.sample_rate
         shortest = 1000 / self.sample_rate
@@ -98,9 +98,7 @@ class HearModel(tf.Module):
             AudioStream(sound, sample_rate=self.sample_rate, target_rate=self.sample_rate)
             for sound in audio
         ]
-        results = process(
-            streams, self._task, engine=self._engine, grid=self._grid, tail=self._tail
-        )
+        results = process(streams, self._task, engine=self._engine)
         embeddings = np.empty((len(audio), self.scene_embedding_size), np.float32)
         for row, result in zip(embeddings, results, strict=True):
             row[:] = result.unwrap().values
@@ -148,21 +146,18 @@ def load_model(
     engine: EngineName = "auto",
     device: str | None = None,
 ) -> HearModel:
-    """Load a model for HEAR.
+    """Load a model for HEAR; errors are those of :class:`musicnn_zoo.Tagger`.
 
     Parameters
     ----------
     model_file_path : str or path
-        Name of a pretrained model (see :func:`musicnn_zoo.list_models`),
-        ``hf://user/repository``, or a folder (see :func:`musicnn_zoo.load_model`); by default
-        the model that :func:`musicnn_zoo.tag` takes.
-    layer : str
-        Any layer of the model; by default what its output layer receives.
-    pooling : {"mean", "max"}
-        How the time axis of a layer becomes one vector, and the patches of a scene.
+        Name of a pretrained model, ``hf://user/repository`` or a folder, as in
+        :func:`musicnn_zoo.tag`, and with the same default.
+    layer, pooling
+        See :func:`musicnn_zoo.embed`; ``pooling`` is not None.
     patch_s : float, optional
-        Length of a patch in seconds, of scenes and of timestamps; by default what the model was
-        trained on. Some models take no other.
+        Length of a patch of scenes and of timestamps in seconds; see
+        :class:`musicnn_zoo.Tagger`.
     scene_hop_s : float, optional
         Distance between the patches of a scene in seconds; by default one patch.
     tail : {"drop", "pad"}
@@ -177,15 +172,6 @@ def load_model(
     -------
     HearModel
         A ``tf.Module``, as the API asks for.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such model or layer.
-    ArgumentError
-        If another argument cannot be used.
-    DownloadError, WeightsError
-        If the model cannot be had.
     """
     tagger = Tagger(model_file_path or DEFAULT_MODEL, engine=engine, device=device)
     return HearModel(
@@ -233,22 +219,13 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, T
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
     """One embedding for each sound, as :meth:`musicnn_zoo.Tagger.embed` gives it.
 
-    A sound shorter than a patch is repeated to fill one.
-
-    Parameters
-    ----------
-    audio, model
-        As in :func:`get_timestamp_embeddings`.
+    A sound shorter than a patch is repeated to fill one. Parameters and errors are those of
+    :func:`get_timestamp_embeddings`.
 
     Returns
     -------
     tensor, shape (n_sounds, model.scene_embedding_size), float32
         Of the same kind as ``audio`` and on the same device, without gradients.
-
-    Raises
-    ------
-    AudioError, ArgumentError
-        As by :func:`get_timestamp_embeddings`.
     """
     array, like = _take(audio)
     return like(model.scenes(array))
@@ -277,17 +254,14 @@ def _to_numpy(audio: Tensor) -> tuple[NDArray[Any], Callable[[NDArray[np.float32
         plain = audio.detach().float() if audio.is_floating_point() else audio.detach()
         return plain.cpu().numpy(), lambda array: torch.from_numpy(array).to(device)
     if tf.is_tensor(audio) and hasattr(audio, "numpy"):
-        return _from_tensorflow(audio)
+
+        def like(array: NDArray[np.float32]) -> Tensor:
+            with tf.device(audio.device):
+                return tf.identity(array)
+
+        plain = tf.cast(audio, tf.float32) if audio.dtype.is_floating else audio
+        return plain.numpy(), like
     raise ArgumentError(
         "audio must be a tensor of TensorFlow or PyTorch that has values, or a NumPy array; "
         f"received {type(audio).__name__}"
     )
-
-
-def _from_tensorflow(audio: Tensor) -> tuple[NDArray[Any], Callable[[NDArray[np.float32]], Tensor]]:
-    def like(array: NDArray[np.float32]) -> Tensor:
-        with tf.device(audio.device):
-            return tf.identity(array)
-
-    plain = tf.cast(audio, tf.float32) if audio.dtype.is_floating else audio
-    return plain.numpy(), like

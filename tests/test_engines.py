@@ -334,7 +334,8 @@ from musicnn_zoo import Tagger, load_model
 signal = np.load(sys.argv[1])
 two = Tagger("MTT_vgg", device="cpu:0,cpu:1", batch_size=2)
 assert two.engine == "tensorflow"
-placed = [{v.value.device[-5:] for v in r._model.weights} for r in two._keras_engine._replicas]
+replicas = two._engines.keras.get()._replicas
+placed = [{v.value.device[-5:] for v in r._model.weights} for r in replicas]
 assert placed == [{"CPU:0"}, {"CPU:1"}], placed
 np.save(sys.argv[2], two.taggram(signal, sample_rate=16000, hop_s=1).scores)
 model = load_model("MTT_vgg")

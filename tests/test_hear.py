@@ -206,7 +206,9 @@ def test_options_are_those_of_a_tagger():
     # 61.5 frames are 62: the middle of such a patch lies between two frames.
     begin = round(0.8 * 16000) - (61 * 256 + 512) // 2
     window = audio[0, begin : begin + 61 * 256 + 512]
-    activations = tagger._engine().run(window[np.newaxis], ("max_pool",))["max_pool"]
+    activations = tagger.engine_for(("max_pool",)).run(window[np.newaxis], ("max_pool",))[
+        "max_pool"
+    ]
     np.testing.assert_allclose(embeddings[0, 2], activations[0], rtol=1e-4, atol=1e-5)
 
 

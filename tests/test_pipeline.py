@@ -1,5 +1,6 @@
 """Many files through one engine: order, errors, shared batches, bounds, and no thread left."""
 
+import dataclasses
 import itertools
 import threading
 import time
@@ -15,10 +16,11 @@ from musicnn_zoo import ArgumentError, AudioError
 from musicnn_zoo.networks.patches import PatchGrid
 from musicnn_zoo.sound.read import AudioStream
 from musicnn_zoo.tagging import pipeline
-from musicnn_zoo.tagging.pipeline import Task, process
+from musicnn_zoo.tagging.pipeline import Cutting, Task, process
 
 RATE = 1000
 GRID = PatchGrid(patch=20, hop=12, frame_hop=16, window=32, padding=16, sample_rate=RATE)
+CUTTING = Cutting(GRID)
 PATCH, HOP, SHORTEST = 336, 192, 304  # in samples
 BLOCK = 10 * RATE
 PATIENCE_S = 20
@@ -81,7 +83,7 @@ class Failing(AudioStream):
         raise RuntimeError("the decoder broke")
 
 
-MEANS = Task(("output",), lambda activations, clip: (activations["output"], clip))
+MEANS = Task(CUTTING, ("output",), lambda activations, clip: (activations["output"], clip))
 
 
 @pytest.fixture(autouse=True)
@@ -112,8 +114,9 @@ def by_hand(samples):
     return summary(np.stack([padded[start : start + PATCH] for start in starts]))
 
 
-def run(streams, engine=None, **options):
-    return process(streams, MEANS, engine=engine or Means(), grid=GRID, **options)
+def run(streams, engine=None, tail="drop", **options):
+    task = dataclasses.replace(MEANS, cutting=Cutting(GRID, tail))
+    return process(streams, task, engine=engine or Means(), **options)
 
 
 def values(results):
@@ -307,9 +310,9 @@ def test_activations_are_reduced_before_they_are_kept():
         reduced.append(activations["output"].shape)
         return {"output": activations["output"][:, :1]}
 
-    task = Task(("output",), lambda activations, clip: activations["output"], reduce)
+    task = Task(CUTTING, ("output",), lambda activations, clip: activations["output"], reduce)
     signals = [signal(1000), signal(3000)]
-    results = process(map(stream, signals), task, engine=Means(3), grid=GRID)
+    results = process(map(stream, signals), task, engine=Means(3))
     assert_all_equal(
         [result.unwrap() for result in results], [by_hand(one)[:, :1] for one in signals]
     )
@@ -318,8 +321,8 @@ def test_activations_are_reduced_before_they_are_kept():
 
 
 def test_every_layer_of_a_task_is_given():
-    task = Task(("first", "second"), lambda activations, clip: activations)
-    (result,) = process([stream(signal(1000))], task, engine=Means(), grid=GRID)
+    task = Task(CUTTING, ("first", "second"), lambda activations, clip: activations)
+    (result,) = process([stream(signal(1000))], task, engine=Means())
     assert list(result.unwrap()) == ["first", "second"]
     assert_all_equal(list(result.unwrap().values()), [by_hand(signal(1000))] * 2)
 
@@ -482,7 +485,7 @@ def test_what_the_task_raises_is_raised_where_the_result_is_taken():
         raise ZeroDivisionError
 
     streams = (stream(signal(500, seed)) for seed in itertools.count())
-    results = process(streams, Task(("output",), finish), engine=Means(), grid=GRID)
+    results = process(streams, Task(CUTTING, ("output",), finish), engine=Means())
     with pytest.raises(ZeroDivisionError):
         next(results)
 

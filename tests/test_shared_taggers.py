@@ -77,14 +77,14 @@ def model():
 def test_a_model_object_keeps_its_tagger_and_has_its_weights_of_today(model) -> None:
     before = tag(NOISE, sample_rate=16_000, model=model, threshold=0)
     tagger = kept(model)
-    engine = tagger._engine()
+    engine = tagger.engine_for(("output",))
     assert kept(model) is tagger
     assert shared_tagger(model, "auto", "cpu") is not tagger
     head = [layer for layer in model.layers if layer.weights][-1]
     head.set_weights([-value + 1 for value in head.get_weights()])
     after = tag(NOISE, sample_rate=16_000, model=model, threshold=0)
     assert kept(model) is tagger
-    assert tagger._engine() is engine  # nothing was traced again
+    assert tagger.engine_for(("output",)) is engine  # nothing was traced again
     assert dict(after) != pytest.approx(dict(before), abs=0.05)
     expected = musicnn_zoo.Tagger(model).tag(NOISE, sample_rate=16_000, threshold=0)
     assert dict(after) == pytest.approx(dict(expected), abs=1e-6)

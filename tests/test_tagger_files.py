@@ -304,9 +304,9 @@ def test_a_model_is_taken_with_the_weights_that_it_has_now(files, engine):
 def test_a_model_goes_through_onnx_runtime_for_many_files_alone(files):
     tagger = Tagger(tiny())
     tagger.tag(files[0])
-    assert tagger._onnx_engine is None
+    assert tagger._engines.onnx._made is None
     list(tagger.tag_files(files[:1]))
-    assert tagger._onnx_engine is not None
+    assert tagger._engines.onnx._made is not None
     assert tagger.engine == "tensorflow"
 
 

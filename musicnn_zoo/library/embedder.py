@@ -24,7 +24,7 @@ from musicnn_zoo.networks.patches import PatchGrid, Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import AudioStream
 from musicnn_zoo.tagging.functions import shared_tagger
-from musicnn_zoo.tagging.pipeline import embedding_task, process
+from musicnn_zoo.tagging.pipeline import Cutting, embedding_task, process
 from musicnn_zoo.tagging.results import Embedding, FileResult
 from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
@@ -239,11 +239,10 @@ class Embedder(TransformerMixin, BaseEstimator):
             except AudioError as error:
                 rows[position] = _renamed(error, position)
         tagger = self._tagger()
-        task = embedding_task(tagger.spec.name, grid, layer=self.layer, pooling=self.pooling)
-        engine = tagger._engine_for(task.layers, many=True)
-        results = process(
-            streams.values(), task, engine=engine, grid=grid, tail=self.tail, jobs=self.jobs
-        )
+        cutting = Cutting(grid, self.tail)
+        task = embedding_task(tagger.spec, cutting, layer=self.layer, pooling=self.pooling)
+        engine = tagger.engine_for(task.layers, many=True)
+        results = process(streams.values(), task, engine=engine, jobs=self.jobs)
         for position, result in zip(streams, results, strict=True):
             row = _row_of(result)
             rows[position] = _renamed(row, position) if isinstance(row, AudioError) else row
@@ -294,7 +293,7 @@ class Embedder(TransformerMixin, BaseEstimator):
 
         with _locked(output):
             if not output.exists():  # first: no store is begun if the engine cannot be had
-                self._tagger()._engine_for((self.layer,), many=True)
+                self._tagger().engine_for((self.layer,), many=True)
             with open_store(output, settings) as store:
                 run_library(places.values(), self._analyse, store, failed=failed)
             rows = _read_rows(output, set(places.values()) - errors.keys())

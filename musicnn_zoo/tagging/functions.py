@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -25,7 +25,7 @@ from musicnn_zoo.tagging.results import (
     Tags,
 )
 from musicnn_zoo.tagging.tagger import Paths, Tagger
-from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
+from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL, PRESETS
 from musicnn_zoo.zoo.folder import folder_stamp
 
 if TYPE_CHECKING:
@@ -38,13 +38,22 @@ _KEPT = 4
 _KEPT_WITH_MODEL = "_musicnn_zoo_taggers"
 
 
-class _Place:
-    """A Tagger to come; whoever needs it waits here, and for no other."""
+class _KeptTagger:
+    """A Tagger that was made, or is to be made by the first who needs it.
 
-    def __init__(self, kept: object) -> None:
-        self.lock = ForkedLock()
+    Parameters
+    ----------
+    last_use : int
+        Number of the last call that took it, over all.
+    kept_alive : object
+        What must live as long, so that nothing else gets its identity.
+    """
+
+    def __init__(self, last_use: int, kept_alive: object) -> None:
         self.tagger: Tagger | None = None
-        self.kept = kept
+        self.lock = ForkedLock()
+        self.last_use = last_use
+        self.kept_alive = kept_alive
 
 
 class _Taggers:
@@ -52,7 +61,8 @@ class _Taggers:
 
     def __init__(self) -> None:
         self._lock = ForkedLock()
-        self._places: OrderedDict[tuple[object, ...], _Place] = OrderedDict()
+        self._kept: dict[tuple[object, ...], _KeptTagger] = {}
+        self._uses = itertools.count()
 
     def get(
         self,
@@ -61,27 +71,28 @@ class _Taggers:
         engine: EngineName,
         device: str | None,
         *,
-        kept: object = None,
+        kept_alive: object = None,
     ) -> Tagger:
-        """Return the Tagger of a model as it is now; make it, if there is none.
-
-        ``kept`` stays alive as long, so that nothing else gets its identity.
-        """
+        """Return the Tagger of a model as it is now; make it, if there is none."""
         key = (*version, engine, device)
-        with self._lock:
-            place = self._places.setdefault(key, _Place(kept))
-            self._places.move_to_end(key)
-            if len(self._places) > _KEPT:
-                self._places.popitem(last=False)
-        with place.lock:
-            if place.tagger is None:
+        kept = self._kept.get(key) or self._add(key, kept_alive)
+        kept.last_use = next(self._uses)
+        if kept.tagger is None:
+            with kept.lock:  # others wait for this Tagger only
                 try:
-                    place.tagger = Tagger(model, engine=engine, device=device)
+                    kept.tagger = kept.tagger or Tagger(model, engine=engine, device=device)
                 except BaseException:
                     with self._lock:
-                        self._places.pop(key, None)
+                        self._kept.pop(key, None)
                     raise
-            return place.tagger
+        return kept.tagger
+
+    def _add(self, key: tuple[object, ...], kept_alive: object) -> _KeptTagger:
+        with self._lock:
+            kept = self._kept.setdefault(key, _KeptTagger(next(self._uses), kept_alive))
+            if len(self._kept) > _KEPT:
+                del self._kept[min(self._kept, key=lambda each: self._kept[each].last_use)]
+            return kept
 
 
 _of_places = _Taggers()
@@ -95,7 +106,8 @@ def shared_tagger(model: ModelLike, engine: EngineName, device: str | None) -> T
     """
     if isinstance(model, str | os.PathLike):
         place = os.fspath(model)
-        return _of_places.get(place, (place, *folder_stamp(place)), engine, device)
+        stamp = () if place in PRESETS else folder_stamp(place)
+        return _of_places.get(place, (place, *stamp), engine, device)
     if isinstance(model, Tagger):
         if device is not None or engine != "auto":
             raise ArgumentError(
@@ -106,24 +118,16 @@ def shared_tagger(model: ModelLike, engine: EngineName, device: str | None) -> T
     taggers: _Taggers = model.__dict__.setdefault(_KEPT_WITH_MODEL, _Taggers())
     parts = (model.thresholds, *model.weights)
     version = (repr(model.spec), *map(id, parts))
-    return taggers.get(model, version, engine, device, kept=parts)
+    return taggers.get(model, version, engine, device, kept_alive=parts)
 
 
 def tag(
-    audio: AudioSource,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    sample_rate: int | None = None,
-    top_k: int | None = None,
-    threshold: float | Calibrated | None = None,
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = False,
-    engine: EngineName = "auto",
-    device: str | None = None,
-) -> Tags:
+    audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
+    top_k: int | None = None, threshold: float | Calibrated | None = None,
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = False,
+    engine: EngineName = "auto", device: str | None = None,
+) -> Tags:  # fmt: skip
     """Ranked tags of a clip with their scores.
 
     The scores are the model's sigmoid outputs, averaged over the patches of the clip.
@@ -182,42 +186,22 @@ def tag(
 
 
 def taggram(
-    audio: AudioSource,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    sample_rate: int | None = None,
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = False,
-    engine: EngineName = "auto",
-    device: str | None = None,
-) -> Taggram:
+    audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = False,
+    engine: EngineName = "auto", device: str | None = None,
+) -> Taggram:  # fmt: skip
     """Scores of all tags over time, one row a patch.
 
     Parameters
     ----------
-    audio, model, sample_rate
-        As in :func:`tag`.
-    patch_s : float, optional
-        Length of a patch in seconds; by default 2.992 s (187 frames), what musicnn and vgg
-        were trained on. vgg takes no other.
-    hop_s : float, optional
-        Distance between the starts of two patches in seconds; by default one patch. 1 s
-        becomes 61 frames, 0.976 s (see :mod:`musicnn_zoo.networks.patches`).
-    tail, damaged, isolate, engine, device
-        See :class:`Tagger`.
+    audio, model, sample_rate, patch_s, hop_s, tail, damaged, isolate, engine, device
+        See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`.
 
     Returns
     -------
     Taggram
         ``scores`` (patches, tags) between 0 and 1, ``times`` (patches,) in seconds.
-
-    Raises
-    ------
-    AudioError, UnknownNameError, ArgumentError
-        As in :func:`tag`.
     """
     return shared_tagger(model, engine, device).taggram(
         audio, sample_rate=sample_rate, patch_s=patch_s, hop_s=hop_s, tail=tail,
@@ -226,21 +210,13 @@ def taggram(
 
 
 def events(
-    audio: AudioSource,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    sample_rate: int | None = None,
+    audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     threshold: float = DEFAULT_THRESHOLD,
-    release: float | None = None,
-    min_length_s: float = 0.0,
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = False,
-    engine: EngineName = "auto",
-    device: str | None = None,
-) -> Events:
+    release: float | None = None, min_length_s: float = 0.0,
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = False,
+    engine: EngineName = "auto", device: str | None = None,
+) -> Events:  # fmt: skip
     """When each tag begins and ends: sound events from a model of whole clips.
 
     Back-ends that have scores of single frames (autopool, attention) give events as sharp as
@@ -249,26 +225,19 @@ def events(
 
     Parameters
     ----------
-    audio, model, sample_rate
-        As in :func:`tag`.
+    audio, model, sample_rate, patch_s, hop_s, tail, damaged, isolate, engine, device
+        See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`.
     threshold : float
         Score that begins an event, between 0 and 1.
     release : float, optional
         Score that it must keep; by default 0.8 × ``threshold``.
     min_length_s : float
         Shortest event in seconds.
-    patch_s, hop_s, tail, damaged, isolate, engine, device
-        See :class:`Tagger`.
 
     Returns
     -------
     Events
         A sequence of (tag, start_s, end_s, score), by start.
-
-    Raises
-    ------
-    AudioError, UnknownNameError, ArgumentError
-        As in :func:`tag`.
 
     References
     ----------
@@ -283,26 +252,18 @@ def events(
 
 
 def embed(
-    audio: AudioSource,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    sample_rate: int | None = None,
-    layer: str = "penultimate",
-    pooling: Pooling = "mean",
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = False,
-    engine: EngineName = "auto",
-    device: str | None = None,
-) -> Embedding:
+    audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
+    layer: str = "penultimate", pooling: Pooling = "mean",
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = False,
+    engine: EngineName = "auto", device: str | None = None,
+) -> Embedding:  # fmt: skip
     """Activations of one layer as vectors, for transfer learning.
 
     Parameters
     ----------
-    audio, model, sample_rate
-        As in :func:`tag`.
+    audio, model, sample_rate, patch_s, hop_s, tail, damaged, isolate, engine, device
+        See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`.
     layer : str
         Any layer of the model; the default is what the output layer receives: 200
         dimensions of musicnn, 256 of vgg. Where a layer has a time or band
@@ -310,18 +271,11 @@ def embed(
         ``pooling`` is None).
     pooling : {"mean", "max"} or None
         One vector for the clip, or with None one for each patch.
-    patch_s, hop_s, tail, damaged, isolate, engine, device
-        See :class:`Tagger`.
 
     Returns
     -------
     Embedding
         ``values`` of shape (dimensions,), or (patches, dimensions) if ``pooling`` is None.
-
-    Raises
-    ------
-    AudioError, UnknownNameError, ArgumentError
-        As in :func:`tag`.
     """
     return shared_tagger(model, engine, device).embed(
         audio, sample_rate=sample_rate, layer=layer, pooling=pooling,
@@ -331,41 +285,27 @@ def embed(
 
 
 def features(
-    audio: AudioSource,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    sample_rate: int | None = None,
+    audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     layers: Sequence[str] | None = None,
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = False,
-    engine: EngineName = "auto",
-    device: str | None = None,
-) -> Features:
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = False,
+    engine: EngineName = "auto", device: str | None = None,
+) -> Features:  # fmt: skip
     """Activations of several layers, as they are.
 
     Parameters
     ----------
-    audio, model, sample_rate
-        As in :func:`tag`.
+    audio, model, sample_rate, patch_s, hop_s, tail, damaged, isolate, engine, device
+        See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`.
     layers : sequence of str, optional
         Any layers of the model; by default its endpoints: ``timbral, temporal, cnn1, cnn2,
         cnn3, mean_pool, max_pool, penultimate`` of musicnn, ``pool1`` … ``pool5,
         penultimate`` of vgg.
-    patch_s, hop_s, tail, damaged, isolate, engine, device
-        See :class:`Tagger`.
 
     Returns
     -------
     Features
         A mapping from layer name to an array (patches, …).
-
-    Raises
-    ------
-    AudioError, UnknownNameError, ArgumentError
-        As in :func:`tag`.
     """
     return shared_tagger(model, engine, device).features(
         audio, sample_rate=sample_rate, layers=layers, patch_s=patch_s, hop_s=hop_s, tail=tail,
@@ -374,21 +314,13 @@ def features(
 
 
 def tag_files(
-    paths: Paths,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    top_k: int | None = None,
-    threshold: float | Calibrated | None = None,
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = True,
-    engine: EngineName = "auto",
-    device: str | None = None,
-    jobs: int | None = None,
-    progress: bool = False,
-) -> Iterator[FileResult[Tags]]:
+    paths: Paths, *, model: ModelLike = DEFAULT_MODEL,
+    top_k: int | None = None, threshold: float | Calibrated | None = None,
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = True,
+    engine: EngineName = "auto", device: str | None = None,
+    jobs: int | None = None, progress: bool = False,
+) -> Iterator[FileResult[Tags]]:  # fmt: skip
     """Ranked tags of many files, as they are ready.
 
     Files are read ahead in threads, and their patches share batches. Nothing but the results
@@ -399,10 +331,9 @@ def tag_files(
     paths : iterable of path
         May be a generator; for the files of a directory see
         :func:`musicnn_zoo.sound.find.find_audio`.
-    model, top_k, threshold
-        As in :func:`tag`.
-    patch_s, hop_s, tail, damaged, isolate, engine, device
-        See :class:`Tagger`.
+    model, top_k, threshold, patch_s, hop_s, tail, damaged, isolate, engine, device
+        See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`, but for those of a
+        file, which are in its result.
     jobs : int, optional
         Threads that read files; by default one a core up to 8, then one for three cores.
     progress : bool
@@ -413,11 +344,6 @@ def tag_files(
     FileResult
         In the order of ``paths``: the file as ``source``, and either its :class:`Tags` as
         ``value`` or what went wrong with it as ``error``.
-
-    Raises
-    ------
-    UnknownNameError, ArgumentError
-        As in :func:`tag`.
 
     Examples
     --------
@@ -436,42 +362,27 @@ def tag_files(
 
 
 def embed_files(
-    paths: Paths,
-    *,
-    model: ModelLike = DEFAULT_MODEL,
-    layer: str = "penultimate",
-    pooling: Pooling = "mean",
-    patch_s: float | None = None,
-    hop_s: float | None = None,
-    tail: Tail = "drop",
-    damaged: OnDamage = "refuse",
-    isolate: bool = True,
-    engine: EngineName = "auto",
-    device: str | None = None,
-    jobs: int | None = None,
-    progress: bool = False,
-) -> Iterator[FileResult[Embedding]]:
+    paths: Paths, *, model: ModelLike = DEFAULT_MODEL,
+    layer: str = "penultimate", pooling: Pooling = "mean",
+    patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    damaged: OnDamage = "refuse", isolate: bool = True,
+    engine: EngineName = "auto", device: str | None = None,
+    jobs: int | None = None, progress: bool = False,
+) -> Iterator[FileResult[Embedding]]:  # fmt: skip
     """Embeddings of many files, as they are ready.
 
     Parameters
     ----------
-    paths, jobs, progress
-        As in :func:`tag_files`.
-    model, layer, pooling
-        As in :func:`embed`.
-    patch_s, hop_s, tail, damaged, isolate, engine, device
-        See :class:`Tagger`.
+    layer, pooling
+        See :func:`embed`.
+    paths, model, patch_s, hop_s, tail, damaged, isolate, engine, device, jobs, progress
+        See :func:`tag_files`. Errors are those of :func:`tag_files`.
 
     Yields
     ------
     FileResult
         In the order of ``paths``: the file as ``source``, and either its :class:`Embedding` as
         ``value`` or what went wrong with it as ``error``.
-
-    Raises
-    ------
-    UnknownNameError, ArgumentError
-        As in :func:`embed`.
     """
     return shared_tagger(model, engine, device).embed_files(
         paths, layer=layer, pooling=pooling, patch_s=patch_s, hop_s=hop_s, tail=tail,

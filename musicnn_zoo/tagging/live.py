@@ -12,7 +12,7 @@ from musicnn_zoo.networks.config import ModelSpec
 from musicnn_zoo.networks.patches import PatchGrid, PatchStream, Tail
 from musicnn_zoo.runtimes.engine import Engine
 from musicnn_zoo.sound.read import Resampler, check_rate, downmix_array
-from musicnn_zoo.tagging.pipeline import NOT_FINITE
+from musicnn_zoo.tagging.pipeline import NOT_FINITE, taggram_of
 from musicnn_zoo.tagging.results import Clip, Taggram
 
 _MOST_CHANNELS = 32
@@ -31,7 +31,6 @@ class TaggramStream:
         check_rate(sample_rate)
         self._spec = spec
         self._engine = engine
-        self._grid = grid
         self._resampler = Resampler(int(sample_rate), grid.sample_rate)
         self._patches = PatchStream(grid, tail=tail)
         self._finished = False
@@ -75,7 +74,7 @@ class TaggramStream:
         if sample_rate is not None and sample_rate != self._resampler.sample_rate:
             check_rate(sample_rate)
             ended = self._resampler.finish()
-            self._resampler = Resampler(int(sample_rate), self._grid.sample_rate)
+            self._resampler = Resampler(int(sample_rate), self._patches.grid.sample_rate)
         ready = self._resampler.feed(mono)
         return self._rows(self._patches.feed(np.concatenate([ended, ready])))
 
@@ -97,16 +96,8 @@ class TaggramStream:
             scores = self._engine.run(windows, ("output",))["output"]
             if not np.isfinite(scores).all():
                 raise AudioError(f"block: {NOT_FINITE}")
-        patches, grid = self._patches, self._grid
+        patches, grid = self._patches, self._patches.grid
+        times = grid.times(patches.count)[patches.count - len(scores) :]
         duration_s = patches.samples / grid.sample_rate
-        return Taggram(
-            scores=scores,
-            tags=self._spec.tags,
-            times=grid.times(patches.count)[patches.count - len(scores) :],
-            patch_s=grid.patch_s,
-            hop_s=grid.hop_s,
-            model=self._spec.name,
-            clip=Clip(None, duration_s, patches.repeated, patches.dropped_s),
-            thresholds=self._spec.thresholds,
-            spectrogram=self._spec.spectrogram,
-        )
+        clip = Clip(None, duration_s, patches.repeated, patches.dropped_s)
+        return taggram_of(self._spec, scores, times, grid.patch_s, grid.hop_s, clip)

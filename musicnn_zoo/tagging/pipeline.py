@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ Pooling = Literal["mean", "max"] | None
 POOLINGS: tuple[Pooling, ...] = ("mean", "max", None)
 
 Activations = dict[str, NDArray[np.float32]]
+Other = TypeVar("Other")
 
 
 class EmbeddedTags(NamedTuple):
@@ -48,105 +49,122 @@ class EmbeddedTags(NamedTuple):
         return self.tags.clip
 
 
+class Cutting(NamedTuple):
+    """How signals are cut: the patches, and what becomes of the end that fills none."""
+
+    grid: PatchGrid
+    tail: Tail = "drop"
+
+
 @dataclass(frozen=True)
 class Task(Generic[Result]):
-    """A kind of result.
+    """What is computed of a file.
 
     Parameters
     ----------
+    cutting : Cutting
     layers : tuple of str
         Whose activations it needs.
     finish : callable
         Makes the result of the activations of all patches of a file, ``{layer: (patches, …)}``,
-        and its :class:`~musicnn_zoo.results.Clip`.
+        and its :class:`~musicnn_zoo.tagging.results.Clip`.
     reduce : callable, optional
         Applied to the activations of some patches at a time, before they are kept.
+    framewise : bool
+        Whether ``"output"`` must be the scores of single frames, ``(patches, frames, tags)``.
     """
 
+    cutting: Cutting
     layers: tuple[str, ...]
     finish: Callable[[Activations, Clip], Result]
     reduce: Callable[[Activations], Activations] = lambda activations: activations
+    framewise: bool = False
+
+    def then(self, make: Callable[[Result], Other]) -> Task[Other]:
+        """Return the task that goes on to make something of the result."""
+
+        def finish(activations: Activations, clip: Clip) -> Other:
+            return make(self.finish(activations, clip))
+
+        return Task(self.cutting, self.layers, finish, self.reduce, self.framewise)
 
 
-def taggram_task(spec: ModelSpec, grid: PatchGrid) -> Task[Taggram]:
-    """Scores of every patch."""
+def taggram_of(
+    spec: ModelSpec,
+    scores: NDArray[np.float32],
+    times: NDArray[np.float64],
+    patch_s: float,
+    hop_s: float,
+    clip: Clip,
+) -> Taggram:
+    """Put scores together with what is known of the model that gave them."""
+    return Taggram(
+        scores, spec.tags, times, patch_s, hop_s, spec.name, clip,
+        spec.thresholds, spec.spectrogram,
+    )  # fmt: skip
 
-    def finish(activations: Activations, clip: Clip) -> Taggram:
+
+def taggram_task(spec: ModelSpec, cutting: Cutting, *, framewise: bool = False) -> Task[Taggram]:
+    """Scores of every patch, or of every frame of consecutive patches."""
+    grid = cutting.grid
+
+    def of_patches(activations: Activations, clip: Clip) -> Taggram:
         scores = activations["output"]
-        return Taggram(
-            scores=scores,
-            tags=spec.tags,
-            times=grid.times(len(scores)),
-            patch_s=grid.patch_s,
-            hop_s=grid.hop_s,
-            model=spec.name,
-            clip=clip,
-            thresholds=spec.thresholds,
-            spectrogram=spec.spectrogram,
-        )
+        times = grid.times(len(scores))
+        return taggram_of(spec, scores, times, grid.patch_s, grid.hop_s, clip)
 
-    return Task(("output",), finish)
-
-
-def frames_task(spec: ModelSpec, grid: PatchGrid) -> Task[Taggram]:
-    """Scores of every frame of consecutive patches, of a model that gives them."""
-
-    def finish(activations: Activations, clip: Clip) -> Taggram:
-        scores = activations["output"]
-        n_patches, n_frames, n_tags = scores.shape
+    def of_frames(activations: Activations, clip: Clip) -> Taggram:
+        n_patches, n_frames, n_tags = activations["output"].shape
+        scores = activations["output"].reshape(-1, n_tags)
         frame_s = grid.patch_s / n_frames
-        return Taggram(
-            scores=scores.reshape(-1, n_tags),
-            tags=spec.tags,
-            times=np.arange(n_patches * n_frames, dtype=np.float64) * frame_s,
-            patch_s=frame_s,
-            hop_s=frame_s,
-            model=spec.name,
-            clip=clip,
-            thresholds=spec.thresholds,
-            spectrogram=spec.spectrogram,
-        )
+        times = np.arange(n_patches * n_frames, dtype=np.float64) * frame_s
+        return taggram_of(spec, scores, times, frame_s, frame_s, clip)
 
-    return Task(("output",), finish)
+    return Task(cutting, ("output",), of_frames if framewise else of_patches, framewise=framewise)
+
+
+def tags_task(
+    spec: ModelSpec,
+    cutting: Cutting,
+    *,
+    top_k: int | None = None,
+    threshold: float | Calibrated | None = None,
+) -> Task[Tags]:
+    """Ranked tags; the scores averaged over the patches."""
+    check_ranking(top_k, threshold)
+    if threshold == CALIBRATED:
+        own_thresholds(spec.thresholds, spec.name)
+    taggram = taggram_task(spec, cutting)
+    return taggram.then(lambda scores: scores.rank(top_k=top_k, threshold=threshold))
 
 
 def events_task(
-    over_time: Task[Taggram],
+    spec: ModelSpec,
+    cutting: Cutting,
     *,
+    framewise: bool,
     threshold: float,
     release: float | None,
     min_length_s: float,
 ) -> Task[Events]:
     """When tags begin and end, from scores of patches or of frames."""
     release = check_event_rule(threshold, release, min_length_s)
-
-    def finish(activations: Activations, clip: Clip) -> Events:
-        scores = over_time.finish(activations, clip)
-        return scores.events(threshold=threshold, release=release, min_length_s=min_length_s)
-
-    return Task(over_time.layers, finish)
-
-
-def tags_task(
-    spec: ModelSpec, grid: PatchGrid, *, top_k: int | None, threshold: float | Calibrated | None
-) -> Task[Tags]:
-    """Ranked tags; the scores averaged over the patches."""
-    check_ranking(top_k, threshold)
-    if threshold == CALIBRATED:
-        own_thresholds(spec.thresholds, spec.name)
-    taggram = taggram_task(spec, grid)
-
-    def finish(activations: Activations, clip: Clip) -> Tags:
-        return taggram.finish(activations, clip).rank(top_k=top_k, threshold=threshold)
-
-    return Task(taggram.layers, finish)
+    taggram = taggram_task(spec, cutting, framewise=framewise)
+    return taggram.then(
+        lambda scores: scores.events(
+            threshold=threshold, release=release, min_length_s=min_length_s
+        )
+    )
 
 
-def embedding_task(model: str, grid: PatchGrid, *, layer: str, pooling: Pooling) -> Task[Embedding]:
+def embedding_task(
+    spec: ModelSpec, cutting: Cutting, *, layer: str, pooling: Pooling
+) -> Task[Embedding]:
     """Vectors: what is between the patch and the channel axis is pooled, then the patches."""
     if pooling not in POOLINGS:
         raise ArgumentError(f"pooling must be 'mean', 'max' or None; received {pooling!r}")
     pool: Any = np.max if pooling == "max" else np.mean
+    grid = cutting.grid
 
     def reduce(activations: Activations) -> Activations:
         values = activations[layer]
@@ -154,24 +172,19 @@ def embedding_task(model: str, grid: PatchGrid, *, layer: str, pooling: Pooling)
 
     def finish(activations: Activations, clip: Clip) -> Embedding:
         values = activations[layer]
+        pooled = values if pooling is None else pool(values, axis=0)
         return Embedding(
-            values=values if pooling is None else pool(values, axis=0),
-            times=grid.times(len(values)),
-            layer=layer,
-            pooling=pooling,
-            patch_s=grid.patch_s,
-            hop_s=grid.hop_s,
-            model=model,
-            clip=clip,
-        )
+            pooled, grid.times(len(values)), layer, pooling, grid.patch_s, grid.hop_s,
+            spec.name, clip,
+        )  # fmt: skip
 
-    return Task((layer,), finish, reduce)
+    return Task(cutting, (layer,), finish, reduce)
 
 
-def embedded_tags_task(spec: ModelSpec, grid: PatchGrid, *, layer: str) -> Task[EmbeddedTags]:
+def embedded_tags_task(spec: ModelSpec, cutting: Cutting, *, layer: str) -> Task[EmbeddedTags]:
     """Mean vector of a layer and strongest tag, in one pass."""
-    embedding = embedding_task(spec.name, grid, layer=layer, pooling="mean")
-    tags = tags_task(spec, grid, top_k=1, threshold=None)
+    embedding = embedding_task(spec, cutting, layer=layer, pooling="mean")
+    tags = tags_task(spec, cutting, top_k=1)
 
     def reduce(activations: Activations) -> Activations:
         return {**activations, **embedding.reduce(activations)}
@@ -179,23 +192,18 @@ def embedded_tags_task(spec: ModelSpec, grid: PatchGrid, *, layer: str) -> Task[
     def finish(activations: Activations, clip: Clip) -> EmbeddedTags:
         return EmbeddedTags(embedding.finish(activations, clip), tags.finish(activations, clip))
 
-    return Task(tuple(dict.fromkeys((layer, *tags.layers))), finish, reduce)
+    return Task(cutting, tuple(dict.fromkeys((layer, *tags.layers))), finish, reduce)
 
 
-def features_task(model: str, grid: PatchGrid, layers: tuple[str, ...]) -> Task[Features]:
+def features_task(spec: ModelSpec, cutting: Cutting, layers: tuple[str, ...]) -> Task[Features]:
     """Activations as they are."""
+    grid = cutting.grid
 
     def finish(activations: Activations, clip: Clip) -> Features:
-        return Features(
-            values_by_layer=activations,
-            times=grid.times(len(activations[layers[0]])),
-            patch_s=grid.patch_s,
-            hop_s=grid.hop_s,
-            model=model,
-            clip=clip,
-        )
+        times = grid.times(len(activations[layers[0]]))
+        return Features(activations, times, grid.patch_s, grid.hop_s, spec.name, clip)
 
-    return Task(layers, finish)
+    return Task(cutting, layers, finish)
 
 
 NOT_FINITE = "has samples so large that scores of them are no numbers; bring them to ±1"
@@ -211,8 +219,6 @@ def process(
     task: Task[Result],
     *,
     engine: Engine,
-    grid: PatchGrid,
-    tail: Tail = "drop",
     jobs: int | None = None,
 ) -> Iterator[FileResult[Result]]:
     """Run a task on many files.
@@ -228,10 +234,9 @@ def process(
         Taken as they are needed.
     task : Task
     engine : Engine
-    grid : PatchGrid
-    tail : {"drop", "pad"}
     jobs : int, optional
-        Threads that read files; by default one a core up to 8, then one for three cores.
+        Threads that read files; by default one a core up to 8, then one for three cores, since
+        decoding and resampling take about a third of the time. Each holds some 15 MB.
 
     Yields
     ------
@@ -248,14 +253,11 @@ def process(
     """
     if jobs is not None and jobs < 1:
         raise ArgumentError(f"jobs must be at least 1; received {jobs}")
-    return _Pipeline(streams, task, engine, grid, tail, jobs or reading_threads()).results()
+    return _Pipeline(streams, task, engine, jobs or reading_threads()).results()
 
 
 def reading_threads() -> int:
-    """Return how many threads read files by default.
-
-    Decoding and resampling take about a third of the time, and each thread holds some 15 MB.
-    """
+    """Return how many threads read files by default."""
     cores = usable_cores()
     return min(cores, max(_MANY_READERS, cores // 3))
 
@@ -277,34 +279,33 @@ class _File:
 
 
 class _Part(NamedTuple):
-    """Patches of a file that are computed in one call, and the how manieth these are."""
+    """Patches of a file that are computed in one call, and where their activations go."""
 
     file: _File
-    number: int
+    place: int
     windows: NDArray[np.float32]
 
 
 class _Stop(Exception):  # noqa: N818
-    """Tells a thread that nobody waits for it any more."""
+    """Ends a thread whose work nobody needs any more."""
 
 
 class _Pipeline(Generic[Result]):
-    """All state is guarded by one condition; ``streams`` by the lock of whose turn it is."""
+    """Files on their way through the threads.
+
+    One condition guards all state; the iterator of streams has a lock of its own.
+    """
 
     def __init__(
         self,
         streams: Iterable[AudioStream],
         task: Task[Result],
         engine: Engine,
-        grid: PatchGrid,
-        tail: Tail,
         jobs: int,
     ) -> None:
         self._streams = iter(streams)
         self._task = task
         self._engine = engine
-        self._grid = grid
-        self._tail = tail
         self._jobs = jobs
         self._changed = threading.Condition()
         self._turn = threading.Lock()
@@ -400,7 +401,8 @@ class _Pipeline(Generic[Result]):
                 if stream is None:
                     self._exhausted = True
                     return None
-                file = _File(stream, PatchStream(self._grid, tail=self._tail))
+                grid, tail = self._task.cutting
+                file = _File(stream, PatchStream(grid, tail=tail))
                 self._files.append(file)
                 return file
 
@@ -429,7 +431,7 @@ class _Pipeline(Generic[Result]):
             for part in batch:
                 rows = slice(start, start + len(part.windows))
                 start += len(part.windows)
-                part.file.computed[part.number] = self._task.reduce(
+                part.file.computed[part.place] = self._task.reduce(
                     {layer: a[rows] for layer, a in activations.items()}
                 )
             with self._changed:

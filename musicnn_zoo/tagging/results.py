@@ -176,13 +176,7 @@ def find_events(
 
 
 def check_event_rule(threshold: float, release: float | None, min_length_s: float) -> float:
-    """Check the options of :func:`find_events` and return the release.
-
-    Raises
-    ------
-    ArgumentError
-        If one is out of range.
-    """
+    """Check the options of :func:`find_events` and return the release."""
     if not 0 <= threshold <= 1:
         raise ArgumentError(f"threshold must be between 0 and 1; received {threshold}")
     if release is None:
@@ -197,7 +191,7 @@ def check_event_rule(threshold: float, release: float | None, min_length_s: floa
 
 
 def _runs(held: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and one past the last index of each run of True."""
+    """Return the first index of each run of True and the one behind its last."""
     changes = np.flatnonzero(np.diff(np.concatenate([[False], held, [False]]).astype(np.int8)))
     return [(int(first), int(last)) for first, last in changes.reshape(-1, 2)]
 
@@ -233,9 +227,6 @@ class Tags(Sequence[TagScore]):
 
     def __getitem__(self, index: Any) -> Any:
         return self.ranked[index]
-
-    def __iter__(self) -> Iterator[TagScore]:
-        return iter(self.ranked)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -331,9 +322,6 @@ class Events(Sequence[Event]):
 
     def __getitem__(self, index: Any) -> Any:
         return self.events[index]
-
-    def __iter__(self) -> Iterator[Event]:
-        return iter(self.events)
 
     def to_dict(self) -> dict[str, Any]:
         """Return source, length, model and a list of the events, ready for JSON."""
@@ -524,8 +512,9 @@ class Taggram:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the scores as a DataFrame, times down and tags across (needs pandas)."""
-        index = require_pandas().Index(self.times, name="time_s")
-        return require_pandas().DataFrame(self.scores, index=index, columns=list(self.tags))
+        pandas = require_pandas()
+        index = pandas.Index(self.times, name="time_s")
+        return pandas.DataFrame(self.scores, index=index, columns=list(self.tags))
 
     def _rows(self) -> list[list[str]]:
         best = np.argsort(-self.scores, axis=1, kind="stable")[:, :3]
@@ -600,11 +589,10 @@ class Embedding:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return one row a vector, indexed by time, or by source if pooled (needs pandas)."""
+        pandas = require_pandas()
         if self.pooling is None:
-            return require_pandas().DataFrame(
-                self.values, index=require_pandas().Index(self.times, name="time_s")
-            )
-        return require_pandas().DataFrame(self.values[np.newaxis], index=[self.clip.source])
+            return pandas.DataFrame(self.values, index=pandas.Index(self.times, name="time_s"))
+        return pandas.DataFrame(self.values[np.newaxis], index=[self.clip.source])
 
     def __repr__(self) -> str:
         pooled = f"{self.pooling} over {len(self.times)} patches" if self.pooling else "one a patch"

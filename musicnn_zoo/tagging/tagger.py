@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from musicnn_zoo.errors import ArgumentError, ExportError, UnknownNameError
 from musicnn_zoo.machine.installation import has_keras, require_keras
 from musicnn_zoo.machine.processes import ForkedLock
 from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec, patch_grid
-from musicnn_zoo.networks.patches import PatchGrid, Tail
+from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
 from musicnn_zoo.sound.decode import OnDamage
 from musicnn_zoo.sound.read import AudioSource, AudioStream
 from musicnn_zoo.tagging.live import TaggramStream
 from musicnn_zoo.tagging.pipeline import (
+    Cutting,
     EmbeddedTags,
     Pooling,
     Task,
@@ -24,7 +25,6 @@ from musicnn_zoo.tagging.pipeline import (
     embedding_task,
     events_task,
     features_task,
-    frames_task,
     process,
     taggram_task,
     tags_task,
@@ -55,6 +55,160 @@ class Reading(NamedTuple):
 
     damaged: OnDamage
     isolate: bool
+
+
+class _Source:
+    """The model of a Tagger; a pretrained one is loaded when it is first needed."""
+
+    def __init__(self, model: str | os.PathLike[str] | Pretrained | TaggingModel) -> None:
+        self.pretrained: Pretrained | None = None
+        self._loaded: TaggingModel | None = None
+        if isinstance(model, str | os.PathLike):
+            self.pretrained = find_pretrained(model)
+        elif isinstance(model, Pretrained):
+            self.pretrained = model
+        else:
+            self._loaded = model
+        self.lock = ForkedLock()
+
+    @property
+    def spec(self) -> ModelSpec:
+        return (self.pretrained or self.load()).spec
+
+    def load(self) -> TaggingModel:
+        if self._loaded is None:
+            assert self.pretrained is not None
+            with self.lock:
+                self._loaded = self._loaded or self.pretrained.load()
+        return self._loaded
+
+    def digest(self) -> str | None:
+        """Digest of the weights as they are now; None for a pretrained model, which keeps its."""
+        if self.pretrained is not None:
+            return None
+        from musicnn_zoo.runtimes.onnx_engine import weights_digest
+
+        return weights_digest(self.load())
+
+    def fetch(self, engine: str) -> None:
+        """Download weights that will be needed, before an engine is imported for them."""
+        if self.pretrained is None or engine not in ENGINES:
+            return
+        from musicnn_zoo.runtimes.onnx_engine import has_graph
+
+        if engine in ("auto", "onnxruntime"):
+            if has_graph(self.pretrained):
+                return
+            require_keras(f"{self.pretrained.origin}, of which no ONNX graph is kept here,")
+        if has_keras():
+            self.pretrained.fetch()
+
+
+class _CurrentEngine:
+    """An engine, made when it is first needed.
+
+    If it has copies of the weights, it is made again when the model has others.
+    """
+
+    def __init__(
+        self, source: _Source, make: Callable[[str | None], Engine], *, copies: bool
+    ) -> None:
+        self._source = source
+        self._make = make
+        self._copies = copies
+        self._made: tuple[Engine, str | None] | None = None
+
+    def get(self) -> Engine:
+        made = self._made
+        if made is None or made[1] != self._digest():
+            with self._source.lock:
+                made, digest = self._made, self._digest()
+                if made is None or made[1] != digest:
+                    made = self._made = self._make(digest), digest
+        return made[0]
+
+    def _digest(self) -> str | None:
+        return self._source.digest() if self._copies else None
+
+
+class _Engines:
+    """What computes a model: Keras, or ONNX Runtime; and Keras for the scores of frames.
+
+    Keras computes the model itself and so sees its weights change, but for other precisions and
+    several devices, where it has copies.
+    """
+
+    def __init__(
+        self,
+        source: _Source,
+        *,
+        engine: EngineName,
+        device: str | None,
+        precision: Precision,
+        batch_size: int | None,
+    ) -> None:
+        source.fetch(engine)
+        self.automatic = engine == "auto"
+        chosen = choose_engine(engine, device=device, precision=precision)
+        self._prefers_onnx = chosen == "onnxruntime"
+        self._source = source
+        self._device = device
+        self._precision = precision
+        self._batch_size = batch_size
+        self._on_several = device is not None and "," in device
+        copies = self._on_several or precision != "float32"
+        self.keras = _CurrentEngine(source, self._make_keras, copies=copies)
+        self.frames = _CurrentEngine(source, self._make_frames, copies=copies)
+        self.onnx = _CurrentEngine(source, self._make_onnx, copies=True)
+
+    def get(self, *, many: bool = False) -> Engine:
+        """Return the engine for one file or for many."""
+        is_pretrained = self._source.pretrained is not None
+        worth_converting = is_pretrained or many or not self.automatic
+        if not (self._prefers_onnx and worth_converting):
+            return self.keras.get()
+        try:
+            return self.onnx.get()
+        except ExportError as error:
+            if not self.automatic:
+                raise
+            self._prefers_onnx = False
+            engine = self.keras.get()
+            _log.warning("%s; %s computes it", error, engine.name)
+            return engine
+
+    def _make_onnx(self, digest: str | None) -> Engine:
+        from musicnn_zoo.runtimes.onnx_engine import OnnxEngine, find_graph, graph_of
+
+        if self._source.pretrained is not None:
+            graph = find_graph(self._source.pretrained, self._source.load)
+        else:
+            assert digest is not None
+            graph = graph_of(self._source.load(), digest)
+        return OnnxEngine(graph, batch_size=self._batch_size)
+
+    def _make_keras(self, _: str | None) -> Engine:
+        return self._keras_engine_of(self._source.load)
+
+    def _make_frames(self, _: str | None) -> Engine:
+        original = self._source.load()
+        from musicnn_zoo.runtimes.variants import framewise_model
+
+        model = framewise_model(original)
+        return self._keras_engine_of(lambda: model)
+
+    def _keras_engine_of(self, load: Callable[[], Any]) -> Engine:
+        from musicnn_zoo.runtimes.keras_engine import KerasEngine
+
+        def make() -> Any:
+            from musicnn_zoo.runtimes.variants import remake, with_precision
+
+            model = load()
+            if self._on_several and self._precision == "float32":
+                return remake(model)
+            return with_precision(model, self._precision)
+
+        return KerasEngine(make, device=self._device, batch_size=self._batch_size)
 
 
 class Tagger:
@@ -107,11 +261,11 @@ class Tagger:
     All methods share these options:
 
     patch_s : float, optional
-        Length of a patch in seconds; by default what the model was trained on (2.992 s for
-        musicnn and vgg; vgg takes no other).
+        Length of a patch in seconds; by default what the model was trained on: 2.992 s (187
+        frames) for musicnn and vgg. vgg takes no other.
     hop_s : float, optional
-        Distance between the starts of two patches in seconds; by default one patch.
-        See :mod:`musicnn_zoo.networks.patches` for how seconds become frames.
+        Distance between the starts of two patches in seconds; by default one patch. 1 s becomes
+        61 frames, 0.976 s (see :mod:`musicnn_zoo.networks.patches`).
     tail : {"drop", "pad"}
         What to do with the end that does not fill a patch: drop it (default), or repeat it
         until it fills one. A clip shorter than one patch is always repeated to fill one,
@@ -140,45 +294,22 @@ class Tagger:
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ArgumentError(f"batch_size must be at least 1; received {batch_size}")
-        self._pretrained: Pretrained | None = None
-        self._model: TaggingModel | None = None
-        if isinstance(model, str | os.PathLike):
-            self._pretrained = find_pretrained(model)
-        elif isinstance(model, Pretrained):
-            self._pretrained = model
-        else:
-            self._model = model
-        self.spec: ModelSpec = (self._pretrained or self.model).spec
-        self._device = device
-        self._several = device is not None and "," in device
-        self._precision = precision
-        self._batch_size = batch_size
-        self._lock = ForkedLock()
-        self._keras_engine: Engine | None = None
-        self._keras_digest: str | None = None
-        self._frame_engine: Engine | None = None
-        self._frame_digest: str | None = None
-        self._onnx_engine: Engine | None = None
-        self._onnx_digest: str | None = None
-        self._automatic = engine == "auto"
-        self._fetch(engine)
-        chosen = choose_engine(engine, device=device, precision=precision)
-        self._prefers_onnx = chosen == "onnxruntime"
-        self._engine()
+        self._source = _Source(model)
+        self.spec: ModelSpec = self._source.spec
+        self._engines = _Engines(
+            self._source, engine=engine, device=device, precision=precision, batch_size=batch_size
+        )
+        self._engines.get()
 
     @property
     def engine(self) -> str:
         """What computes single files: ``"onnxruntime"``, or the name of Keras's backend."""
-        return self._engine().name
+        return self._engines.get().name
 
     @property
     def model(self) -> TaggingModel:
         """The Keras model; a pretrained one is loaded when it is first asked for."""
-        if self._model is None:
-            assert self._pretrained is not None
-            with self._lock:
-                self._model = self._model or self._pretrained.load()
-        return self._model
+        return self._source.load()
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -191,51 +322,30 @@ class Tagger:
         return self.spec.config.endpoints
 
     def tag(
-        self,
-        audio: AudioSource,
-        *,
-        sample_rate: int | None = None,
-        top_k: int | None = None,
-        threshold: float | Calibrated | None = None,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = False,
-    ) -> Tags:
+        self, audio: AudioSource, *, sample_rate: int | None = None,
+        top_k: int | None = None, threshold: float | Calibrated | None = None,
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = False,
+    ) -> Tags:  # fmt: skip
         """Ranked tags of a whole clip; see :func:`musicnn_zoo.tag`."""
-        grid = self._grid(patch_s, hop_s)
-        task = self._tags_task(grid, top_k, threshold)
-        reading = Reading(damaged, isolate)
-        return self._one(audio, sample_rate, task, grid, tail, reading)
+        cutting = self._cutting(patch_s, hop_s, tail)
+        task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold)
+        return self._one(audio, sample_rate, task, Reading(damaged, isolate))
 
     def taggram(
-        self,
-        audio: AudioSource,
-        *,
-        sample_rate: int | None = None,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = False,
-    ) -> Taggram:
+        self, audio: AudioSource, *, sample_rate: int | None = None,
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = False,
+    ) -> Taggram:  # fmt: skip
         """Scores over time; see :func:`musicnn_zoo.taggram`."""
-        grid = self._grid(patch_s, hop_s)
-        task = taggram_task(self.spec, grid)
-        reading = Reading(damaged, isolate)
-        return self._one(audio, sample_rate, task, grid, tail, reading)
+        task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
+        return self._one(audio, sample_rate, task, Reading(damaged, isolate))
 
     def frames(
-        self,
-        audio: AudioSource,
-        *,
-        sample_rate: int | None = None,
-        patch_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = False,
-    ) -> Taggram:
+        self, audio: AudioSource, *, sample_rate: int | None = None,
+        patch_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = False,
+    ) -> Taggram:  # fmt: skip
         """Scores of single frames, from a back-end that has them.
 
         Returns
@@ -249,188 +359,108 @@ class Tagger:
             If the back-end has no frame-wise scores
             (see :func:`musicnn_zoo.runtimes.variants.framewise_model`).
         """
-        grid = self._grid(patch_s, None)
-        task = frames_task(self.spec, grid)
-        reading = Reading(damaged, isolate)
-        return self._one(audio, sample_rate, task, grid, tail, reading, engine=self._in_frames())
+        cutting = self._cutting(patch_s, None, tail)
+        task = taggram_task(self.spec, cutting, framewise=True)
+        return self._one(audio, sample_rate, task, Reading(damaged, isolate))
 
     def events(
-        self,
-        audio: AudioSource,
-        *,
-        sample_rate: int | None = None,
+        self, audio: AudioSource, *, sample_rate: int | None = None,
         threshold: float = DEFAULT_THRESHOLD,
-        release: float | None = None,
-        min_length_s: float = 0.0,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = False,
-    ) -> Events:
+        release: float | None = None, min_length_s: float = 0.0,
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = False,
+    ) -> Events:  # fmt: skip
         """When each tag begins and ends; see :func:`musicnn_zoo.events`."""
-        grid = self._grid(patch_s, hop_s)
-        task, engine = self._events_task(
-            grid, hop_s, threshold=threshold, release=release, min_length_s=min_length_s
+        task = self._events_task(
+            patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s
         )
-        reading = Reading(damaged, isolate)
-        return self._one(audio, sample_rate, task, grid, tail, reading, engine=engine)
+        return self._one(audio, sample_rate, task, Reading(damaged, isolate))
 
     def embed(
-        self,
-        audio: AudioSource,
-        *,
-        sample_rate: int | None = None,
-        layer: str = "penultimate",
-        pooling: Pooling = "mean",
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = False,
-    ) -> Embedding:
+        self, audio: AudioSource, *, sample_rate: int | None = None,
+        layer: str = "penultimate", pooling: Pooling = "mean",
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = False,
+    ) -> Embedding:  # fmt: skip
         """Activations of one layer as vectors; see :func:`musicnn_zoo.embed`."""
-        grid = self._grid(patch_s, hop_s)
-        task = embedding_task(self.spec.name, grid, layer=layer, pooling=pooling)
-        reading = Reading(damaged, isolate)
-        return self._one(audio, sample_rate, task, grid, tail, reading)
+        cutting = self._cutting(patch_s, hop_s, tail)
+        task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling)
+        return self._one(audio, sample_rate, task, Reading(damaged, isolate))
 
     def features(
-        self,
-        audio: AudioSource,
-        *,
-        sample_rate: int | None = None,
+        self, audio: AudioSource, *, sample_rate: int | None = None,
         layers: Sequence[str] | None = None,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = False,
-    ) -> Features:
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = False,
+    ) -> Features:  # fmt: skip
         """Activations of several layers; see :func:`musicnn_zoo.features`."""
         if isinstance(layers, str):
             layers = (layers,)
         chosen = self.endpoints if layers is None else tuple(dict.fromkeys(layers))
         if not chosen:
             raise ArgumentError("layers must name at least one layer; received none")
-        grid = self._grid(patch_s, hop_s)
-        task = features_task(self.spec.name, grid, chosen)
-        reading = Reading(damaged, isolate)
-        return self._one(audio, sample_rate, task, grid, tail, reading)
+        task = features_task(self.spec, self._cutting(patch_s, hop_s, tail), chosen)
+        return self._one(audio, sample_rate, task, Reading(damaged, isolate))
 
     def tag_files(
-        self,
-        paths: Paths,
-        *,
-        top_k: int | None = None,
-        threshold: float | Calibrated | None = None,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = True,
-        jobs: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[FileResult[Tags]]:
+        self, paths: Paths, *,
+        top_k: int | None = None, threshold: float | Calibrated | None = None,
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool = False,
+    ) -> Iterator[FileResult[Tags]]:  # fmt: skip
         """Ranked tags of many files; see :func:`musicnn_zoo.tag_files`."""
-        grid = self._grid(patch_s, hop_s)
-        reading = Reading(damaged, isolate)
-        return self._many(
-            paths,
-            self._tags_task(grid, top_k, threshold),
-            grid,
-            tail,
-            reading,
-            jobs,
-            progress,
-        )
+        cutting = self._cutting(patch_s, hop_s, tail)
+        task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold)
+        return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
 
     def taggram_files(
-        self,
-        paths: Paths,
-        *,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = True,
-        jobs: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[FileResult[Taggram]]:
+        self, paths: Paths, *,
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool = False,
+    ) -> Iterator[FileResult[Taggram]]:  # fmt: skip
         """Scores over time of many files; see :func:`musicnn_zoo.tag_files`."""
-        grid = self._grid(patch_s, hop_s)
-        reading = Reading(damaged, isolate)
-        return self._many(
-            paths,
-            taggram_task(self.spec, grid),
-            grid,
-            tail,
-            reading,
-            jobs,
-            progress,
-        )
+        task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
+        return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
 
     def events_files(
-        self,
-        paths: Paths,
-        *,
+        self, paths: Paths, *,
         threshold: float = DEFAULT_THRESHOLD,
-        release: float | None = None,
-        min_length_s: float = 0.0,
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = True,
-        jobs: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[FileResult[Events]]:
+        release: float | None = None, min_length_s: float = 0.0,
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool = False,
+    ) -> Iterator[FileResult[Events]]:  # fmt: skip
         """When each tag begins and ends in many files; see :func:`musicnn_zoo.events`."""
-        grid = self._grid(patch_s, hop_s)
-        task, engine = self._events_task(
-            grid, hop_s, threshold=threshold, release=release, min_length_s=min_length_s
+        task = self._events_task(
+            patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s
         )
-        reading = Reading(damaged, isolate)
-        return self._many(paths, task, grid, tail, reading, jobs, progress, engine=engine)
+        return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
 
     def embedded_tags_files(
-        self,
-        paths: Paths,
-        *,
+        self, paths: Paths, *,
         layer: str = "penultimate",
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = True,
-        jobs: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[FileResult[EmbeddedTags]]:
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool = False,
+    ) -> Iterator[FileResult[EmbeddedTags]]:  # fmt: skip
         """Mean embedding and strongest tag of many files, each file read and computed once."""
-        grid = self._grid(patch_s, hop_s)
-        task = embedded_tags_task(self.spec, grid, layer=layer)
-        reading = Reading(damaged, isolate)
-        return self._many(paths, task, grid, tail, reading, jobs, progress)
+        cutting = self._cutting(patch_s, hop_s, tail)
+        task = embedded_tags_task(self.spec, cutting, layer=layer)
+        return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
 
     def embed_files(
-        self,
-        paths: Paths,
-        *,
-        layer: str = "penultimate",
-        pooling: Pooling = "mean",
-        patch_s: float | None = None,
-        hop_s: float | None = None,
-        tail: Tail = "drop",
-        damaged: OnDamage = "refuse",
-        isolate: bool = True,
-        jobs: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[FileResult[Embedding]]:
+        self, paths: Paths, *,
+        layer: str = "penultimate", pooling: Pooling = "mean",
+        patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool = False,
+    ) -> Iterator[FileResult[Embedding]]:  # fmt: skip
         """Embeddings of many files; see :func:`musicnn_zoo.embed_files`."""
-        grid = self._grid(patch_s, hop_s)
-        task = embedding_task(self.spec.name, grid, layer=layer, pooling=pooling)
-        reading = Reading(damaged, isolate)
-        return self._many(paths, task, grid, tail, reading, jobs, progress)
+        cutting = self._cutting(patch_s, hop_s, tail)
+        task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling)
+        return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
 
     def stream(
         self,
@@ -460,96 +490,36 @@ class Tagger:
         >>> [len(stream.feed(np.zeros(48000, np.float32))) for second in range(5)]
         [0, 0, 0, 1, 1]
         """
-        grid = self._grid(patch_s, hop_s)
-        return TaggramStream(self.spec, self._engine(), grid, sample_rate=sample_rate, tail=tail)
-
-    def _fetch(self, engine: str) -> None:
-        """Download weights that will be needed, before an engine is imported for them."""
-        if self._pretrained is None or engine not in ENGINES:
-            return
-        from musicnn_zoo.runtimes.onnx_engine import has_graph
-
-        if engine in ("auto", "onnxruntime"):
-            if has_graph(self._pretrained):
-                return
-            require_keras(f"{self._pretrained.origin}, of which no ONNX graph is kept here,")
-        if has_keras():
-            self._pretrained.fetch()
-
-    def _grid(self, patch_s: float | None, hop_s: float | None) -> PatchGrid:
-        return patch_grid(self.spec.config, patch_s=patch_s, hop_s=hop_s)
-
-    def _tags_task(
-        self, grid: PatchGrid, top_k: int | None, threshold: float | Calibrated | None
-    ) -> Task[Tags]:
-        return tags_task(self.spec, grid, top_k=top_k, threshold=threshold)
-
-    def _events_task(
-        self, grid: PatchGrid, hop_s: float | None, **rule: Any
-    ) -> tuple[Task[Events], Engine | None]:
-        """Choose frames, where there are any, or patches to find events in, and what computes."""
-        framewise = block_spec(self.spec.config.backend.kind, "backend").framewise
-        if framewise is None or hop_s is not None:
-            return events_task(taggram_task(self.spec, grid), **rule), None
-        return events_task(frames_task(self.spec, grid), **rule), self._in_frames()
-
-    def _one(
-        self,
-        audio: AudioSource,
-        sample_rate: int | None,
-        task: Task[Result],
-        grid: PatchGrid,
-        tail: Tail,
-        reading: Reading,
-        *,
-        engine: Engine | None = None,
-    ) -> Result:
-        stream = AudioStream(
-            audio, sample_rate=sample_rate, target_rate=grid.sample_rate, **reading._asdict()
+        grid, tail = self._cutting(patch_s, hop_s, tail)
+        return TaggramStream(
+            self.spec, self._engines.get(), grid, sample_rate=sample_rate, tail=tail
         )
-        engine = engine or self._engine_for(task.layers)
-        (result,) = process([stream], task, engine=engine, grid=grid, tail=tail, jobs=1)
-        return result.unwrap()
 
-    def _many(
-        self,
-        paths: Paths,
-        task: Task[Result],
-        grid: PatchGrid,
-        tail: Tail,
-        reading: Reading,
-        jobs: int | None,
-        progress: bool,
-        *,
-        engine: Engine | None = None,
-    ) -> Iterator[FileResult[Result]]:
-        if isinstance(paths, str | os.PathLike):
-            raise ArgumentError(f"paths must be several; received one, {os.fspath(paths)!r}")
-        streams = (
-            AudioStream(os.fspath(path), target_rate=grid.sample_rate, **reading._asdict())
-            for path in paths
-        )
-        engine = engine or self._engine_for(task.layers, many=True)
-        results = process(streams, task, engine=engine, grid=grid, tail=tail, jobs=jobs)
-        if not progress:
-            return results
-        from tqdm import tqdm
+    def engine_for(self, layers: tuple[str, ...], *, many: bool = False) -> Engine:
+        """Return what computes layers; for the rooms of this package that run it themselves.
 
-        total = len(paths) if isinstance(paths, Sized) else None
-        return iter(tqdm(results, total=total, unit="file", leave=False))
+        With ``many`` files, a model of one's own is worth converting.
 
-    def _engine_for(self, layers: tuple[str, ...], *, many: bool = False) -> Engine:
-        engine = self._engine(many=many)
+        Raises
+        ------
+        UnknownNameError
+            If the model has no such layer.
+        ArgumentError
+            If it has, but its ONNX graph has not, and ``engine="onnxruntime"`` was chosen.
+
+        :meta private:
+        """
+        engine = self._engines.get(many=many)
         missing = engine.missing(layers)
         if not missing:
             return engine
-        if self._pretrained is not None:
+        if self._source.pretrained is not None:
             require_keras(
                 f"layer {missing[0]!r}, none of the endpoints of {self.spec.name} "
                 f"({', '.join(self.endpoints)}),"
             )
-        if engine.name == "onnxruntime" and self._automatic:
-            in_keras = self._in_keras()
+        if engine.name == "onnxruntime" and self._engines.automatic:
+            in_keras = self._engines.keras.get()
             if not in_keras.missing(layers):
                 _log.info("%s is no endpoint: Keras computes it", ", ".join(missing))
                 return in_keras
@@ -561,77 +531,50 @@ class Tagger:
             )
         raise UnknownNameError(f"layer of {self.spec.name}", missing[0], known)
 
-    def _engine(self, *, many: bool = False) -> Engine:
-        if not self._prefers_onnx or (self._pretrained is None and self._automatic and not many):
-            return self._in_keras()
-        try:
-            return self._in_onnx()
-        except ExportError as error:
-            if not self._automatic:
-                raise
-            self._prefers_onnx = False
-            engine = self._in_keras()
-            _log.warning("%s; %s computes it", error, engine.name)
-            return engine
+    def _cutting(self, patch_s: float | None, hop_s: float | None, tail: Tail) -> Cutting:
+        return Cutting(patch_grid(self.spec.config, patch_s=patch_s, hop_s=hop_s), tail)
 
-    def _in_onnx(self) -> Engine:
-        from musicnn_zoo.runtimes.onnx_engine import (
-            OnnxEngine,
-            find_graph,
-            graph_of,
-            weights_digest,
+    def _events_task(
+        self, patch_s: float | None, hop_s: float | None, tail: Tail, **rule: Any
+    ) -> Task[Events]:
+        """Find events in frames, where there are any, or in patches."""
+        backend = block_spec(self.spec.config.backend.kind, "backend")
+        framewise = backend.framewise is not None and hop_s is None
+        cutting = self._cutting(patch_s, hop_s, tail)
+        return events_task(self.spec, cutting, framewise=framewise, **rule)
+
+    def _one(
+        self, audio: AudioSource, sample_rate: int | None, task: Task[Result], reading: Reading
+    ) -> Result:
+        rate = task.cutting.grid.sample_rate
+        stream = AudioStream(audio, sample_rate=sample_rate, target_rate=rate, **reading._asdict())
+        (result,) = process([stream], task, engine=self._engine_of(task), jobs=1)
+        return result.unwrap()
+
+    def _many(
+        self,
+        paths: Paths,
+        task: Task[Result],
+        reading: Reading,
+        jobs: int | None,
+        progress: bool,
+    ) -> Iterator[FileResult[Result]]:
+        if isinstance(paths, str | os.PathLike):
+            raise ArgumentError(f"paths must be several; received one, {os.fspath(paths)!r}")
+        rate = task.cutting.grid.sample_rate
+        streams = (
+            AudioStream(os.fspath(path), target_rate=rate, **reading._asdict()) for path in paths
         )
+        engine = self._engine_of(task, many=True)
+        results = process(streams, task, engine=engine, jobs=jobs)
+        if not progress:
+            return results
+        from tqdm import tqdm
 
-        with self._lock:
-            digest = None if self._pretrained else weights_digest(self.model)
-            if self._onnx_engine is None or digest != self._onnx_digest:
-                if digest is not None:
-                    graph = graph_of(self.model, digest)
-                else:
-                    assert self._pretrained is not None
-                    graph = find_graph(self._pretrained, lambda: self.model)
-                self._onnx_engine = OnnxEngine(graph, batch_size=self._batch_size)
-                self._onnx_digest = digest
-            return self._onnx_engine
+        total = len(paths) if isinstance(paths, Sized) else None
+        return iter(tqdm(results, total=total, unit="file", leave=False))
 
-    def _in_keras(self) -> Engine:
-        with self._lock:
-            digest = self._digest_if_copied()
-            if self._keras_engine is None or digest != self._keras_digest:
-                self._keras_engine = self._make_keras_engine(None)
-                self._keras_digest = digest
-            return self._keras_engine
-
-    def _in_frames(self) -> Engine:
-        """Return what computes scores of single frames."""
-        with self._lock:
-            digest = self._digest_if_copied()
-            if self._frame_engine is None or digest != self._frame_digest:
-                original = self.model
-                from musicnn_zoo.runtimes.variants import framewise_model
-
-                model = framewise_model(original)
-                self._frame_engine = self._make_keras_engine(model)
-                self._frame_digest = digest
-            return self._frame_engine
-
-    def _digest_if_copied(self) -> str | None:
-        """Digest of a model of one's own that the Keras engine computes a copy of."""
-        if self._pretrained is not None or not (self._several or self._precision != "float32"):
-            return None
-        from musicnn_zoo.runtimes.onnx_engine import weights_digest
-
-        return weights_digest(self.model)
-
-    def _make_keras_engine(self, model: Any) -> Engine:
-        from musicnn_zoo.runtimes.keras_engine import KerasEngine
-
-        def make() -> Any:
-            from musicnn_zoo.runtimes.variants import remake, with_precision
-
-            original = self.model if model is None else model
-            if self._several and self._precision == "float32":
-                return remake(original)
-            return with_precision(original, self._precision)
-
-        return KerasEngine(make, device=self._device, batch_size=self._batch_size)
+    def _engine_of(self, task: Task[Any], *, many: bool = False) -> Engine:
+        if task.framewise:
+            return self._engines.frames.get()
+        return self.engine_for(task.layers, many=many)
