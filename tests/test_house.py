@@ -36,7 +36,7 @@ def test_there_are_few_files():
         ("def f():\n    import musicnn_zoo.cli", "tagging.results", "stands above it"),
         ("f = 'musicnn_zoo.zoo.load:load_model'", "errors", "stands above it"),
         ("from musicnn_zoo import tag", "hear", "stands above it"),
-        ("from musicnn_zoo.sound.read import load_audio", "sound.find", "a circle: "),
+        ("from musicnn_zoo.networks.build import build_model", "networks.config", "a circle: "),
         ("", "rooms_without_place", "is not in ROOMS"),
     ],
 )
