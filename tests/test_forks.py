@@ -67,13 +67,13 @@ print(forked(lambda: zoo.load_model("MTT_vgg")))
 
 def test_locks_of_threads_that_are_not_forked_are_free():
     said = run("""
-from musicnn_zoo import shared_taggers
+from musicnn_zoo.tagging import functions
 zoo.tag(clip, model="MTT_vgg")
 began, may_end = threading.Event(), threading.Event()
 tagger = zoo.Tagger("MTT_musicnn")
 
 def hold():
-    with tagger._lock, shared_taggers._of_places._lock:
+    with tagger._lock, functions._of_places._lock:
         began.set()
         may_end.wait(60)
 
