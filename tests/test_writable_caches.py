@@ -72,9 +72,9 @@ def test_the_command_works_where_nothing_but_temporary_folders_can_be_written(tm
     read_only = """
 import sys
 from pathlib import Path
-from musicnn_zoo import writable_caches
-of_its_own = writable_caches._is_writable
-writable_caches._is_writable = lambda place: "site-packages" not in str(place) and of_its_own(place)
+from musicnn_zoo.machine import installation
+of_its_own = installation._is_writable
+installation._is_writable = lambda place: "site-packages" not in str(place) and of_its_own(place)
 def no_place(locator, *_): raise OSError("read-only")
 from numba.core import caching
 caching.InTreeCacheLocator.ensure_cache_path = no_place

@@ -72,8 +72,8 @@ def read_checkpoint(folder: Path) -> dict[str, NDArray[np.float32]]:
 
 def convert(name: str, checkpoint: dict[str, NDArray[np.float32]], output: Path) -> Path:
     """Write the Keras weights file of one model and return its path."""
-    from musicnn_zoo.models import build_model
-    from musicnn_zoo.presets import get_preset
+    from musicnn_zoo.networks.build import build_model
+    from musicnn_zoo.zoo.catalogue import get_preset
 
     preset = get_preset(name)
     model = build_model(preset.config, tags=preset.tags, name=name)
