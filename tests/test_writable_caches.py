@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import CLIPS, ROOT
 
-from musicnn_zoo.machine import installation as writable_caches
+from musicnn_zoo.machine import installation
 
 UNWRITABLE = "/dev/null/home"  # no user can write below what is no folder, root neither
 
@@ -22,15 +22,15 @@ def nowhere(monkeypatch, tmp_path):
     for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR"):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
-    monkeypatch.setattr(writable_caches, "_is_writable", lambda _: False)
-    monkeypatch.setattr(writable_caches.tempfile, "tempdir", str(tmp_path))
-    writable_caches._temporary_folder.cache_clear()
+    monkeypatch.setattr(installation, "_is_writable", lambda _: False)
+    monkeypatch.setattr(installation.tempfile, "tempdir", str(tmp_path))
+    installation._temporary_folder.cache_clear()
     yield tmp_path
-    writable_caches._temporary_folder.cache_clear()
+    installation._temporary_folder.cache_clear()
 
 
 def test_what_can_be_written_nowhere_goes_into_a_folder_of_ones_own(nowhere) -> None:
-    writable_caches.provide_writable_caches()
+    installation.provide_writable_caches()
     (folder,) = nowhere.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert os.environ["NUMBA_CACHE_DIR"] == str(folder / "numba")
@@ -40,30 +40,30 @@ def test_what_can_be_written_nowhere_goes_into_a_folder_of_ones_own(nowhere) -> 
 def test_numba_that_is_imported_already_is_told(nowhere, monkeypatch) -> None:
     numba = SimpleNamespace(config=SimpleNamespace(CACHE_DIR=""))
     monkeypatch.setitem(sys.modules, "numba", numba)
-    writable_caches.provide_writable_caches()
+    installation.provide_writable_caches()
     assert numba.config.CACHE_DIR == os.environ["NUMBA_CACHE_DIR"] != ""
 
 
 def test_what_the_user_says_is_left(nowhere, monkeypatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", "/mine")
     monkeypatch.setenv("MPLCONFIGDIR", "/mine")
-    writable_caches.provide_writable_caches()
+    installation.provide_writable_caches()
     assert os.environ["NUMBA_CACHE_DIR"] == os.environ["MPLCONFIGDIR"] == "/mine"
     assert list(nowhere.iterdir()) == []
 
 
 def test_nothing_is_made_where_libraries_can_write(nowhere, monkeypatch) -> None:
-    monkeypatch.setattr(writable_caches, "_is_writable", lambda _: True)
-    writable_caches.provide_writable_caches()
+    monkeypatch.setattr(installation, "_is_writable", lambda _: True)
+    installation.provide_writable_caches()
     assert list(nowhere.iterdir()) == []
     assert "NUMBA_CACHE_DIR" not in os.environ
 
 
 def test_what_is_writable(tmp_path) -> None:
-    assert writable_caches._is_writable(tmp_path / "a" / "b")
+    assert installation._is_writable(tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []  # looking makes nothing
-    assert not writable_caches._is_writable(Path(UNWRITABLE, "cache"))
-    assert not writable_caches._is_writable(None)
+    assert not installation._is_writable(Path(UNWRITABLE, "cache"))
+    assert not installation._is_writable(None)
 
 
 @pytest.mark.slow
