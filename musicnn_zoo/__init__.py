@@ -261,23 +261,33 @@ _MOVED = {
     "audio_files": "sound.find",
     "backends": "networks.backends",
     "blocks": "networks.config",
+    "bootstrap": "evaluation.metrics",
     "config": "networks.config",
+    "datasets.report": "datasets.dataset",
+    "datasets.rows": "datasets.table",
     "evaluation_files": "evaluation.evaluate",
     "evaluation_results": "evaluation.results",
     "finetuning": "training.finetuning",
     "framewise": "runtimes.variants",
     "frontends": "networks.frontends",
+    "listening.envelope": "listening.page",
     "live": "tagging.live",
     "logmel": "networks.logmel",
     "metrics": "evaluation.metrics",
     "model_card": "zoo.hub",
     "models": "networks.build",
+    "onnx_graph": "runtimes.onnx_engine",
     "patches": "networks.config",
     "path_text": "text",
     "presets": "zoo.catalogue",
     "receptive_field": "networks.build",
+    "sound_events": "tagging.results",
+    "tag_matching": "evaluation.evaluate",
     "tagger": "tagging.tagger",
     "tags": "zoo.catalogue",
+    "thresholds": "evaluation.metrics",
+    "torch_names": "zoo.weights",
+    "training.losses": "training.fit",
     "variants": "runtimes.variants",
 }
 """Modules by the names that they had before, which ``.keras`` files hold and scripts import."""
@@ -289,7 +299,7 @@ class _MovedModules:
     @staticmethod
     def find_spec(name: str, *_unused: object) -> ModuleSpec | None:
         package, _, rest = name.partition(".")
-        home = _MOVED.get(rest.partition(".")[0])
+        home = _MOVED.get(rest) or _MOVED.get(rest.partition(".")[0])
         if package != __name__ or home is None:
             return None
         loader: Any = _Moved(f"{__name__}.{home}")

@@ -40,6 +40,7 @@ from musicnn_zoo.errors import (
 )
 from musicnn_zoo.networks.patches import PatchGrid as PatchGrid
 from musicnn_zoo.networks.patches import PatchStream as PatchStream
+from musicnn_zoo.networks.patches import patch_at as patch_at
 from musicnn_zoo.sound.decoders import HIGHEST_RATE
 from musicnn_zoo.text import shortened
 
