@@ -217,6 +217,27 @@ def test_a_file_opened_by_its_descriptor_is_read(tmp_path):
         np.testing.assert_array_equal(load_audio(file).samples, load_audio(path).samples)
 
 
+class _Uneven(io.BytesIO):
+    """Gives less than it is asked for, or more, as a faulty wrapper does."""
+
+    def __init__(self, content, change):
+        super().__init__(content)
+        self._change = change
+
+    def read(self, size=-1):
+        return super().read(size if size is None or size < 0 else self._change(size))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda size: min(size, 777), lambda size: size + 10], ids=["less", "more"]
+)
+def test_a_file_object_may_give_less_than_it_is_asked_for_or_more(tmp_path, change):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, chirps().T, 44100)
+    file = _Uneven(path.read_bytes(), change)
+    np.testing.assert_array_equal(load_audio(file).samples, load_audio(path).samples)
+
+
 def test_a_text_file_object_is_refused(tmp_path):
     path = tmp_path / "sound.wav"
     soundfile.write(path, chirps().T, 44100)
@@ -228,6 +249,37 @@ def test_a_text_file_object_is_refused(tmp_path):
 def test_bytes_that_are_no_audio_are_refused_in_memory_too():
     with pytest.raises(AudioError, match="<BytesIO>: not audio"):
         load_audio(io.BytesIO(b"nothing of the kind" * 50))
+
+
+_HUGE = b"\x7f" + 7 * b"\xff"
+
+
+def _boxes(*names):
+    """MP4 boxes, one in the other; the innermost is nothing but its head."""
+    content = b""
+    for name in reversed(names):
+        content = (8 + len(content)).to_bytes(4, "big") + name + content
+    return content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"caff\0\1\0\0desc" + _HUGE + bytes(60),
+        b"FRM8" + _HUGE + b"DSD FVER" + _HUGE + bytes(60),
+        b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0" + _HUGE[::-1]
+        + b"wave\xf3\xac\xd3\x11\x8c\xd1\0\xc0\x4f\x8e\xdb\x8afmt "
+        + b"\xf3\xac\xd3\x11\x8c\xd1\0\xc0\x4f\x8e\xdb\x8a" + _HUGE[::-1] + bytes(60),
+        _boxes(b"ftyp") + _boxes(b"moov", b"trak", b"edts", b"elst") + bytes(200),
+    ],
+    ids=["CAF", "DFF", "Wave64", "an edit list without a list"],
+)  # fmt: skip
+def test_a_size_that_no_file_has_is_refused(tmp_path, content):
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    for source in path, io.BytesIO(content):
+        with pytest.raises(AudioError, match=r"not audio|holds no|cut off"):
+            load_audio(source)
 
 
 @pytest.mark.parametrize("what", [None, 3, b"sound.wav", [0.0, 1.0], object()])
@@ -335,10 +387,21 @@ def test_an_array_needs_its_sample_rate():
         load_audio(np.zeros(100))
 
 
-@pytest.mark.parametrize("rate", [0, -44100, 0.5, 44100.7, float("nan")])
-def test_a_sample_rate_must_be_positive(rate):
-    with pytest.raises(ArgumentError, match=f"must be a positive .*; received {rate}"):
-        load_audio(np.zeros(100), sample_rate=rate)
+@pytest.mark.parametrize("name", ["sample_rate", "target_rate"])
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (0, "a positive whole number of Hz; received 0"),
+        (-16000, "a positive whole number"),
+        (1.5, "a positive whole number"),
+        (float("nan"), "a positive whole number"),
+        ("44100", "a positive whole number of Hz; received '44100'"),
+        (10**9, "at most 1,000,000 Hz; received 1000000000"),
+    ],
+)
+def test_a_rate_must_be_positive_and_whole_and_not_huge(name, rate, words):
+    with pytest.raises(ArgumentError, match=f"{name} must be {words}"):
+        load_audio(np.zeros(100), **{"sample_rate": 8000, name: rate})
 
 
 def test_a_file_takes_no_sample_rate(tmp_path):

@@ -91,10 +91,14 @@ class _Part:
         left = max(0, self._size - start)
         if size is not None and size >= 0:
             left = min(size, left)
+        if not left:
+            return b""
         self._file.seek(self._start + start)
-        content = self._file.read(left) or b""
-        while len(content) < left and (more := self._file.read(left - len(content))):
-            content += more
+        pieces = []
+        while left > 0 and (piece := self._file.read(left)):
+            pieces.append(piece[:left])
+            left -= len(piece)
+        content = b"".join(pieces)
         self._at += len(content)
         for at, change in self._changes.items():
             first, last = max(at, start), min(at + len(change), self._at)

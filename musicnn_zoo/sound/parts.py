@@ -376,9 +376,9 @@ def find_data(file: BinaryIO) -> Data | None:
         elif head.startswith(b"COMM"):
             description = file.read(min(stated, _MOST_READ))
         step = form.step(head)
-        if step == 0:
-            break
         at += step
+        if step == 0 or at >= size:
+            break
     return None
 
 
@@ -454,7 +454,7 @@ def _edit_lists(file: BinaryIO, at: int, end: int) -> Iterator[tuple[int, int, i
             yield from _edit_lists(file, at + body, at + size)
         elif head[4:8] == b"elst":
             entry_size = 20 if head[8] == 1 else 12
-            count = min(int.from_bytes(head[12:], "big"), (size - 16) // entry_size)
+            count = min(int.from_bytes(head[12:], "big"), max(0, size - 16) // entry_size)
             yield at + 16, entry_size, min(count, _MOST_EDITS)
         at += size
 

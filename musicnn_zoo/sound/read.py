@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError
+from musicnn_zoo.errors import ArgumentError, AudioError, finite
 from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
 from musicnn_zoo.sound.decode import (
     OnDamage,
@@ -29,7 +29,7 @@ from musicnn_zoo.sound.decode import (
     open_source,
     seekable,
 )
-from musicnn_zoo.sound.decoders import BLOCK_S, Block
+from musicnn_zoo.sound.decoders import BLOCK_S, HIGHEST_RATE, Block
 
 _log = logging.getLogger(__name__)
 
@@ -148,6 +148,7 @@ class AudioStream:
         isolate: bool = False,
     ) -> None:
         check_damaged(damaged)
+        check_rate(target_rate, "target_rate")
         if isinstance(audio, np.ndarray):
             if sample_rate is None:
                 raise ArgumentError(
@@ -319,12 +320,13 @@ def isolated_blocks(
     return stream.damaged, stream.lost_s
 
 
-def check_rate(sample_rate: float) -> None:
-    """Refuse a sample rate that is not a positive whole number."""
-    if not (np.isfinite(sample_rate) and sample_rate >= 1 and sample_rate == int(sample_rate)):
-        raise ArgumentError(
-            f"sample_rate must be a positive whole number of Hz; received {sample_rate}"
-        )
+def check_rate(rate: object, name: str = "sample_rate") -> None:
+    """Refuse a rate that is not a positive whole number, or above what any recording has."""
+    number = finite(rate)
+    if number is None or number < 1 or number != int(number):
+        raise ArgumentError(f"{name} must be a positive whole number of Hz; received {rate!r}")
+    if number > HIGHEST_RATE:
+        raise ArgumentError(f"{name} must be at most {HIGHEST_RATE:,} Hz; received {rate!r}")
 
 
 def _check_samples(samples: NDArray[np.float32], label: str) -> None:
