@@ -154,7 +154,8 @@ for attempt in (
     assert f"device='gpu' under {backend}" in gpu
     assert f"runs on {backend} here; received engine='tensorflow'" in engine
     assert conversion.startswith("ExportError")
-    assert f"needs Keras's TensorFlow backend; it runs on {backend} here" in conversion
+    assert "needs Keras's TensorFlow backend (KERAS_BACKEND=tensorflow)" in conversion
+    assert f"it runs on {backend} here" in conversion
 
 
 ENGINES = """
