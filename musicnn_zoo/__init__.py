@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.machine import __version__
+from musicnn_zoo.networks.registry import register_lazily
 
 if TYPE_CHECKING:
     from musicnn_zoo.augmentation import Augmentation, augment
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         block,
     )
     from musicnn_zoo.runtimes.export import Export, export_model
+    from musicnn_zoo.sound.find import find_audio
     from musicnn_zoo.sound.read import load_audio
     from musicnn_zoo.tagging.functions import (
         embed,
@@ -137,6 +139,7 @@ _HOMES = {
         "Export",
         "export_model",
     ),
+    "sound.find": ("find_audio",),
     "sound.read": ("load_audio",),
     "tagging.functions": (
         "embed",
@@ -235,6 +238,7 @@ __all__ = [
     "events",
     "export_model",
     "features",
+    "find_audio",
     "finetune_model",
     "learned_filters",
     "list_models",
@@ -322,11 +326,14 @@ class _Moved:
 
 
 sys.meta_path.append(_MovedModules)
+register_lazily()
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from musicnn_zoo.errors import unknown_attribute
+
+        raise unknown_attribute(sys.modules[__name__], name)
     try:
         module = importlib.import_module(f"{__name__}.{_HOME[name]}")
     except ModuleNotFoundError as error:

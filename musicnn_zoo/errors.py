@@ -9,11 +9,16 @@ of arguments that many functions share stand here too.
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+Params = ParamSpec("Params")
+Returned = TypeVar("Returned")
 
 _LONGEST_SHOWN = 200
 _LONGEST_NAME = 80
@@ -51,6 +56,12 @@ class UnknownNameError(ArgumentError):
         else:
             hint = "there are none here"
         super().__init__(f"unknown {what} {name!r}; {hint}")
+
+
+class UnknownKeyError(UnknownNameError, KeyError):
+    """A tag or layer that a result does not have."""
+
+    __str__ = Exception.__str__
 
 
 class AudioError(MusicnnZooError):
@@ -161,3 +172,126 @@ def check_entries(values: object, of: type, what: str) -> dict[str, Any]:
         if name not in known:
             raise UnknownNameError(f"{of.__name__} entry", str(name)[:_LONGEST_NAME], known)
     return dict(values)
+
+
+_KEYWORDS_ELSEWHERE = {
+    "cuts": ("patch_s",),
+    "filename": ("audio",),
+    "file": ("audio",),
+    "fs": ("sample_rate", "target_rate"),
+    "hop": ("hop_s",),
+    "hop_length": ("hop_s",),
+    "input_length": ("patch_s",),
+    "input_overlap": ("hop_s",),
+    "k": ("top_k",),
+    "max_workers": ("jobs",),
+    "min_score": ("threshold",),
+    "model_id": ("model",),
+    "model_name": ("model",),
+    "n": ("top_k",),
+    "n_jobs": ("jobs",),
+    "name": ("model",),
+    "num_workers": ("jobs",),
+    "overlap": ("hop_s",),
+    "pool": ("pooling",),
+    "rate": ("sample_rate", "target_rate"),
+    "sampling_rate": ("sample_rate", "target_rate"),
+    "sr": ("sample_rate", "target_rate"),
+    "target_sr": ("target_rate",),
+    "topk": ("top_k",),
+    "topn": ("top_k",),
+    "top_n": ("top_k",),
+    "window": ("patch_s",),
+    "workers": ("jobs",),
+}
+"""What options are called in librosa, soundfile, scikit-learn, Keras, PyTorch and musicnn."""
+
+_NOT_HERE = {
+    "batch_size": "Tagger(batch_size=…) takes it",
+    "classes": "finetune_model gives a pretrained model other tags",
+    "num_classes": "finetune_model gives a pretrained model other tags",
+    "precision": "Tagger(precision=…) takes it",
+    "tags": "finetune_model gives a pretrained model other tags",
+}
+"""Options of other calls than those that people look for them in."""
+
+_NAMES_ELSEWHERE = {
+    "analyze": "tag",
+    "available_models": "list_models",
+    "classify": "tag",
+    "df": "to_pandas",
+    "embeddings": "embed",
+    "encode": "embed",
+    "extract": "embed",
+    "extractor": "taggram",
+    "finetune": "finetune_model",
+    "from_pretrained": "load_model",
+    "get_audio_embedding": "embed",
+    "get_model": "load_model",
+    "load": "load_model",
+    "model": "load_model",
+    "models": "list_models",
+    "predict": "tag",
+    "read": "load_audio",
+    "to_csv": "to_pandas",
+    "to_dataframe": "to_pandas",
+    "to_df": "to_pandas",
+    "top_tags": "tag",
+    "train": "train_model",
+    "transcribe": "tag",
+}
+"""What people look for who know musicnn, openl3, Keras, scikit-learn, Whisper or timm."""
+
+
+def answered(function: Callable[Params, Returned]) -> Callable[Params, Returned]:
+    """Have a function answer options by wrong names, and options that are not named.
+
+    A ``TypeError`` then says which option may be meant.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    named = {each.name for each in parameters}
+    positional = [each.name for each in parameters if each.kind == each.POSITIONAL_OR_KEYWORD]
+
+    @functools.wraps(function)
+    def called(*args: Params.args, **options: Params.kwargs) -> Returned:
+        if len(args) > len(positional) or not named.issuperset(options):
+            _refuse_call(function.__name__, positional, named, args, options)
+        return function(*args, **options)
+
+    return called
+
+
+def _refuse_call(
+    name: str,
+    positional: list[str],
+    named: set[str],
+    args: tuple[object, ...],
+    options: Mapping[str, object],
+) -> NoReturn:
+    taken = ", ".join(each for each in positional if each != "self")
+    if len(args) > len(positional):
+        extra = args[len(positional)]
+        likely = "model" if isinstance(extra, str) else "sample_rate"
+        example = f"{likely}={shown(extra)}, for instance" if likely in named else "see its help"
+        raise TypeError(f"{name}({taken}, …) takes options by name only: {example}")
+    wrong = next(option for option in options if option not in named)
+    meant = _KEYWORDS_ELSEWHERE.get(wrong.lower(), ())
+    near = [each for each in meant if each in named] or difflib.get_close_matches(wrong, named, n=1)
+    if wrong in _NOT_HERE:
+        hint = _NOT_HERE[wrong]
+    elif near:
+        hint = f"did you mean {'= or '.join(near)}=?"
+    else:
+        hint = f"it takes {', '.join(sorted(named))}"
+    raise TypeError(f"{name}() takes no {wrong}=; {hint}")
+
+
+def unknown_attribute(holder: object, name: str) -> AttributeError:
+    """Return the error for a name that a module or an object does not have."""
+    kind = type(holder).__name__
+    what = "module 'musicnn_zoo'" if inspect.ismodule(holder) else f"{kind!r} object"
+    known = [each for each in dir(holder) if not each.startswith("_")]
+    meant = _NAMES_ELSEWHERE.get(name.lower())
+    near = [meant] if meant in known else difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near and not name.startswith("_") else ""
+    return AttributeError(f"{what} has no attribute {name!r}{hint}", name=name, obj=holder)

@@ -77,7 +77,9 @@ class HearModel(tf.Module):
             raise ArgumentError(f"tail must be one of {', '.join(TAILS)}; received {tail!r}")
         self._grid = patch_grid(tagger.spec.config, patch_s=patch_s, hop_s=scene_hop_s)
         cutting = Cutting(self._grid, tail)
-        self._task = embedding_task(tagger.spec, cutting, layer=layer, pooling=pooling)
+        self._task = embedding_task(
+            tagger.spec, cutting, layer=layer, pooling=pooling, silence="keep"
+        )
         self._engine = tagger.engine_for(self._task.layers, many=True)
         self.tagger = tagger
         self.sample_rate: int = self._grid.sample_rate

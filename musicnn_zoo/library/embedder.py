@@ -279,6 +279,7 @@ class Embedder(TransformerMixin, BaseEstimator):
             "patch": grid.patch,
             "hop": grid.hop,
             "tail": self.tail,
+            "silence": "skip",
         }
         output = cache / _store_name(settings)
         # The same file has the same name in the store, wherever the process stands.

@@ -27,7 +27,8 @@ from musicnn_zoo.machine import __version__
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.decode import OnDamage
-from musicnn_zoo.sound.read import AudioSource, AudioStream
+from musicnn_zoo.sound.read import AudioStream
+from musicnn_zoo.sound.sources import AudioSource, as_source, check_one, local_path
 from musicnn_zoo.tagging.results import FileResult, Taggram
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
@@ -347,7 +348,12 @@ def listening_page(
         models = (models,)
     if not models:
         raise ArgumentError("models must name at least one model; received none")
-    if hasattr(audio, "read"):
+    check_one(audio, "listening_page", None)
+    audio, rate = as_source(audio, sample_rate)
+    sample_rate = None if rate is None else int(rate)
+    if isinstance(audio, str):
+        audio = local_path(audio)
+    elif hasattr(audio, "read"):
         audio = _copied(audio)
     cutting: Any = {"patch_s": patch_s, "hop_s": hop_s, "tail": tail}
     taggrams = [

@@ -16,7 +16,8 @@ import numpy as np
 from musicnn_zoo.errors import AudioError
 from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
 from musicnn_zoo.sound.decoders import main_audio_stream, open_container
-from musicnn_zoo.sound.read import WORKER_IMPORTS, AudioSource
+from musicnn_zoo.sound.read import WORKER_IMPORTS
+from musicnn_zoo.sound.sources import AudioSource
 
 if TYPE_CHECKING:
     import av

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -35,6 +36,7 @@ from musicnn_zoo.networks.config import (
     type_name,
 )
 from musicnn_zoo.networks.logmel import LogMel
+from musicnn_zoo.networks.registry import PACKAGE
 
 
 def finish_normalization(model: keras.Model) -> None:
@@ -50,8 +52,6 @@ def finish_normalization(model: keras.Model) -> None:
 
 
 DEFAULT_TAGS = 50
-PACKAGE = "musicnn_zoo"
-"""Under which Keras knows our classes."""
 _ORIGINAL = "musicnn_zoo_original"
 
 BlockLike = str | Block | Mapping[str, Any]
@@ -68,9 +68,10 @@ class TaggingModel(keras.Model):
     pads whole signals.
 
     Nothing else distinguishes it from ``keras.Model(inputs, outputs)``; it is made by
-    :func:`build_model`, and revived by ``keras.saving.load_model`` once
-    ``musicnn_zoo.networks.build`` is imported. ``keras.models.clone_model`` gives another with the
-    same configuration and tags; it has provenance and thresholds too if it has the same weights.
+    :func:`build_model`, and revived by ``keras.saving.load_model`` once ``musicnn_zoo`` is
+    imported. Waveforms that it cannot take are refused in words. ``keras.models.clone_model``
+    gives another with the same configuration and tags; it has provenance and thresholds too if it
+    has the same weights.
     """
 
     zoo_config: ModelConfig
@@ -115,6 +116,27 @@ class TaggingModel(keras.Model):
         """Layers whose activations people ask for, in order of depth."""
         return self.zoo_config.endpoints
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Check the waveforms, then do as ``keras.Model``."""
+        if args:
+            check_waveforms(self, args[0])
+        return super().__call__(*args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Check the waveforms, then do as ``keras.Model.predict``."""
+        check_waveforms(self, x)
+        return super().predict(x, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Check the waveforms, then do as ``keras.Model.evaluate``."""
+        check_waveforms(self, x)
+        return super().evaluate(x, *args, **kwargs)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Check the waveforms, then do as ``keras.Model.fit``."""
+        check_waveforms(self, x)
+        return super().fit(x, *args, **kwargs)
+
     def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
         """Mark the outputs, which are all that ``keras.models.clone_model`` hands to a copy."""
         outputs = super()._run_through_graph(*args, **kwargs)
@@ -147,6 +169,42 @@ class TaggingModel(keras.Model):
 
 
 keras.saving.get_custom_objects()[TaggingModel.__name__] = TaggingModel
+
+
+def check_waveforms(model: TaggingModel, waveforms: Any) -> None:
+    """Refuse what is no batch of waveforms for a model; what has no shape is left to Keras.
+
+    Raises
+    ------
+    ArgumentError
+        If the shape is not ``(batch, samples)``, the samples are no floats, or they are fewer
+        than the model needs.
+    """
+    if isinstance(waveforms, str | os.PathLike):
+        raise ArgumentError(
+            f"{model.name} takes waveforms (batch, samples); received a path, "
+            f"{shown(os.fspath(waveforms))}: musicnn_zoo.tag reads files"
+        )
+    shape = getattr(waveforms, "shape", None)
+    if shape is None or getattr(shape, "rank", 0) is None or callable(shape):
+        return
+    takes = f"{model.name} takes waveforms (batch, samples) of floats in ±1 at "
+    takes += f"{model.zoo_config.input.sample_rate} Hz; received"
+    if len(shape) != 2:
+        hint = ": one waveform is model(waveform[None])" if len(shape) == 1 else ""
+        raise ArgumentError(f"{takes} shape {tuple(shape)}{hint}")
+    dtype = keras.backend.standardize_dtype(waveforms.dtype)
+    if "float" not in dtype:
+        raise ArgumentError(f"{takes} {dtype}: divide 16-bit integers by 32768")
+    config, samples = model.zoo_config, shape[1]
+    needed = patch_grid(config).patch_samples if config.fixed_length else None
+    if samples is None or samples == needed:
+        return
+    if needed is not None:
+        raise ArgumentError(f"{takes} {samples} samples; it takes {needed} only")
+    shortest = config.input.grid(1).patch_samples
+    if samples < shortest:
+        raise ArgumentError(f"{takes} {samples} samples; it takes {shortest} or more")
 
 
 def _own_classes() -> dict[str, Any]:

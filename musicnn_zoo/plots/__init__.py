@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from musicnn_zoo.sound.read import AudioSource
+    from musicnn_zoo.sound.sources import AudioSource
 
 __all__ = [
     "plot_evaluation",

@@ -32,7 +32,8 @@ from musicnn_zoo.plots.drawing import (
     title_of,
     write,
 )
-from musicnn_zoo.sound.read import AudioSource, AudioStream
+from musicnn_zoo.sound.read import AudioStream
+from musicnn_zoo.sound.sources import AudioSource
 from musicnn_zoo.text import count, printable
 
 if TYPE_CHECKING:

@@ -23,6 +23,10 @@ _CALLS_AHEAD = 2
 Forward = Callable[[NDArray[np.float32]], dict[str, Any]]
 
 
+_KINDS = {"cuda": "gpu"}
+"""What PyTorch calls the kinds of device of TensorFlow."""
+
+
 def device_scope(device: str | None) -> contextlib.AbstractContextManager[Any]:
     """Scope that places on a device what runs inside it.
 
@@ -32,8 +36,8 @@ def device_scope(device: str | None) -> contextlib.AbstractContextManager[Any]:
     Parameters
     ----------
     device : str or None
-        ``"cpu"``, ``"gpu"`` or ``"gpu:1"``; None leaves the choice to Keras's backend, which
-        takes the first GPU if there is one.
+        ``"cpu"``, ``"gpu"`` or ``"gpu:1"`` (or ``"cuda:1"``, as PyTorch says); None leaves the
+        choice to Keras's backend, which takes the first GPU if there is one.
 
     Raises
     ------
@@ -62,9 +66,12 @@ def device_scope(device: str | None) -> contextlib.AbstractContextManager[Any]:
         for kind in ("CPU", "GPU")
         for index in range(len(tf.config.list_logical_devices(kind)))
     ]
-    wanted = f"{kind.lower()}:{number or 0}"
+    kind = _KINDS.get(kind.lower(), kind.lower())
+    wanted = f"{kind}:{number or 0}"
     if wanted not in present:
-        raise DeviceError(f"device {device!r} is not there; TensorFlow sees {', '.join(present)}")
+        raise DeviceError(
+            f"device {device!r} is not there ({wanted} here); TensorFlow sees {', '.join(present)}"
+        )
     return tf.device(f"/{wanted}")  # type: ignore[no-any-return]
 
 
@@ -208,7 +215,7 @@ class _Replica:
 
 def _on_gpu(device: str | None) -> bool:
     if device is not None:
-        return device.lower().startswith("gpu")
+        return device.lower().startswith(("gpu", "cuda"))
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

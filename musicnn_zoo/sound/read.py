@@ -11,15 +11,16 @@ import contextlib
 import io
 import logging
 import os
+import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, finite
+from musicnn_zoo.errors import ArgumentError, AudioError, answered, finite
 from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
 from musicnn_zoo.sound.decode import (
     OnDamage,
@@ -30,6 +31,7 @@ from musicnn_zoo.sound.decode import (
     seekable,
 )
 from musicnn_zoo.sound.decoders import BLOCK_S, HIGHEST_RATE, Block
+from musicnn_zoo.sound.sources import AudioSource, as_source, check_one, local_path, source_name
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +41,8 @@ WORKER_IMPORTS = "av", "soxr"
 _LOUDEST = 1e10
 """Powers of larger samples overflow. Full scale is 1, or 2e9 for 32-bit integers as floats."""
 
-AudioSource: TypeAlias = str | os.PathLike[str] | BinaryIO | NDArray[Any]
-"""What public functions take as audio: a path, a binary file object, or an array."""
+_LOUD = 10.0
+"""Samples above this are no recording's whose full scale is 1: float mixes reach 4 at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,11 @@ class Audio:
         """Length in seconds."""
         return len(self.samples) / self.sample_rate
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.samples, dtype=dtype, copy=copy)
 
+
+@answered
 def load_audio(
     audio: AudioSource,
     *,
@@ -84,11 +90,12 @@ def load_audio(
 
     Parameters
     ----------
-    audio : path, binary file object, or ndarray
+    audio : path, bytes, binary file object, array, or (array, rate)
         An array is ``(samples,)`` or ``(channels, samples)``, as in librosa; floating
-        point, or signed integers, whose full scale becomes ±1.
+        point, or signed integers, whose full scale becomes ±1. Other forms are listed at
+        :func:`musicnn_zoo.sound.sources.as_source`.
     sample_rate : int, optional
-        Of an array, in Hz; must be given for an array and only then.
+        Of an array that comes without it, in Hz.
     target_rate : int
         Sample rate of the result in Hz.
     damaged : {"refuse", "use"}
@@ -112,7 +119,13 @@ def load_audio(
         AAC without a header do not state their length: if they are cut off, what is left is read.)
     ArgumentError
         If ``sample_rate`` does not go with ``audio``.
+
+    Warns
+    -----
+    UserWarning
+        If samples are far above full scale, or channels have nothing in common.
     """
+    check_one(audio, "load_audio", None)
     stream = AudioStream(
         audio, sample_rate=sample_rate, target_rate=target_rate, damaged=damaged, isolate=isolate
     )
@@ -149,29 +162,19 @@ class AudioStream:
     ) -> None:
         check_damaged(damaged)
         check_rate(target_rate, "target_rate")
-        if isinstance(audio, np.ndarray):
-            if sample_rate is None:
-                raise ArgumentError(
-                    "an array needs its sample rate: sample_rate=44100, for instance"
-                )
-            check_rate(sample_rate)
-            if audio.ndim == 2 and len(audio) > audio.shape[1] > 0:
-                raise AudioError(
-                    f"array: must be (channels, samples); received shape {audio.shape}, "
-                    "which looks transposed: pass array.T"
-                )
-        elif sample_rate is not None:
-            raise ArgumentError(
-                "sample_rate goes with an array only; a file states its own "
-                f"(received sample_rate={sample_rate} with {_name(audio)})"
+        self._audio, self._array_rate = as_source(audio, sample_rate)
+        self.source = None
+        if self._array_rate is not None:
+            check_rate(self._array_rate)
+        else:
+            self.source = source_name(
+                audio if isinstance(audio, os.PathLike | str) else self._audio
             )
-        self._audio = audio
-        self._array_rate = sample_rate
         self._target_rate = target_rate
-        self.source = None if isinstance(audio, np.ndarray) else _name(audio)
         self._on_damage = damaged
         self._isolate = isolate
         self._in_worker = False
+        self._is_loud = False
         self.samples = 0
         self.damaged = False
         self.lost_s = 0.0
@@ -191,6 +194,8 @@ class AudioStream:
             parts = (Block(mono[at : at + step], rate) for at in range(0, len(mono), step))
             yield from self._resampled(parts, label)
             return
+        if isinstance(self._audio, str):
+            self._audio = local_path(self._audio)
         try:
             if hasattr(self._audio, "read") and not isinstance(self._audio, io.TextIOBase):
                 self._audio = seekable(cast("BinaryIO", self._audio))
@@ -265,6 +270,15 @@ class AudioStream:
 
     def _counted(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         self.samples += len(block)
+        if not (self._in_worker or self._is_loud):
+            loudest = max(block.max(initial=0), -block.min(initial=0))
+            if loudest > _LOUD:
+                self._is_loud = True
+                warnings.warn(
+                    f"{self.source or 'array'}: samples reach {loudest:.0f}, where full scale is "
+                    "1; they are taken as they are (divide 16-bit numbers by 32768)",
+                    stacklevel=2,
+                )
         return block
 
 
@@ -338,13 +352,6 @@ def _check_samples(samples: NDArray[np.float32], label: str) -> None:
             f"{label}: holds samples as large as {loudest:.0e}, where full scale is 1; bring them "
             "to ±1"
         )
-
-
-def _name(audio: AudioSource) -> str:
-    if isinstance(audio, str | os.PathLike):
-        return os.fspath(audio)
-    name = getattr(audio, "name", None)
-    return name if isinstance(name, str) else f"<{type(audio).__name__}>"
 
 
 def downmix_array(array: NDArray[Any]) -> NDArray[np.float32]:

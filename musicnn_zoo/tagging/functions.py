@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, answered
 from musicnn_zoo.machine.processes import ForkedLock
 from musicnn_zoo.networks.config import Calibrated
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.decode import OnDamage
-from musicnn_zoo.sound.read import AudioSource
+from musicnn_zoo.sound.sources import AudioSource
 from musicnn_zoo.tagging.pipeline import Pooling
 from musicnn_zoo.tagging.results import (
     DEFAULT_THRESHOLD,
@@ -21,6 +21,7 @@ from musicnn_zoo.tagging.results import (
     Events,
     Features,
     FileResult,
+    Silence,
     Taggram,
     Tags,
 )
@@ -121,11 +122,12 @@ def shared_tagger(model: ModelLike, engine: EngineName, device: str | None) -> T
     return taggers.get(model, version, engine, device, kept_alive=parts)
 
 
+@answered
 def tag(
     audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     top_k: int | None = None, threshold: float | Calibrated | None = None,
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-    damaged: OnDamage = "refuse", isolate: bool = False,
+    silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
     engine: EngineName = "auto", device: str | None = None,
 ) -> Tags:  # fmt: skip
     """Ranked tags of a clip with their scores.
@@ -134,8 +136,9 @@ def tag(
 
     Parameters
     ----------
-    audio : path, binary file object, or ndarray
-        An array is ``(samples,)`` or ``(channels, samples)`` and needs ``sample_rate``.
+    audio : path, bytes, binary file object, array, or (array, rate)
+        An array is ``(samples,)`` or ``(channels, samples)`` and needs ``sample_rate``; it may be
+        a tensor. See :func:`musicnn_zoo.sound.sources.as_source` for all forms.
     model : str, path, TaggingModel or Tagger
         Name of a pretrained model, ``hf://user/repository`` or a folder (see
         :func:`musicnn_zoo.load_model`), a model of one's own, or a loaded :class:`Tagger`. A
@@ -149,13 +152,13 @@ def tag(
         Keep tags with a score of at least ``threshold``, between 0 and 1; or of at least the
         model's own threshold for each tag, which :func:`musicnn_zoo.with_thresholds` gives it.
         With neither ``top_k`` nor ``threshold``, the best five tags are kept.
-    patch_s, hop_s, tail, damaged, isolate, engine, device
+    patch_s, hop_s, tail, silence, damaged, isolate, engine, device
         See :class:`Tagger`.
 
     Returns
     -------
     Tags
-        A sequence of (tag, score), best first.
+        A sequence of (tag, score), best first; and a mapping from every tag to its score.
 
     Raises
     ------
@@ -180,11 +183,12 @@ def tag(
     """
     return shared_tagger(model, engine, device).tag(
         audio, sample_rate=sample_rate, top_k=top_k, threshold=threshold,
-        patch_s=patch_s, hop_s=hop_s, tail=tail,
+        patch_s=patch_s, hop_s=hop_s, tail=tail, silence=silence,
         damaged=damaged, isolate=isolate,
     )  # fmt: skip
 
 
+@answered
 def taggram(
     audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
@@ -209,12 +213,13 @@ def taggram(
     )  # fmt: skip
 
 
+@answered
 def events(
     audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     threshold: float = DEFAULT_THRESHOLD,
     release: float | None = None, min_length_s: float = 0.0,
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-    damaged: OnDamage = "refuse", isolate: bool = False,
+    silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
     engine: EngineName = "auto", device: str | None = None,
 ) -> Events:  # fmt: skip
     """When each tag begins and ends: sound events from a model of whole clips.
@@ -225,7 +230,7 @@ def events(
 
     Parameters
     ----------
-    audio, model, sample_rate, patch_s, hop_s, tail, damaged, isolate, engine, device
+    audio, model, sample_rate, patch_s, hop_s, tail, silence, damaged, isolate, engine, device
         See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`.
     threshold : float
         Score that begins an event, between 0 and 1.
@@ -246,23 +251,24 @@ def events(
     """
     return shared_tagger(model, engine, device).events(
         audio, sample_rate=sample_rate, threshold=threshold, release=release,
-        min_length_s=min_length_s, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        min_length_s=min_length_s, patch_s=patch_s, hop_s=hop_s, tail=tail, silence=silence,
         damaged=damaged, isolate=isolate,
     )  # fmt: skip
 
 
+@answered
 def embed(
     audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     layer: str = "penultimate", pooling: Pooling = "mean",
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-    damaged: OnDamage = "refuse", isolate: bool = False,
+    silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
     engine: EngineName = "auto", device: str | None = None,
 ) -> Embedding:  # fmt: skip
     """Activations of one layer as vectors, for transfer learning.
 
     Parameters
     ----------
-    audio, model, sample_rate, patch_s, hop_s, tail, damaged, isolate, engine, device
+    audio, model, sample_rate, patch_s, hop_s, tail, silence, damaged, isolate, engine, device
         See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`.
     layer : str
         Any layer of the model; the default is what the output layer receives: 200
@@ -279,11 +285,12 @@ def embed(
     """
     return shared_tagger(model, engine, device).embed(
         audio, sample_rate=sample_rate, layer=layer, pooling=pooling,
-        patch_s=patch_s, hop_s=hop_s, tail=tail,
+        patch_s=patch_s, hop_s=hop_s, tail=tail, silence=silence,
         damaged=damaged, isolate=isolate,
     )  # fmt: skip
 
 
+@answered
 def features(
     audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     layers: Sequence[str] | None = None,
@@ -313,11 +320,12 @@ def features(
     )  # fmt: skip
 
 
+@answered
 def tag_files(
     paths: Paths, *, model: ModelLike = DEFAULT_MODEL,
     top_k: int | None = None, threshold: float | Calibrated | None = None,
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-    damaged: OnDamage = "refuse", isolate: bool = True,
+    silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
     engine: EngineName = "auto", device: str | None = None,
     jobs: int | None = None, progress: bool = False,
 ) -> Iterator[FileResult[Tags]]:  # fmt: skip
@@ -331,7 +339,7 @@ def tag_files(
     paths : iterable of path
         May be a generator; for the files of a directory see
         :func:`musicnn_zoo.sound.find.find_audio`.
-    model, top_k, threshold, patch_s, hop_s, tail, damaged, isolate, engine, device
+    model, top_k, threshold, patch_s, hop_s, tail, silence, damaged, isolate, engine, device
         See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`, but for those of a
         file, which are in its result.
     jobs : int, optional
@@ -356,16 +364,18 @@ def tag_files(
     examples/audio/techno_loop.ogg techno
     """
     return shared_tagger(model, engine, device).tag_files(
-        paths, top_k=top_k, threshold=threshold, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        paths, top_k=top_k, threshold=threshold, patch_s=patch_s, hop_s=hop_s,
+        tail=tail, silence=silence,
         damaged=damaged, isolate=isolate, jobs=jobs, progress=progress,
     )  # fmt: skip
 
 
+@answered
 def embed_files(
     paths: Paths, *, model: ModelLike = DEFAULT_MODEL,
     layer: str = "penultimate", pooling: Pooling = "mean",
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-    damaged: OnDamage = "refuse", isolate: bool = True,
+    silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
     engine: EngineName = "auto", device: str | None = None,
     jobs: int | None = None, progress: bool = False,
 ) -> Iterator[FileResult[Embedding]]:  # fmt: skip
@@ -375,7 +385,7 @@ def embed_files(
     ----------
     layer, pooling
         See :func:`embed`.
-    paths, model, patch_s, hop_s, tail, damaged, isolate, engine, device, jobs, progress
+    paths, model, patch_s, hop_s, tail, silence, damaged, isolate, engine, device, jobs, progress
         See :func:`tag_files`. Errors are those of :func:`tag_files`.
 
     Yields
@@ -385,6 +395,7 @@ def embed_files(
         ``value`` or what went wrong with it as ``error``.
     """
     return shared_tagger(model, engine, device).embed_files(
-        paths, layer=layer, pooling=pooling, patch_s=patch_s, hop_s=hop_s, tail=tail,
+        paths, layer=layer, pooling=pooling, patch_s=patch_s, hop_s=hop_s,
+        tail=tail, silence=silence,
         damaged=damaged, isolate=isolate, jobs=jobs, progress=progress,
     )  # fmt: skip

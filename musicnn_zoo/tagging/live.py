@@ -12,7 +12,7 @@ from musicnn_zoo.networks.config import ModelSpec
 from musicnn_zoo.networks.patches import PatchGrid, PatchStream, Tail
 from musicnn_zoo.runtimes.engine import Engine
 from musicnn_zoo.sound.read import Resampler, check_rate, downmix_array
-from musicnn_zoo.tagging.pipeline import NOT_FINITE, taggram_of
+from musicnn_zoo.tagging.pipeline import NOT_FINITE, silent_rows, taggram_of
 from musicnn_zoo.tagging.results import Clip, Taggram
 
 _MOST_CHANNELS = 32
@@ -92,6 +92,7 @@ class TaggramStream:
 
     def _rows(self, windows: NDArray[np.float32]) -> Taggram:
         scores = np.empty((0, len(self._spec.tags)), np.float32)
+        silent = silent_rows(windows)
         if len(windows):
             scores = self._engine.run(windows, ("output",))["output"]
             if not np.isfinite(scores).all():
@@ -99,5 +100,6 @@ class TaggramStream:
         patches, grid = self._patches, self._patches.grid
         times = grid.times(patches.count)[patches.count - len(scores) :]
         duration_s = patches.samples / grid.sample_rate
-        clip = Clip(None, duration_s, patches.repeated, patches.dropped_s)
-        return taggram_of(self._spec, scores, times, grid.patch_s, grid.hop_s, clip)
+        share = float(silent.mean()) if len(silent) else 0.0
+        clip = Clip(None, duration_s, patches.repeated, patches.dropped_s, silent=share)
+        return taggram_of(self._spec, scores, times, grid.patch_s, grid.hop_s, clip, silent)

@@ -18,16 +18,19 @@ from musicnn_zoo.networks.patches import PatchGrid, PatchStream, Tail
 from musicnn_zoo.runtimes.engine import Engine
 from musicnn_zoo.sound.read import AudioStream
 from musicnn_zoo.tagging.results import (
+    SILENT_DBFS,
     Clip,
     Embedding,
     Events,
     Features,
     FileResult,
     Result,
+    Silence,
     Taggram,
     Tags,
     check_event_rule,
     check_ranking,
+    check_silence,
 )
 
 Pooling = Literal["mean", "max"] | None
@@ -49,6 +52,12 @@ class EmbeddedTags(NamedTuple):
         return self.tags.clip
 
 
+def silent_rows(windows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which patches ``(patches, samples)`` have an RMS level below ``SILENT_DBFS``."""
+    power = np.einsum("ij,ij->i", windows, windows) / windows.shape[1]
+    return np.asarray(power < 10 ** (SILENT_DBFS / 10))
+
+
 class Cutting(NamedTuple):
     """How signals are cut: the patches, and what becomes of the end that fills none."""
 
@@ -67,7 +76,7 @@ class Task(Generic[Result]):
         Whose activations it needs.
     finish : callable
         Makes the result of the activations of all patches of a file, ``{layer: (patches, …)}``,
-        and its :class:`~musicnn_zoo.tagging.results.Clip`.
+        of which patches are silent, and its :class:`~musicnn_zoo.tagging.results.Clip`.
     reduce : callable, optional
         Applied to the activations of some patches at a time, before they are kept.
     framewise : bool
@@ -76,15 +85,15 @@ class Task(Generic[Result]):
 
     cutting: Cutting
     layers: tuple[str, ...]
-    finish: Callable[[Activations, Clip], Result]
+    finish: Callable[[Activations, NDArray[np.bool_], Clip], Result]
     reduce: Callable[[Activations], Activations] = lambda activations: activations
     framewise: bool = False
 
     def then(self, make: Callable[[Result], Other]) -> Task[Other]:
         """Return the task that goes on to make something of the result."""
 
-        def finish(activations: Activations, clip: Clip) -> Other:
-            return make(self.finish(activations, clip))
+        def finish(activations: Activations, silent: NDArray[np.bool_], clip: Clip) -> Other:
+            return make(self.finish(activations, silent, clip))
 
         return Task(self.cutting, self.layers, finish, self.reduce, self.framewise)
 
@@ -96,11 +105,12 @@ def taggram_of(
     patch_s: float,
     hop_s: float,
     clip: Clip,
+    silent: NDArray[np.bool_],
 ) -> Taggram:
     """Put scores together with what is known of the model that gave them."""
     return Taggram(
         scores, spec.tags, times, patch_s, hop_s, spec.name, clip,
-        spec.thresholds, spec.spectrogram,
+        spec.thresholds, spec.spectrogram, silent,
     )  # fmt: skip
 
 
@@ -108,17 +118,18 @@ def taggram_task(spec: ModelSpec, cutting: Cutting, *, framewise: bool = False) 
     """Scores of every patch, or of every frame of consecutive patches."""
     grid = cutting.grid
 
-    def of_patches(activations: Activations, clip: Clip) -> Taggram:
+    def of_patches(activations: Activations, silent: NDArray[np.bool_], clip: Clip) -> Taggram:
         scores = activations["output"]
         times = grid.times(len(scores))
-        return taggram_of(spec, scores, times, grid.patch_s, grid.hop_s, clip)
+        return taggram_of(spec, scores, times, grid.patch_s, grid.hop_s, clip, silent)
 
-    def of_frames(activations: Activations, clip: Clip) -> Taggram:
+    def of_frames(activations: Activations, silent: NDArray[np.bool_], clip: Clip) -> Taggram:
         n_patches, n_frames, n_tags = activations["output"].shape
         scores = activations["output"].reshape(-1, n_tags)
         frame_s = grid.patch_s / n_frames
         times = np.arange(n_patches * n_frames, dtype=np.float64) * frame_s
-        return taggram_of(spec, scores, times, frame_s, frame_s, clip)
+        in_silence = np.repeat(silent, n_frames)
+        return taggram_of(spec, scores, times, frame_s, frame_s, clip, in_silence)
 
     return Task(cutting, ("output",), of_frames if framewise else of_patches, framewise=framewise)
 
@@ -129,13 +140,17 @@ def tags_task(
     *,
     top_k: int | None = None,
     threshold: float | Calibrated | None = None,
+    silence: Silence = "skip",
 ) -> Task[Tags]:
     """Ranked tags; the scores averaged over the patches."""
     check_ranking(top_k, threshold)
+    check_silence(silence)
     if threshold == CALIBRATED:
         own_thresholds(spec.thresholds, spec.name)
     taggram = taggram_task(spec, cutting)
-    return taggram.then(lambda scores: scores.rank(top_k=top_k, threshold=threshold))
+    return taggram.then(
+        lambda scores: scores.rank(top_k=top_k, threshold=threshold, silence=silence)
+    )
 
 
 def events_task(
@@ -146,21 +161,29 @@ def events_task(
     threshold: float,
     release: float | None,
     min_length_s: float,
+    silence: Silence,
 ) -> Task[Events]:
     """When tags begin and end, from scores of patches or of frames."""
     release = check_event_rule(threshold, release, min_length_s)
+    check_silence(silence)
     taggram = taggram_task(spec, cutting, framewise=framewise)
     return taggram.then(
         lambda scores: scores.events(
-            threshold=threshold, release=release, min_length_s=min_length_s
+            threshold=threshold, release=release, min_length_s=min_length_s, silence=silence
         )
     )
 
 
 def embedding_task(
-    spec: ModelSpec, cutting: Cutting, *, layer: str, pooling: Pooling
+    spec: ModelSpec,
+    cutting: Cutting,
+    *,
+    layer: str,
+    pooling: Pooling,
+    silence: Silence = "skip",
 ) -> Task[Embedding]:
     """Vectors: what is between the patch and the channel axis is pooled, then the patches."""
+    check_silence(silence)
     if pooling not in POOLINGS:
         raise ArgumentError(f"pooling must be 'mean', 'max' or None; received {pooling!r}")
     pool: Any = np.max if pooling == "max" else np.mean
@@ -170,9 +193,10 @@ def embedding_task(
         values = activations[layer]
         return {layer: pool(values, axis=tuple(range(1, values.ndim - 1)))}
 
-    def finish(activations: Activations, clip: Clip) -> Embedding:
+    def finish(activations: Activations, silent: NDArray[np.bool_], clip: Clip) -> Embedding:
         values = activations[layer]
-        pooled = values if pooling is None else pool(values, axis=0)
+        heard = values if silence == "keep" or silent.all() else values[~silent]
+        pooled = values if pooling is None else pool(heard, axis=0)
         return Embedding(
             pooled, grid.times(len(values)), layer, pooling, grid.patch_s, grid.hop_s,
             spec.name, clip,
@@ -181,16 +205,20 @@ def embedding_task(
     return Task(cutting, (layer,), finish, reduce)
 
 
-def embedded_tags_task(spec: ModelSpec, cutting: Cutting, *, layer: str) -> Task[EmbeddedTags]:
+def embedded_tags_task(
+    spec: ModelSpec, cutting: Cutting, *, layer: str, silence: Silence
+) -> Task[EmbeddedTags]:
     """Mean vector of a layer and strongest tag, in one pass."""
-    embedding = embedding_task(spec, cutting, layer=layer, pooling="mean")
-    tags = tags_task(spec, cutting, top_k=1)
+    embedding = embedding_task(spec, cutting, layer=layer, pooling="mean", silence=silence)
+    tags = tags_task(spec, cutting, top_k=1, silence=silence)
 
     def reduce(activations: Activations) -> Activations:
         return {**activations, **embedding.reduce(activations)}
 
-    def finish(activations: Activations, clip: Clip) -> EmbeddedTags:
-        return EmbeddedTags(embedding.finish(activations, clip), tags.finish(activations, clip))
+    def finish(activations: Activations, silent: NDArray[np.bool_], clip: Clip) -> EmbeddedTags:
+        return EmbeddedTags(
+            embedding.finish(activations, silent, clip), tags.finish(activations, silent, clip)
+        )
 
     return Task(cutting, tuple(dict.fromkeys((layer, *tags.layers))), finish, reduce)
 
@@ -199,7 +227,8 @@ def features_task(spec: ModelSpec, cutting: Cutting, layers: tuple[str, ...]) ->
     """Activations as they are."""
     grid = cutting.grid
 
-    def finish(activations: Activations, clip: Clip) -> Features:
+    def finish(activations: Activations, silent: NDArray[np.bool_], clip: Clip) -> Features:
+        del silent
         times = grid.times(len(activations[layers[0]]))
         return Features(activations, times, grid.patch_s, grid.hop_s, spec.name, clip)
 
@@ -269,6 +298,7 @@ class _File:
     stream: AudioStream
     patches: PatchStream
     computed: list[Activations | None] = field(default_factory=list)
+    silent: list[NDArray[np.bool_]] = field(default_factory=list)
     outstanding: int = 0
     read: bool = False
     error: Exception | None = None
@@ -359,11 +389,12 @@ class _Pipeline(Generic[Result]):
         if not all(np.isfinite(values).all() for values in activations.values()):
             return FileResult(source, None, AudioError(f"{source or 'array'}: {NOT_FINITE}"))
         patches, stream = file.patches, file.stream
+        silent = np.concatenate(file.silent)
         clip = Clip(
             source, stream.duration_s, patches.repeated, patches.dropped_s,
-            stream.damaged, stream.lost_s,
+            stream.damaged, stream.lost_s, float(silent.mean()),
         )  # fmt: skip
-        return FileResult(source, self._task.finish(activations, clip), None)
+        return FileResult(source, self._task.finish(activations, silent, clip), None)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -409,6 +440,7 @@ class _Pipeline(Generic[Result]):
     def _offer(self, file: _File, windows: NDArray[np.float32]) -> None:
         if len(windows) == 0:
             return
+        file.silent.append(silent_rows(windows))
         capacity = _CALLS_QUEUED * self._engine.patches_per_call
         with self._changed:
             self._wait_until(lambda: self._queued < capacity)

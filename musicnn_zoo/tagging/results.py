@@ -5,14 +5,33 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from abc import abstractmethod
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from dataclasses import dataclass, fields, replace
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    TypeVar,
+    cast,
+    overload,
+)
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, MissingPackageError
+from musicnn_zoo.errors import (
+    ArgumentError,
+    MissingPackageError,
+    UnknownKeyError,
+    check_choice,
+    check_whole,
+    unknown_attribute,
+)
 from musicnn_zoo.networks.config import (
     CALIBRATED,
     Calibrated,
@@ -26,7 +45,10 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-    from musicnn_zoo.sound.read import AudioSource
+    from musicnn_zoo.sound.sources import AudioSource
+
+
+Default = TypeVar("Default")
 
 
 def plain_floats(values: Any) -> Any:
@@ -43,6 +65,57 @@ def require_pandas() -> Any:
     except ImportError as error:
         raise MissingPackageError("to_pandas needs pandas: pip install pandas") from error
     return pandas
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    return bool(one == other)
+
+
+class _Result:
+    """What all results share: they are equal if all that they hold is, and convert to JSON."""
+
+    model: str
+    clip: Clip
+
+    def __eq__(self, other: object) -> Any:
+        if type(self) is not type(other):
+            return NotImplemented
+        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
+        return all(_same(getattr(self, name), getattr(other, name)) for name in names)
+
+    def __ne__(self, other: object) -> Any:
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.model, self.clip))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise unknown_attribute(self, name)
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that it holds, ready for JSON."""
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict())
+
+    def _caption(self) -> str:
+        return f"{self.clip.describe()} ({self.model})"
+
+
+def _column(tags: Sequence[str], tag: str) -> int:
+    try:
+        return tags.index(tag)
+    except ValueError:
+        raise UnknownKeyError("tag", tag, tags) from None
 
 
 def html_table(caption: str, head: list[str], rows: list[list[str]]) -> str:
@@ -76,6 +149,8 @@ class Clip:
         Whether some of the file could not be decoded.
     lost_s : float
         How many seconds, as far as that is known.
+    silent : float
+        Share of its patches that are silent, from 0 to 1; see ``SILENT_DBFS``.
     """
 
     source: str | None
@@ -84,6 +159,7 @@ class Clip:
     dropped_s: float = 0.0
     damaged: bool = False
     lost_s: float = 0.0
+    silent: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields for JSON; ``source`` as :func:`musicnn_zoo.text.path_to_text` does."""
@@ -94,6 +170,7 @@ class Clip:
             "dropped_s": round(self.dropped_s, 3),
             "damaged": self.damaged,
             "lost_s": round(self.lost_s, 3),
+            "silent": round(self.silent, 3),
         }
 
     def describe(self) -> str:
@@ -101,7 +178,25 @@ class Clip:
         line = f"{printable(self.source or 'array')}, {self.duration_s:.1f} s"
         if self.repeated:
             line = f"{line}, repeated to fill one patch"
-        return f"{line}, damaged: {self.lost_s:.1f} s lost" if self.damaged else line
+        if self.damaged:
+            line = f"{line}, damaged: {self.lost_s:.1f} s lost"
+        if self.silent:
+            part = "silent" if self.silent == 1 else f"{max(1, round(100 * self.silent))} % silent"
+            line = f"{line}, {part}"
+        return line
+
+
+Silence = Literal["skip", "keep"]
+SILENCES: tuple[Silence, ...] = ("skip", "keep")
+"""Whether silent patches are left out of means and events, or count as any other."""
+
+SILENT_DBFS = -60.0
+"""A patch is silent if its RMS level is below this, in decibels relative to full scale (RMS 1)."""
+
+
+def check_silence(silence: Silence) -> None:
+    """Refuse another way to treat silent patches."""
+    check_choice("silence", silence, SILENCES)
 
 
 DEFAULT_THRESHOLD = 0.5
@@ -200,15 +295,34 @@ DEFAULT_TOP_K = 5
 
 
 class TagScore(NamedTuple):
-    """A tag and its score between 0 and 1."""
+    """A tag and its score between 0 and 1; in order by score, so that ``max`` is the best."""
 
     tag: str
     score: float
 
+    def __lt__(self, other: tuple[Any, ...]) -> bool:
+        return bool(self.score < other[1])
+
+    def __le__(self, other: tuple[Any, ...]) -> bool:
+        return bool(self.score <= other[1])
+
+    def __gt__(self, other: tuple[Any, ...]) -> bool:
+        return bool(self.score > other[1])
+
+    def __ge__(self, other: tuple[Any, ...]) -> bool:
+        return bool(self.score >= other[1])
+
 
 @dataclass(frozen=True, eq=False)
-class Tags(Sequence[TagScore]):
-    """Ranked tags of a clip: a sequence of :class:`TagScore`, best first.
+class Tags(_Result, Sequence[TagScore]):
+    """Ranked tags of a clip, and the scores of all others.
+
+    As a sequence it holds the tags that were asked for, a :class:`TagScore` each, best first:
+    ``for tag, score in tags``, ``tags[0]``, ``len(tags)``. As a mapping it has the score of every
+    tag of the model: ``tags["techno"]``, ``tags.get``, ``tags.items()``, ``dict(tags)``, and
+    ``"techno" in tags`` says whether the model knows the tag; ``"techno" in tags.names``, whether
+    it is among the ranked ones. Of a clip that is silent throughout nothing is ranked, and all
+    scores are 0 (with ``silence="skip"``, which is the default).
 
     Parameters
     ----------
@@ -216,31 +330,76 @@ class Tags(Sequence[TagScore]):
     model : str
         Name of the model.
     clip : Clip
+    all_ranked : tuple of TagScore
+        All tags of the model, best first; by default ``ranked``.
     """
 
     ranked: tuple[TagScore, ...]
     model: str
     clip: Clip
+    all_ranked: tuple[TagScore, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.all_ranked:
+            object.__setattr__(self, "all_ranked", self.ranked)
 
     def __len__(self) -> int:
         return len(self.ranked)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> TagScore: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[TagScore, ...]: ...
+    @overload
+    def __getitem__(self, index: str) -> float: ...
+    def __getitem__(self, index: int | slice | str) -> TagScore | tuple[TagScore, ...] | float:
+        if isinstance(index, str):
+            names = [tag for tag, _ in self.all_ranked]
+            return self.all_ranked[_column(names, index)].score
         return self.ranked[index]
+
+    def __contains__(self, entry: object) -> bool:
+        return entry in (self.keys() if isinstance(entry, str) else self.ranked)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The tags without their scores, best first."""
+        """The ranked tags without their scores, best first."""
         return tuple(tag for tag, _ in self.ranked)
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """The scores of the ranked tags, best first."""
+        return tuple(score for _, score in self.ranked)
+
+    def keys(self) -> KeysView[str]:
+        """Return all tags of the model, best first."""
+        return dict(self.all_ranked).keys()
+
+    def values(self) -> ValuesView[float]:
+        """Return the scores of all tags of the model, best first."""
+        return dict(self.all_ranked).values()
+
+    def items(self) -> ItemsView[str, float]:
+        """Return all tags of the model with their scores, best first."""
+        return dict(self.all_ranked).items()
+
+    @overload
+    def get(self, tag: str) -> float | None: ...
+    @overload
+    def get(self, tag: str, default: Default) -> float | Default: ...
+    def get(self, tag: str, default: Any = None) -> Any:
+        """Return the score of a tag, or ``default`` if the model does not know it."""
+        return dict(self.all_ranked).get(tag, default)
+
+    def top(self, k: int = DEFAULT_TOP_K) -> Tags:
+        """Return the best ``k`` of all tags of the model."""
+        kept = self.all_ranked[: check_whole("k", k)]
+        return replace(self, ranked=() if self.clip.silent == 1 and not self.ranked else kept)
 
     def to_dict(self) -> dict[str, Any]:
         """Return source, length, model and ``{"tags": {tag: score}}``, ready for JSON."""
         scores = {tag: plain_floats(score) for tag, score in self.ranked}
         return {**self.clip.to_dict(), "model": self.model, "tags": scores}
-
-    def to_json(self) -> str:
-        """Return :meth:`to_dict` as a JSON text."""
-        return json.dumps(self.to_dict())
 
     def to_pandas(self) -> pandas.Series[float]:
         """Return the scores as a Series indexed by tag (needs pandas)."""
@@ -266,13 +425,13 @@ class Tags(Sequence[TagScore]):
             f"  {name:{width}}  {score:.3f}"
             for name, (_, score) in zip(names, self.ranked, strict=True)
         ]
-        return "\n".join([f"{self.clip.describe()} ({self.model})", *lines])
+        return "\n".join([self._caption(), *lines])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return html_table(
-            f"{self.clip.describe()} ({self.model})",
+            self._caption(),
             ["tag", "score"],
             [[tag, f"{score:.3f}"] for tag, score in self.ranked],
         )
@@ -296,11 +455,12 @@ def check_ranking(
     return top_k, threshold
 
 
-@dataclass(frozen=True)
-class Events(Sequence[Event]):
+@dataclass(frozen=True, eq=False)
+class Events(_Result, Sequence[Event]):
     """Sound events of a clip: a sequence of :class:`Event`, by start, then as the model's tags.
 
-    Two are equal if all that they hold is.
+    ``events["techno"]`` are those of one tag, and ``"techno" in events`` says whether there are
+    any.
 
     Parameters
     ----------
@@ -320,17 +480,26 @@ class Events(Sequence[Event]):
     def __len__(self) -> int:
         return len(self.events)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Event, ...]: ...
+    @overload
+    def __getitem__(self, index: str) -> Events: ...
+    def __getitem__(self, index: int | slice | str) -> Event | tuple[Event, ...] | Events:
+        if isinstance(index, str):
+            return replace(self, events=tuple(each for each in self.events if each.tag == index))
         return self.events[index]
+
+    def __contains__(self, entry: object) -> bool:
+        if isinstance(entry, str):
+            return any(event.tag == entry for event in self.events)
+        return entry in self.events
 
     def to_dict(self) -> dict[str, Any]:
         """Return source, length, model and a list of the events, ready for JSON."""
         events = [{**event.to_dict(), "score": plain_floats(event.score)} for event in self.events]
         return {**self.clip.to_dict(), "model": self.model, "events": events}
-
-    def to_json(self) -> str:
-        """Return :meth:`to_dict` as a JSON text."""
-        return json.dumps(self.to_dict())
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a DataFrame of tag, start_s, end_s and score, one row an event (needs pandas)."""
@@ -375,19 +544,20 @@ class Events(Sequence[Event]):
         lines = [
             f"  {start:>7} – {end:>7}  {tag:{width}}  {score}" for start, end, tag, score in rows
         ]
-        return "\n".join([f"{self.clip.describe()} ({self.model})", *lines])
+        return "\n".join([self._caption(), *lines])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return html_table(
-            f"{self.clip.describe()} ({self.model})", ["start", "end", "tag", "score"], self._rows()
-        )
+        return html_table(self._caption(), ["start", "end", "tag", "score"], self._rows())
 
 
 @dataclass(frozen=True, eq=False)
-class Taggram:
+class Taggram(_Result):
     """Scores over time, one row a patch.
+
+    It is an array ``(patches, tags)`` for NumPy, and its columns have names: ``taggram["techno"]``
+    is the curve of one tag, ``taggram[["techno", "drums"]]`` those of several.
 
     Parameters
     ----------
@@ -403,6 +573,8 @@ class Taggram:
         The model's own, if they were calibrated.
     spectrogram : LogMelInput or None
         What the model looks at, if that is a log-mel spectrogram.
+    silent : ndarray, shape (patches,), bool; or None
+        Which patches are silent; None if that is not known.
     """
 
     scores: NDArray[np.float32]
@@ -414,12 +586,39 @@ class Taggram:
     clip: Clip
     thresholds: TagThresholds | None = None
     spectrogram: LogMelInput | None = None
+    silent: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
+    def __getitem__(self, index: Any) -> NDArray[np.float32]:
+        if isinstance(index, str):
+            return self.scores[:, _column(self.tags, index)]
+        if isinstance(index, list | tuple) and all(isinstance(tag, str) for tag in index):
+            return self.scores[:, [_column(self.tags, tag) for tag in index]]
+        rows: NDArray[np.float32] = self.scores[index]
+        return rows
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        return iter(self.scores)
+
+    def __contains__(self, tag: object) -> bool:
+        return tag in self.tags
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.scores, dtype=dtype, copy=copy)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Patches and tags."""
+        return self.scores.shape
+
     def rank(
-        self, *, top_k: int | None = None, threshold: float | Calibrated | None = None
+        self,
+        *,
+        top_k: int | None = None,
+        threshold: float | Calibrated | None = None,
+        silence: Silence = "skip",
     ) -> Tags:
         """Average over the patches and rank the tags; without patches there are none.
 
@@ -431,28 +630,38 @@ class Taggram:
             Keep those with a score of at least ``threshold``, between 0 and 1; or of at least the
             model's own threshold for the tag, if the model has thresholds.
             With neither, the best five are kept; with both, both must hold.
+        silence : {"skip", "keep"}
+            Leave silent patches out of the average, or not.
 
         Raises
         ------
         ArgumentError
             If ``top_k`` or ``threshold`` is out of range, or the model has no thresholds.
         """
+        check_silence(silence)
         top_k, threshold = check_ranking(top_k, threshold)
         lowest: Sequence[float | None] = (
             own_thresholds(self.thresholds, self.model).values
             if threshold == CALIBRATED
             else (threshold,) * len(self.tags)
         )
-        if not len(self):
-            return Tags((), self.model, self.clip)
-        mean = self.scores.mean(axis=0)
-        order = np.argsort(-mean, kind="stable")[:top_k]
-        ranked = tuple(
-            TagScore(self.tags[i], float(mean[i]))
-            for i in order
+        heard = self.scores if silence == "keep" else self.scores[~self._is_silent]
+        if not len(heard):
+            unheard = tuple(TagScore(tag, 0.0) for tag in self.tags)
+            return Tags((), self.model, self.clip, unheard)
+        mean = heard.mean(axis=0)
+        order = np.argsort(-mean, kind="stable")
+        ranked = tuple(TagScore(self.tags[i], float(mean[i])) for i in order)
+        kept = tuple(
+            entry
+            for i, entry in zip(order[:top_k], ranked, strict=False)
             if (least := lowest[i]) is not None and mean[i] >= least
         )
-        return Tags(ranked, self.model, self.clip)
+        return Tags(kept, self.model, self.clip, ranked)
+
+    @property
+    def _is_silent(self) -> NDArray[np.bool_]:
+        return np.zeros(len(self), bool) if self.silent is None else self.silent
 
     def events(
         self,
@@ -460,15 +669,20 @@ class Taggram:
         threshold: float = DEFAULT_THRESHOLD,
         release: float | None = None,
         min_length_s: float = 0.0,
+        silence: Silence = "skip",
     ) -> Events:
         """Find when tags begin and end; see :func:`musicnn_zoo.tagging.results.find_events`.
 
         A row stands for the time from its start to the start of the next, the last for a whole
-        patch.
+        patch. In silent rows no tag is on, unless ``silence="keep"``.
         """
+        check_silence(silence)
         end_s = float(self.times[-1]) + self.patch_s if len(self) else 0.0
+        scores = self.scores
+        if silence == "skip" and self._is_silent.any():
+            scores = np.where(self._is_silent[:, np.newaxis], np.float32(-1), scores)
         found = find_events(
-            self.scores, self.tags, self.times, end_s,
+            scores, self.tags, self.times, end_s,
             threshold=threshold, release=release, min_length_s=min_length_s,
         )  # fmt: skip
         return Events(found, self.model, self.clip, self.spectrogram)
@@ -506,10 +720,6 @@ class Taggram:
             "scores": plain_floats(self.scores),
         }
 
-    def to_json(self) -> str:
-        """Return :meth:`to_dict` as a JSON text."""
-        return json.dumps(self.to_dict())
-
     def to_pandas(self) -> pandas.DataFrame:
         """Return the scores as a DataFrame, times down and tags across (needs pandas)."""
         pandas = require_pandas()
@@ -525,7 +735,7 @@ class Taggram:
 
     def __str__(self) -> str:
         lines = [f"  {time:>7}  {tags}" for time, tags in self._rows()]
-        return "\n".join([f"{self.clip.describe()} ({self.model})", *lines])
+        return "\n".join([self._caption(), *lines])
 
     def __repr__(self) -> str:
         return (
@@ -534,14 +744,15 @@ class Taggram:
         )
 
     def _repr_html_(self) -> str:
-        return html_table(
-            f"{self.clip.describe()} ({self.model})", ["time", "strongest tags"], self._rows()
-        )
+        return html_table(self._caption(), ["time", "strongest tags"], self._rows())
 
 
 @dataclass(frozen=True, eq=False)
-class Embedding:
-    """Activations of one layer as vectors.
+class Embedding(_Result, NDArrayOperatorsMixin):
+    """Activations of one layer as vectors: an array for NumPy and whatever takes arrays.
+
+    ``embedding @ other``, ``embedding - other`` and the like give plain arrays; two embeddings
+    are equal (``==``) if all that they hold is.
 
     Parameters
     ----------
@@ -570,6 +781,38 @@ class Embedding:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.values, dtype=dtype, copy=copy)
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        arrays = [each.values if isinstance(each, Embedding) else each for each in inputs]
+        return getattr(ufunc, method)(*arrays, **options)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.values[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.values)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(dimensions,)``, or ``(patches, dimensions)``."""
+        return self.values.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.values.ndim
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """Type of the numbers, float32."""
+        return self.values.dtype
+
+    def tolist(self) -> list[Any]:
+        """Return the numbers as a list, or as one for each patch."""
+        return cast("list[Any]", self.values.tolist())
+
     def to_dict(self) -> dict[str, Any]:
         """Return the vectors as lists with what they are, ready for JSON."""
         return {
@@ -582,10 +825,6 @@ class Embedding:
             "times": self.times.tolist(),
             "values": plain_floats(self.values),
         }
-
-    def to_json(self) -> str:
-        """Return :meth:`to_dict` as a JSON text."""
-        return json.dumps(self.to_dict())
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return one row a vector, indexed by time, or by source if pooled (needs pandas)."""
@@ -603,7 +842,7 @@ class Embedding:
 
 
 @dataclass(frozen=True, eq=False)
-class Features(Mapping[str, NDArray[np.float32]]):
+class Features(_Result, Mapping[str, NDArray[np.float32]]):
     """Activations of several layers: a mapping from layer name to array.
 
     Parameters
@@ -627,13 +866,27 @@ class Features(Mapping[str, NDArray[np.float32]]):
     clip: Clip
 
     def __getitem__(self, layer: str) -> NDArray[np.float32]:
-        return self.values_by_layer[layer]
+        try:
+            return self.values_by_layer[layer]
+        except KeyError:
+            raise UnknownKeyError("layer", layer, self.values_by_layer) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.values_by_layer)
 
     def __len__(self) -> int:
         return len(self.values_by_layer)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the activations as nested lists by layer, ready for JSON."""
+        return {
+            **self.clip.to_dict(),
+            "model": self.model,
+            "patch_s": self.patch_s,
+            "hop_s": self.hop_s,
+            "times": self.times.tolist(),
+            "layers": {name: plain_floats(values) for name, values in self.items()},
+        }
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.items())
@@ -643,7 +896,7 @@ class Features(Mapping[str, NDArray[np.float32]]):
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class FileResult(Generic[Result]):
     """What came of one file among many.
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, cast
 
-from musicnn_zoo.errors import ArgumentError, ExportError, UnknownNameError
+from musicnn_zoo.errors import (
+    ArgumentError,
+    ExportError,
+    UnknownNameError,
+    answered,
+    unknown_attribute,
+)
 from musicnn_zoo.machine.installation import has_keras, require_keras
 from musicnn_zoo.machine.processes import ForkedLock
 from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec, patch_grid
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
 from musicnn_zoo.sound.decode import OnDamage
-from musicnn_zoo.sound.read import AudioSource, AudioStream
+from musicnn_zoo.sound.read import AudioStream
+from musicnn_zoo.sound.sources import AudioSource, check_one, local_path
 from musicnn_zoo.tagging.live import TaggramStream
 from musicnn_zoo.tagging.pipeline import (
     Cutting,
@@ -36,11 +44,12 @@ from musicnn_zoo.tagging.results import (
     Features,
     FileResult,
     Result,
+    Silence,
     Taggram,
     Tags,
 )
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
-from musicnn_zoo.zoo.load import Pretrained, find_pretrained
+from musicnn_zoo.zoo.load import Pretrained, find_pretrained, is_keras_file, load_model
 
 if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
@@ -63,7 +72,9 @@ class _Source:
     def __init__(self, model: str | os.PathLike[str] | Pretrained | TaggingModel) -> None:
         self.pretrained: Pretrained | None = None
         self._loaded: TaggingModel | None = None
-        if isinstance(model, str | os.PathLike):
+        if is_keras_file(model):
+            self._loaded = load_model(cast("str", model))
+        elif isinstance(model, str | os.PathLike):
             self.pretrained = find_pretrained(model)
         elif isinstance(model, Pretrained):
             self.pretrained = model
@@ -81,6 +92,11 @@ class _Source:
             with self.lock:
                 self._loaded = self._loaded or self.pretrained.load()
         return self._loaded
+
+    def close(self) -> None:
+        """Forget the Keras model of a pretrained one."""
+        if self.pretrained is not None:
+            self._loaded = None
 
     def digest(self) -> str | None:
         """Digest of the weights as they are now; None for a pretrained model, which keeps its."""
@@ -127,6 +143,9 @@ class _CurrentEngine:
                     made = self._made = self._make(digest), digest
         return made[0]
 
+    def close(self) -> None:
+        self._made = None
+
     def _digest(self) -> str | None:
         return self._source.digest() if self._copies else None
 
@@ -160,6 +179,10 @@ class _Engines:
         self.keras = _CurrentEngine(source, self._make_keras, copies=copies)
         self.frames = _CurrentEngine(source, self._make_frames, copies=copies)
         self.onnx = _CurrentEngine(source, self._make_onnx, copies=True)
+
+    def close(self) -> None:
+        for engine in (self.keras, self.frames, self.onnx):
+            engine.close()
 
     def get(self, *, many: bool = False) -> Engine:
         """Return the engine for one file or for many."""
@@ -209,6 +232,10 @@ class _Engines:
             return with_precision(model, self._precision)
 
         return KerasEngine(make, device=self._device, batch_size=self._batch_size)
+
+
+def _made_again(model: Pretrained | TaggingModel, options: dict[str, Any]) -> Tagger:
+    return Tagger(model, **options)
 
 
 class Tagger:
@@ -270,6 +297,11 @@ class Tagger:
         What to do with the end that does not fill a patch: drop it (default), or repeat it
         until it fills one. A clip shorter than one patch is always repeated to fill one,
         and the result says so in ``clip.repeated``.
+    silence : {"skip", "keep"}
+        Leave silent patches out of means and events, since what a model says of silence is noise
+        (default), or treat them as any other, as the original musicnn does. A patch is silent if
+        its RMS level is below -60 dBFS; ``clip.silent`` is the share of those that are. The mean
+        embedding of a clip that is silent throughout is that of all its patches.
     damaged : {"refuse", "use"}
         What to do with a file of which more than a second or 2 % cannot be decoded, or is not
         there though the file states it: an error (default), or use what can be decoded. The
@@ -285,7 +317,7 @@ class Tagger:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Pretrained | TaggingModel = DEFAULT_MODEL,
+        model: str | os.PathLike[str] | Pretrained | TaggingModel | Tagger = DEFAULT_MODEL,
         *,
         engine: EngineName = "auto",
         device: str | None = None,
@@ -294,12 +326,46 @@ class Tagger:
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ArgumentError(f"batch_size must be at least 1; received {batch_size}")
-        self._source = _Source(model)
+        if isinstance(model, Tagger):
+            model = model._made_of()
+        self._options: dict[str, Any] = {
+            "engine": engine,
+            "device": device,
+            "precision": precision,
+            "batch_size": batch_size,
+        }
+        self._source: _Source = _Source(model)
         self.spec: ModelSpec = self._source.spec
-        self._engines = _Engines(
-            self._source, engine=engine, device=device, precision=precision, batch_size=batch_size
-        )
+        self._engines = _Engines(self._source, **self._options)
         self._engines.get()
+
+    def __repr__(self) -> str:
+        grid = patch_grid(self.spec.config)
+        return (
+            f"<Tagger {self.spec.name}: {len(self.tags)} tags of patches of {grid.patch_s:.3f} s "
+            f"at {grid.sample_rate} Hz, by {self.engine}>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it was made of; the copy loads its model again."""
+        return _made_again, (self._made_of(), self._options)
+
+    def _made_of(self) -> Pretrained | TaggingModel:
+        return self._source.pretrained or self._source.load()
+
+    def __enter__(self) -> Tagger:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the engines, and of the Keras model of a pretrained one.
+
+        The next call makes them again.
+        """
+        self._engines.close()
+        self._source.close()
 
     @property
     def engine(self) -> str:
@@ -321,17 +387,26 @@ class Tagger:
         """Layers that :meth:`features` returns by default, in order of depth."""
         return self.spec.config.endpoints
 
+    @answered
     def tag(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         top_k: int | None = None, threshold: float | Calibrated | None = None,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        damaged: OnDamage = "refuse", isolate: bool = False,
+        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Tags:  # fmt: skip
         """Ranked tags of a whole clip; see :func:`musicnn_zoo.tag`."""
         cutting = self._cutting(patch_s, hop_s, tail)
-        task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold)
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate))
+        task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold, silence=silence)
+        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "tag")
 
+    __call__ = tag
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise unknown_attribute(self, name)
+
+    @answered
     def taggram(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
@@ -339,8 +414,9 @@ class Tagger:
     ) -> Taggram:  # fmt: skip
         """Scores over time; see :func:`musicnn_zoo.taggram`."""
         task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate))
+        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "taggram")
 
+    @answered
     def frames(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         patch_s: float | None = None, tail: Tail = "drop",
@@ -361,32 +437,36 @@ class Tagger:
         """
         cutting = self._cutting(patch_s, None, tail)
         task = taggram_task(self.spec, cutting, framewise=True)
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate))
+        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "frames")
 
+    @answered
     def events(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         threshold: float = DEFAULT_THRESHOLD,
         release: float | None = None, min_length_s: float = 0.0,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        damaged: OnDamage = "refuse", isolate: bool = False,
+        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Events:  # fmt: skip
         """When each tag begins and ends; see :func:`musicnn_zoo.events`."""
         task = self._events_task(
-            patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s
-        )
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate))
+            patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s,
+            silence=silence,
+        )  # fmt: skip
+        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "events")
 
+    @answered
     def embed(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         layer: str = "penultimate", pooling: Pooling = "mean",
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        damaged: OnDamage = "refuse", isolate: bool = False,
+        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Embedding:  # fmt: skip
         """Activations of one layer as vectors; see :func:`musicnn_zoo.embed`."""
         cutting = self._cutting(patch_s, hop_s, tail)
-        task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling)
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate))
+        task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling, silence=silence)
+        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "embed")
 
+    @answered
     def features(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         layers: Sequence[str] | None = None,
@@ -400,20 +480,22 @@ class Tagger:
         if not chosen:
             raise ArgumentError("layers must name at least one layer; received none")
         task = features_task(self.spec, self._cutting(patch_s, hop_s, tail), chosen)
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate))
+        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "features")
 
+    @answered
     def tag_files(
         self, paths: Paths, *,
         top_k: int | None = None, threshold: float | Calibrated | None = None,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        damaged: OnDamage = "refuse", isolate: bool = True,
+        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
         jobs: int | None = None, progress: bool = False,
     ) -> Iterator[FileResult[Tags]]:  # fmt: skip
         """Ranked tags of many files; see :func:`musicnn_zoo.tag_files`."""
         cutting = self._cutting(patch_s, hop_s, tail)
-        task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold)
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
+        task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold, silence=silence)
+        return self._many(paths, task, Reading(damaged, isolate), jobs, progress, "tag_files")
 
+    @answered
     def taggram_files(
         self, paths: Paths, *,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
@@ -422,46 +504,52 @@ class Tagger:
     ) -> Iterator[FileResult[Taggram]]:  # fmt: skip
         """Scores over time of many files; see :func:`musicnn_zoo.tag_files`."""
         task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
+        return self._many(paths, task, Reading(damaged, isolate), jobs, progress, "taggram_files")
 
+    @answered
     def events_files(
         self, paths: Paths, *,
         threshold: float = DEFAULT_THRESHOLD,
         release: float | None = None, min_length_s: float = 0.0,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        damaged: OnDamage = "refuse", isolate: bool = True,
+        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
         jobs: int | None = None, progress: bool = False,
     ) -> Iterator[FileResult[Events]]:  # fmt: skip
         """When each tag begins and ends in many files; see :func:`musicnn_zoo.events`."""
         task = self._events_task(
-            patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s
-        )
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
+            patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s,
+            silence=silence,
+        )  # fmt: skip
+        return self._many(paths, task, Reading(damaged, isolate), jobs, progress, "events_files")
 
     def embedded_tags_files(
         self, paths: Paths, *,
         layer: str = "penultimate",
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        damaged: OnDamage = "refuse", isolate: bool = True,
+        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
         jobs: int | None = None, progress: bool = False,
     ) -> Iterator[FileResult[EmbeddedTags]]:  # fmt: skip
         """Mean embedding and strongest tag of many files, each file read and computed once."""
         cutting = self._cutting(patch_s, hop_s, tail)
-        task = embedded_tags_task(self.spec, cutting, layer=layer)
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
+        task = embedded_tags_task(self.spec, cutting, layer=layer, silence=silence)
+        return self._many(
+            paths, task, Reading(damaged, isolate), jobs, progress, "embedded_tags_files"
+        )
 
+    @answered
     def embed_files(
         self, paths: Paths, *,
         layer: str = "penultimate", pooling: Pooling = "mean",
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        damaged: OnDamage = "refuse", isolate: bool = True,
+        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
         jobs: int | None = None, progress: bool = False,
     ) -> Iterator[FileResult[Embedding]]:  # fmt: skip
         """Embeddings of many files; see :func:`musicnn_zoo.embed_files`."""
         cutting = self._cutting(patch_s, hop_s, tail)
-        task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling)
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress)
+        task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling, silence=silence)
+        return self._many(paths, task, Reading(damaged, isolate), jobs, progress, "embed_files")
 
+    @answered
     def stream(
         self,
         *,
@@ -544,8 +632,15 @@ class Tagger:
         return events_task(self.spec, cutting, framewise=framewise, **rule)
 
     def _one(
-        self, audio: AudioSource, sample_rate: int | None, task: Task[Result], reading: Reading
+        self,
+        audio: AudioSource,
+        sample_rate: int | None,
+        task: Task[Result],
+        reading: Reading,
+        call: str,
     ) -> Result:
+        many = f"{call}_files"
+        check_one(audio, call, many if hasattr(type(self), many) else None)
         rate = task.cutting.grid.sample_rate
         stream = AudioStream(audio, sample_rate=sample_rate, target_rate=rate, **reading._asdict())
         (result,) = process([stream], task, engine=self._engine_of(task), jobs=1)
@@ -558,9 +653,14 @@ class Tagger:
         reading: Reading,
         jobs: int | None,
         progress: bool,
+        call: str,
     ) -> Iterator[FileResult[Result]]:
         if isinstance(paths, str | os.PathLike):
-            raise ArgumentError(f"paths must be several; received one, {os.fspath(paths)!r}")
+            given = os.fspath(paths)
+            hint = f"those in a folder: find_audio({given!r})"
+            if not Path(local_path(given)).is_dir():
+                hint = f"for one file, {call.removesuffix('_files')}({given!r})"
+            raise ArgumentError(f"paths must be several; received one, {given!r}: {hint}")
         rate = task.cutting.grid.sample_rate
         streams = (
             AudioStream(os.fspath(path), target_rate=rate, **reading._asdict()) for path in paths

@@ -218,7 +218,10 @@ def _fetch_if_there(file: HubFile) -> None:
 
 
 def folder_stamp(place: str) -> tuple[int, ...]:
-    """Return times and sizes of a folder's files, which change when it is written again."""
+    """Return times and sizes of a model's files, which change when it is written again."""
+    if Path(place).is_file():
+        file = Path(place).stat()
+        return file.st_mtime_ns, file.st_size
     there = [THRESHOLDS] if Path(place, THRESHOLDS).exists() else []
     try:
         files = [Path(place, name).stat() for name in (*NEEDED, *there)]

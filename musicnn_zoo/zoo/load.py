@@ -10,14 +10,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError, UploadError, WeightsError
+from musicnn_zoo.errors import ArgumentError, UnknownNameError, UploadError, WeightsError, answered
 from musicnn_zoo.files import sha256_of
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import require_keras
 from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
 from musicnn_zoo.networks.config import ModelSpec, Provenance, TagThresholds, patch_grid
-from musicnn_zoo.zoo.catalogue import PRESETS, BundledFile, SourceKind, get_preset, list_models
+from musicnn_zoo.zoo.catalogue import (
+    DEFAULT_MODEL,
+    PRESETS,
+    BundledFile,
+    SourceKind,
+    get_preset,
+    list_models,
+)
 from musicnn_zoo.zoo.downloads import LIBRARY, explained
 from musicnn_zoo.zoo.folder import (
     OPTIONAL,
@@ -147,8 +154,9 @@ def looks_like_place(model: str) -> bool:
     return is_path or Path(model).is_dir()
 
 
+@answered
 def load_model(
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] = DEFAULT_MODEL,
     *,
     source: SourceKind | None = None,
     weights: str | os.PathLike[str] | None = None,
@@ -158,10 +166,10 @@ def load_model(
     Parameters
     ----------
     model : str or path
-        One of :func:`musicnn_zoo.list_models`; ``"hf://user/repository"`` or
-        ``"hf://user/repository@revision"``, a model on the Hugging Face Hub; or a folder. The last
-        two are as :func:`musicnn_zoo.save_pretrained` writes them; loading them runs no code of
-        theirs.
+        One of :func:`musicnn_zoo.list_models`, by default ``"MTT_musicnn"``;
+        ``"hf://user/repository"`` or ``"hf://user/repository@revision"``, a model on the Hugging
+        Face Hub; or a folder. The last two are as :func:`musicnn_zoo.save_pretrained` writes them;
+        loading them runs no code of theirs. Or a ``.keras`` file that ``model.save`` wrote.
     source : {"bundled", "hub", "web"}, optional
         Where to take the weights of a model of the list from, if there are several sources; by
         default from the package if they are bundled. What is downloaded is kept.
@@ -204,6 +212,8 @@ def load_model(
     (None, 50)
     """
     if weights is None:
+        if source is None and is_keras_file(model):
+            return _load_keras_file(Path(model))
         return find_pretrained(model, source=source).load()
     if source is not None:
         raise ArgumentError(
@@ -220,6 +230,33 @@ def load_model(
     built = build_model(preset.config, tags=preset.tags, name=preset.name, provenance=provenance)
     load_into(built, path)
     return built
+
+
+def is_keras_file(model: object) -> bool:
+    """Whether a model is named by a ``.keras`` file."""
+    return isinstance(model, str | os.PathLike) and os.fspath(model).endswith(".keras")
+
+
+def _load_keras_file(path: Path) -> TaggingModel:
+    require_keras(f"{path} as a Keras model")
+    import keras
+
+    from musicnn_zoo.networks.build import TaggingModel
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such .keras file")
+    refuse_forked_tensorflow()
+    try:
+        model = keras.saving.load_model(path)
+    except Exception as error:
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{path}: Keras cannot load it ({why})") from error
+    if not isinstance(model, TaggingModel):
+        raise WeightsError(
+            f"{path}: holds a {type(model).__name__} of Keras, and no model of musicnn_zoo; load "
+            "it with keras.saving.load_model"
+        )
+    return model
 
 
 def push_to_hub(
@@ -388,7 +425,8 @@ class ModelInfo:
         return "\n".join([self.name, *lines])
 
 
-def model_info(model: str | os.PathLike[str]) -> ModelInfo:
+@answered
+def model_info(model: str | os.PathLike[str] = DEFAULT_MODEL) -> ModelInfo:
     """Describe a model: tags, sample rate, licence, citation, published figures, source.
 
     Parameters

@@ -1,0 +1,289 @@
+"""Calls that people guess who know NumPy, pandas, Keras, librosa, Whisper or scikit-learn.
+
+Each row is a call as it was guessed before the documentation was read, and what must come of it:
+either an expression that holds, or a piece of the one line that names the right call.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import pickle
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import musicnn_zoo
+from musicnn_zoo import Tagger, TaggingModel
+
+AUDIO = Path(__file__).parent.parent / "examples" / "audio"
+TECHNO = str(AUDIO / "techno_loop.ogg")
+
+WORKS = [
+    # Tags, as a dict, a list, or a ranking.
+    "'techno' in tags",
+    "tags['techno'] == tags[0].score",
+    "tags['guitar'] < 0.2",
+    "tags.get('techno') > 0.5",
+    "tags.get('no such tag', -1) == -1",
+    "tags.get('no such tag') is None",
+    "len(dict(tags)) == 50",
+    "len(tags.items()) == len(tags.keys()) == len(tags.values()) == 50",
+    "list(tags.items())[0] == tags[0]",
+    "dict(tags) == dict(tags.items())",
+    "len(tags) == 5",
+    "[tag for tag, score in tags] == list(tags.names)",
+    "max(tags) == tags[0]",
+    "max(tags).tag == 'techno'",
+    "min(tags) == tags[-1]",
+    "sorted(tags, reverse=True) == list(tags)",
+    "tags.names[0] == 'techno'",
+    "tags.scores == tuple(score for _, score in tags)",
+    "[t.tag for t in tags.top(3)] == list(tags.names[:3])",
+    "len(tags.top(50)) == 50",
+    "tags.top(1).names == ('techno',)",
+    "[t.score for t in tags][:1] == [tags['techno']]",
+    "tags == musicnn_zoo.tag(path)",
+    "tags != musicnn_zoo.tag(path, top_k=3)",
+    "pickle.loads(pickle.dumps(tags)) == tags",
+    "copy.deepcopy(tags) == tags",
+    "hash(tags) == hash(musicnn_zoo.tag(path))",
+    "'techno' in str(tags) and 'techno' in repr(tags)",
+    "tags.to_pandas().index[0] == 'techno'",
+    "tags[:2] == tuple(tags)[:2]",
+    # Taggrams, as arrays with named columns.
+    "gram['techno'].shape == gram.times.shape",
+    "np.array_equal(gram['techno'], gram.scores[:, gram.tags.index('techno')])",
+    "gram[['techno', 'drums']].shape == (len(gram), 2)",
+    "gram.shape == (len(gram), 50)",
+    "np.asarray(gram).shape == gram.scores.shape",
+    "np.array_equal(gram[0], gram.scores[0])",
+    "len(list(gram)) == len(gram)",
+    "'techno' in gram",
+    "gram == musicnn_zoo.taggram(path)",
+    "pickle.loads(pickle.dumps(gram)) == gram",
+    "gram.rank() == tags",
+    # Embeddings, as arrays.
+    "emb.shape == (200,)",
+    "np.asarray(emb).shape == (200,)",
+    "len(emb) == 200 and emb.ndim == 1 and emb.dtype == np.float32",
+    "isinstance(emb - emb, np.ndarray) and not (emb - emb).any()",
+    "(2 * emb)[0] == 2 * emb[0]",
+    "abs(emb @ emb / np.linalg.norm(emb) ** 2 - 1) < 1e-5",
+    "np.dot(emb, emb) > 0",
+    "np.stack([emb, emb]).shape == (2, 200)",
+    "cosine_similarity([emb], [emb])[0, 0] > 0.999",
+    "emb == musicnn_zoo.embed(path)",
+    "(emb == emb.values).all()",
+    "pickle.loads(pickle.dumps(emb)) == emb",
+    "len(emb.tolist()) == 200",
+    "np.asarray(emb, dtype='float64').dtype == np.float64",
+    # Events.
+    "'techno' in found",
+    "found['techno'][0].start_s >= 0",
+    "found == musicnn_zoo.events(path)",
+    "pickle.loads(pickle.dumps(found)) == found",
+    # Features.
+    "pickle.loads(pickle.dumps(feats)) == feats",
+    "feats == musicnn_zoo.features(path)",
+    # A Tagger.
+    "tagger(path) == tags",
+    "tagger(samples, sample_rate=sr).names[0] == 'techno'",
+    "pickle.loads(pickle.dumps(tagger)).tag(path) == tags",
+    "copy.copy(tagger).tag(path) == tags",
+    "'MTT_musicnn' in repr(tagger)",
+    "with_statement(tagger, path) == tags",
+    "Tagger(tagger).tag(path) == tags",
+    "musicnn_zoo.load_model().name == 'MTT_musicnn'",
+    "musicnn_zoo.Tagger(model=musicnn_zoo.load_model()).tag(path).names[0] == 'techno'",
+    "musicnn_zoo.model_info().name == 'MTT_musicnn'",
+    # Audio as people have it.
+    "musicnn_zoo.tag(Path(path)) == tags",
+    "musicnn_zoo.tag(samples, sample_rate=sr).names[0] == 'techno'",
+    "musicnn_zoo.tag((samples, sr)).names[0] == 'techno'",
+    "musicnn_zoo.tag((sr, samples)).names[0] == 'techno'",
+    "musicnn_zoo.tag([samples, sr]).names[0] == 'techno'",
+    "musicnn_zoo.tag({'array': samples, 'sampling_rate': sr}).names[0] == 'techno'",
+    "musicnn_zoo.tag(musicnn_zoo.load_audio(path)).names[0] == 'techno'",
+    "musicnn_zoo.tag(soundfile.read(path)).names[0] == 'techno'",
+    "musicnn_zoo.tag(stereo.T, sample_rate=sr) == musicnn_zoo.tag(stereo, sample_rate=sr)",
+    "musicnn_zoo.tag(samples.tolist(), sample_rate=sr).names[0] == 'techno'",
+    "musicnn_zoo.tag(pandas.Series(samples), sample_rate=sr).names[0] == 'techno'",
+    "musicnn_zoo.tag(tensorflow.constant(samples), sample_rate=sr).names[0] == 'techno'",
+    "musicnn_zoo.tag(samples[np.newaxis], sample_rate=sr).names[0] == 'techno'",
+    "musicnn_zoo.tag((samples * 32767).astype(np.int16), sample_rate=sr).names[0] == 'techno'",
+    "musicnn_zoo.tag(samples.astype(np.float16), sample_rate=sr).names[0] == 'techno'",
+    "musicnn_zoo.tag(samples, sample_rate=float(sr)).names[0] == 'techno'",
+    "dict(musicnn_zoo.tag(content)) == dict(tags)",
+    "dict(musicnn_zoo.tag(bytearray(content))) == dict(tags)",
+    "dict(musicnn_zoo.tag(memoryview(content))) == dict(tags)",
+    "dict(musicnn_zoo.tag(io.BytesIO(content))) == dict(tags)",
+    "dict(musicnn_zoo.tag(open(path, 'rb'))) == dict(tags)",
+    "dict(musicnn_zoo.tag(Path(path).absolute().as_uri())) == dict(tags)",
+    "dict(musicnn_zoo.tag('~/techno.ogg')) == dict(tags)",
+    "next(musicnn_zoo.tag_files(['~/techno.ogg'])).unwrap()['techno'] == tags['techno']",
+    # Silence.
+    "len(musicnn_zoo.tag(np.zeros(5 * 16000), sample_rate=16000)) == 0",
+    "'silent' in str(musicnn_zoo.tag(np.zeros(5 * 16000), sample_rate=16000))",
+    "musicnn_zoo.tag(np.zeros(5 * 16000), sample_rate=16000).clip.silent == 1",
+    "len(musicnn_zoo.events(np.zeros(5 * 16000), sample_rate=16000, threshold=0.1)) == 0",
+    "len(musicnn_zoo.tag(np.zeros(5 * 16000), sample_rate=16000, silence='keep')) == 5",
+    "tags.clip.silent == 0",
+    # Looking around.
+    "'find_audio' in dir(musicnn_zoo) and len(list(musicnn_zoo.find_audio(folder))) == 3",
+    "'MTT_musicnn' in musicnn_zoo.list_models()",
+    "musicnn_zoo.load_audio(path).duration_s > 1",
+    "np.asarray(musicnn_zoo.load_audio(path)).ndim == 1",
+    "list(musicnn_zoo.tag_files(musicnn_zoo.find_audio(folder)))[2].value.names[0] == 'techno'",
+]
+
+SAYS = [
+    # One or many.
+    ("musicnn_zoo.tag([path, path])", "tag_files(["),
+    ("musicnn_zoo.tag((path, path))", "tag_files(["),
+    ("musicnn_zoo.tag(folder)", "tag_files(find_audio("),
+    ("musicnn_zoo.tag(Path(folder))", "tag_files(find_audio("),
+    ("musicnn_zoo.embed([path, path])", "embed_files(["),
+    ("musicnn_zoo.embed(folder)", "embed_files(find_audio("),
+    ("musicnn_zoo.taggram([path])", "taggram_files(["),
+    ("musicnn_zoo.events(folder)", "events_files(find_audio("),
+    ("musicnn_zoo.features([path])", "[features(path) for path in paths]"),
+    ("musicnn_zoo.load_audio(folder)", "find_audio("),
+    ("musicnn_zoo.tag_files(path)", "tag("),
+    ("musicnn_zoo.tag_files(folder)", "find_audio("),
+    ("musicnn_zoo.embed_files(path)", "embed("),
+    ("tagger(folder)", "tag_files(find_audio("),
+    ("musicnn_zoo.tag('music/*.mp3')", "glob"),
+    # Keywords by other names.
+    ("musicnn_zoo.tag(samples, sr)", "sample_rate="),
+    ("musicnn_zoo.tag(samples, sr=sr)", "sample_rate"),
+    ("musicnn_zoo.tag(samples, sampling_rate=sr)", "sample_rate"),
+    ("musicnn_zoo.tag(path, 'MSD_musicnn')", "model="),
+    ("musicnn_zoo.tag(path, model_name='MSD_musicnn')", "model"),
+    ("musicnn_zoo.tag(path, k=3)", "top_k"),
+    ("musicnn_zoo.tag(path, topk=3)", "top_k"),
+    ("musicnn_zoo.tag(path, top_n=3)", "top_k"),
+    ("musicnn_zoo.tag(path, topN=3)", "top_k"),
+    ("musicnn_zoo.tag(path, min_score=0.3)", "threshold"),
+    ("musicnn_zoo.taggram(path, hop=1)", "hop_s"),
+    ("musicnn_zoo.taggram(path, input_overlap=1)", "hop_s"),
+    ("musicnn_zoo.embed(path, pool='mean')", "pooling"),
+    ("musicnn_zoo.tag(path, batch_size=8)", "Tagger("),
+    ("musicnn_zoo.tag_files([path], n_jobs=2)", "jobs"),
+    ("musicnn_zoo.tag_files([path], num_workers=2)", "jobs"),
+    ("musicnn_zoo.load_audio(path, sr=22050)", "target_rate"),
+    ("musicnn_zoo.load_model('MTT_musicnn', tags=['calm', 'wild'])", "finetune_model"),
+    ("musicnn_zoo.load_model('MTT_musicnn', num_classes=10)", "finetune_model"),
+    ("musicnn_zoo.load_model('musicnn')", "MTT_musicnn"),
+    ("musicnn_zoo.tag(path, model='musicnn')", "MTT_musicnn"),
+    ("musicnn_zoo.tag(path, device='cuda')", "gpu"),
+    # Names of functions in other packages.
+    ("musicnn_zoo.predict(path)", "tag"),
+    ("musicnn_zoo.top_tags(path)", "tag"),
+    ("musicnn_zoo.extractor(path)", "taggram"),
+    ("musicnn_zoo.load('MTT_musicnn')", "load_model"),
+    ("musicnn_zoo.from_pretrained('MTT_musicnn')", "load_model"),
+    ("musicnn_zoo.available_models()", "list_models"),
+    ("musicnn_zoo.encode(path)", "embed"),
+    ("musicnn_zoo.Model('MTT_musicnn')", "load_model"),
+    ("tagger.predict(path)", "tag"),
+    ("tagger.encode(path)", "embed"),
+    ("tags.to_df()", "to_pandas"),
+    ("tags['tekno']", "techno"),
+    ("gram['tekno']", "techno"),
+    ("feats['mean_pol']", "mean_pool"),
+    # Audio that cannot be meant.
+    ("musicnn_zoo.tag(samples)", "sample_rate"),
+    ("musicnn_zoo.tag(samples * 32767, sample_rate=sr)", "full scale is 1"),
+    ("musicnn_zoo.tag(np.stack([samples] * 12), sample_rate=sr)", "12 clips"),
+    ("musicnn_zoo.tag(noise(4, 80000), sample_rate=sr)", "4 clips"),
+    ("musicnn_zoo.tag(np.zeros((2, 2, 100)), sample_rate=sr)", "(channels, samples)"),
+    ("musicnn_zoo.tag(samples.astype(complex), sample_rate=sr)", "complex"),
+    ("musicnn_zoo.tag([None, 1.0, 2.0], sample_rate=sr)", "audio must be"),
+    ("musicnn_zoo.tag(None)", "audio must be"),
+    ("musicnn_zoo.tag(3)", "audio must be"),
+    ("musicnn_zoo.tag((samples, sr), sample_rate=sr + 1)", "sample_rate"),
+    ("musicnn_zoo.tag('https://example.org/song.mp3')", "download"),
+    ("musicnn_zoo.tag('s3://bucket/song.mp3')", "download"),
+    ("musicnn_zoo.tag('no such file.mp3')", "no such file"),
+    ("musicnn_zoo.tag(io.StringIO('text'))", "binary"),
+    ("musicnn_zoo.tag(path, sample_rate=44100)", "a file states its own"),
+    ("musicnn_zoo.tag(path, top_k=0)", "top_k must be at least 1"),
+    ("musicnn_zoo.tag(path, threshold=50)", "between 0 and 1"),
+    ("musicnn_zoo.tag(path, silence='drop')", "skip"),
+    # Keras.
+    ("model.predict(waveforms_int16, verbose=0)", "floats in ±1"),
+    ("model.predict(samples, verbose=0)", "(batch, samples)"),
+    ("model.predict(samples[np.newaxis, :, np.newaxis], verbose=0)", "(batch, samples)"),
+    ("model.predict(samples[np.newaxis, :100], verbose=0)", "512"),
+    ("model(samples)", "(batch, samples)"),
+    ("model(samples[np.newaxis, :100])", "512"),
+    ("model.predict(path)", "musicnn_zoo.tag"),
+]
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """What the calls find."""
+    pandas = pytest.importorskip("pandas")
+    import tensorflow
+    from sklearn.metrics.pairwise import cosine_similarity
+
+    home = tmp_path_factory.mktemp("home")
+    content = Path(TECHNO).read_bytes()
+    (home / "techno.ogg").write_bytes(content)
+    loaded = musicnn_zoo.load_audio(TECHNO)
+    rng = np.random.default_rng(5)
+
+    def with_statement(tagger: Tagger, path: str) -> Any:
+        with tagger as entered:
+            return entered.tag(path)
+
+    def noise(*shape: int) -> Any:
+        return rng.normal(0, 0.1, shape).astype(np.float32)
+
+    samples, sr = loaded.samples, loaded.sample_rate
+    model: TaggingModel = musicnn_zoo.load_model("MTT_musicnn")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HOME", str(home))
+        patched.setenv("USERPROFILE", str(home))
+        yield {
+            "musicnn_zoo": musicnn_zoo, "np": np, "pandas": pandas, "tensorflow": tensorflow,
+            "soundfile": soundfile, "io": io, "os": os, "copy": copy, "pickle": pickle,
+            "Path": Path, "Tagger": Tagger, "cosine_similarity": cosine_similarity,
+            "with_statement": with_statement, "noise": noise, "open": open,
+            "path": TECHNO, "folder": str(AUDIO), "content": content,
+            "samples": samples, "sr": sr, "stereo": np.stack([samples, 0.5 * samples]),
+            "waveforms_int16": (samples[np.newaxis, :48128] * 32767).astype(np.int16),
+            "tags": musicnn_zoo.tag(TECHNO), "gram": musicnn_zoo.taggram(TECHNO),
+            "emb": musicnn_zoo.embed(TECHNO), "found": musicnn_zoo.events(TECHNO),
+            "feats": musicnn_zoo.features(TECHNO), "tagger": Tagger(), "model": model,
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("call", WORKS)
+def test_what_people_guess_works(call: str, names: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # files that the calls open
+        assert eval(call, names)
+
+
+@pytest.mark.parametrize(("call", "hint"), SAYS)
+def test_what_people_get_wrong_is_said_in_a_line(
+    call: str, hint: str, names: dict[str, Any]
+) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            eval(call, names)
+            said = [str(warning.message) for warning in warned]
+        except Exception as error:
+            said = [str(error)]
+    assert any(hint in line for line in said), said
+    assert all("\n" not in line for line in said)
