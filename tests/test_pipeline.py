@@ -83,7 +83,7 @@ class Failing(AudioStream):
         raise RuntimeError("the decoder broke")
 
 
-MEANS = Task(CUTTING, ("output",), lambda activations, clip: (activations["output"], clip))
+MEANS = Task(CUTTING, ("output",), lambda activations, silent, clip: (activations["output"], clip))
 
 
 @pytest.fixture(autouse=True)
@@ -310,7 +310,9 @@ def test_activations_are_reduced_before_they_are_kept():
         reduced.append(activations["output"].shape)
         return {"output": activations["output"][:, :1]}
 
-    task = Task(CUTTING, ("output",), lambda activations, clip: activations["output"], reduce)
+    task = Task(
+        CUTTING, ("output",), lambda activations, silent, clip: activations["output"], reduce
+    )
     signals = [signal(1000), signal(3000)]
     results = process(map(stream, signals), task, engine=Means(3))
     assert_all_equal(
@@ -321,7 +323,7 @@ def test_activations_are_reduced_before_they_are_kept():
 
 
 def test_every_layer_of_a_task_is_given():
-    task = Task(CUTTING, ("first", "second"), lambda activations, clip: activations)
+    task = Task(CUTTING, ("first", "second"), lambda activations, silent, clip: activations)
     (result,) = process([stream(signal(1000))], task, engine=Means())
     assert list(result.unwrap()) == ["first", "second"]
     assert_all_equal(list(result.unwrap().values()), [by_hand(signal(1000))] * 2)
@@ -481,7 +483,7 @@ def test_what_the_list_of_files_raises_ends_the_run(jobs):
 
 
 def test_what_the_task_raises_is_raised_where_the_result_is_taken():
-    def finish(activations, clip):
+    def finish(activations, silent, clip):
         raise ZeroDivisionError
 
     streams = (stream(signal(500, seed)) for seed in itertools.count())

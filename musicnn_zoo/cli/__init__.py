@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli import analysis, catalogue, learning, listen
+from musicnn_zoo.cli import analysis, catalogue, learning, listen, selftest
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.machine.processes import keep_libraries_to_usable_cores
@@ -85,5 +85,7 @@ for command in (
     catalogue.models,
     catalogue.info,
     catalogue.export,
+    catalogue.download,
+    selftest.selftest,
 ):
     cli.add_command(command)

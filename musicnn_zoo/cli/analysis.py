@@ -18,6 +18,7 @@ from musicnn_zoo.cli.options import (
     path_option,
     plot_option,
     reports_errors,
+    silence_option,
     writer_options,
 )
 from musicnn_zoo.errors import ArgumentError
@@ -43,14 +44,18 @@ class _Threshold(click.ParamType):  # type: ignore[type-arg]
 @option("-t", "--threshold", type=_Threshold(), metavar="T",
         help="Show tags with a score of at least T, between 0 and 1; with 'calibrated', of at "
         "least the model's own threshold for the tag.")  # fmt: skip
+@silence_option
 @writer_options
 @library_options
 @plot_option("the result for one file")
 @reports_errors
-def tag(top_k: int | None, threshold: float | Calibrated | None, **options: Any) -> None:
+def tag(
+    top_k: int | None, threshold: float | Calibrated | None, silence: str, **options: Any
+) -> None:
     """Print the tags of each file with their scores."""
     check_ranking(top_k, threshold)
-    _write("tags", {"top_k": top_k, "threshold": threshold}, **options)
+    settings = {"top_k": top_k, "threshold": threshold, "silence": silence}
+    _write("tags", settings, **options)
 
 
 @click.command()
@@ -74,11 +79,18 @@ def taggram(**options: Any) -> None:
 @option("--release", type=float, metavar="R", help="Score that it must keep.  [default: 0.8 × T]")
 @option("--min-length", "min_length_s", type=float, default=0.0, metavar="SECONDS",
         help="Length of the shortest event.")  # fmt: skip
+@silence_option
 @writer_options
 @library_options
 @plot_option("the result for one file")
 @reports_errors
-def events(threshold: float, release: float | None, min_length_s: float, **options: Any) -> None:
+def events(
+    threshold: float,
+    release: float | None,
+    min_length_s: float,
+    silence: str,
+    **options: Any,
+) -> None:
     """Print when each tag begins and ends in each file.
 
     Models that score single frames (autopool, attention) give events as sharp as their frames; the
@@ -86,7 +98,7 @@ def events(threshold: float, release: float | None, min_length_s: float, **optio
     """
     check_event_rule(threshold, release, min_length_s)
     rule = {"threshold": threshold, "release": release, "min_length_s": min_length_s}
-    _write("events", rule, **options)
+    _write("events", {**rule, "silence": silence}, **options)
 
 
 @click.command()
@@ -95,6 +107,7 @@ def events(threshold: float, release: float | None, min_length_s: float, **optio
 @layer_option
 @option("--pooling", type=ChoiceOrNone(["mean", "max", "none"]), default="mean",
         help="How patches become one vector; none keeps one a patch.")  # fmt: skip
+@silence_option
 @library_options
 @reports_errors
 def embed(
@@ -103,6 +116,7 @@ def embed(
     output: Path,
     layer: str,
     pooling: str | None,
+    silence: str,
     overwrite: bool,
     content_hash: bool,
     **options: Any,
@@ -115,7 +129,8 @@ def embed(
     (rows, dimensions), and for each row its 'sources' (the file) and 'times' (start in
     seconds), besides 'model', 'layer' and 'pooling'.
     """
-    run = FileRun(files, model, "embeddings", {"layer": layer, "pooling": pooling}, **options)
+    settings = {"layer": layer, "pooling": pooling, "silence": silence}
+    run = FileRun(files, model, "embeddings", settings, **options)
     if _goes_on(output):
         run.to_store(output, overwrite=overwrite, content_hash=content_hash)
         return

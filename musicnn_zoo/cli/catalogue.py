@@ -1,8 +1,10 @@
-"""Commands on models: models, info, export."""
+"""Commands on models: models, info, download, export."""
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +15,25 @@ from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.runtimes.export import EXPORT_FORMATS, EXPORT_PRECISIONS, export_model
 from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import list_models
-from musicnn_zoo.zoo.load import ModelInfo, model_info
+from musicnn_zoo.zoo.load import ModelInfo, find_pretrained, model_info
 
 
 @click.command()
 @click.argument("pattern", required=False)
 @option("--pretrained/--untrained", default=None,
         help="List only models with weights, or only architectures.")  # fmt: skip
+@option("-f", "--format", "form", type=click.Choice(["text", "json"]), default="text",
+        help="json: all that is known of each model.")  # fmt: skip
 @reports_errors
-def models(pattern: str | None, pretrained: bool | None) -> None:
+def models(pattern: str | None, pretrained: bool | None, form: str) -> None:
     """List the models, or those whose names fit PATTERN (such as 'MTT_*')."""
     names = list_models(pattern, pretrained=pretrained)
     if not names:
         known = ", ".join(list_models(pretrained=pretrained))
         raise ArgumentError(f"no model fits {pattern!r}; there are {known}")
+    if form == "json":
+        click.echo(json.dumps([_as_json(model_info(name)) for name in names], indent=1))
+        return
     rows: list[tuple[str, ...]] = [
         ("model", "weights", "input", "front-end → back-end", "parameters", "receptive field")
     ]
@@ -48,6 +55,14 @@ def models(pattern: str | None, pretrained: bool | None) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
+def _as_json(info: ModelInfo) -> dict[str, Any]:
+    described = asdict(info)
+    described["thresholds"] = info.thresholds and info.thresholds.to_dict(info.tags)
+    if not math.isfinite(info.receptive_field_s):
+        described["receptive_field_s"] = None  # the whole input
+    return described
+
+
 def _weights_column(info: ModelInfo) -> str:
     if not info.pretrained:
         return "none"
@@ -67,6 +82,21 @@ def info(model: str, plot: Path | None) -> None:
         check_plot(plot)
         learned_filters(model).plot(plot)
     click.echo(text)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="MODEL...")
+@reports_errors
+def download(names: tuple[str, ...]) -> None:
+    """Download the weights of each MODEL, so that it works without a network later.
+
+    MODEL is one of those that 'musicnn-zoo models' lists, or hf://user/repository. What is there
+    already is not downloaded again.
+    """
+    for name in names:
+        found = find_pretrained(name)
+        found.fetch()
+        click.echo(f"{printable(name)}: ready")
 
 
 @click.command()

@@ -18,7 +18,7 @@ from musicnn_zoo.library.text_store import FORMATS
 from musicnn_zoo.machine.installation import explained
 from musicnn_zoo.runtimes.engine import ENGINES, PRECISIONS
 from musicnn_zoo.sound.decode import OnDamage
-from musicnn_zoo.tagging.results import Clip, FileResult
+from musicnn_zoo.tagging.results import Clip, FileResult, Silence
 from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 from musicnn_zoo.zoo.load import find_pretrained
@@ -152,6 +152,11 @@ def patch_options(default_hop: str) -> Options:
 damaged_option = option(
     "--damaged", type=click.Choice(get_args(OnDamage)), default="refuse",
     help="What to do with files of which more than a second or 2 % cannot be decoded.",
+)  # fmt: skip
+
+silence_option = option(
+    "--silence", type=click.Choice(get_args(Silence)), default="skip",
+    help="Leave silent patches (below -60 dBFS) out, or keep them as the original musicnn does.",
 )  # fmt: skip
 
 engine_options = option_group(

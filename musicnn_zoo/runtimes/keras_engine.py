@@ -66,12 +66,12 @@ def device_scope(device: str | None) -> contextlib.AbstractContextManager[Any]:
         for kind in ("CPU", "GPU")
         for index in range(len(tf.config.list_logical_devices(kind)))
     ]
-    kind = _KINDS.get(kind.lower(), kind.lower())
-    wanted = f"{kind}:{number or 0}"
+    if kind.lower() in _KINDS:
+        kind = _KINDS[kind.lower()]
+        device = f"{kind}:{number or 0}"
+    wanted = f"{kind.lower()}:{number or 0}"
     if wanted not in present:
-        raise DeviceError(
-            f"device {device!r} is not there ({wanted} here); TensorFlow sees {', '.join(present)}"
-        )
+        raise DeviceError(f"device {device!r} is not there; TensorFlow sees {', '.join(present)}")
     return tf.device(f"/{wanted}")  # type: ignore[no-any-return]
 
 
