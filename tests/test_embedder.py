@@ -349,9 +349,9 @@ def test_rows_of_files_that_cannot_be_used_are_nan_on_request(tagger, clips, tmp
 
 def test_an_array_that_cannot_be_used_is_named_by_its_position(tagger):
     good = np.sin(np.arange(48000, dtype=np.float32))
-    arrays = [good, np.full(48000, np.nan, np.float32), good.reshape(-1, 2), good[:0]]
+    arrays = [good, np.full(48000, np.nan, np.float32), good.reshape(-1, 16), good[:0]]
     message = (
-        r"^3 of 4 sounds cannot be used: X\[2\]: must be \(channels, samples\).*; "
+        r"^3 of 4 sounds cannot be used: X\[2\]: shape \(3000, 16\) looks like 16 clips.*; "
         r"X\[1\]: holds NaN.*; X\[3\]: holds no samples"
     )
     with pytest.raises(AudioError, match=message):

@@ -46,7 +46,7 @@ def test_a_wrong_resampler_is_caught(monkeypatch):
     for module in (read, selftest):
         monkeypatch.setattr(module, "Resampler", Linear)
     failed = failed_checks()
-    assert "resampler, what it keeps" in failed and "resampler, what it removes" in failed
+    assert {"resampler, what it keeps", "resampler, what it removes"} <= set(failed)
 
 
 def test_another_mel_scale_is_caught(monkeypatch):

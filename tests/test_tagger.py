@@ -58,7 +58,7 @@ def windows_of(path, hop=187):
 
 
 def assert_same_tags(first, second, tolerance=1e-5):
-    scores = dict(second)
+    scores = dict(second.ranked)
     assert {tag for tag, _ in first} == set(scores)
     for tag, score in first:
         assert score == pytest.approx(scores[tag], abs=tolerance)

@@ -7,6 +7,7 @@ compares with the original musicnn's way of computing them.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import platform
@@ -66,10 +67,10 @@ def checks() -> Iterator[tuple[str, Callable[[], Check]]]:
     yield "decoder of M4A (FFmpeg)", _decodes_m4a
     for name, preset in PRESETS.items():
         if isinstance(preset.source(), BundledFile):
-            yield f"{name} (ONNX Runtime)", lambda name=name: _scores(name, "onnxruntime")
+            yield f"{name} (ONNX Runtime)", functools.partial(_scores, name, "onnxruntime")
     if has_keras():
         for name in ("MTT_musicnn", "MSD_vgg"):
-            yield f"{name} (Keras)", lambda name=name: _scores(name, "keras")
+            yield f"{name} (Keras)", functools.partial(_scores, name, "keras")
 
 
 def golden_scores() -> dict[str, list[float]]:

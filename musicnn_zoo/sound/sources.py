@@ -146,6 +146,14 @@ def local_path(path: str | os.PathLike[str]) -> str:
     )
 
 
+def is_folder(path: str) -> bool:
+    """Whether a path is that of a folder; one that no file can have is none."""
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
+
+
 def several(audio: object) -> bool:
     """Whether audio is a list of files, and not one recording."""
     return isinstance(audio, list | tuple | set | frozenset) and any(
@@ -181,7 +189,7 @@ def check_one(audio: object, call: str, many: str | None) -> None:
     if not isinstance(audio, str | os.PathLike):
         return
     path = local_path(audio)
-    if Path(path).is_dir():
+    if is_folder(path):
         found = for_all % f"find_audio({path!r})"
         raise AudioError(f"{path}: is a directory, not an audio file; for those in it, {found}")
     if re.search(r"[*?]|\[.*\]", path) and not os.path.lexists(path):

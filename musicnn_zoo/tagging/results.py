@@ -332,12 +332,15 @@ class Tags(_Result, Sequence[TagScore]):
     clip : Clip
     all_ranked : tuple of TagScore
         All tags of the model, best first; by default ``ranked``.
+    threshold : float or "calibrated"
+        What the ranked tags had to reach.
     """
 
     ranked: tuple[TagScore, ...]
     model: str
     clip: Clip
     all_ranked: tuple[TagScore, ...] = ()
+    threshold: float | Calibrated = 0.0
 
     def __post_init__(self) -> None:
         if not self.all_ranked:
@@ -394,7 +397,8 @@ class Tags(_Result, Sequence[TagScore]):
     def top(self, k: int = DEFAULT_TOP_K) -> Tags:
         """Return the best ``k`` of all tags of the model."""
         kept = self.all_ranked[: check_whole("k", k)]
-        return replace(self, ranked=() if self.clip.silent == 1 and not self.ranked else kept)
+        heard = bool(self.ranked) or self.clip.silent < 1
+        return replace(self, ranked=kept if heard else (), threshold=0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return source, length, model and ``{"tags": {tag: score}}``, ready for JSON."""
@@ -405,6 +409,17 @@ class Tags(_Result, Sequence[TagScore]):
         """Return the scores as a Series indexed by tag (needs pandas)."""
         scores = [score for _, score in self.ranked]
         return require_pandas().Series(scores, index=list(self.names), name=self.clip.source)
+
+    def to_jams(self) -> Any:
+        """Return a ``jams.JAMS`` of the ranked tags of the clip (needs the package jams).
+
+        See :func:`musicnn_zoo.tagging.annotation.to_jams`.
+        """
+        from musicnn_zoo.tagging.annotation import to_jams
+
+        length = self.clip.duration_s
+        observations = ((tag, 0.0, length, score) for tag, score in self.ranked)
+        return to_jams(observations, model=self.model, clip=self.clip)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw the tags as bars, and save them if ``path`` is given.
@@ -425,9 +440,16 @@ class Tags(_Result, Sequence[TagScore]):
             f"  {name:{width}}  {score:.3f}"
             for name, (_, score) in zip(names, self.ranked, strict=True)
         ]
-        return "\n".join([self._caption(), *lines])
+        return "\n".join([self._caption(), *(lines or [f"  {self._why_empty()}"])])
 
     __repr__ = __str__
+
+    def _why_empty(self) -> str:
+        if self.clip.silent == 1 or not self.all_ranked:
+            return "no tag, since nothing can be heard"
+        tag, score = self.all_ranked[0]
+        level = "its threshold" if self.threshold == CALIBRATED else f"{self.threshold:g}"
+        return f"no tag reached {level}; the highest is {printable(tag)} with {score:.3f}"
 
     def _repr_html_(self) -> str:
         return html_table(
@@ -504,6 +526,18 @@ class Events(_Result, Sequence[Event]):
     def to_pandas(self) -> pandas.DataFrame:
         """Return a DataFrame of tag, start_s, end_s and score, one row an event (needs pandas)."""
         return require_pandas().DataFrame(list(self.events), columns=list(Event._fields))
+
+    def to_jams(self) -> Any:
+        """Return a ``jams.JAMS`` of the events (needs the package jams).
+
+        See :func:`musicnn_zoo.tagging.annotation.to_jams`.
+        """
+        from musicnn_zoo.tagging.annotation import to_jams
+
+        observations = (
+            (tag, start_s, end_s - start_s, score) for tag, start_s, end_s, score in self.events
+        )
+        return to_jams(observations, model=self.model, clip=self.clip)
 
     def plot(
         self,
@@ -648,7 +682,7 @@ class Taggram(_Result):
         heard = self.scores if silence == "keep" else self.scores[~self._is_silent]
         if not len(heard):
             unheard = tuple(TagScore(tag, 0.0) for tag in self.tags)
-            return Tags((), self.model, self.clip, unheard)
+            return Tags((), self.model, self.clip, unheard, threshold)
         mean = heard.mean(axis=0)
         order = np.argsort(-mean, kind="stable")
         ranked = tuple(TagScore(self.tags[i], float(mean[i])) for i in order)
@@ -657,7 +691,7 @@ class Taggram(_Result):
             for i, entry in zip(order[:top_k], ranked, strict=False)
             if (least := lowest[i]) is not None and mean[i] >= least
         )
-        return Tags(kept, self.model, self.clip, ranked)
+        return Tags(kept, self.model, self.clip, ranked, threshold)
 
     @property
     def _is_silent(self) -> NDArray[np.bool_]:
@@ -686,6 +720,20 @@ class Taggram(_Result):
             threshold=threshold, release=release, min_length_s=min_length_s,
         )  # fmt: skip
         return Events(found, self.model, self.clip, self.spectrogram)
+
+    def to_jams(self) -> Any:
+        """Return a ``jams.JAMS`` with an observation a patch and tag (needs the package jams).
+
+        See :func:`musicnn_zoo.tagging.annotation.to_jams`.
+        """
+        from musicnn_zoo.tagging.annotation import to_jams
+
+        observations = (
+            (tag, float(time), self.patch_s, float(score))
+            for time, row in zip(self.times, self.scores, strict=True)
+            for tag, score in zip(self.tags, row, strict=True)
+        )
+        return to_jams(observations, model=self.model, clip=self.clip)
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, top_k: int = 10) -> Figure:
         """Draw the scores of the ``top_k`` strongest tags, and save them if ``path`` is given.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, cast
 
 from musicnn_zoo.errors import (
@@ -22,7 +21,7 @@ from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
 from musicnn_zoo.sound.decode import OnDamage
 from musicnn_zoo.sound.read import AudioStream
-from musicnn_zoo.sound.sources import AudioSource, check_one, local_path
+from musicnn_zoo.sound.sources import AudioSource, check_one, is_folder, local_path
 from musicnn_zoo.tagging.live import TaggramStream
 from musicnn_zoo.tagging.pipeline import (
     Cutting,
@@ -658,7 +657,7 @@ class Tagger:
         if isinstance(paths, str | os.PathLike):
             given = os.fspath(paths)
             hint = f"those in a folder: find_audio({given!r})"
-            if not Path(local_path(given)).is_dir():
+            if not is_folder(local_path(given)):
                 hint = f"for one file, {call.removesuffix('_files')}({given!r})"
             raise ArgumentError(f"paths must be several; received one, {given!r}: {hint}")
         rate = task.cutting.grid.sample_rate
