@@ -27,7 +27,7 @@ def main() -> None:
             executable_path=shutil.which("chromium") or shutil.which("chromium-browser"),
             args=["--no-sandbox"],
         )
-        tab = browser.new_page(viewport={"width": 1180, "height": 660})
+        tab = browser.new_page(viewport={"width": 1180, "height": 940})
         tab.goto(place.as_uri())
         tab.wait_for_selector("#play:enabled")
         tab.evaluate("document.getElementById('audio').currentTime = 7")

@@ -200,7 +200,8 @@ def test_where_no_patch_reaches_there_is_no_score(chromium, techno) -> None:
 def test_the_picture_has_the_colours_of_the_scores(chromium, techno) -> None:
     page, place = techno
     taggram = page.taggrams[0]
-    top = max(0.05, np.ceil(float(taggram.scores.max()) * 20) / 20)
+    loudest = max(float(each.scores.max()) for each in page.taggrams)  # one scale for all models
+    top = max(0.05, np.ceil(loudest * 20) / 20)
     strongest = taggram.tags.index(taggram.rank(top_k=1).names[0])
     with opened(chromium, place) as tab:
         panel = "section.panel[aria-label='Taggram by MTT_musicnn']"
@@ -229,21 +230,18 @@ def pixels(tab, selector: str, columns: int, height: float) -> np.ndarray:
     return np.array(found).reshape(1, columns, 4)
 
 
-def test_models_stand_side_by_side_and_can_be_chosen(chromium, techno) -> None:
+@pytest.mark.parametrize("width", [360, 1440])
+def test_models_stand_below_each_other_and_can_be_chosen(chromium, techno, width: int) -> None:
     _, place = techno
-    with opened(chromium, place) as tab:
-        left, right = (tab.locator("section.panel").nth(each) for each in (0, 1))
-        one, other = left.bounding_box(), right.bounding_box()
-        assert one["y"] == other["y"]
-        assert one["x"] + one["width"] <= other["x"]
-        tab.get_by_label("2 MSD_musicnn").uncheck()
-        assert right.is_hidden()
-        assert left.bounding_box()["width"] > 1.5 * one["width"]
-        tab.keyboard.press("2")
-        assert right.is_visible()
-    with opened(chromium, place, width=360) as tab:
-        one, other = (tab.locator("section.panel").nth(each).bounding_box() for each in (0, 1))
+    with opened(chromium, place, width=width) as tab:
+        upper, lower = (tab.locator("section.panel").nth(each) for each in (0, 1))
+        one, other = upper.bounding_box(), lower.bounding_box()
         assert one["y"] + one["height"] <= other["y"]
+        assert (one["x"], one["width"]) == (other["x"], other["width"])
+        tab.get_by_label("2 MSD_musicnn").uncheck()
+        assert lower.is_hidden()
+        tab.keyboard.press("2")
+        assert lower.is_visible()
 
 
 LEAVES = """() => {
@@ -541,3 +539,22 @@ def hour_page() -> ListeningPage:
     )
     outline = generator.integers(0, 128, 45_000, dtype=np.int8)
     return ListeningPage(Recording(TECHNO), Envelope(-outline, outline, 0.08), (taggram,))
+
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_slider_waveform_and_taggrams_share_their_extent(chromium, techno, width: int) -> None:
+    _, place = techno
+    with opened(chromium, place, width=width) as tab:
+        plots = tab.locator(".plot")
+        boxes = [plots.nth(index).bounding_box() for index in range(plots.count())]
+        boxes.append(tab.locator("#wave-axis").bounding_box())
+        assert len(boxes) == 4
+        for box in boxes[1:]:
+            assert box["x"] == pytest.approx(boxes[0]["x"], abs=1)
+            assert box["width"] == pytest.approx(boxes[0]["width"], abs=1)
+        seek = tab.locator("#seek").bounding_box()
+        assert seek["x"] + 8 == pytest.approx(boxes[0]["x"], abs=1)
+        assert seek["width"] - 16 == pytest.approx(boxes[0]["width"], abs=1)
+        drawn = pixels(tab, "#wave-axis", 1200, 0.6)
+        assert len({tuple(pixel) for pixel in drawn[0].tolist()}) > 1

@@ -117,7 +117,7 @@ _LARGE_BYTES = 100 * 2**20
 @click.command()
 @click.argument("files", nargs=-1, type=PATH)
 @option("-m", "--model", "models", multiple=True, metavar="MODEL",
-        help=f"{MODEL_HELP}; several times for several models side by side.  "
+        help=f"{MODEL_HELP}; several times for several models on one page.  "
         f"[default: {DEFAULT_MODEL}]")  # fmt: skip
 @path_option("-o", "--output", metavar="PLACE",
              help="Page, or folder for pages.  [default: the current folder]")  # fmt: skip

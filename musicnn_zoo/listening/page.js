@@ -81,6 +81,10 @@
     };
   });
 
+  /** All models are drawn on one scale, so that a colour means the same score everywhere. */
+  const top = Math.max(...taggrams.map((taggram) => taggram.top));
+  for (const taggram of taggrams) taggram.top = top;
+
   /** Row that lasts at a time: from its start to the start of the next, the last for a patch. */
   function rowAt(taggram, time) {
     if (!taggram.rows || time >= taggram.end || time < taggram.times[0]) return -1;
@@ -257,6 +261,7 @@
 
   function drawAll() {
     drawWave();
+    drawAxis(find("wave-axis"));
     for (const taggram of taggrams) {
       if (!taggram.shown) continue;
       drawHeat(taggram);
@@ -380,7 +385,6 @@
 
   function arrange() {
     for (const taggram of taggrams) taggram.panel.element.hidden = !taggram.shown;
-    find("panels").classList.toggle("several", taggrams.filter((taggram) => taggram.shown).length > 1);
     find("outline").open = false;
     redraw();
     update();

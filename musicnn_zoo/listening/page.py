@@ -315,7 +315,8 @@ def listening_page(
     audio, sample_rate
         As in :func:`musicnn_zoo.tag`.
     models : model or sequence of models
-        Each as ``model`` in :func:`musicnn_zoo.tag`; the page shows them side by side.
+        Each as ``model`` in :func:`musicnn_zoo.tag`; the page shows them below
+        each other, with one time axis and one scale.
     patch_s : float, optional
         As in :func:`musicnn_zoo.taggram`.
     hop_s : float, optional
