@@ -160,3 +160,28 @@ def test_what_a_search_finds_can_be_decoded(tmp_path, ending):
             pytest.skip(f"this FFmpeg does not encode {codec}")
         encode(path, form, codec)
     assert load_audio(path).duration_s == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["a.mp3", "b.flac", "Live/c.flac", "Live/d.mp3", "Podcasts/e.mp3"]),
+        ({"include": "*.flac"}, ["b.flac", "Live/c.flac"]),
+        ({"include": ["*.flac", "d.*"]}, ["b.flac", "Live/c.flac", "Live/d.mp3"]),
+        ({"exclude": "Podcasts"}, ["a.mp3", "b.flac", "Live/c.flac", "Live/d.mp3"]),
+        ({"exclude": "Podcasts/"}, ["a.mp3", "b.flac", "Live/c.flac", "Live/d.mp3"]),
+        ({"exclude": ["Live/*.mp3", "Podcasts"]}, ["a.mp3", "b.flac", "Live/c.flac"]),
+        ({"include": "*.flac", "exclude": "Live"}, ["b.flac"]),
+        ({"include": "Live/*"}, ["Live/c.flac", "Live/d.mp3"]),
+        ({"include": "*.MP3"}, []),
+        ({"hidden": True, "include": "*.mp3", "exclude": "Podcasts"},
+         [".f.mp3", "a.mp3", ".Archive/g.mp3", "Live/d.mp3"]),
+    ],
+)  # fmt: skip
+def test_patterns_choose_files_and_folders(tmp_path, options, expected):
+    touch(
+        tmp_path, "a.mp3", "b.flac", "Live/c.flac", "Live/d.mp3", "Podcasts/e.mp3", ".f.mp3",
+        ".Archive/g.mp3", "@eaDir/h.mp3", "notes.txt",
+    )  # fmt: skip
+    found = [path.relative_to(tmp_path).as_posix() for path in find_audio(tmp_path, **options)]
+    assert found == expected

@@ -287,3 +287,21 @@ def test_what_people_get_wrong_is_said_in_a_line(
             said = [str(error)]
     assert any(hint in line for line in said), said
     assert all("\n" not in line for line in said)
+
+
+@pytest.mark.slow
+def test_a_type_checker_knows_the_guessed_forms(tmp_path: Path) -> None:
+    api = pytest.importorskip("mypy.api", reason="mypy is not installed: the extra 'dev'")
+    root = Path(__file__).parent.parent
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(
+        "import musicnn_zoo\n"
+        "musicnn_zoo.tag('song.mp3', topk=3)\n"
+        "musicnn_zoo.tag(3)\n"
+        "musicnn_zoo.tag('song.mp3').to_df()\n"
+    )
+    options = ["--strict", "--config-file", str(root / "pyproject.toml")]
+    printed, _, code = api.run([*options, str(Path(__file__).with_name("typed_guesses.py"))])
+    assert code == 0, printed
+    printed, _, _ = api.run([*options, str(wrong)])
+    assert printed.count("error:") == 3, printed

@@ -541,7 +541,6 @@ def hour_page() -> ListeningPage:
     return ListeningPage(Recording(TECHNO), Envelope(-outline, outline, 0.08), (taggram,))
 
 
-
 @pytest.mark.parametrize("width", [360, 1440])
 def test_slider_waveform_and_taggrams_share_their_extent(chromium, techno, width: int) -> None:
     _, place = techno

@@ -342,7 +342,7 @@
         make("h2", { textContent: facts.model }),
         make("p", {
           className: "row-facts",
-          textContent: `scores of ${facts.patch_s.toFixed(1)} s, every ${facts.hop_s.toFixed(2)} s`,
+          textContent: `patches of ${facts.patch_s.toFixed(1)} s, one every ${facts.hop_s.toFixed(2)} s`,
         }),
       ),
       readout,

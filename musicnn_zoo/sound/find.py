@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from musicnn_zoo.sound.sources import local_path
 
 AUDIO_SUFFIXES = frozenset(
     {
@@ -55,8 +58,47 @@ class Found(NamedTuple):
     reason: str = ""
 
 
+class Selection(NamedTuple):
+    """Which of the files and folders below a directory a search takes.
+
+    A pattern is one of shells (``*.flac``, ``Live*``). One without a slash is compared with each
+    name, one with a slash with the path below the directory; capitals count.
+
+    Parameters
+    ----------
+    include : tuple of str
+        Take only files that fit one of these patterns; all, if there are none.
+    exclude : tuple of str
+        Leave out files and folders that fit one of these.
+    hidden : bool
+        Take those whose names begin with a dot, too.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    hidden: bool = False
+
+    def leaves_out(self, name: str, below: str, *, folder: bool) -> bool:
+        """Whether it leaves out a file or a folder, ``below`` being its path."""
+        hidden = name.startswith(".") and not (self.hidden and name not in (".", ".."))
+        if hidden or name.casefold() in SYSTEM_FOLDERS or _fits(name, below, self.exclude):
+            return True
+        return bool(self.include) and not folder and not _fits(name, below, self.include)
+
+
+def _fits(name: str, below: str, patterns: tuple[str, ...]) -> bool:
+    return any(
+        fnmatchcase(below if "/" in pattern else name, pattern.strip("/")) for pattern in patterns
+    )
+
+
 def find_audio(
-    directory: str | os.PathLike[str], *, on_problem: OnProblem | None = None
+    directory: str | os.PathLike[str],
+    *,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    hidden: bool = False,
+    on_problem: OnProblem | None = None,
 ) -> Iterator[Path]:
     """Yield all audio files below a directory, sorted, by the endings of their names.
 
@@ -66,6 +108,12 @@ def find_audio(
     Parameters
     ----------
     directory : path
+        ``~`` is the home folder.
+    include, exclude : str or sequence of str
+        Patterns such as ``"*.flac"``, ``"Podcasts"`` or ``"Live/*"`` of what to take only and what
+        to leave out; see :class:`Selection`.
+    hidden : bool
+        Search hidden files and folders, too.
     on_problem : callable, optional
         Receives each folder that cannot be listed, and each pipe, device or broken link with the
         name of an audio file; and what is wrong with it. By default they are warned of.
@@ -75,7 +123,10 @@ def find_audio(
     UserWarning
         Of each of these, if ``on_problem`` is not given.
     """
-    for path, kind, reason in walk_audio(directory):
+    patterns = [
+        (given,) if isinstance(given, str) else tuple(given) for given in (include, exclude)
+    ]
+    for path, kind, reason in walk_audio(local_path(directory), Selection(*patterns, hidden)):
         if kind == "audio":
             yield path
         elif kind in ("not_regular", "unread_folder"):
@@ -85,7 +136,12 @@ def find_audio(
                 on_problem(path, reason)
 
 
-def walk_audio(directory: str | os.PathLike[str]) -> Iterator[Found]:
+_ORDINARY = Selection()
+
+
+def walk_audio(
+    directory: str | os.PathLike[str], selection: Selection = _ORDINARY
+) -> Iterator[Found]:
     """Yield all that is below a directory and not left out, sorted: files before folders."""
     waiting = [Path(directory)]
     while waiting:
@@ -96,23 +152,25 @@ def walk_audio(directory: str | os.PathLike[str]) -> Iterator[Found]:
         except OSError as error:
             yield Found(folder, "unread_folder", f"cannot be listed ({error.strerror or error})")
             continue
-        below = []
+        folders = []
         for entry in entries:
             path = folder / entry.name
-            if is_left_out(entry.name):
+            is_folder = _is_folder(entry)
+            below = path.relative_to(directory).as_posix()
+            if selection.leaves_out(entry.name, below, folder=is_folder):
                 continue
-            if not _is_folder(entry):
+            if not is_folder:
                 yield _judge_file(entry, path)
             elif entry.is_symlink():
                 yield Found(path, "linked_folder", "is a link to a folder")
             else:
-                below.append(path)
-        waiting += reversed(below)
+                folders.append(path)
+        waiting += reversed(folders)
 
 
 def is_left_out(name: str) -> bool:
-    """Whether a search leaves out files and folders of this name."""
-    return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
+    """Whether a search leaves out files and folders of this name, if it is not asked for them."""
+    return _ORDINARY.leaves_out(name, name, folder=True)
 
 
 def has_audio_name(path: Path) -> bool:
@@ -129,7 +187,7 @@ def irregularity(mode: int) -> str | None:
 
 
 def _judge_file(entry: os.DirEntry[str], path: Path) -> Found:
-    if not has_audio_name(path):
+    if path.suffix.lower() not in AUDIO_SUFFIXES:
         return Found(path, "not_audio")
     try:
         if entry.is_file():
