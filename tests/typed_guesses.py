@@ -1,5 +1,7 @@
 """Guessed calls as a type checker sees them; ``test_guesses.py`` runs mypy over this file."""
 
+# ruff: noqa: T201
+
 from __future__ import annotations
 
 from collections.abc import ItemsView

@@ -123,10 +123,8 @@ def find_audio(
     UserWarning
         Of each of these, if ``on_problem`` is not given.
     """
-    patterns = [
-        (given,) if isinstance(given, str) else tuple(given) for given in (include, exclude)
-    ]
-    for path, kind, reason in walk_audio(local_path(directory), Selection(*patterns, hidden)):
+    selection = Selection(_patterns(include), _patterns(exclude), hidden)
+    for path, kind, reason in walk_audio(local_path(directory), selection):
         if kind == "audio":
             yield path
         elif kind in ("not_regular", "unread_folder"):
@@ -134,6 +132,10 @@ def find_audio(
                 warnings.warn(f"{path}: {reason}", stacklevel=2)
             else:
                 on_problem(path, reason)
+
+
+def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 _ORDINARY = Selection()
