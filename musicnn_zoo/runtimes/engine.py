@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.machine.installation import has_keras, require_keras
-from musicnn_zoo.networks.config import ModelConfig, patch_grid
+from musicnn_zoo.networks.config import ModelConfig
 
 EngineName = Literal["auto", "tensorflow", "jax", "torch", "onnxruntime"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -192,7 +192,7 @@ def probes(config: ModelConfig) -> NDArray[np.float32]:
     ndarray, shape (signals, samples), float32
         One patch each, in ±1, the same at every call.
     """
-    rate, samples = config.input.sample_rate, patch_grid(config).patch_samples
+    rate, samples = config.input.sample_rate, config.grid.patch_samples
     random = np.random.default_rng(0)
     seconds = np.arange(samples) / rate
     noise = [random.normal(0, loudness, samples) for loudness in _LOUDNESS]

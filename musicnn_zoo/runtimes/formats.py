@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ExportError
 from musicnn_zoo.machine import __version__
-from musicnn_zoo.networks.config import ModelSpec, Provenance, patch_grid
+from musicnn_zoo.networks.config import ModelSpec, Provenance
 from musicnn_zoo.runtimes.onnx_engine import convert, open_session, require_tensorflow
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def metadata(spec: ModelSpec, provenance: Provenance, precision: str) -> dict[st
         "model": spec.name,
         "tags": spec.tags,
         "sample_rate": config.input.sample_rate,
-        "patch_samples": patch_grid(config).patch_samples,
+        "patch_samples": config.grid.patch_samples,
         "precision": precision,
         "config": config.to_dict(),
         "provenance": provenance.to_dict(),
@@ -299,7 +299,7 @@ def _convert(model: TaggingModel, precision: str) -> bytes:
     from musicnn_zoo.runtimes.variants import for_runtime
 
     network = for_runtime(model)
-    shape = (1, patch_grid(model.zoo_config).patch_samples)
+    shape = (1, model.zoo_config.grid.patch_samples)
     logmel = next((layer for layer in network.layers if isinstance(layer, LogMel)), None)
     if logmel is None or precision == "float32":
         return _convert_part(network, shape, precision)

@@ -10,16 +10,18 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, finite
+from musicnn_zoo.errors import ArgumentError, AudioError
 from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
 from musicnn_zoo.sound.decode import (
     OnDamage,
@@ -322,10 +324,10 @@ def isolated_blocks(
 
 def check_rate(rate: object, name: str = "sample_rate") -> None:
     """Refuse a rate that is not a positive whole number, or above what any recording has."""
-    number = finite(rate)
-    if number is None or number < 1 or number != int(number):
+    is_number = isinstance(rate, Real) and not isinstance(rate, bool)
+    if not is_number or not 1 <= rate < math.inf or rate != int(rate):
         raise ArgumentError(f"{name} must be a positive whole number of Hz; received {rate!r}")
-    if number > HIGHEST_RATE:
+    if rate > HIGHEST_RATE:
         raise ArgumentError(f"{name} must be at most {HIGHEST_RATE:,} Hz; received {rate!r}")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from musicnn_zoo.errors import ArgumentError, ExportError, UnknownNameError
 from musicnn_zoo.machine.installation import has_keras, require_keras
 from musicnn_zoo.machine.processes import ForkedLock
-from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec, patch_grid
+from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
 from musicnn_zoo.sound.decode import OnDamage
@@ -532,7 +532,7 @@ class Tagger:
         raise UnknownNameError(f"layer of {self.spec.name}", missing[0], known)
 
     def _cutting(self, patch_s: float | None, hop_s: float | None, tail: Tail) -> Cutting:
-        return Cutting(patch_grid(self.spec.config, patch_s=patch_s, hop_s=hop_s), tail)
+        return Cutting(self.spec.config.grid.of_lengths(patch_s, hop_s), tail)
 
     def _events_task(
         self, patch_s: float | None, hop_s: float | None, tail: Tail, **rule: Any

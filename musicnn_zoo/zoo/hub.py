@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.networks.config import ModelSpec, Provenance, patch_grid
+from musicnn_zoo.networks.config import ModelSpec, Provenance
 from musicnn_zoo.zoo.downloads import LIBRARY
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def model_card(model: TaggingModel, provenance: Provenance, *, repo: str | None 
     """
     spec = model.spec
     signal = spec.config.input
-    patch = f"{patch_grid(spec.config).patch_s:.3f} s"
+    patch = f"{spec.config.grid.patch_s:.3f} s"
     blocks = " → ".join(chosen.kind for _, chosen in spec.config.blocks())
     rows = {
         "front-end → back-end": blocks,

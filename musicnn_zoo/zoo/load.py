@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import tempfile
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +18,15 @@ from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import require_keras
 from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
-from musicnn_zoo.networks.config import ModelSpec, Provenance, TagThresholds, patch_grid
-from musicnn_zoo.zoo.catalogue import PRESETS, BundledFile, SourceKind, get_preset, list_models
+from musicnn_zoo.networks.config import ModelSpec, Provenance, TagThresholds
+from musicnn_zoo.zoo.catalogue import (
+    PRESETS,
+    BundledFile,
+    Preset,
+    SourceKind,
+    get_preset,
+    list_models,
+)
 from musicnn_zoo.zoo.downloads import LIBRARY, explained
 from musicnn_zoo.zoo.folder import (
     OPTIONAL,
@@ -78,7 +87,8 @@ class Pretrained:
         DownloadError, WeightsError
             If the weights cannot be had or do not fit.
         """
-        require_keras(f"{self.origin} as a Keras model")
+        if "keras" not in sys.modules:
+            require_keras(f"{self.origin} as a Keras model")
         self.fetch()
         from musicnn_zoo.networks.build import build_model
 
@@ -121,11 +131,10 @@ def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> P
     """
     if isinstance(model, str) and not looks_like_place(model):
         preset = get_preset(model)
-        notice = bundled_folder() / preset.notice_file
         return Pretrained(
             preset.name,
             preset.spec,
-            replace(preset.provenance, notice=notice.read_text(encoding="utf-8")),
+            _with_notice(preset),
             PresetWeights(preset, source),
             preset.graph if preset.source(source) is preset.source() else None,
         )
@@ -137,6 +146,13 @@ def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> P
         folder, origin = Path(model), os.fspath(model)
     contents = read_folder(folder, origin=origin)
     return Pretrained(origin, contents.spec, contents.provenance, contents)
+
+
+@cache
+def _with_notice(preset: Preset) -> Provenance:
+    """Provenance with what must go with copies of the weights."""
+    notice = bundled_folder() / preset.notice_file
+    return replace(preset.provenance, notice=notice.read_text(encoding="utf-8"))
 
 
 def looks_like_place(model: str) -> bool:
@@ -442,7 +458,7 @@ def _of_architecture(architecture: Architecture) -> ModelInfo:
         midend=config.midend.kind if config.midend else "",
         backend=config.backend.kind,
         sample_rate=config.input.sample_rate,
-        patch_s=patch_grid(config).patch_s,
+        patch_s=config.grid.patch_s,
         fixed_length=config.fixed_length,
         endpoints=config.endpoints,
         parameters=architecture.parameters,
