@@ -281,6 +281,7 @@ _MOVED = {
     "path_text": "text",
     "presets": "zoo.catalogue",
     "receptive_field": "networks.build",
+    "sound.decode": "sound.read",
     "sound_events": "tagging.results",
     "tag_matching": "evaluation.evaluate",
     "tagger": "tagging.tagger",

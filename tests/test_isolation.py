@@ -23,7 +23,7 @@ from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
 from musicnn_zoo.library.run import open_store, run_library
 from musicnn_zoo.machine import isolation
-from musicnn_zoo.sound import decode
+from musicnn_zoo.sound import read
 from musicnn_zoo.sound.decoders import NotDecodedError
 from musicnn_zoo.sound.read import AudioStream, load_audio
 
@@ -399,9 +399,9 @@ def test_a_dangerous_part_of_a_joined_file_repeats_nothing(tmp_path, monkeypatch
     def refuse_the_second(*_):
         parts.append(len(parts))
         if len(parts) == 2:
-            raise decode.RiskyFile("is dangerous")
+            raise read._RiskyFile("is dangerous")
 
-    monkeypatch.setattr(decode, "_refuse_risk", refuse_the_second)
+    monkeypatch.setattr(read, "_refuse_risk", refuse_the_second)
     stream = AudioStream(path)
     np.testing.assert_array_equal(np.concatenate(list(stream)), expected.samples)
     assert (len(parts), stream.duration_s) == (2, expected.duration_s)

@@ -17,7 +17,7 @@ from musicnn_zoo.errors import ArgumentError, MissingPackageError, MusicnnZooErr
 from musicnn_zoo.library.text_store import FORMATS
 from musicnn_zoo.machine.installation import explained
 from musicnn_zoo.runtimes.engine import ENGINES, PRECISIONS
-from musicnn_zoo.sound.decode import OnDamage
+from musicnn_zoo.sound.read import OnDamage
 from musicnn_zoo.tagging.results import Clip, FileResult
 from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL

@@ -19,8 +19,8 @@ from musicnn_zoo.files import check_ending, replacing
 from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
-from musicnn_zoo.sound.decode import OnDamage
 from musicnn_zoo.sound.find import find_audio
+from musicnn_zoo.sound.read import OnDamage
 from musicnn_zoo.tagging.functions import ModelLike, shared_tagger
 from musicnn_zoo.tagging.pipeline import EmbeddedTags
 from musicnn_zoo.tagging.results import FileResult, plain_floats, require_pandas

@@ -26,8 +26,7 @@ from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
-from musicnn_zoo.sound.decode import OnDamage
-from musicnn_zoo.sound.read import AudioSource, AudioStream
+from musicnn_zoo.sound.read import AudioSource, AudioStream, OnDamage
 from musicnn_zoo.tagging.results import FileResult, Taggram
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL

@@ -141,7 +141,7 @@ def call_isolated(
     imports: Sequence[str] = (),
     **arguments: Any,
 ) -> Generator[bytes, None, Any]:
-    """Call a generator function in a worker.
+    """Call a generator function in a worker, and yield what it yields.
 
     Parameters
     ----------
@@ -158,11 +158,6 @@ def call_isolated(
         call is spent on them.
     arguments
         What JSON can hold.
-
-    Yields
-    ------
-    bytes
-        What the function yields; the generator returns what the function returns.
 
     Raises
     ------

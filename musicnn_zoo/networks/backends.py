@@ -40,17 +40,9 @@ WAVELENGTH = 10000.0
 def sinusoidal_positions(frames: Any, channels: int, *, paired: bool = True) -> Any:
     """Return sines and cosines of the time at geometrically spaced frequencies.
 
-    Parameters
-    ----------
-    frames : int or tensor
-    channels : int
-    paired : bool
-        Whether channels 2i and 2i + 1 share the frequency ``10000 ** (-2i / channels)`` (Vaswani
-        et al. 2017), or channel i has it for itself (musicnn-training).
-
-    Returns
-    -------
-    tensor, shape (1, frames, channels)
+    Of shape (1, frames, channels). If ``paired``, channels 2i and 2i + 1 share the frequency
+    ``10000 ** (-2i / channels)`` (Vaswani et al. 2017); if not, channel i has it for itself
+    (musicnn-training).
     """
     index = np.arange(channels)
     exponent = 2 * (index // 2) if paired else 2 * index
@@ -217,7 +209,6 @@ def temporal_pooling(
 
     Parameters
     ----------
-    mode : {"both", "max", "mean"}
     interleaved : bool
         Whether maximum and mean of a channel stand side by side (max₀, mean₀, max₁, …), as in
         the released musicnn, or all maxima before all means.
@@ -432,7 +423,6 @@ def recurrent(
 
     Parameters
     ----------
-    cell : {"lstm", "gru"}
     cell_units : int
         Of each layer and direction.
     depth : int
@@ -589,11 +579,6 @@ def fully_convolutional(
     -------
     tensor, shape (batch, n_tags)
         Endpoint ``penultimate`` (batch, filters[-1]).
-
-    Raises
-    ------
-    ArgumentError
-        If more than one position is left.
     """
     x = rectangular_stack("backend", x, filters, pools, order, bn_epsilon)
     if tuple(x.shape[1:3]) != (1, 1):

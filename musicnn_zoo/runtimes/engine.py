@@ -49,22 +49,10 @@ class Engine(Protocol):
     def run(
         self, windows: NDArray[np.float32], layers: tuple[str, ...]
     ) -> dict[str, NDArray[np.float32]]:
-        """Return the activations of ``layers``.
+        """Return the activations (patches, …) of ``layers`` for windows (patches, samples).
 
-        Parameters
-        ----------
-        windows : ndarray, shape (patches, samples), float32
-        layers : tuple of str
-            Layer names; ``"output"`` is the model's output.
-
-        Returns
-        -------
-        dict of str to ndarray, shape (patches, …), float32
-
-        Raises
-        ------
-        UnknownNameError
-            If it cannot compute one of them.
+        ``"output"`` is the model's output. An UnknownNameError is raised for a layer that the
+        engine cannot compute.
         """
         ...
 
@@ -73,12 +61,7 @@ def choose_engine(engine: str, *, device: str | None, precision: str) -> str:
     """Decide what ``engine="auto"`` means, and refuse what does not go together.
 
     ONNX Runtime on the CPU in float32, Keras otherwise: if a GPU is there or asked for, or
-    another precision.
-
-    Returns
-    -------
-    str
-        ``"onnxruntime"`` or the name of Keras's backend.
+    another precision. Return ``"onnxruntime"`` or the name of Keras's backend.
 
     Raises
     ------
@@ -178,19 +161,10 @@ _CHORD_S, _BEAT_S = 0.7, 0.25
 def probes(config: ModelConfig) -> NDArray[np.float32]:
     """Make signals on which engines are compared.
 
-    They are noise of three levels, silence, chords that fade, a beat, and both together. The last
-    three have the noise floor of a recording, -70 dB. Without it, a log-mel spectrogram would show
-    the rounding errors of the Fourier transform between the tones, and two transforms have
-    different ones.
-
-    Parameters
-    ----------
-    config : ModelConfig
-
-    Returns
-    -------
-    ndarray, shape (signals, samples), float32
-        One patch each, in ±1, the same at every call.
+    They are noise of three levels, silence, chords that fade, a beat, and both together: one
+    patch each, in ±1, (signals, samples), the same at every call. The last three have the noise
+    floor of a recording, -70 dB. Without it, a log-mel spectrogram would show the rounding errors
+    of the Fourier transform between the tones, and two transforms have different ones.
     """
     rate, samples = config.input.sample_rate, config.grid.patch_samples
     random = np.random.default_rng(0)

@@ -26,19 +26,10 @@ Forward = Callable[[NDArray[np.float32]], dict[str, Any]]
 def device_scope(device: str | None) -> contextlib.AbstractContextManager[Any]:
     """Scope that places on a device what runs inside it.
 
-    GPUs are set to take memory as it is needed ("memory growth"), unless TensorFlow is
-    already using them.
-
-    Parameters
-    ----------
-    device : str or None
-        ``"cpu"``, ``"gpu"`` or ``"gpu:1"``; None leaves the choice to Keras's backend, which
-        takes the first GPU if there is one.
-
-    Raises
-    ------
-    DeviceError
-        If there is no such device.
+    ``device`` is ``"cpu"``, ``"gpu"`` or ``"gpu:1"``; None leaves the choice to Keras's backend,
+    which takes the first GPU if there is one. GPUs are set to take memory as it is needed ("memory
+    growth"), unless TensorFlow is already using them. A DeviceError is raised if there is no such
+    device.
     """
     if keras.backend.backend() != "tensorflow":
         if device is None:

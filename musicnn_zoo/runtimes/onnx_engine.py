@@ -59,20 +59,9 @@ _NOTE = re.compile(r"([0-9a-f]{64})\s")
 class OnnxEngine:
     """Runs an ONNX graph; see :class:`musicnn_zoo.runtimes.engine.Engine`.
 
-    Patches are computed side by side, each by one core: that is as fast as larger batches, needs
-    little memory, and gives a patch the same numbers whatever patches come with it.
-
-    Parameters
-    ----------
-    graph : Path
-        As :mod:`musicnn_zoo.runtimes.onnx_engine` makes it.
-    batch_size : int, optional
-        Patches that one core computes at once; by default one.
-
-    Raises
-    ------
-    WeightsError
-        If ONNX Runtime cannot read the graph.
+    Patches are computed side by side, each by one core, or ``batch_size`` of them: that is as fast
+    as larger batches, needs little memory, and gives a patch the same numbers whatever patches come
+    with it. A WeightsError is raised if ONNX Runtime cannot read the graph.
     """
 
     name = "onnxruntime"
@@ -132,13 +121,7 @@ class _Runner:
 
 
 def open_session(graph: Path) -> onnxruntime.InferenceSession:
-    """Open a graph to be run by the threads that call it.
-
-    Raises
-    ------
-    WeightsError
-        If it cannot be read.
-    """
+    """Open a graph to be run by the threads that call it; a WeightsError if it cannot be read."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -157,12 +140,7 @@ def open_session(graph: Path) -> onnxruntime.InferenceSession:
 def find_graph(pretrained: Pretrained, load: Callable[[], TaggingModel]) -> Path:
     """Find the graph of a pretrained model, or make it of the Keras model that ``load`` returns.
 
-    Raises
-    ------
-    ExportError
-        If there is none and it cannot be made.
-    WeightsError
-        If a bundled graph is damaged.
+    An ExportError is raised if it cannot be made, a WeightsError if a bundled graph is damaged.
     """
     if pretrained.graph is not None:
         return bundled(pretrained.graph)
@@ -170,23 +148,15 @@ def find_graph(pretrained: Pretrained, load: Callable[[], TaggingModel]) -> Path
 
 
 def graph_of(model: TaggingModel, digest: str) -> Path:
-    """Find the graph of a model whose :func:`weights_digest` this is, or make it.
-
-    Raises
-    ------
-    ExportError
-        If it cannot be made.
-    """
+    """Find the graph of a model by its :func:`weights_digest`, or make it."""
     return _cached(f"{model.name}-{digest[:24]}", lambda: model)
 
 
 def has_graph(pretrained: Pretrained) -> bool:
     """Whether :func:`find_graph` needs no model.
 
-    Raises
-    ------
-    DownloadError, WeightsError
-        If nothing is known of the weights and they cannot be had.
+    A DownloadError or WeightsError is raised if nothing is known of the weights and they cannot be
+    had.
     """
     if pretrained.graph is not None:
         return True
@@ -210,27 +180,14 @@ def weights_digest(model: TaggingModel) -> str:
 def convert(model: TaggingModel, path: Path) -> float:
     """Write the ONNX graph of a model, if it gives the model's outputs.
 
-    The graph has the input ``waveform`` (batch, samples) and the outputs ``output``, which are
-    the scores, and one for each of the model's endpoints. Its metadata hold ``tags`` (JSON),
-    ``sample_rate``, ``model``, ``config`` (JSON) and ``format``.
+    The graph has the input ``waveform`` (batch, samples) and the outputs ``output``, which are the
+    scores, and one for each of the model's endpoints. Its metadata hold ``tags`` (JSON),
+    ``sample_rate``, ``model``, ``config`` (JSON) and ``format``. The file appears whole or not at
+    all.
 
-    Parameters
-    ----------
-    model : TaggingModel
-    path : Path
-        Appears whole or not at all.
-
-    Returns
-    -------
-    float
-        Largest difference of an output from the model's, on the signals of
-        :func:`musicnn_zoo.runtimes.engine.probes`.
-
-    Raises
-    ------
-    ExportError
-        If the converter is missing, cannot convert the model, or the graph differs from it by
-        more than 1e-4.
+    Return the largest difference of an output from the model's, on the signals of
+    :func:`musicnn_zoo.runtimes.engine.probes`. An ExportError is raised if the converter is
+    missing, cannot convert the model, or that difference is more than 1e-4.
     """
     import keras
 
@@ -300,13 +257,7 @@ def convert(model: TaggingModel, path: Path) -> float:
 
 
 def require_tensorflow(model: keras.Model, what: str) -> None:
-    """Refuse to convert a model on another backend of Keras.
-
-    Raises
-    ------
-    ExportError
-        If Keras's backend is not TensorFlow.
-    """
+    """Refuse, by an ExportError, to convert a model on another backend of Keras."""
     import keras
 
     if keras.backend.backend() != "tensorflow":

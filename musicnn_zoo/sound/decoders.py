@@ -91,9 +91,8 @@ class Decoded:
     blocks : iterator of Block
         Running through it may raise :class:`~musicnn_zoo.errors.AudioError`.
     skipped_s, decoded_s, lost_s : float
-        Seconds at the beginning that were not asked for, seconds that were decoded so far, and
-        seconds that could not be decoded. When the blocks have ended, what the file states beyond
-        them counts as lost.
+        Seconds at the beginning that were not asked for, that were decoded so far, and that could
+        not be decoded. When the blocks have ended, what the file states beyond them counts as lost.
     stated_s : float or None
         The duration that the file states, if much of it is missing.
     broken : str
@@ -232,11 +231,6 @@ def open_container(
         FFmpeg's name of the format; by default FFmpeg finds out which of ``FORMATS`` it is.
     buffer_size : int
         Bytes that are read at once.
-
-    Raises
-    ------
-    av.error.FFmpegError
-        If FFmpeg cannot read it.
     """
     import av
 
@@ -278,9 +272,6 @@ def decoded_by_ffmpeg(
 
     Parameters
     ----------
-    opened : str or binary file object
-    label : str
-        How messages call it.
     skip : int
         Samples at the beginning that are decoded and left out.
     check_risk : callable, optional
@@ -489,12 +480,8 @@ def decoded_by_libsndfile(
 ) -> Iterator[Decoded]:
     """Decode a path or a seekable file, as :func:`decoded_by_ffmpeg` does.
 
-    Parameters
-    ----------
-    mp3_samples : int, optional
-        Samples in the frames of an MP3; the duration that libsndfile states is not used then.
-    present : float
-        Part of the stated bytes that the file has.
+    ``mp3_samples`` are those in the frames of an MP3; the duration that libsndfile states is not
+    used then. ``present`` is the part of the stated bytes that the file has.
     """
     import soundfile
 

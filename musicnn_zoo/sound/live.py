@@ -59,7 +59,7 @@ class RawFormat:
 def piped_audio(
     pipe: BinaryIO, *, raw: RawFormat | None = None, label: str = "standard input"
 ) -> Iterator[Decoded]:
-    """Decode sound from a pipe as it comes.
+    """Decode sound from a pipe as it comes; the blocks are as short as they come.
 
     Parameters
     ----------
@@ -69,11 +69,6 @@ def piped_audio(
         What the sound is, if it has no header; by default FFmpeg finds out: wav, flac, mp3, ogg, …
     label : str
         How messages call it.
-
-    Yields
-    ------
-    Decoded
-        With mono blocks as short as they come.
 
     Raises
     ------
@@ -104,18 +99,13 @@ class _Pipe:
 
 @contextlib.contextmanager
 def microphone_audio(device: str | int | None = None) -> Iterator[Decoded]:
-    """Open a microphone.
+    """Open a microphone; its blocks never end by themselves.
 
     Parameters
     ----------
     device : str or int, optional
         Name or number of an input, as ``python -m sounddevice`` lists them; by default the
         system's.
-
-    Yields
-    ------
-    Decoded
-        Its blocks never end by themselves.
 
     Raises
     ------

@@ -13,8 +13,7 @@ from musicnn_zoo.machine.processes import ForkedLock
 from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
-from musicnn_zoo.sound.decode import OnDamage
-from musicnn_zoo.sound.read import AudioSource, AudioStream
+from musicnn_zoo.sound.read import AudioSource, AudioStream, OnDamage
 from musicnn_zoo.tagging.live import TaggramStream
 from musicnn_zoo.tagging.pipeline import (
     Cutting,

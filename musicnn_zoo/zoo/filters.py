@@ -382,7 +382,6 @@ def maximizing_inputs(
         A one-dimensional convolution of it.
     filters : ndarray, shape (filters,)
         Which filters of the layer.
-    steps : int
     seed : int
         Of the noise to start from.
 
@@ -390,11 +389,6 @@ def maximizing_inputs(
     -------
     ndarray, shape (filters, samples), float32
         All of the same norm and with a mean of zero.
-
-    Raises
-    ------
-    ArgumentError
-        If Keras does not run on TensorFlow.
     """
     import keras
 

@@ -84,16 +84,7 @@ _ENTRIES = {"format", "library_name", "name", "model", "provenance", "sample_rat
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder whose configuration and tags were read and checked.
-
-    Parameters
-    ----------
-    path : Path
-    origin : str
-        What to call it in messages.
-    spec : ModelSpec
-    provenance : Provenance
-    """
+    """A folder whose configuration and tags were read and checked; messages call it ``origin``."""
 
     path: Path
     origin: str
@@ -120,13 +111,7 @@ class ModelFolder:
         """Do nothing: the folder is here."""
 
     def put(self, model: TaggingModel) -> None:
-        """Load the weights into a model of this spec.
-
-        Raises
-        ------
-        WeightsError
-            If the file is damaged or does not fit.
-        """
+        """Load the weights into a model of this spec; a WeightsError says if they do not fit."""
         path, origin = self.path / WEIGHTS, f"{self.origin}/{WEIGHTS}"
         check_headers(model, safetensors_headers(path), origin=origin)
         assign(model, read_safetensors(path), origin=origin)
@@ -135,12 +120,8 @@ class ModelFolder:
 def read_folder(path: Path, *, origin: str) -> ModelFolder:
     """Read the configuration and the tags of a folder, and see that it has weights.
 
-    ``origin`` names the folder in messages.
-
-    Raises
-    ------
-    WeightsError
-        If it is no such folder, or asks for something that does not exist.
+    Messages call it ``origin``. A WeightsError is raised if it is no such folder, or asks for
+    something that does not exist.
     """
     if not path.is_dir():
         raise WeightsError(f"{origin}: there is no such folder")
@@ -177,12 +158,8 @@ def read_folder(path: Path, *, origin: str) -> ModelFolder:
 def download_folder(reference: str) -> tuple[Path, str]:
     """Download the model folder that ``hf://user/repository[@revision]`` names.
 
-    Returns
-    -------
-    folder : Path
-        In the cache of ``huggingface_hub``, all files of one commit.
-    origin : str
-        The reference with that commit.
+    Return where it is in the cache of ``huggingface_hub``, with all files of one commit, and the
+    reference with that commit.
 
     Raises
     ------
@@ -312,14 +289,10 @@ def save_pretrained(
 
 
 def write_thresholds(folder: ModelFolder, thresholds: TagThresholds) -> None:
-    """Write thresholds, one for each tag, to a folder and to its model card; all else stays.
+    """Write thresholds to a folder and to its model card; all else stays.
 
-    Raises
-    ------
-    ArgumentError
-        If there is not one for each tag.
-    OutputError
-        If the folder cannot be written.
+    An ArgumentError is raised if there is not one for each tag, an OutputError if the folder cannot
+    be written.
     """
     spec = replace(folder.spec, thresholds=thresholds)
     card = folder.path / CARD

@@ -25,10 +25,7 @@ _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/\-]*")
 def parse_reference(reference: str) -> tuple[str, str]:
     """Split ``hf://user/repository[@revision]`` into repository and revision.
 
-    Raises
-    ------
-    ArgumentError
-        If it is not of that form.
+    What is not of that form raises an ArgumentError.
     """
     repo, at, revision = reference.removeprefix(HUB_SCHEME).partition("@")
     if not at:

@@ -47,17 +47,9 @@ ModelPlace = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model whose weights were found, but not yet loaded.
+    """A model whose weights were found, but not yet loaded; messages call it ``origin``.
 
-    Parameters
-    ----------
-    origin : str
-        What to call it in messages.
-    spec : ModelSpec
-    provenance : Provenance
-    weights : PresetWeights or ModelFolder
-    graph : BundledFile or None
-        The same as an ONNX graph.
+    ``graph`` is the same model as an ONNX graph, if there is one.
     """
 
     origin: str
@@ -80,12 +72,8 @@ class Pretrained:
     def load(self) -> TaggingModel:
         """Build the model with its weights.
 
-        Raises
-        ------
-        MissingPackageError
-            If Keras is not installed.
-        DownloadError, WeightsError
-            If the weights cannot be had or do not fit.
+        A MissingPackageError is raised if Keras is not installed, a DownloadError or a WeightsError
+        if the weights cannot be had or do not fit.
         """
         if "keras" not in sys.modules:
             require_keras(f"{self.origin} as a Keras model")
@@ -107,27 +95,9 @@ class Pretrained:
 
 
 def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> Pretrained:
-    """Find a model with weights, without Keras.
+    """Find a model with weights, without Keras; see :func:`load_model`.
 
-    Parameters
-    ----------
-    model : str or path
-        One of :func:`musicnn_zoo.list_models`; ``hf://user/repository`` or
-        ``hf://user/repository@revision``; or a folder as :func:`musicnn_zoo.save_pretrained`
-        writes it.
-    source : {"bundled", "hub", "web"}, optional
-        Where to take the weights of a model of the list from, if there are several.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no model of that name.
-    ArgumentError
-        If ``source`` is not for this model.
-    DownloadError
-        If the Hub does not give the model.
-    WeightsError
-        If a folder does not hold what it must.
+    It raises what that raises before weights are read.
     """
     if isinstance(model, str) and not looks_like_place(model):
         preset = get_preset(model)
