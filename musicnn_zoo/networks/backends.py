@@ -31,7 +31,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, check_choice, check_whole
 from musicnn_zoo.networks.frontends import Order, Pool, rectangular_stack
 
 WAVELENGTH = 10000.0
@@ -331,9 +331,7 @@ class TemporalAttention(_OverTime):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        known = get_args(Weights)
-        if weights not in known:
-            raise ArgumentError(f"weights must be one of {', '.join(known)}; received {weights!r}")
+        check_choice("weights", weights, get_args(Weights))
         self.kind: Weights = weights
         self.positions = positions
         self.context = context
@@ -436,8 +434,7 @@ def recurrent(
         Endpoints ``last_state`` (batch, cell_units or twice that) and ``penultimate``
         (batch, units).
     """
-    if depth < 1:
-        raise ArgumentError(f"depth must be at least 1; received {depth}")
+    check_whole("depth", depth)
     make = layers.LSTM if cell == "lstm" else layers.GRU
     for number in range(1, depth + 1):
         last = number == depth

@@ -15,7 +15,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, check_choice
 from musicnn_zoo.machine.installation import has_keras, require_keras
 from musicnn_zoo.networks.config import ModelConfig
 
@@ -71,12 +71,8 @@ def choose_engine(engine: str, *, device: str | None, precision: str) -> str:
     MissingPackageError
         If Keras is needed and not installed.
     """
-    if engine not in ENGINES:
-        raise ArgumentError(f"engine must be one of {', '.join(ENGINES)}; received {engine!r}")
-    if precision not in PRECISIONS:
-        raise ArgumentError(
-            f"precision must be one of {', '.join(PRECISIONS)}; received {precision!r}"
-        )
+    check_choice("engine", engine, ENGINES)
+    check_choice("precision", precision, PRECISIONS)
     on_cpu = device is None or device.lower() in ("cpu", "cpu:0")
     if engine == "onnxruntime":
         if not on_cpu:

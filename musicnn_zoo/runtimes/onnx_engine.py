@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ExportError, UnknownNameError, WeightsError
-from musicnn_zoo.files import sha256_of
+from musicnn_zoo.files import raising, sha256_of
 from musicnn_zoo.machine.installation import cache_folder, cache_lock, own_folder
 from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.runtimes.engine import difference, probes
@@ -127,14 +127,13 @@ def open_session(graph: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    try:
+    # ONNX Runtime's own errors have no common base.
+    with raising(
+        WeightsError, f"{graph}: ONNX Runtime cannot read this graph", instead_of=Exception
+    ):
         return onnxruntime.InferenceSession(
             graph, sess_options=options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # ONNX Runtime's own errors have no common base
-        raise WeightsError(
-            f"{graph}: ONNX Runtime cannot read this graph ({first_line(error)})"
-        ) from error
 
 
 def find_graph(pretrained: Pretrained, load: Callable[[], TaggingModel]) -> Path:
@@ -189,8 +188,6 @@ def convert(model: TaggingModel, path: Path) -> float:
     :func:`musicnn_zoo.runtimes.engine.probes`. An ExportError is raised if the converter is
     missing, cannot convert the model, or that difference is more than 1e-4.
     """
-    import keras
-
     from musicnn_zoo.runtimes.variants import for_runtime
 
     try:
@@ -205,17 +202,13 @@ def convert(model: TaggingModel, path: Path) -> float:
     signals = probes(model.zoo_config)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "graph.onnx")
-        try:
-            with muted("tf2onnx"):
-                twin = for_runtime(model, keep=model.endpoints)
-                outputs = {name: twin.get_layer(name).output for name in model.endpoints}
-                graph = keras.Model(twin.input, outputs | {"output": twin.output})
-                graph(signals[:1])
-                graph.export(written, format="onnx", verbose=False)
-        except Exception as error:  # the converter's errors have no common base
-            raise ExportError(
-                f"{model.name} cannot become an ONNX graph ({first_line(error)})"
-            ) from error
+        failure = f"{model.name} cannot become an ONNX graph"
+        # The converter's errors have no common base.
+        with muted("tf2onnx"), raising(ExportError, failure, instead_of=Exception):
+            twin = for_runtime(model, keep=model.endpoints)
+            graph = _with_endpoints(twin, model.endpoints)
+            graph(signals[:1])
+            graph.export(written, format="onnx", verbose=False)
         proto = onnx.load(written)
     batch, samples = proto.graph.input[0].type.tensor_type.shape.dim
     if model.input_shape[1] is None:
@@ -285,19 +278,22 @@ def muted(*names: str) -> Iterator[None]:
 
 def _difference(path: Path, model: TaggingModel, waveforms: NDArray[np.float32]) -> float:
     """Largest :func:`difference` of an output of a graph from the same output of its model."""
-    import keras
-
     session = open_session(path)
     names = [output.name for output in session.get_outputs()]
-    outputs = {name: model.get_layer(name).output for name in model.endpoints}
-    graph = keras.Model(model.input, outputs | {"output": model.output})
-    expected = graph.predict_on_batch(waveforms)
+    expected = _with_endpoints(model, model.endpoints).predict_on_batch(waveforms)
     received = session.run(names, {"waveform": waveforms})
     differences = [
         difference(np.asarray(expected[name]), output)
         for name, output in zip(names, received, strict=True)
     ]
     return float(np.max(differences))  # NaN if one is NaN
+
+
+def _with_endpoints(model: keras.Model, endpoints: tuple[str, ...]) -> keras.Model:
+    import keras
+
+    outputs = {name: model.get_layer(name).output for name in endpoints}
+    return keras.Model(model.input, outputs | {"output": model.output})
 
 
 def _name_of(pretrained: Pretrained) -> str:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, DeviceError
+from musicnn_zoo.errors import ArgumentError, AudioError, DeviceError, check_choice, check_whole
 from musicnn_zoo.sound.decoders import Block, Decoded, decoded_by_ffmpeg
 
 _log = logging.getLogger(__name__)
@@ -46,13 +46,9 @@ class RawFormat:
     channels: int = 2
 
     def __post_init__(self) -> None:
-        if self.samples not in RAW_SAMPLES:
-            raise ArgumentError(
-                f"samples must be one of {', '.join(RAW_SAMPLES)}; received {self.samples!r}"
-            )
-        for name, value in (("sample_rate", self.sample_rate), ("channels", self.channels)):
-            if value < 1:
-                raise ArgumentError(f"{name} must be at least 1; received {value}")
+        check_choice("samples", self.samples, RAW_SAMPLES)
+        check_whole("sample_rate", self.sample_rate)
+        check_whole("channels", self.channels)
 
 
 @contextlib.contextmanager

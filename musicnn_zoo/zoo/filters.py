@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.errors import ArgumentError, UnknownNameError, check_whole
 from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
@@ -207,8 +207,8 @@ def learned_filters(
     (32, 3, 3)
     """
     for name, number in (("filters", filters), ("steps", steps)):
-        if number is not None and number < 1:
-            raise ArgumentError(f"{name} must be at least 1; received {number}")
+        if number is not None:
+            check_whole(name, number)
     if isinstance(model, str | os.PathLike):
         from musicnn_zoo.zoo.load import load_model
 

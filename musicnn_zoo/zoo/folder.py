@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.errors import ArgumentError, DownloadError, OutputError, WeightsError, shown
-from musicnn_zoo.files import check_regular, parse_json, read_regular, sha256_of
+from musicnn_zoo.files import check_regular, parse_json, raising, read_regular, sha256_of
 from musicnn_zoo.networks.config import (
     ModelConfig,
     ModelSpec,
@@ -309,16 +309,12 @@ def write_thresholds(folder: ModelFolder, thresholds: TagThresholds) -> None:
 @contextlib.contextmanager
 def _replacing_files(path: Path, what: str) -> Iterator[Path]:
     """Give a folder for files that go to a model's folder, which is made if need be, at the end."""
-    try:
+    with raising(OutputError, f"{path}: {what} cannot be written there"):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path) as folder:
             yield Path(folder)
             for unfinished in sorted(Path(folder).iterdir()):
                 unfinished.replace(path / unfinished.name)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: {what} cannot be written there ({error.strerror or error})"
-        ) from error
 
 
 def _json(entries: Any) -> str:

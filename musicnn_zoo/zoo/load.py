@@ -440,18 +440,9 @@ def _of_architecture(architecture: Architecture) -> ModelInfo:
 def _of_trained(
     architecture: Architecture, spec: ModelSpec, provenance: Provenance, weights: str, sha256: str
 ) -> ModelInfo:
+    said = provenance.to_dict()
+    del said["notice"]
     return replace(
-        _of_architecture(architecture),
-        name=spec.name,
-        pretrained=True,
-        tags=spec.tags,
-        thresholds=spec.thresholds,
-        trained_on=provenance.trained_on,
-        metrics=dict(provenance.metrics),
-        test_set=provenance.test_set,
-        source=provenance.source,
-        license=provenance.license,
-        citation=provenance.citation,
-        weights=weights,
-        sha256=sha256,
-    )
+        _of_architecture(architecture), name=spec.name, pretrained=True, tags=spec.tags,
+        thresholds=spec.thresholds, weights=weights, sha256=sha256, **said,
+    )  # fmt: skip

@@ -41,7 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, WeightsError, shown
-from musicnn_zoo.files import check_regular, sha256_of
+from musicnn_zoo.files import check_regular, raising, sha256_of
 from musicnn_zoo.machine.installation import cache_folder, cache_lock, own_folder
 from musicnn_zoo.text import first_line, printable, shortened
 from musicnn_zoo.zoo.catalogue import BundledFile, Preset, SourceKind
@@ -114,12 +114,12 @@ def _explained(path: Path) -> Iterator[None]:
     from safetensors import SafetensorError
 
     check_regular(path, largest=LARGEST_CHECKPOINT, origin=str(path))
-    try:
+    kinds = SafetensorError, AttributeError, KeyError, TypeError, ValueError
+    with (
+        raising(WeightsError, f"{path}: the file cannot be read"),
+        raising(WeightsError, f"{path}: this is no safetensors file of arrays", instead_of=kinds),
+    ):
         yield
-    except OSError as error:
-        raise WeightsError(f"{path}: the file cannot be read ({error.strerror})") from error
-    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: this is no safetensors file of arrays ({error})") from error
 
 
 _NUMPY_NAMES = {"BOOL": "bool"} | {
@@ -179,11 +179,12 @@ def _check_unpacked(path: Path) -> None:
     """Refuse an archive that would be larger unpacked than a checkpoint may be."""
     if not zipfile.is_zipfile(path):
         return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path}: refused; the archive is damaged ({error})") from error
+    kinds = OSError, ValueError, NotImplementedError, zipfile.BadZipFile
+    with (
+        raising(WeightsError, f"{path}: refused; the archive is damaged", instead_of=kinds),
+        zipfile.ZipFile(path) as archive,
+    ):
+        size = sum(entry.file_size for entry in archive.infolist())
     if size > LARGEST_CHECKPOINT:
         raise WeightsError(
             f"{path}: refused; it has {size:,} bytes unpacked, and at most "
