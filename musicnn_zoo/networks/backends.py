@@ -112,7 +112,6 @@ def head(
     Parameters
     ----------
     x : tensor, shape (batch, …, channels)
-    n_tags : int
     activation : {"sigmoid", "softmax"} or None
         Computed in float32 under every dtype policy; None gives the logits.
     units : int or None
@@ -282,18 +281,13 @@ def autopool(
     Parameters
     ----------
     activation : {"sigmoid", "softmax"}
-        Of the frame-wise scores.
+        Of the frame-wise scores; logits have no such pooling.
 
     Returns
     -------
     tensor, shape (batch, n_tags)
         Endpoints ``penultimate`` (batch, frames, units) and ``frame_scores`` (batch, frames,
         n_tags).
-
-    Raises
-    ------
-    ArgumentError
-        If ``activation`` is None: logits have no such pooling.
     """
     if activation is None:
         raise ArgumentError(
@@ -516,7 +510,6 @@ def self_attention(
     ----------
     width : int
         Channels of the encoder; the features are projected to them.
-    depth, heads : int
     dropout : float
         Of the encoder, and of the head.
 

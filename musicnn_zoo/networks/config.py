@@ -716,19 +716,8 @@ def patch_grid(
 class ModelSpec:
     """What a model computes, without its weights.
 
-    Parameters
-    ----------
-    name : str
-    config : ModelConfig
-    tags : tuple of str
-        In the order of the outputs.
-    thresholds : TagThresholds or None
-        From what score on each tag is given, if that was calibrated.
-
-    Raises
-    ------
-    ArgumentError
-        If there is not one threshold for each tag.
+    ``tags`` are in the order of the outputs. ``thresholds`` say from what score on each tag is
+    given, if that was calibrated; an ArgumentError is raised if there is not one for each tag.
     """
 
     name: str

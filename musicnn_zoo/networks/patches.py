@@ -93,16 +93,15 @@ class PatchGrid:
         Parameters
         ----------
         patch_s : float or None
-            Length of a patch in seconds; by default it stays.
+            Length of a patch in seconds; None leaves it as it is.
         hop_s : float or None
-            Distance between the starts of two patches in seconds; by default one patch, so
-            that patches follow each other without overlap.
+            Distance between the starts of two patches in seconds; None lets them follow each other
+            without overlap.
 
         Raises
         ------
         ArgumentError
-            If a length is not positive, less than one frame, or one that the model does not
-            take.
+            If a length is not positive, less than one frame, or one that the model does not take.
         """
         rate, in_samples = self.sample_rate, self.frame_hop == 1
         patch = self.patch
@@ -175,7 +174,6 @@ def patch_at(signal: NDArray[np.float32], grid: PatchGrid, frame: int) -> NDArra
     Returns
     -------
     ndarray, shape (grid.patch_samples,), float32
-        The patch that :class:`PatchStream` gives at this frame.
     """
     if grid.count(len(signal)) == 0:
         signal = np.resize(signal, max(grid.shortest, len(signal)))
@@ -204,19 +202,12 @@ class PatchStream:
 
     Attributes
     ----------
-    count : int
-        Patches given so far.
-    samples : int
-        Samples received so far.
+    count, samples : int
+        Patches given and samples received so far.
     repeated : bool
         After :meth:`finish`: whether the signal was shorter than a patch and was repeated.
     dropped_s : float
         After :meth:`finish`: seconds at the end that no patch covers.
-
-    Raises
-    ------
-    ArgumentError
-        If ``tail`` is something else.
     """
 
     def __init__(self, grid: PatchGrid, *, tail: Tail = "drop") -> None:
@@ -235,15 +226,8 @@ class PatchStream:
     def feed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block of any length; return the patches that it completes.
 
-        Parameters
-        ----------
-        block : ndarray, shape (samples,), float32
-            At ``grid.sample_rate``.
-
-        Returns
-        -------
-        ndarray, shape (patches, grid.patch_samples), float32
-            Read-only; may be empty.
+        The block is (samples,), float32, at ``grid.sample_rate``. The patches are (patches,
+        grid.patch_samples), float32, read-only, and may be none.
         """
         self.samples += len(block)
         return self._complete(block)

@@ -246,17 +246,13 @@ def framewise_model(model: TaggingModel) -> keras.Model:
     ----------
     model : TaggingModel
         With the back-end ``autopool``, whose pooled scores it gives, or ``attention``, whose
-        head it applies to every frame instead of to their weighted mean.
+        head it applies to every frame instead of to their weighted mean; another raises an
+        ArgumentError.
 
     Returns
     -------
     keras.Model
         From (batch, samples) to (batch, frames, tags).
-
-    Raises
-    ------
-    ArgumentError
-        If the back-end has no frame-wise scores.
     """
     backend = model.zoo_config.backend.kind
     kind = block_spec(backend, "backend").framewise
