@@ -215,14 +215,17 @@ def parse_json(content: bytes, *, origin: str) -> Any:
 
 def _check(status: os.stat_result, largest: int, origin: str) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise WeightsError(f"{origin}: this must be a regular file, and it is {_kind(status)}")
+        raise WeightsError(
+            f"{origin}: this must be a regular file, and it is {kind_of(status.st_mode)}"
+        )
     if status.st_size > largest:
         raise WeightsError(_too_large(origin, status.st_size, largest))
 
 
-def _kind(status: os.stat_result) -> str:
-    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
-    return next((name for test, name in kinds if test(status.st_mode)), "a device")
+def kind_of(mode: int) -> str:
+    """Say what something is that is no regular file, from its ``st_mode``."""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _too_large(origin: str, size: int, largest: int) -> str:

@@ -321,7 +321,7 @@ class _Worker:
             _log.debug("%s: %s", label, printed)
 
     def kill_if_late(self, now: float) -> None:
-        """End the process if it is late; who waits for it is told by the closed pipe."""
+        """End the process if it is late; the closed pipe tells whoever waits for it."""
         deadline = self._deadline
         if deadline is not None and now > deadline:
             self.timed_out = True

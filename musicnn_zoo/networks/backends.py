@@ -456,7 +456,7 @@ class ClassToken(_MaskedLayer):
         return ops.concatenate([token, x], axis=1)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """Let the token count always."""
+        """Return the mask with the token, which always counts."""
         del inputs
         if mask is None:
             return None

@@ -206,7 +206,7 @@ def build_model(
     name : str, optional
         Name of the Keras model.
     provenance : Provenance, optional
-        What is to be said of the weights that it will have.
+        What is known of the weights that it will have.
     thresholds : TagThresholds, optional
         From what score on each tag is given, with the weights that it will have.
 

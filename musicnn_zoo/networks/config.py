@@ -325,7 +325,7 @@ def _threshold(value: Any) -> float | None:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What to say of trained weights besides what they compute.
+    """What is known of trained weights besides what they compute.
 
     Parameters
     ----------
@@ -496,7 +496,7 @@ class LogMelInput:
     padding : {"constant", "reflect"} or None
         Put ``n_fft // 2`` zeros, or the reflected signal, on both sides of the input inside
         the graph. With None the graph pads nothing: the frames of a patch are then those of
-        the whole signal, which is padded once by who cuts it into patches.
+        the whole signal, which is padded once where it is cut into patches.
     normalization : {"batchnorm", "standardize"} or None
         What stands between the log-mel and the front-end: BatchNorm of each channel, or every
         band brought to zero mean and unit variance with statistics of the training data

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from musicnn_zoo.files import kind_of
+
 AUDIO_SUFFIXES = frozenset(
     {
         ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".alac", ".amr", ".ape", ".asf",
@@ -124,8 +126,7 @@ def irregularity(mode: int) -> str | None:
     """Say what something is that is neither a file nor a folder, from its ``st_mode``."""
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
-    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    return f"is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file"
+    return f"is {kind_of(mode)}, not a file"
 
 
 def _judge_file(entry: os.DirEntry[str], path: Path) -> Found:

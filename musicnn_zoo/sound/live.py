@@ -60,7 +60,7 @@ def piped_audio(
     Parameters
     ----------
     pipe : binary file object
-        Only read, never wound back.
+        Only read, never rewound.
     raw : RawFormat, optional
         What the sound is, if it has no header; by default FFmpeg finds out: wav, flac, mp3, ogg, …
     label : str

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
 from musicnn_zoo.networks.config import ModelConfig, ModelSpec, Provenance
 
 SourceKind = Literal["bundled", "hub", "web"]
-SOURCE_KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ class Preset:
     vocabulary : str
         Name of the tags in :data:`musicnn_zoo.zoo.catalogue.VOCABULARIES`.
     sources : tuple of BundledFile, HubFile or WebFile
-        Where the same weights are to be had; the first is taken unless another is asked for.
+        Where the same weights can be found; the first is taken unless another is asked for.
         Bundled ones are in Keras's format, others in PyTorch's.
     graph : BundledFile or None
         The same as an ONNX graph (see :mod:`musicnn_zoo.runtimes.onnx_engine`).

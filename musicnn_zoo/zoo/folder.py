@@ -118,7 +118,7 @@ class ModelFolder:
 
 
 def read_folder(path: Path, *, origin: str) -> ModelFolder:
-    """Read the configuration and the tags of a folder, and see that it has weights.
+    """Read the configuration and the tags of a folder, and check that it has weights.
 
     Messages call it ``origin``. A WeightsError is raised if it is no such folder, or asks for
     something that does not exist.
@@ -211,10 +211,10 @@ def save_pretrained(
     provenance: Provenance | None = None,
     repo: str | None = None,
 ) -> Path:
-    """Write a model to a folder, as it would stand on the Hugging Face Hub.
+    """Write a model to a folder, as it appears on the Hugging Face Hub.
 
-    ``load_model(folder)`` and ``Tagger(folder)`` take it, and so does whoever it is given to: it
-    holds no code and no pickle.
+    ``load_model(folder)`` and ``Tagger(folder)`` take it, here or elsewhere: it holds no code and
+    no pickle.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How a model stands on the Hugging Face Hub: its address and its card."""
+"""How a model appears on the Hugging Face Hub: its address and its card."""
 
 from __future__ import annotations
 

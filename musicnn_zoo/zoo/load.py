@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import sys
@@ -73,17 +72,17 @@ class Pretrained:
         """Build the model with its weights.
 
         A MissingPackageError is raised if Keras is not installed, a DownloadError or a WeightsError
-        if the weights cannot be had or do not fit.
+        if the weights cannot be loaded or do not fit.
         """
-        if "keras" not in sys.modules:
+        if sys.modules.get("keras") is None:
             require_keras(f"{self.origin} as a Keras model")
         self.fetch()
         from musicnn_zoo.networks.build import build_model
 
         refuse_forked_tensorflow()
-        spec, limit = self.spec, self.weights.weight_limit()
+        spec = self.spec
         try:
-            with contextlib.nullcontext() if limit is None else limited_weights(limit):
+            with limited_weights(self.weights.weight_limit()):
                 model = build_model(
                     spec.config, tags=spec.tags, name=spec.name, provenance=self.provenance,
                     thresholds=spec.thresholds,
@@ -162,8 +161,8 @@ def load_model(
         A functional ``keras.Model`` from waveforms ``(batch, samples)``, float in ±1 at
         ``model.zoo_config.input.sample_rate``, to tag probabilities ``(batch, tags)``. ``musicnn``
         takes any number of samples from 512 on and was trained on 48,128; ``vgg`` takes 48,128
-        only. The tags stand in ``model.tags``, the layers worth looking at in
-        ``model.endpoints``, and in ``model.provenance`` what it was trained on.
+        only. The tags are in ``model.tags``, the layers worth looking at in ``model.endpoints``,
+        and what it was trained on in ``model.provenance``.
 
     Raises
     ------

@@ -372,12 +372,15 @@ _one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
-def limited_weights(limit: WeightLimit) -> Iterator[None]:
+def limited_weights(limit: WeightLimit | None) -> Iterator[None]:
     """Refuse to make more weights than that in this thread, before they are allocated.
 
     Every layer of Keras allocates its weights through ``Layer.add_weight``; the one that goes
     beyond raises an ArgumentError.
     """
+    if limit is None:
+        yield
+        return
     import keras
 
     add_weight = keras.layers.Layer.add_weight
@@ -676,7 +679,7 @@ def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path)
 def check_headers(
     model: keras.Model, headers: Mapping[str, ArrayHeader], *, origin: str | Path
 ) -> None:
-    """See that arrays fit a model, by what a file says of them before it is read.
+    """Check that arrays fit a model, by what a file says of them before it is read.
 
     A WeightsError is raised if an array is missing, has no place, or has another shape or kind of
     numbers.
