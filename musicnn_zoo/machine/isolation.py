@@ -141,23 +141,12 @@ def call_isolated(
     imports: Sequence[str] = (),
     **arguments: Any,
 ) -> Generator[bytes, None, Any]:
-    """Call a generator function in a worker, and yield what it yields.
+    """Call a generator function ``"module:name"`` in a worker; yield and return what it does.
 
-    Parameters
-    ----------
-    function : str
-        ``"module:name"``. It yields bytes and returns what JSON can hold.
-    label : str
-        How messages call the file.
-    content : bytes, optional
-        Becomes the argument ``audio``, as a binary file object.
-    size : int
-        Of the file in bytes: a larger one may take longer.
-    imports : sequence of str
-        Modules that a worker imports when it starts, beside that of the function: no time of a
-        call is spent on them.
-    arguments
-        What JSON can hold.
+    It yields bytes; its arguments, and what it returns, are what JSON can hold. ``content`` becomes
+    its argument ``audio``, as a binary file object. Messages call the file ``label``; one that has
+    more bytes, ``size``, may take longer. A worker imports the modules ``imports`` when it starts,
+    so that no time of a call is spent on them.
 
     Raises
     ------

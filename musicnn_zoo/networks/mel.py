@@ -105,21 +105,9 @@ def logmel_columns(
 ) -> NDArray[np.float32]:
     """Compute a log-mel block by block, and keep the mean of every so many frames.
 
-    Frame ``f`` is centred on sample ``f * hop``, as where patches are cut. Memory grows with the
-    number of columns only. Of several windows the longest counts.
-
-    Parameters
-    ----------
-    stream : AudioStream
-        At ``spectrogram.sample_rate``.
-    spectrogram : LogMelInput
-    frames : int
-        In one column; the last may have fewer.
-
-    Returns
-    -------
-    ndarray, shape (columns, n_mels), float32
-        As ``spectrogram.compression`` has it.
+    Frame ``f`` is centred on sample ``f * hop``, as where patches are cut. The columns, of which
+    the last may have fewer frames, are (columns, n_mels), float32; memory grows with their number
+    only. The stream is at ``spectrogram.sample_rate``; of several windows the longest counts.
     """
     columns = []
     rest = np.empty((0, spectrogram.n_mels), np.float32)

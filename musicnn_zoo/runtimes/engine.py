@@ -28,14 +28,8 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 class Engine(Protocol):
     """Computes named layers of one model on patches; several threads may call it.
 
-    Attributes
-    ----------
-    name : str
-        One of :data:`ENGINES` without ``"auto"``.
-    patches_per_call : int
-        How many patches a call of :meth:`run` should bring to use the machine fully.
-    calls : int
-        How many calls at the same time use it fully.
+    ``name`` is one of :data:`ENGINES` without ``"auto"``. To use the machine fully, ``calls`` calls
+    of :meth:`run` at the same time should bring ``patches_per_call`` patches each.
     """
 
     name: str

@@ -70,20 +70,10 @@ def split_devices(device: str | None) -> tuple[str | None, ...]:
 class KerasEngine:
     """Runs a Keras model; see :class:`musicnn_zoo.runtimes.engine.Engine`.
 
-    Parameters
-    ----------
-    make_model : callable
-        Returns the model, with input ``(batch, samples)``. It is called once on each device.
-    device : str, optional
-        See :func:`device_scope`; several separated by commas share the patches.
-    batch_size : int, optional
-        Patches that a device computes at once; by default 8 on a CPU, 64 on a GPU.
-
-    Raises
-    ------
-    DeviceError
-        If a device is not there, or TensorFlow began to run before this process was forked;
-        the latter :meth:`run` raises, too.
+    ``make_model`` is called once on each device, for a model with input ``(batch, samples)``.
+    Several devices, separated by commas, share the patches; each computes ``batch_size`` of them at
+    once, by default 8 on a CPU, 64 on a GPU. A DeviceError is raised if a device is not there, and,
+    by :meth:`run` too, if TensorFlow began to run before this process was forked.
     """
 
     def __init__(

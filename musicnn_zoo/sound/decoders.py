@@ -221,16 +221,9 @@ def open_container(
 ) -> av.container.InputContainer:
     """Open a path or a binary file by FFmpeg, as one recording and nothing else.
 
-    Parameters
-    ----------
-    opened : str or binary file object
-        Of a pipe, only ``read`` is needed.
-    options : mapping of str to str, optional
-        Of the format, as FFmpeg names them.
-    form : str, optional
-        FFmpeg's name of the format; by default FFmpeg finds out which of ``FORMATS`` it is.
-    buffer_size : int
-        Bytes that are read at once.
+    Of a pipe, only ``read`` is needed. ``options`` are those of the format, and ``form`` its name,
+    as FFmpeg has them; by default FFmpeg finds out which of ``FORMATS`` it is. It reads
+    ``buffer_size`` bytes at once.
     """
     import av
 
@@ -268,23 +261,11 @@ def decoded_by_ffmpeg(
     block_s: float = BLOCK_S,
     **options: Any,
 ) -> Iterator[DecodedByFFmpeg]:
-    """Decode a path, a file or a pipe, from a sample on.
+    """Decode a path, a file or a pipe by FFmpeg; a NotDecodedError says that it does not take it.
 
-    Parameters
-    ----------
-    skip : int
-        Samples at the beginning that are decoded and left out.
-    check_risk : callable, optional
-        Receives container and stream before anything of them is decoded, and may raise.
-    block_s : float
-        About how long a block is.
-    **options
-        As in :func:`open_container`.
-
-    Raises
-    ------
-    NotDecodedError
-        If FFmpeg does not take it.
+    The first ``skip`` samples are left out. ``check_risk`` receives container and stream before
+    anything of them is decoded, and may raise. A block has about ``block_s`` seconds. ``options``
+    are those of :func:`open_container`.
     """
     import av  # noqa: F401  (that it is missing is no fault of the file)
 

@@ -57,19 +57,9 @@ def piped_audio(
 ) -> Iterator[Decoded]:
     """Decode sound from a pipe as it comes; the blocks are as short as they come.
 
-    Parameters
-    ----------
-    pipe : binary file object
-        Only read, never rewound.
-    raw : RawFormat, optional
-        What the sound is, if it has no header; by default FFmpeg finds out: wav, flac, mp3, ogg, …
-    label : str
-        How messages call it.
-
-    Raises
-    ------
-    AudioError
-        If it is not sound, or empty.
+    The pipe is only read, never rewound. Without ``raw``, which says what sound without a header
+    is, FFmpeg finds out: wav, flac, mp3, ogg, … Messages call it ``label``. An AudioError is raised
+    if it is not sound, or empty.
     """
     # FFmpeg looks at as little of the sound as it can before it decodes: it is live.
     options = {"analyzeduration": "0", "probesize": "32768"}

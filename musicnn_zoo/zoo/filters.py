@@ -287,23 +287,9 @@ def maximizing_inputs(
     """Find the waveform to which each of some filters responds most.
 
     The method is described in :mod:`musicnn_zoo.zoo.filters`. A response is taken after BatchNorm
-    where that comes before the activation.
-
-    Parameters
-    ----------
-    frontend : keras.Model
-        From waveforms (batch, samples) of any length.
-    layer : keras.Layer
-        A one-dimensional convolution of it.
-    filters : ndarray, shape (filters,)
-        Which filters of the layer.
-    seed : int
-        Of the noise to start from.
-
-    Returns
-    -------
-    ndarray, shape (filters, samples), float32
-        All of the same norm and with a mean of zero.
+    where that comes before the activation. ``layer`` is a one-dimensional convolution of
+    ``frontend``, which takes waveforms (batch, samples) of any length; ``filters`` are numbers of
+    its filters. Return (filters, samples), float32, all of the same norm and with a mean of zero.
     """
     import keras
 

@@ -159,16 +159,9 @@ def download_folder(reference: str) -> tuple[Path, str]:
     """Download the model folder that ``hf://user/repository[@revision]`` names.
 
     Return where it is in the cache of ``huggingface_hub``, with all files of one commit, and the
-    reference with that commit.
-
-    Raises
-    ------
-    ArgumentError
-        If it is no such reference.
-    DownloadError
-        If it cannot be downloaded; the message names repository, revision and remedy.
-    WeightsError
-        If a file is not the one that the Hub states.
+    reference with that commit. An ArgumentError is raised if it is no such reference, a
+    DownloadError if it cannot be downloaded, a WeightsError if a file is not the one that the Hub
+    states.
     """
     repo, revision = parse_reference(reference)
     commit = hub_commit(repo, revision, CONFIG)
