@@ -631,7 +631,9 @@ class _Recording:
             return _describes_channels(file)
         if start == b"FORM":
             return self._data is not None and self._data.is_plain_aiff
-        return self._mp3_samples is not None or start == b"RIFX" or is_long_voc(file)
+        if start == b"Crea":
+            return is_long_voc(file)
+        return self._mp3_samples is not None or start == b"RIFX"
 
     @contextlib.contextmanager
     def _by_libsndfile(self, skip: int = 0) -> Iterator[Decoded]:
