@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
@@ -176,7 +177,7 @@ class Preset:
         """The architecture's configuration."""
         return self.architecture.config
 
-    @property
+    @cached_property
     def spec(self) -> ModelSpec:
         """What the model computes."""
         return ModelSpec(self.name, self.config, self.tags)
