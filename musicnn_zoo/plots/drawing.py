@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musicnn_zoo.errors import ArgumentError, OutputError
-from musicnn_zoo.files import check_writable
+from musicnn_zoo.files import check_writable, raising
 from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.text import clock, printable
 
@@ -83,12 +83,8 @@ def check_picture(path: str | os.PathLike[str]) -> None:
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Save a figure in the format of the ending; the errors are those of :func:`picture`."""
     check_picture(path)
-    try:
+    with raising(OutputError, f"{os.fspath(path)}: the picture cannot be written"):
         figure.savefig(os.fspath(path), dpi=_DPI, facecolor="white")
-    except OSError as error:
-        raise OutputError(
-            f"{os.fspath(path)}: the picture cannot be written ({error.strerror or error})"
-        ) from error
 
 
 def drawable(text: str, width: int | None = None) -> str:
