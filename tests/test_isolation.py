@@ -21,7 +21,7 @@ from helpers_audio import TECHNO, chirps
 import musicnn_zoo
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
-from musicnn_zoo.library.run import open_store, run_library
+from musicnn_zoo.library.store import open_store, run_library
 from musicnn_zoo.machine import isolation
 from musicnn_zoo.sound import decode
 from musicnn_zoo.sound.decoders import NotDecodedError

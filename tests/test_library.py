@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError
-from musicnn_zoo.library.run import open_store, run_library
+from musicnn_zoo.library.store import open_store, run_library
 from musicnn_zoo.tagging.results import Clip, FileResult, Tags, TagScore
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="not on Windows")
@@ -316,14 +316,15 @@ def test_ctrl_c_ends_a_run_with_what_is_done_and_the_code_of_shells(tmp_path):
     code = (
         "import sys, signal, os\n"
         "from musicnn_zoo.cli import main\n"
-        "from musicnn_zoo.library.text_store import TextStore\n"
+        "from musicnn_zoo.library.text_store import TextRows\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "append = TextStore._append\n"
-        "def then_interrupt(store, *arguments):\n"
-        "    append(store, *arguments)\n"
-        "    if len(store.known) == 2:\n"
+        "append, added = TextRows.append, []\n"
+        "def then_interrupt(rows, stamp, result):\n"
+        "    append(rows, stamp, result)\n"
+        "    added.append(stamp)\n"
+        "    if len(added) == 3:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "TextStore._append = then_interrupt\n"
+        "TextRows.append = then_interrupt\n"
         "main()\n"
     )
     command = [sys.executable, "-c", code, "taggram", "clips", "-o", "out.jsonl"]

@@ -25,8 +25,7 @@ from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
 from musicnn_zoo.files import GrowingFile, read_lines
 from musicnn_zoo.library import parquet_store as parquet
 from musicnn_zoo.library import store
-from musicnn_zoo.library.run import open_store
-from musicnn_zoo.library.store import Stamp, take_stamp, unchanged
+from musicnn_zoo.library.store import Stamp, open_store, take_stamp, unchanged
 from musicnn_zoo.library.text_store import Writer
 from musicnn_zoo.tagging.results import Clip, Embedding, Event, Events, Taggram, Tags, TagScore
 
@@ -791,7 +790,7 @@ def test_a_second_store_is_refused_while_the_first_is_open(out):
 HOLDER = """
 import sys
 from pathlib import Path
-from musicnn_zoo.library.run import open_store
+from musicnn_zoo.library.store import open_store
 with open_store(Path(sys.argv[1]), {"kind": "tags", "model": "M"}):
     print("open", flush=True)
     sys.stdin.read()
@@ -1298,6 +1297,6 @@ def test_a_thousand_files_are_quick(out):
 
 
 def test_text_outputs_need_no_pyarrow():
-    code = "import sys, musicnn_zoo.library.run; print('pyarrow' in sys.modules)"
+    code = "import sys, musicnn_zoo.library.store; print('pyarrow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

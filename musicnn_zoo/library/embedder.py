@@ -268,7 +268,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         )  # fmt: skip
 
     def _embed_cached(self, cache: Path, paths: list[str], grid: PatchGrid) -> dict[str, Row]:
-        from musicnn_zoo.library.run import open_store, run_library
+        from musicnn_zoo.library.store import open_store, run_library
 
         settings = {
             "kind": "embeddings",

@@ -40,7 +40,7 @@ def has_keras() -> bool:
 
 
 def require_keras(what: str, *, backend: str = "tensorflow") -> None:
-    """Raise a :class:`MissingPackageError` with the command to install Keras, if it is missing.
+    """See that Keras can be imported: that it is installed, and its libraries have their caches.
 
     Parameters
     ----------
@@ -48,13 +48,19 @@ def require_keras(what: str, *, backend: str = "tensorflow") -> None:
         What needs it, at the beginning of the message.
     backend : {"tensorflow", "jax", "torch"}
         What Keras would run on.
+
+    Raises
+    ------
+    MissingPackageError
+        With the command to install it.
     """
     if not has_keras():
         raise _missing(what, "Keras", _BACKENDS[backend])
+    provide_writable_caches()
 
 
 def require_sklearn(what: str) -> None:
-    """Raise a :class:`MissingPackageError` as :func:`require_keras` does, for scikit-learn."""
+    """Raise a :class:`MissingPackageError` as :func:`require_keras` does, if it is missing."""
     if not _is_installed("sklearn"):
         raise _missing(what, *_SKLEARN)
 
@@ -195,8 +201,8 @@ _TEMPORARY = {_NUMBA: "numba", _MATPLOTLIB: "matplotlib"}
 def provide_writable_caches() -> None:
     """Give Numba and Matplotlib a temporary folder each, where they cannot write to their own.
 
-    To be called before librosa, Kapre or Matplotlib is imported. Variables of the environment that
-    are set already stay as they are.
+    To be called before librosa, Kapre, Matplotlib, or Keras, which imports it. Variables of the
+    environment that are set already stay as they are.
     """
     if not os.environ.get(_NUMBA) and not _numba_can_write() and _use_temporary(_NUMBA):
         settings = getattr(sys.modules.get("numba"), "config", None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from musicnn_zoo.files import irregularity
 
 AUDIO_SUFFIXES = frozenset(
     {
@@ -118,14 +119,6 @@ def is_left_out(name: str) -> bool:
 def has_audio_name(path: Path) -> bool:
     """Whether the name of a file says that it is audio."""
     return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
-
-
-def irregularity(mode: int) -> str | None:
-    """Say what something is that is neither a file nor a folder, from its ``st_mode``."""
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        return None
-    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    return f"is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file"
 
 
 def _judge_file(entry: os.DirEntry[str], path: Path) -> Found:
