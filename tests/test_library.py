@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError
-from musicnn_zoo.library.store import open_store, run_library
+from musicnn_zoo.library.store import Store, run_library
 from musicnn_zoo.tagging.results import Clip, FileResult, Tags, TagScore
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="not on Windows")
@@ -63,7 +63,7 @@ def library(tmp_path):
 
     def run(paths="abcd", **options):
         analyst = Analyst()
-        with open_store(Path("out.jsonl"), {"kind": "tags"}) as store:
+        with Store(Path("out.jsonl"), {"kind": "tags"}) as store:
             summary = run_library(list(paths), analyst, store, **options)
         lines = map(json.loads, Path("out.jsonl").read_text().splitlines())
         return summary, analyst.asked, {line["source"]: list(line["tags"]) for line in lines}
@@ -149,7 +149,7 @@ def test_a_file_has_one_row_however_it_is_named(library, tmp_path):
     summary, asked, rows = library(names[::-1])
     assert (asked, rows, summary.skipped) == ([], {"M/a": ["rock"]}, 1)
     os.chdir("M")
-    with open_store(Path("../out.jsonl"), {"kind": "tags"}) as store:
+    with Store(Path("../out.jsonl"), {"kind": "tags"}) as store:
         assert run_library(["a"], Analyst(), store).skipped == 1
     os.chdir(tmp_path)
     Path("M/a").write_text("blues")
@@ -356,7 +356,7 @@ def test_a_second_run_at_the_same_time_is_refused(tmp_path):
     (clip,) = make_clips(tmp_path / "clips", [3])
     output = tmp_path / "out.csv"
     settings = {"kind": "tags"}
-    with open_store(output, settings):
+    with Store(output, settings):
         result = run("tag", clip, "-o", output)
     assert result.exit_code == 2
     assert "another run is writing it" in result.stderr

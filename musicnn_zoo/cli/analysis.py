@@ -30,7 +30,7 @@ from musicnn_zoo.cli.options import (
 )
 from musicnn_zoo.errors import ArgumentError, MusicnnZooError
 from musicnn_zoo.files import check_ending, check_writable, irregularity
-from musicnn_zoo.library.store import LIBRARY_SUFFIXES, open_store, run_library
+from musicnn_zoo.library.store import LIBRARY_SUFFIXES, Store, run_library
 from musicnn_zoo.library.text_store import EmbeddingArchive, Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
 from musicnn_zoo.sound.find import find_audio
@@ -183,7 +183,7 @@ class FileRun(AudioFiles):
         if self._kind == "taggrams":  # their table has a column for each tag
             settings["tags"] = self._model.spec.tags
         with self:
-            with open_store(output, settings, overwrite=self._storing["overwrite"]) as store:
+            with Store(output, settings, overwrite=self._storing["overwrite"]) as store:
                 hashing = self._storing["content_hash"]
                 summary = run_library(
                     self.paths, self._analyse, store, content_hash=hashing, failed=self.fail

@@ -42,54 +42,49 @@ _DAMAGE_COLUMNS = ("source", "lost_s")
 _LAYOUT = 1
 
 
-class DamageList:
-    """Seconds lost by damaged files: a CSV that is made when the first of them comes."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> dict[str, str]:
-        """Return what the file holds: seconds as text, by the cells of the sources."""
-        lost: dict[str, str] = {}
-        with suppress(FileNotFoundError, csv.Error), self.path.open(
-            encoding="utf-8", errors="replace", newline=""
-        ) as file:  # fmt: skip
-            for row in csv.reader(file):
-                if len(row) == len(_DAMAGE_COLUMNS) and tuple(row) != _DAMAGE_COLUMNS:
-                    lost[row[0]] = row[1]
-        return lost
-
-    def write(self, lost: Mapping[str, str]) -> None:
-        """Let the file hold these seconds, by sources, if it does not yet."""
-        cells = {path_cell(source): seconds for source, seconds in lost.items()}
-        if cells != self.read():
-            with replacing(self.path) as file:
-                file.write(csv_lines([_DAMAGE_COLUMNS, *cells.items()]).encode())
-
-    def add(self, source: str, seconds: str) -> None:
-        """Add a file; when this returns, a power loss does not lose it."""
-        with closing(GrowingFile(self.path)) as file:
-            head = [_DAMAGE_COLUMNS] if file.end == 0 else []
-            file.append(csv_lines([*head, (path_cell(source), seconds)]).encode())
-            file.sync()
-
-
 class Store:
-    """Results of many files in one output, one kind of result; made by :func:`open_store`.
+    """Results of many files in one output, one kind of result.
 
-    Entering it takes the lock, repairs what a crash left, and checks the settings; leaving it
-    completes the output. After an :class:`OutputError` it can only be left.
+    Use it as a context manager. Entering it takes the lock, repairs what a crash left, and checks
+    the settings; leaving it completes the output. After an :class:`OutputError` it can only be
+    left.
 
-    ``known`` holds the stamps of the files whose results are in the output, by their paths, and
-    ``crashed`` those of files that crashed the decoder. ``failures`` is the path of the list of
-    failures. ``damage`` is that of the list of files in the output of which some could not be
-    decoded, with the columns ``source``, as in the output, and ``lost_s``; it exists if there are
-    any.
+    Parameters
+    ----------
+    output : Path
+        ``.jsonl`` (one line a file), ``.csv`` (one line a tag) or ``.parquet`` (a folder of
+        Parquet files, which together are one table). A folder ``<output>.run`` beside it
+        holds what a later run needs to go on.
+    settings : mapping
+        All that the results depend on, as values that JSON knows; ``"kind"`` is one of
+        :data:`~musicnn_zoo.library.text_store.KINDS`. A run with other settings is refused.
+    overwrite : bool
+        Start from nothing instead of going on.
 
-    The folder ``<output>.run`` is locked while a store is open.
+    Attributes
+    ----------
+    known, crashed : dict of str to Stamp
+        The files whose results are in the output, and those that crashed the decoder, by path.
+    failures : Path
+        Of the list of failures.
+    damage : Path
+        Of the list of files in the output of which some could not be decoded, with the columns
+        ``source``, as in the output, and ``lost_s``. It exists if there are any.
+
+    Raises
+    ------
+    ArgumentError
+        If the store cannot hold such results, or ``output`` is no place for it.
     """
 
-    def __init__(self, output: Path, settings: Mapping[str, Any], *, overwrite: bool) -> None:
+    def __init__(
+        self, output: Path, settings: Mapping[str, Any], *, overwrite: bool = False
+    ) -> None:
+        suffix = output.suffix.lower()
+        if suffix not in LIBRARY_SUFFIXES:
+            raise ArgumentError(
+                f"output {str(output)!r} must end in .parquet, .jsonl or .csv; received {suffix!r}"
+            )
         check_parent(output)
         self._output = output.resolve() if output.is_symlink() else output
         self._label = f"output {str(self._output)!r}"
@@ -100,7 +95,7 @@ class Store:
             raise ArgumentError("settings of taggrams need the tags")
         self._overwrite = overwrite
         self._folder = self._output.with_name(f"{self._output.name}.run")
-        self._rows = _rows_of(output.suffix.lower(), self._output, self._folder, self._settings)
+        self._rows = _rows_of(suffix, self._output, self._folder, self._settings)
         self._lock = FileLock(self._folder / "lock", timeout=0, thread_local=False)
         self._settings_file = self._folder / "settings.json"
         self.failures = self._folder / "failures.csv"
@@ -108,7 +103,6 @@ class Store:
         self._crashes = self._folder / "crashed.jsonl"
         self.known: dict[str, Stamp] = {}
         self.crashed: dict[str, Stamp] = {}
-        self._damage = DamageList(self.damage)
         self._lost: dict[str, str] = {}
         self._failed: OutputError | None = None
         self._unsynced = 0
@@ -150,10 +144,10 @@ class Store:
             self._check_settings()
         self.failures.write_bytes(csv_lines([_FAILURE_COLUMNS]).encode())
         self.known = self._rows.open()
-        listed = self._damage.read()
+        listed = self._read_damage()
         cells = {path: path_cell(stamp.source) for path, stamp in self.known.items()}
         self._lost = {path: listed[cell] for path, cell in cells.items() if cell in listed}
-        self._damage.write(self._list_damage(self.known))
+        self._write_damage(self.known)
         self.crashed = {stamp.path: stamp for stamp, _ in read_lines(self._crashes, Stamp.of)}
         sync_folder(self._folder)
 
@@ -208,13 +202,10 @@ class Store:
         if not isinstance(result, KINDS[self._settings["kind"]]):
             raise ArgumentError(f"this output holds {self._settings['kind']} only")
         with self._reporting():
-            lost = f"{result.clip.lost_s:.3f}" if result.clip.damaged else None
-            if lost is not None:  # first: the next run drops from the list what has no rows
-                self._damage.add(stamp.source, lost)
+            if result.clip.damaged:  # first: the next run drops from the list what has no rows
+                self._add_damage(stamp, f"{result.clip.lost_s:.3f}")
             self._rows.append(stamp, result)
             self.known[stamp.path] = stamp
-            if lost is not None:
-                self._lost[stamp.path] = lost
             self._unsynced += 1
             if self._unsynced >= SYNC_FILES or time.monotonic() - self._synced_at >= SYNC_S:
                 self._rows.sync()
@@ -255,19 +246,45 @@ class Store:
         changed = {path: changes.get(path, stamp) for path, stamp in self.known.items()}
         kept = {path: stamp for path, stamp in changed.items() if stamp is not None}
         with self._reporting():
-            before = self._list_damage(self.known)
-            after = self._list_damage(kept)
-            self._damage.write({**before, **after})  # whichever of the two the output will hold
+            self._write_damage(self.known, kept)  # whichever of the two the output will hold
             self._rows.rewrite(changes)
-            self._damage.write(after)
+            self._write_damage(kept)
             self._lost = {
                 kept[path].path: text for path, text in self._lost.items() if path in kept
             }
             self.known = {stamp.path: stamp for stamp in kept.values()}
 
-    def _list_damage(self, stamps: Mapping[str, Stamp]) -> dict[str, str]:
-        """Return the seconds that were lost, by what the files are called now."""
-        return {stamps[path].source: text for path, text in self._lost.items() if path in stamps}
+    def _read_damage(self) -> dict[str, str]:
+        """Return the seconds that were lost, as text, by the cells of the sources."""
+        lost: dict[str, str] = {}
+        with (
+            suppress(FileNotFoundError, csv.Error),
+            self.damage.open(encoding="utf-8", errors="replace", newline="") as file,
+        ):
+            for row in csv.reader(file):
+                if len(row) == len(_DAMAGE_COLUMNS) and tuple(row) != _DAMAGE_COLUMNS:
+                    lost[row[0]] = row[1]
+        return lost
+
+    def _write_damage(self, *places: Mapping[str, Stamp]) -> None:
+        """Let the list hold what was lost, by what the files are called in ``places``."""
+        cells = {
+            path_cell(stamps[path].source): seconds
+            for stamps in places
+            for path, seconds in self._lost.items()
+            if path in stamps
+        }
+        if cells != self._read_damage():
+            with replacing(self.damage) as file:
+                file.write(csv_lines([_DAMAGE_COLUMNS, *cells.items()]).encode())
+
+    def _add_damage(self, stamp: Stamp, seconds: str) -> None:
+        """Add a file to the list; when this returns, a power loss does not lose it."""
+        with closing(GrowingFile(self.damage)) as file:
+            head = [_DAMAGE_COLUMNS] if file.end == 0 else []
+            file.append(csv_lines([*head, (path_cell(stamp.source), seconds)]).encode())
+            file.sync()
+        self._lost[stamp.path] = seconds
 
     def record_failures(self, failures: Sequence[tuple[str, str]]) -> None:
         """List files that could not be used, each with the reason on one line that is safe to view.
@@ -318,34 +335,6 @@ def _rows_of(
 
         return ParquetRows(output, folder, settings)
     return TextRows(output, folder, settings, is_csv=suffix == ".csv")
-
-
-def open_store(output: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> Store:
-    """Return the store that writes ``output``; use it as a context manager.
-
-    Parameters
-    ----------
-    output : Path
-        ``.jsonl`` (one line a file), ``.csv`` (one line a tag) or ``.parquet`` (a folder of
-        Parquet files, which together are one table). A folder ``<output>.run`` beside it
-        holds what a later run needs to go on.
-    settings : mapping
-        All that the results depend on, as values that JSON knows; ``"kind"`` is one of
-        :data:`~musicnn_zoo.library.text_store.KINDS`. A run with other settings is refused.
-    overwrite : bool
-        Start from nothing instead of going on.
-
-    Raises
-    ------
-    ArgumentError
-        If the store cannot hold such results, or ``output`` is no place for it.
-    """
-    suffix = output.suffix.lower()
-    if suffix not in LIBRARY_SUFFIXES:
-        raise ArgumentError(
-            f"output {str(output)!r} must end in .parquet, .jsonl or .csv; received {suffix!r}"
-        )
-    return Store(output, settings, overwrite=overwrite)
 
 
 Analyse = Callable[[list[str]], Iterator[FileResult[Any]]]

@@ -235,9 +235,6 @@ def _parse(fields: dict[str, Any]) -> _Entry:
 class TextRows:
     """Results as JSON lines or, all but embeddings, as CSV; of one store."""
 
-    _lines: GrowingFile
-    _journal: GrowingFile
-
     def __init__(
         self, output: Path, folder: Path, settings: Mapping[str, Any], *, is_csv: bool
     ) -> None:

@@ -17,14 +17,12 @@ from concurrent.futures import Future, wait
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.listening.page import ListeningPage, read_asset
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.text import printable
-
-Value = TypeVar("Value")
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +64,7 @@ class BackgroundWork:
         self._begun: OrderedDict[Hashable, Future[Any]] = OrderedDict()
         self._stopped = False
 
-    def result(self, key: Hashable, work: Callable[[], Value], *, patience_s: float) -> Value:
+    def result(self, key: Hashable, work: Callable[[], Any], *, patience_s: float) -> Any:
         """Return the result of the work; start the work if nobody has.
 
         Raises :class:`NotYet` if it takes longer than ``patience_s``, or too much is waiting
@@ -85,8 +83,7 @@ class BackgroundWork:
         wait([future], patience_s)
         if not future.done():
             raise NotYet
-        value: Value = future.result()
-        return value
+        return future.result()
 
     def stop(self) -> None:
         """Start no further work."""
@@ -114,7 +111,8 @@ class PageServer:
     """Serves listening pages of files on the loopback address, made when they are asked for.
 
     Pages are made by ``make_page``. The server gives no files but ``paths``. Port 0 takes one that
-    is free; ``url`` is the address of the list of files.
+    is free. ``url`` is the address of the list of files, ``hosts`` are the names under which a
+    browser on this machine asks for the server.
 
     Raises
     ------
@@ -137,7 +135,9 @@ class PageServer:
         except (OSError, OverflowError) as error:
             self._converted.cleanup()
             raise ArgumentError(f"port {port} cannot be used ({error}); choose another") from error
-        self.url = f"http://{_HOST}:{self._server.server_port}/"
+        port = self._server.server_port
+        self.url = f"http://{_HOST}:{port}/"
+        self.hosts = f"{_HOST}:{port}", f"localhost:{port}"
 
     def __enter__(self) -> PageServer:
         return self
@@ -155,11 +155,6 @@ class PageServer:
         """End :meth:`serve`, from another thread."""
         self._server.shutdown()
 
-    @property
-    def hosts(self) -> frozenset[str]:
-        """Names under which a browser on this machine asks for the server."""
-        return frozenset(f"{name}:{self._server.server_port}" for name in (_HOST, "localhost"))
-
     def index(self) -> str:
         """Return the list of files as HTML."""
         root = os.path.commonpath([Path(path).absolute().parent for path in self._paths])
@@ -175,7 +170,7 @@ class PageServer:
     def page(self, number: int) -> str:
         """Return the page of a file as HTML, or raise :class:`NotYet` while it is being made."""
         path = self._unmoved(number)
-        made = self._works.result(
+        made: ListeningPage = self._works.result(
             ("page", number), lambda: self._make_page(path), patience_s=_PAGE_PATIENCE_S
         )
         return made.html(audio_url=f"/audio/{number}")

@@ -281,9 +281,7 @@ class _Worker:
         self.busy = True
         paths = [path for path in sys.path if isinstance(path, str)]
         try:
-            with self._within(_START_S):
-                self._requests.write(json.dumps([paths, modules]).encode() + b"\n")
-                self._requests.flush()
+            self._send([paths, modules], None, _START_S)
             kind, _ = self._receive(_START_S)
         except _WorkerDiedError as error:
             printed = self._printed()
@@ -296,11 +294,7 @@ class _Worker:
         self, request: dict[str, Any], content: bytes | None, patience_s: float
     ) -> Iterator[tuple[bytes, bytes]]:
         """Send a request; yield kind and payload of each answer, of which the last is no piece."""
-        with self._within(patience_s):
-            self._requests.write(json.dumps(request).encode() + b"\n")
-            if content is not None:
-                self._requests.write(content)
-            self._requests.flush()
+        self._send(request, content, patience_s)
         kind = b"B"
         while kind == b"B":
             kind, payload = self._receive(patience_s)
@@ -346,6 +340,12 @@ class _Worker:
             raise _WorkerDiedError(str(error)) from error
         finally:
             self._deadline = None
+
+    def _send(self, request: object, content: bytes | None, patience_s: float) -> None:
+        with self._within(patience_s):
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.write(content or b"")
+            self._requests.flush()
 
     def _receive(self, patience_s: float) -> tuple[bytes, bytes]:
         """Return the kind and the payload of one message."""
