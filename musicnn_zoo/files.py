@@ -135,10 +135,7 @@ class Stamp:
 def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:
     """Return the stamp of a file as it is now; ``content_hash`` reads it all.
 
-    Raises
-    ------
-    AudioError
-        If there is no such file, it cannot be read, or it is a pipe, a socket or a device.
+    An :class:`AudioError` says if it is not there, not a file, or cannot be read.
     """
     try:
         status = Path(path).stat()

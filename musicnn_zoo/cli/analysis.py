@@ -54,14 +54,9 @@ def warn_of_damage(path: str, clip: Clip) -> None:
 class AudioFiles:
     """The audio files of a command line: those that exist, and those that could not be used.
 
-    As a context manager it ends with a report of the latter and exit code 1.
-
-    Attributes
-    ----------
-    paths : list of str
-        Files that are there; directories became the audio files below them.
-    folders : dict of str to Path
-        For a file that was found in a directory, that directory.
+    As a context manager it ends with a report of the latter and exit code 1. ``paths`` are the
+    files that are there, in place of directories the audio files below them, and ``folders`` the
+    directories in which they were found.
     """
 
     def __init__(self, files: tuple[Path, ...]) -> None:
@@ -118,7 +113,7 @@ class AudioFiles:
                 yield os.fspath(path)
 
     def _miss(self, path: Path, reason: str) -> None:
-        # A link counts where it is, not where it leads to.
+        # A link is identified by its own place, not by its target.
         place = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
         if place in self._missed:
             return
@@ -170,7 +165,7 @@ class FileRun(AudioFiles):
         return (result.unwrap() for result in self.results() if result.error is None)
 
     def stored(self, output: Path) -> bool:
-        """Write results to an output that a later run goes on with, if it is one, and sum up."""
+        """Write results to an output that a later run continues, if it is one, and sum up."""
         if output.suffix.lower() not in LIBRARY_SUFFIXES:
             return False
         settings = {
@@ -350,7 +345,7 @@ def _write(
     plot: Path | None,
     **options: Any,
 ) -> None:
-    """Write results to an output that a later run goes on with, or one after the other."""
+    """Write results to an output that a later run continues, or one after the other."""
     if plot is not None:
         _check_one_file(files)
         check_plot(plot)

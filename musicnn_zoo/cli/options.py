@@ -135,7 +135,7 @@ library_options = option_group(
     option("--hash", "content_hash", is_flag=True,
            help="Recognise unchanged and moved files by their content, not by their time."),
 )  # fmt: skip
-"""Options of outputs that a later run goes on with."""
+"""Options of outputs that a later run continues."""
 
 writer_options = option_group(
     option("-f", "--format", "form", type=click.Choice(FORMATS),

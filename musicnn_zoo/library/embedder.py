@@ -292,7 +292,7 @@ class Embedder(TransformerMixin, BaseEstimator):
             return str(error)
 
         with _locked(output):
-            if not output.exists():  # first: no store is begun if the engine cannot be had
+            if not output.exists():  # first: without an engine no store is begun
                 self._tagger().engine_for((self.layer,), many=True)
             with Store(output, settings) as store:
                 run_library(places.values(), self._analyse, store, failed=failed)

@@ -282,13 +282,6 @@ def save_map(found: EmbeddingMap, path: str | os.PathLike[str]) -> None:
 
     ``.json`` has all of :meth:`EmbeddingMap.to_dict`; ``.csv`` a row for each file: ``source``,
     ``x``, ``y``, ``folder``, ``tag``.
-
-    Raises
-    ------
-    ArgumentError
-        If the path has another ending or cannot be written.
-    OutputError
-        If the disk fails.
     """
     place = check_ending(path, MAP_ENDINGS)
     if place.suffix.lower() == ".json":
@@ -305,13 +298,7 @@ def save_map(found: EmbeddingMap, path: str | os.PathLike[str]) -> None:
 
 
 def check_map(method: str, colour_by: str) -> str:
-    """Check the options of a map before any work, and choose between PCA and UMAP.
-
-    Raises
-    ------
-    ArgumentError
-        If one is unknown, or UMAP is asked for and not installed.
-    """
+    """Check the options of a map before any work, and choose between PCA and UMAP."""
     check_choice("method", method, METHODS)
     check_choice("colour_by", colour_by, COLOURS_BY)
     has_umap = importlib.util.find_spec("umap") is not None

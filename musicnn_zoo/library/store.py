@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from musicnn_zoo.library.parquet_store import ParquetRows
 
 LIBRARY_SUFFIXES = (".parquet", ".jsonl", ".csv")
-"""Endings of the outputs that a later run goes on with."""
+"""Endings of the outputs that a later run continues."""
 SYNC_S = 2.0
 """Results are safe from a power loss after so long, or ``SYNC_FILES`` files, at the latest."""
 _FAILURE_COLUMNS = ("path", "reason")
@@ -45,36 +45,21 @@ _LAYOUT = 1
 class Store:
     """Results of many files in one output, one kind of result.
 
+    ``output`` is a ``.jsonl`` (one line a file), a ``.csv`` (one line a tag) or a ``.parquet`` (a
+    folder of Parquet files, which together are one table). The folder ``<output>.run`` beside it
+    holds what a later run needs to continue. ``settings`` are all that the results depend on, as
+    values that JSON knows; a run with others is refused. Their ``"kind"`` is one of :data:`KINDS`.
+    ``overwrite`` starts from nothing.
+
     Use it as a context manager. Entering it takes the lock, repairs what a crash left, and checks
     the settings; leaving it completes the output. After an :class:`OutputError` it can only be
-    left.
+    left. An :class:`ArgumentError` refuses results that the output cannot hold, and places where
+    it cannot be.
 
-    Parameters
-    ----------
-    output : Path
-        ``.jsonl`` (one line a file), ``.csv`` (one line a tag) or ``.parquet`` (a folder of
-        Parquet files, which together are one table). A folder ``<output>.run`` beside it
-        holds what a later run needs to go on.
-    settings : mapping
-        All that the results depend on, as values that JSON knows; ``"kind"`` is one of
-        :data:`~musicnn_zoo.library.text_store.KINDS`. A run with other settings is refused.
-    overwrite : bool
-        Start from nothing instead of going on.
-
-    Attributes
-    ----------
-    known, crashed : dict of str to Stamp
-        The files whose results are in the output, and those that crashed the decoder, by path.
-    failures : Path
-        Of the list of failures.
-    damage : Path
-        Of the list of files in the output of which some could not be decoded, with the columns
-        ``source``, as in the output, and ``lost_s``. It exists if there are any.
-
-    Raises
-    ------
-    ArgumentError
-        If the store cannot hold such results, or ``output`` is no place for it.
+    ``known`` are the files whose results are in the output, and ``crashed`` those that crashed the
+    decoder, by path. ``failures`` is the list of failures, and ``damage`` that of the files in the
+    output of which some could not be decoded, with the columns ``source``, as in the output, and
+    ``lost_s``; it exists if there are any.
     """
 
     def __init__(
@@ -152,7 +137,7 @@ class Store:
         sync_folder(self._folder)
 
     def _check_settings(self) -> None:
-        """Refuse to go on with other settings than the output was made with."""
+        """Refuse to continue with other settings than the output was made with."""
         try:
             old = dict(json.loads(self._settings_file.read_bytes()))
         except (ValueError, TypeError) as error:
@@ -190,19 +175,14 @@ class Store:
     def add(self, stamp: Stamp, result: Result) -> None:
         """Add the result of one file; when this returns, a kill of the process does not lose it.
 
-        Raises
-        ------
-        ArgumentError
-            If the file is known (discard it first), or the result is of another kind.
-        OutputError
-            If it cannot be written.
+        A file that is known must be discarded first.
         """
         if stamp.path in self.known:
             raise ArgumentError(f"{stamp.source}: is in the output already")
         if not isinstance(result, KINDS[self._settings["kind"]]):
             raise ArgumentError(f"this output holds {self._settings['kind']} only")
         with self._reporting():
-            if result.clip.damaged:  # first: the next run drops from the list what has no rows
+            if result.clip.damaged:  # first: the next run drops files without rows from the list
                 self._add_damage(stamp, f"{result.clip.lost_s:.3f}")
             self._rows.append(stamp, result)
             self.known[stamp.path] = stamp
@@ -212,25 +192,11 @@ class Store:
                 self._unsynced, self._synced_at = 0, time.monotonic()
 
     def discard(self, paths: Collection[str]) -> None:
-        """Drop all rows of these files, whose results will be added again.
-
-        Raises
-        ------
-        OutputError
-            If the output cannot be written.
-        """
+        """Drop all rows of these files, whose results will be added again."""
         self._change(dict.fromkeys(self.known.keys() & set(paths)))
 
     def move(self, moves: Mapping[str, Stamp]) -> None:
-        """Give the rows of known paths to other files: to those that have their content now.
-
-        Raises
-        ------
-        ArgumentError
-            If a path is not known, or a file would get rows that has some.
-        OutputError
-            If the output cannot be written.
-        """
+        """Give the rows of known paths to files that have none: those with their content now."""
         if unknown := moves.keys() - self.known.keys():
             raise ArgumentError(f"{min(unknown)}: is not in the output")
         taken = self.known.keys() - moves.keys()
@@ -246,7 +212,7 @@ class Store:
         changed = {path: changes.get(path, stamp) for path, stamp in self.known.items()}
         kept = {path: stamp for path, stamp in changed.items() if stamp is not None}
         with self._reporting():
-            self._write_damage(self.known, kept)  # whichever of the two the output will hold
+            self._write_damage(self.known, kept)  # whichever of the two survives a crash
             self._rows.rewrite(changes)
             self._write_damage(kept)
             self._lost = {
@@ -379,29 +345,18 @@ def run_library(
     A file is known by its absolute path without links, however it is named. It counts as unchanged,
     and is skipped, if its size and its time of change are those that it had when it was done. One
     that has changed is done again and its old rows dropped. Files that failed are tried again by
-    the next run, but for those that crashed the decoder and have not changed.
+    the next run, except those that crashed the decoder and have not changed. Each file is done
+    once, under the first of its names, which stands in the output as its source.
 
-    Parameters
-    ----------
-    paths : iterable of str
-        Each file is done once, under the first of its names, which stands in the output as its
-        source.
-    analyse : callable
-        Takes the files to do and gives their results in the same order, such as
-        :meth:`musicnn_zoo.Tagger.tag_files`. Not called if there is nothing to do.
-    store : Store
-        Entered.
-    content_hash : bool
-        Compare the SHA-256 of the content instead of the time of change. The rows of a file that is
-        no longer where it was then become those of a new file with its content. If it is still
-        there, the new file is a copy, which gets rows of its own.
-    failed : callable, optional
-        Receives each file that failed and its error; returns the reason to write down.
+    ``analyse`` takes the files to do and gives their results in the same order, such as
+    :meth:`musicnn_zoo.Tagger.tag_files`; it is not called if there is nothing to do. ``failed``
+    receives each file that failed and its error, and returns the reason to write down.
 
-    Raises
-    ------
-    OutputError
-        If the store cannot be written. What was written stays.
+    With ``content_hash`` the SHA-256 of the content counts instead of the time of change. The rows
+    of a file that is no longer where it was then become those of a new file with its content. If
+    it is still there, the new file is a copy, which gets rows of its own.
+
+    If the store cannot be written, the :class:`OutputError` ends the run; what was written stays.
     """
     begun = time.monotonic()
     summary = Summary()

@@ -103,11 +103,6 @@ class Writer:
 
     Use it as a context manager; leaving it completes the file. It writes to standard output if
     ``output`` is None. The format is by default that of the ending of ``output``, or text.
-
-    Raises
-    ------
-    ArgumentError
-        If ``output`` cannot be written, or its ending stands for no format.
     """
 
     def __init__(self, output: Path | None, form: Format | None = None) -> None:

@@ -35,7 +35,6 @@ _SILENCE_S = 60.0
 _PAGE_PATIENCE_S = 10.0
 _SOUND_PATIENCE_S = 300.0
 _AGAIN_S = 5
-_CHUNK = 2**18
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _PLACE = re.compile(r"/(page|audio)/(\d{1,9})")
 _ALWAYS = {
@@ -113,11 +112,6 @@ class PageServer:
     Pages are made by ``make_page``. The server gives no files but ``paths``. Port 0 takes one that
     is free. ``url`` is the address of the list of files, ``hosts`` are the names under which a
     browser on this machine asks for the server.
-
-    Raises
-    ------
-    ArgumentError
-        If the port cannot be used.
     """
 
     def __init__(
@@ -198,7 +192,7 @@ class PageServer:
         try:
             same = Path(path).resolve() == place and stat.S_ISREG(place.stat().st_mode)
         except FileNotFoundError:
-            same = True  # whoever reads it says better that it is missing
+            same = True  # the decoder has a better message for a missing file
         except (OSError, RuntimeError):
             same = False
         if not same:
@@ -258,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer a request."""
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # a body is not read, nor taken for a request
+            self.close_connection = True  # its body stays unread and is no request
         # Another site's name that points here must not read the user's files.
         named = [host.lower() for host in self.headers.get_all("Host", [])]
         if len(named) != 1 or named[0] not in self.pages.hosts:
@@ -322,7 +316,7 @@ class _Handler(BaseHTTPRequestHandler):
             version = f'"{size:x}-{status_of_file.st_mtime_ns:x}"'
             asked = self.headers.get("Range")
             if self.headers.get("If-Range", version) != version:
-                asked = None  # parts of a file that has changed do not fit together
+                asked = None  # parts of two versions of a file do not fit together
             part = _byte_range(asked, size)
             if part is None:
                 self._head(
@@ -331,25 +325,16 @@ class _Handler(BaseHTTPRequestHandler):
                 )  # fmt: skip
                 return
             first, last = part
+            length = last - first + 1
             more = {"Accept_Ranges": "bytes", "ETag": version}
             status = HTTPStatus.OK
             if asked is not None:
                 status = HTTPStatus.PARTIAL_CONTENT
                 more["Content_Range"] = f"bytes {first}-{last}/{size}"
-            self._head(status, kind, last - first + 1, **more)
-            if self.command == "GET":
-                self._copy(file, first, last)
-
-    def _copy(self, file: BinaryIO, first: int, last: int) -> None:
-        file.seek(first)
-        left = last - first + 1
-        while left > 0:
-            block = file.read(min(_CHUNK, left))
-            if not block:
-                self.close_connection = True
-                return
-            self.wfile.write(block)
-            left -= len(block)
+            self._head(status, kind, length, **more)
+            if self.command == "GET" and length:
+                sent = self.connection.sendfile(file, first, length)
+                self.close_connection |= sent < length  # it has become shorter
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Log requests; the terminal stays quiet."""

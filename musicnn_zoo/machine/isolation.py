@@ -125,7 +125,7 @@ _START = (
 
 
 class _WorkerDiedError(Exception):
-    """A worker ended while it was asked."""
+    """A worker ended during a call."""
 
 
 class WorkerStartError(Exception):
@@ -268,7 +268,6 @@ class _Worker:
 
     @property
     def reason(self) -> str:
-        """How the process ended."""
         code = self._process.wait()
         if code >= 0:
             return f"exit code {code}"
@@ -301,7 +300,6 @@ class _Worker:
             yield kind, payload
 
     def end(self, label: str) -> None:
-        """End the process, and log what it printed."""
         self.busy = False
         self._process.kill()
         self._process.wait()
@@ -315,19 +313,17 @@ class _Worker:
         self._process.returncode = 0
 
     def log(self, label: str) -> None:
-        """Log what decoders printed."""
         if printed := self._printed():
             _log.debug("%s: %s", label, printed)
 
     def kill_if_late(self, now: float) -> None:
-        """End the process if it is late; who waits for it is told by the closed pipe."""
+        """End the process if it is late; its closed pipe wakes the thread that waits for it."""
         deadline = self._deadline
         if deadline is not None and now > deadline:
             self.timed_out = True
             self._process.kill()
 
     def alive(self) -> bool:
-        """Whether it can be asked."""
         return self._process.poll() is None
 
     @contextlib.contextmanager
@@ -348,7 +344,6 @@ class _Worker:
             self._requests.flush()
 
     def _receive(self, patience_s: float) -> tuple[bytes, bytes]:
-        """Return the kind and the payload of one message."""
         with self._within(patience_s):
             header = self._answers.read(5)
             length = struct.unpack("<I", header[1:])[0] if len(header) == 5 else 0
