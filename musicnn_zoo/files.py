@@ -1,4 +1,4 @@
-"""Check outputs, write files that are whole after a crash, tell changes, read what others made."""
+"""Check outputs, write files that are whole after a crash, and read files of unknown origin."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import json
 import math
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from musicnn_zoo.errors import ArgumentError, AudioError, OutputError, WeightsError
+from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
 
 T = TypeVar("T")
 
@@ -105,68 +104,6 @@ def sha256_of(path: Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """A file as it was when its result was computed: its size in bytes, and its last change."""
-
-    source: str
-    """The path as the caller gave it."""
-    size: int
-    mtime_ns: int
-    sha256: str | None = None
-    """Of the content, if it was asked for."""
-    path: str = ""
-    """Absolute, without links: what tells the file from others. By default ``source``."""
-
-    def __post_init__(self) -> None:
-        if not self.path:
-            object.__setattr__(self, "path", self.source)
-
-    @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> Stamp:
-        """Return the stamp in a record; one of an earlier release has no path but the source."""
-        source: str = fields["source"]
-        path = fields.get("path") or os.path.realpath(source)
-        return cls(source, fields["size"], fields["mtime_ns"], fields["sha256"], path)
-
-
-def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:
-    """Return the stamp of a file as it is now; ``content_hash`` reads it all.
-
-    An :class:`AudioError` says if it is not there, not a file, or cannot be read.
-    """
-    try:
-        status = Path(path).stat()
-        irregular = irregularity(status.st_mode)
-        if irregular is not None:
-            raise AudioError(f"{path}: {irregular}")
-        digest = sha256_of(Path(path)) if content_hash else None
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise AudioError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return Stamp(path, status.st_size, status.st_mtime_ns, digest, os.path.realpath(path))
-
-
-def unchanged(old: Stamp, new: Stamp) -> bool:
-    """Compare size and content if ``new`` has a hash, else size and time."""
-    if new.sha256 is not None:
-        return (old.size, old.sha256) == (new.size, new.sha256)
-    return (old.size, old.mtime_ns) == (new.size, new.mtime_ns)
-
-
-def irregularity(mode: int) -> str | None:
-    """Say what something is that is neither a file nor a folder, from its ``st_mode``."""
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        return None
-    return f"is {_kind(mode)}, not a file"
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def json_line(record: dict[str, Any]) -> bytes:
@@ -272,10 +209,16 @@ def parse_json(content: bytes, *, origin: str) -> Any:
 def _check(status: os.stat_result, largest: int, origin: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise WeightsError(
-            f"{origin}: this must be a regular file, and it is {_kind(status.st_mode)}"
+            f"{origin}: this must be a regular file, and it is {kind_of(status.st_mode)}"
         )
     if status.st_size > largest:
         raise WeightsError(_too_large(origin, status.st_size, largest))
+
+
+def kind_of(mode: int) -> str:
+    """Say what something is that is no regular file, from its ``st_mode``."""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _too_large(origin: str, size: int, largest: int) -> str:

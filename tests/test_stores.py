@@ -22,11 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
-from musicnn_zoo.files import GrowingFile, Stamp, read_lines, take_stamp, unchanged
+from musicnn_zoo.files import GrowingFile, read_lines
 from musicnn_zoo.library import parquet_store as parquet
 from musicnn_zoo.library import store
 from musicnn_zoo.library.store import Store
 from musicnn_zoo.library.text_store import Writer
+from musicnn_zoo.sound.find import Stamp, take_stamp, unchanged
 from musicnn_zoo.tagging.results import Clip, Embedding, Event, Events, Taggram, Tags, TagScore
 
 LATIN1 = os.fsdecode(b"caf\xe9.mp3")

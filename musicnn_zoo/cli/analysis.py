@@ -29,11 +29,11 @@ from musicnn_zoo.cli.options import (
     writer_options,
 )
 from musicnn_zoo.errors import ArgumentError, MusicnnZooError
-from musicnn_zoo.files import check_ending, check_writable, irregularity
+from musicnn_zoo.files import check_ending, check_writable
 from musicnn_zoo.library.store import LIBRARY_SUFFIXES, Store, run_library
 from musicnn_zoo.library.text_store import EmbeddingArchive, Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
-from musicnn_zoo.sound.find import find_audio
+from musicnn_zoo.sound.find import find_audio, irregularity
 from musicnn_zoo.tagging.results import (
     DEFAULT_THRESHOLD,
     Clip,

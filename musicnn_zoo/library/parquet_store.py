@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, OutputError
-from musicnn_zoo.files import GrowingFile, Stamp, json_line, read_lines, replacing, sync_folder
+from musicnn_zoo.files import GrowingFile, json_line, read_lines, replacing, sync_folder
 from musicnn_zoo.library.text_store import EVENT_COLUMNS, Result, taggram_columns
+from musicnn_zoo.sound.find import Stamp
 from musicnn_zoo.tagging.results import Events, Taggram, Tags
 from musicnn_zoo.text import path_to_text
 

@@ -17,16 +17,14 @@ from filelock import FileLock, Timeout
 from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError, OutputError
 from musicnn_zoo.files import (
     GrowingFile,
-    Stamp,
     check_parent,
     json_line,
     read_lines,
     replacing,
     sync_folder,
-    take_stamp,
-    unchanged,
 )
 from musicnn_zoo.library.text_store import KINDS, REMEDY, SYNC_FILES, Result, TextRows
+from musicnn_zoo.sound.find import Stamp, take_stamp, unchanged
 from musicnn_zoo.tagging.results import FileResult
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable, safe_cell
 

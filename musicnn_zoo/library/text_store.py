@@ -26,7 +26,6 @@ import numpy as np
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.files import (
     GrowingFile,
-    Stamp,
     check_writable,
     flush_to_disk,
     json_line,
@@ -34,6 +33,7 @@ from musicnn_zoo.files import (
     replacing,
     sync_folder,
 )
+from musicnn_zoo.sound.find import Stamp
 from musicnn_zoo.tagging.results import Embedding, Events, Taggram, Tags
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, safe_tag
 

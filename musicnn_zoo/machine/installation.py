@@ -40,7 +40,7 @@ def has_keras() -> bool:
 
 
 def require_keras(what: str, *, backend: str = "tensorflow") -> None:
-    """See that Keras can be imported: that it is installed, and its libraries have their caches.
+    """Raise a :class:`MissingPackageError` with the command to install Keras, if it is missing.
 
     Parameters
     ----------
@@ -48,11 +48,6 @@ def require_keras(what: str, *, backend: str = "tensorflow") -> None:
         What needs it, at the beginning of the message.
     backend : {"tensorflow", "jax", "torch"}
         What Keras would run on.
-
-    Raises
-    ------
-    MissingPackageError
-        With the command to install it.
     """
     if not has_keras():
         raise _missing(what, "Keras", _BACKENDS[backend])
@@ -60,7 +55,7 @@ def require_keras(what: str, *, backend: str = "tensorflow") -> None:
 
 
 def require_sklearn(what: str) -> None:
-    """Raise a :class:`MissingPackageError` as :func:`require_keras` does, if it is missing."""
+    """Raise a :class:`MissingPackageError` as :func:`require_keras` does, for scikit-learn."""
     if not _is_installed("sklearn"):
         raise _missing(what, *_SKLEARN)
 

@@ -313,11 +313,12 @@ class _Worker:
         self._process.returncode = 0
 
     def log(self, label: str) -> None:
+        """Log what decoders printed."""
         if printed := self._printed():
             _log.debug("%s: %s", label, printed)
 
     def kill_if_late(self, now: float) -> None:
-        """End the process if it is late; its closed pipe wakes the thread that waits for it."""
+        """End the process if it is late; who waits for it is told by the closed pipe."""
         deadline = self._deadline
         if deadline is not None and now > deadline:
             self.timed_out = True
