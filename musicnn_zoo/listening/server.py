@@ -93,16 +93,14 @@ class BackgroundWork:
             try:
                 if self._stopped:
                     raise NotYet
-                made = work()
+                future.set_result(work())
             except BaseException as error:
                 with self._lock:
                     self._begun.pop(key, None)
                 future.set_exception(error)
-                return
-            future.set_result(made)
         with self._lock:
             done = [each for each, kept in self._begun.items() if kept.done()]
-            for each in done[: max(0, len(done) - _KEPT)]:
+            for each in done[:-_KEPT]:
                 del self._begun[each]
 
 
