@@ -270,6 +270,7 @@ _MOVED = {
     "finetuning": "training.finetuning",
     "framewise": "runtimes.variants",
     "frontends": "networks.frontends",
+    "library.run": "library.store",
     "listening.envelope": "listening.page",
     "live": "tagging.live",
     "logmel": "networks.logmel",

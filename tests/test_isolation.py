@@ -21,7 +21,7 @@ from helpers_audio import TECHNO, chirps
 import musicnn_zoo
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
-from musicnn_zoo.library.run import open_store, run_library
+from musicnn_zoo.library.store import Store, run_library
 from musicnn_zoo.machine import isolation
 from musicnn_zoo.sound import read
 from musicnn_zoo.sound.decoders import NotDecodedError
@@ -279,7 +279,7 @@ def test_a_library_with_killers_has_all_other_rows(tmp_path):
 
     def run(output):
         paths = sorted(map(str, [*music.glob("*.wav"), *music.glob("*.flac")]))
-        with open_store(tmp_path / output, {"kind": "tags"}) as store:
+        with Store(tmp_path / output, {"kind": "tags"}) as store:
             summary = run_library(paths, tagger.tag_files, store)
             with store.failures.open(newline="") as file:
                 return summary, list(csv.DictReader(file))

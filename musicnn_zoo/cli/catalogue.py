@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.options import check_plot, option, path_option, plot_option, reports_errors
+from musicnn_zoo.cli.options import check_plot, option, path_option, plot_option
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.runtimes.export import EXPORT_FORMATS, EXPORT_PRECISIONS, export_model
 from musicnn_zoo.text import printable
@@ -20,7 +20,6 @@ from musicnn_zoo.zoo.load import ModelInfo, model_info
 @click.argument("pattern", required=False)
 @option("--pretrained/--untrained", default=None,
         help="List only models with weights, or only architectures.")  # fmt: skip
-@reports_errors
 def models(pattern: str | None, pretrained: bool | None) -> None:
     """List the models, or those whose names fit PATTERN (such as 'MTT_*')."""
     names = list_models(pattern, pretrained=pretrained)
@@ -57,7 +56,6 @@ def _weights_column(info: ModelInfo) -> str:
 @click.command()
 @click.argument("model")
 @plot_option("the filters that its front-end has learned")
-@reports_errors
 def info(model: str, plot: Path | None) -> None:
     """Describe MODEL: its tags, input, figures, licence and citation."""
     text = str(model_info(model))
@@ -78,7 +76,6 @@ def info(model: str, plot: Path | None) -> None:
 @option("--precision", type=click.Choice(EXPORT_PRECISIONS), default="float32",
         help="Precision of the weights; the last two with litert only.")  # fmt: skip
 @option("--overwrite", is_flag=True, help="Replace an export that is there.")
-@reports_errors
 def export(model: str, form: Any, output: Path, precision: Any, overwrite: bool) -> None:
     """Write MODEL for another runtime: waveform in, tags out.
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, MusicnnZooError
 from musicnn_zoo.files import check_writable, replacing
-from musicnn_zoo.library.store import taggram_columns
+from musicnn_zoo.library.text_store import taggram_columns
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.networks.patches import Tail

@@ -46,6 +46,7 @@ def require_keras(what: str, *, backend: str = "tensorflow") -> None:
     """
     if not has_keras():
         raise _missing(what, "Keras", _BACKENDS[backend])
+    provide_writable_caches()
 
 
 def require_sklearn(what: str) -> None:
@@ -171,8 +172,8 @@ _TEMPORARY = {_NUMBA: "numba", _MATPLOTLIB: "matplotlib"}
 def provide_writable_caches() -> None:
     """Give Numba and Matplotlib a temporary folder each, where they cannot write to their own.
 
-    To be called before librosa, Kapre or Matplotlib is imported. Variables of the environment that
-    are set already stay as they are.
+    To be called before librosa, Kapre, Matplotlib, or Keras, which imports it. Variables of the
+    environment that are set already stay as they are.
     """
     if not os.environ.get(_NUMBA) and not _numba_can_write() and _use_temporary(_NUMBA):
         settings = getattr(sys.modules.get("numba"), "config", None)

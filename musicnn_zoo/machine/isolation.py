@@ -125,7 +125,7 @@ _START = (
 
 
 class _WorkerDiedError(Exception):
-    """A worker ended while it was asked."""
+    """A worker ended during a call."""
 
 
 class WorkerStartError(Exception):
@@ -252,7 +252,6 @@ class _Worker:
 
     @property
     def reason(self) -> str:
-        """How the process ended."""
         code = self._process.wait()
         if code >= 0:
             return f"exit code {code}"
@@ -265,9 +264,7 @@ class _Worker:
         self.busy = True
         paths = [path for path in sys.path if isinstance(path, str)]
         try:
-            with self._within(_START_S):
-                self._requests.write(json.dumps([paths, modules]).encode() + b"\n")
-                self._requests.flush()
+            self._send([paths, modules], None, _START_S)
             kind, _ = self._receive(_START_S)
         except _WorkerDiedError as error:
             printed = self._printed()
@@ -280,18 +277,13 @@ class _Worker:
         self, request: dict[str, Any], content: bytes | None, patience_s: float
     ) -> Iterator[tuple[bytes, bytes]]:
         """Send a request; yield kind and payload of each answer, of which the last is no piece."""
-        with self._within(patience_s):
-            self._requests.write(json.dumps(request).encode() + b"\n")
-            if content is not None:
-                self._requests.write(content)
-            self._requests.flush()
+        self._send(request, content, patience_s)
         kind = b"B"
         while kind == b"B":
             kind, payload = self._receive(patience_s)
             yield kind, payload
 
     def end(self, label: str) -> None:
-        """End the process, and log what it printed."""
         self.busy = False
         self._process.kill()
         self._process.wait()
@@ -317,7 +309,6 @@ class _Worker:
             self._process.kill()
 
     def alive(self) -> bool:
-        """Whether it can be asked."""
         return self._process.poll() is None
 
     @contextlib.contextmanager
@@ -331,8 +322,13 @@ class _Worker:
         finally:
             self._deadline = None
 
+    def _send(self, request: object, content: bytes | None, patience_s: float) -> None:
+        with self._within(patience_s):
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.write(content or b"")
+            self._requests.flush()
+
     def _receive(self, patience_s: float) -> tuple[bytes, bytes]:
-        """Return the kind and the payload of one message."""
         with self._within(patience_s):
             header = self._answers.read(5)
             length = struct.unpack("<I", header[1:])[0] if len(header) == 5 else 0

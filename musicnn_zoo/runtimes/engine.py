@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, check_choice
-from musicnn_zoo.machine.installation import has_keras, require_keras
+from musicnn_zoo.machine.installation import has_keras, provide_writable_caches, require_keras
 from musicnn_zoo.networks.config import ModelConfig
 
 EngineName = Literal["auto", "tensorflow", "jax", "torch", "onnxruntime"]
@@ -100,6 +100,7 @@ def choose_engine(engine: str, *, device: str | None, precision: str) -> str:
 
 
 def _keras_backend() -> str:
+    provide_writable_caches()
     import keras
 
     name: str = keras.backend.backend()
