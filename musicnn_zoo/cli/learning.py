@@ -227,7 +227,7 @@ def finetune(
     )
 
     def make(dataset: Dataset, activation: Activation) -> TaggingModel:
-        from musicnn_zoo.training.finetuning import finetune_model
+        from musicnn_zoo.training.fit import finetune_model
 
         return finetune_model(
             pretrained.load(),
