@@ -8,6 +8,7 @@ Keras backend.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import log10, pi
@@ -93,6 +94,7 @@ class RandomLayer(keras.layers.Layer):
 
     takes, rank = "waveforms (batch, samples)", 2
     computes_in: str | None = "float32"  # None: in the dtype of the policy
+    arguments: tuple[str, ...] = ("seed",)
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         if self.computes_in:
@@ -123,7 +125,8 @@ class RandomLayer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return {**super().get_config(), "seed": self.seed}
+        own = {name: getattr(self, name) for name in self.arguments}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
@@ -174,6 +177,7 @@ class SpecAugment(RandomLayer):
 
     takes, rank = "spectrograms (batch, frames, bands, channels)", 4
     computes_in = None
+    arguments = ("freq_mask", "time_mask", "n_freq_masks", "n_time_masks", "mask_value", "seed")
 
     def __init__(
         self,
@@ -244,17 +248,6 @@ class SpecAugment(RandomLayer):
         del training
         return keras.KerasTensor(x.shape, dtype=x.dtype)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return {
-            **super().get_config(),
-            "freq_mask": self.freq_mask,
-            "time_mask": self.time_mask,
-            "n_freq_masks": self.n_freq_masks,
-            "n_time_masks": self.n_time_masks,
-            "mask_value": self.mask_value,
-        }
-
 
 def value_of_silence(spectrogram: LogMelInput) -> float:
     """Return the log-mel of no sound: 0 for ``log10``, -100 dB for ``decibel``."""
@@ -282,6 +275,8 @@ class TimeShift(RandomLayer):
         If an argument is not positive, or ``max_s`` is less than a sample.
     """
 
+    arguments = ("max_s", "sample_rate", "seed")
+
     def __init__(
         self, max_s: float, sample_rate: int = 16000, seed: int | None = None, **kwargs: Any
     ) -> None:
@@ -305,12 +300,10 @@ class TimeShift(RandomLayer):
         first = ops.expand_dims(ops.arange(count, dtype="int32") * samples, 1)
         return ops.take(ops.reshape(x, (-1,)), first + place, axis=0)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return {**super().get_config(), "max_s": self.max_s, "sample_rate": self.sample_rate}
-
 
 class _RandomDecibels(RandomLayer):
+    arguments = ("low_db", "high_db", "seed")
+
     def __init__(
         self, low_db: float, high_db: float, seed: int | None = None, **kwargs: Any
     ) -> None:
@@ -321,10 +314,6 @@ class _RandomDecibels(RandomLayer):
         """Draw a number of dB for each signal, shape (batch, 1)."""
         shape, seed = (ops.shape(x)[0], 1), self.seed_generator
         return keras.random.uniform(shape, self.low_db, self.high_db, dtype="float32", seed=seed)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return {**super().get_config(), "low_db": self.low_db, "high_db": self.high_db}
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
@@ -457,10 +446,8 @@ class Augmentation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return numbers, lists of them and None, ready for JSON."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Augmentation:

@@ -245,8 +245,8 @@ def from_table(
     path : path
         CSV or TSV, UTF-8; see :func:`musicnn_zoo.datasets.table.read_rows` for the delimiter.
     audio_root : path, optional
-        Where relative paths start; by default the folder of the table. Backslashes are taken
-        for slashes where there is no such file otherwise.
+        Where relative paths start; by default the folder of the table. If there is no file with
+        the path as written, backslashes in it are taken for slashes.
     name : str, optional
         By default that of the file.
     tags : sequence of str, optional

@@ -505,7 +505,7 @@ def evaluate_model(
         part = part.without(without_tag, "untagged_by_request")
     grid = patch_grid(tagger.spec.config, patch_s=patch_s, hop_s=hop_s)
     by_group = _resamples_groups(resample, part)
-    # What these would refuse after hours of computing is refused now.
+    # Refuse now what these would refuse after hours of computing.
     Bootstrap.over(len(part), part.groups if by_group else None, bootstrap, level, seed)
     if not classes:
         tags_with_figures(part.labels)

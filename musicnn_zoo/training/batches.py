@@ -231,7 +231,7 @@ def _decode(path: str, sample_rate: int, cache: Path | None) -> NDArray[np.float
 
 
 def _place(path: str, sample_rate: int, cache: Path) -> Path:
-    """Return where the decoded audio of a file as it is now belongs."""
+    """Return the path in the cache for a file with its present size and time of change."""
     try:
         status = Path(path).stat()
     except OSError as error:
@@ -274,33 +274,6 @@ BATCH_SIZE = 32
 """As musicnn was trained (Pons & Serra 2019)."""
 
 
-class PatchSampler:
-    """An endless sequence of patches.
-
-    Each pass over the clips has every clip once, in an order of its own, with one patch at a
-    random frame (Pons & Serra 2019).
-    """
-
-    def __init__(self, clips: Clips, grid: PatchGrid, *, seed: int) -> None:
-        self._clips, self._grid, self._seed = clips, grid, seed
-        self._labels = clips.dataset.labels.astype(np.float32)
-        self._pass = lru_cache(maxsize=2)(self._draw)
-
-    def patch(self, position: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the patch at a position, (samples,), and the labels of its clip, (tags,)."""
-        number, place = divmod(position, len(self._clips))
-        order, frames = self._pass(number)
-        index = int(order[place])
-        signal = self._clips.signal(index)
-        return patch_at(signal, self._grid, int(frames[place])), self._labels[index]
-
-    def _draw(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        random = np.random.default_rng((self._seed, number))
-        order = random.permutation(len(self._clips))
-        positions = np.array([self._grid.positions(count) for count in self._clips.samples])
-        return order, random.integers(positions)[order]
-
-
 def training_batches(
     clips: Clips,
     grid: PatchGrid,
@@ -312,7 +285,10 @@ def training_batches(
     class_weights: NDArray[Any] | None = None,
     jobs: int | None = None,
 ) -> Any:
-    """Make batches of random patches: one of each clip in every pass over the clips.
+    """Make batches of random patches.
+
+    Each pass over the clips has every clip once, in an order of its own, with one patch at a
+    random frame (Pons & Serra 2019).
 
     Parameters
     ----------
@@ -347,15 +323,26 @@ def training_batches(
     _check(clips, batch_size, class_weights, jobs)
     check_whole("seed", seed, least=0)
     check_whole("first_step", first_step, least=0)
-    sampler = PatchSampler(clips, grid, seed=seed)
+    labels = clips.dataset.labels.astype(np.float32)
+
+    @lru_cache(maxsize=2)
+    def draw(number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the order of the clips in a pass, and the frame at which each is cut."""
+        random = np.random.default_rng((seed, number))
+        order = random.permutation(len(clips))
+        positions = np.array([grid.positions(count) for count in clips.samples])
+        return order, random.integers(positions)[order]
+
+    def patch(position: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        number, place = divmod(int(position), len(clips))
+        order, frames = draw(number)
+        index = int(order[place])
+        return patch_at(clips.signal(index), grid, int(frames[place])), labels[index]
+
     positions = tf.data.Dataset.counter(first_step * batch_size)
     if steps is not None:
         positions = positions.take(check_whole("steps", steps, least=0) * batch_size)
-    patches = positions.map(
-        _graph_function(lambda position: sampler.patch(int(position)), clips, grid),
-        num_parallel_calls=jobs or tf.data.AUTOTUNE,
-        deterministic=True,
-    )
+    patches = _mapped(positions, patch, clips, grid, jobs)
     return _batched(patches.batch(batch_size, drop_remainder=True), class_weights)
 
 
@@ -394,22 +381,15 @@ def evaluation_batches(
     labels = clips.dataset.labels.astype(np.float32)
 
     def patches_of(index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        signal = clips.signal(index)
+        signal = clips.signal(int(index))
         count = max(1, grid.count(len(signal)))
         patches = np.stack([patch_at(signal, grid, number * grid.hop) for number in range(count)])
         return patches, np.repeat(labels[index : index + 1], count, axis=0)
 
-    patches = (
-        tf.data.Dataset.range(len(clips))
-        .map(
-            _graph_function(lambda index: patches_of(int(index)), clips, grid, several=True),
-            num_parallel_calls=jobs or tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        .unbatch()
-        .apply(tf.data.experimental.assert_cardinality(count_patches(clips, grid)))
-    )
-    return _batched(patches.batch(batch_size), class_weights)
+    indices = tf.data.Dataset.range(len(clips))
+    patches = _mapped(indices, patches_of, clips, grid, jobs, several=True).unbatch()
+    counted = tf.data.experimental.assert_cardinality(count_patches(clips, grid))
+    return _batched(patches.apply(counted).batch(batch_size), class_weights)
 
 
 def _check(
@@ -432,11 +412,11 @@ def count_patches(clips: Clips, grid: PatchGrid) -> int:
 
 
 def batch_size_for_all(count: int, batch_size: int, devices: int) -> int:
-    """Return the largest size, up to ``batch_size``, of batches of which every device has a part.
+    """Return the largest size, up to ``batch_size``, of batches that all devices can share.
 
-    ``tf.distribute`` gives the first devices a whole part of a batch and the last what is left.
-    Keras needs parts of equal size in the first batch, and convolutions of nothing fail, so the
-    last batch must have something for each.
+    ``tf.distribute`` gives the first devices equal parts of a batch and the last device the rest.
+    Keras needs equal parts in the first batch. No part may be empty, since convolutions of nothing
+    fail; so the last batch must be large enough for all.
 
     Raises
     ------
@@ -455,14 +435,16 @@ def batch_size_for_all(count: int, batch_size: int, devices: int) -> int:
     )
 
 
-def _graph_function(
-    function: Callable[[Any], tuple[NDArray[np.float32], NDArray[np.float32]]],
+def _mapped(
+    numbers: Any,
+    function: Callable[[int], tuple[NDArray[np.float32], NDArray[np.float32]]],
     clips: Clips,
     grid: PatchGrid,
+    jobs: int | None,
     *,
     several: bool = False,
-) -> Callable[[Any], tuple[Any, Any]]:
-    """Turn a function of NumPy arrays into one of the graph, with known shapes."""
+) -> Any:
+    """Map numbers to patches and labels by a function of NumPy arrays; their shapes are known."""
     import tensorflow as tf
 
     shapes = ((grid.patch_samples,), (len(clips.dataset.tags),))
@@ -473,7 +455,7 @@ def _graph_function(
             value.set_shape((None, *shape) if several else shape)
         return tuple(values)
 
-    return call
+    return numbers.map(call, num_parallel_calls=jobs or tf.data.AUTOTUNE, deterministic=True)
 
 
 def _batched(batches: Any, class_weights: NDArray[Any] | None) -> Any:

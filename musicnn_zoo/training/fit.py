@@ -328,7 +328,7 @@ def train_model(
     jobs : int, optional
         Threads that read audio; by default one a core.
     overwrite : bool
-        Begin again in place of going on.
+        Begin again instead of going on.
     callbacks : sequence of keras.callbacks.Callback
         Further ones. Their own state is not in the checkpoint.
     progress : bool
@@ -368,10 +368,13 @@ def train_model(
         )
     with TrainingFolder(Path(output), overwrite=overwrite) as folder:
         rate = patch_grid(model.zoo_config).sample_rate
-        clips = open_clips(
-            _used(dataset), sample_rate=rate, cache=cache, jobs=jobs, progress=progress
-        )
-        _refuse_empty(clips.dataset, dataset.name)
+        used = dataset.subset(np.array(dataset.splits) != "test")
+        clips = open_clips(used, sample_rate=rate, cache=cache, jobs=jobs, progress=progress)
+        for split in ("train", "validation"):
+            if split not in clips.dataset.split_sizes:
+                raise DatasetError(
+                    f"{dataset.name}: no file of {split} can be decoded: {clips.dataset.report}"
+                )
         folder.settle(
             {
                 **_identity(model, clips),
@@ -605,7 +608,7 @@ def _train_phase(
                 epochs=last,
                 steps_per_epoch=batches.steps,
                 validation_data=batches.to_validate(),
-                shuffle=False,  # they are shuffled
+                shuffle=False,  # the batches are already
                 callbacks=[*callbacks, *_tensorboard(keeper.folder), keep],
                 verbose=1 if verbose else 0,
             )
@@ -667,18 +670,6 @@ def _check(model: TaggingModel, dataset: Dataset, precision: str) -> None:
             f"{dataset.name}: has no tracks for {' and '.join(missing)}; "
             "musicnn_zoo.datasets.split() divides it"
         )
-
-
-def _used(dataset: Dataset) -> Dataset:
-    """Leave out what is neither trained nor validated on."""
-    assert dataset.splits is not None
-    return dataset.subset([i for i, split in enumerate(dataset.splits) if split != "test"])
-
-
-def _refuse_empty(dataset: Dataset, name: str) -> None:
-    for split in ("train", "validation"):
-        if split not in dataset.split_sizes:
-            raise DatasetError(f"{name}: no file of {split} can be decoded: {dataset.report}")
 
 
 def _copy(model: TaggingModel) -> TaggingModel:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,7 +24,6 @@ from musicnn_zoo.errors import (
     check_whole,
 )
 from musicnn_zoo.files import replacing
-from musicnn_zoo.text import csv_lines
 
 Trainable = Literal["head", "backend", "midend", "all"]
 TRAINABLE: tuple[Trainable, ...] = get_args(Trainable)
@@ -84,7 +85,7 @@ class Recipe:
     batch_size : int
         Patches in a step.
     l2 : float
-        Added to the loss is this times the sum of the squares of all kernels being trained.
+        The loss has this times the sum of the squares of all kernels being trained added to it.
     steps_per_epoch : int or None
         Steps between two looks at the validation data; by default as many as it takes to see
         one patch of every clip.
@@ -243,8 +244,8 @@ class TrainingFolder:
 
     ``settings.json`` tells runs apart, ``checkpoint.safetensors`` holds all that the next epoch
     depends on, ``log.csv`` has a row for each epoch, ``tensorboard`` is for TensorBoard. Each
-    file is replaced whole. With ``overwrite``, :meth:`settle` removes what an earlier run left:
-    what fails before that costs nothing.
+    file is replaced whole. With ``overwrite``, :meth:`settle` removes what an earlier run left; a
+    run that fails before that loses nothing of it.
 
     Raises
     ------
@@ -322,9 +323,12 @@ class TrainingFolder:
         shapes = json.dumps([list(np.shape(a)) for a in arrays])
         metadata = {"progress": json.dumps(asdict(progress)), "shapes": shapes}
         self._write("checkpoint.safetensors", save(named, metadata=metadata))
-        columns = list(dict.fromkeys(key for row in progress.history for key in row))
-        cells = [[row.get(column) for column in columns] for row in progress.history]
-        self._write("log.csv", csv_lines([columns, *cells]).encode())
+        table = io.StringIO()
+        columns = dict.fromkeys(key for row in progress.history for key in row)
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(progress.history)
+        self._write("log.csv", table.getvalue().encode())
 
     def load(self) -> tuple[list[NDArray[Any]], Progress] | None:
         """Read the checkpoint, or None if there is none yet.
@@ -356,7 +360,7 @@ class TrainingFolder:
 
     def _clear(self) -> None:
         try:
-            # Settings go last: what is left of a run is never taken for one with other settings.
+            # Settings go last, so that what is left of a run still has those that it was made with.
             for entry in sorted(self.path.iterdir(), key=lambda entry: entry == self._settings):
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
