@@ -208,8 +208,8 @@ COLUMNS = {
 }
 """Names of columns by what they hold, in any case."""
 
-_YES = frozenset({"1", "1.0", "true"})
-_NO = frozenset({"0", "0.0", "false", ""})
+_ANSWERS = {**dict.fromkeys(("1", "1.0", "true"), True),
+            **dict.fromkeys(("0", "0.0", "false", ""), False)}  # fmt: skip
 
 
 def from_table(
@@ -343,7 +343,7 @@ def _refuse_other_than_tags(table: TextTable, rest: list[int]) -> None:
         raise DatasetError(f"{table.path}: has no column of tags; {_explanation(table)}")
     for position in rest:
         cells = [row[position].strip().casefold() for _, row in table.rows]
-        strange = [cell for cell in cells if cell not in _YES and cell not in _NO]
+        strange = [cell for cell in cells if cell not in _ANSWERS]
         if 2 * len(strange) > len(cells):
             raise DatasetError(
                 f"{table.path}: column {table.header[position]!r} is no column of a tag: it holds "
@@ -381,11 +381,11 @@ def _tracks(
             commas.update(dict.fromkeys(tag for tag in tags if "," in tag))
         else:
             answers = {position: cells[position].strip().casefold() for position in rest}
-            strange = [cell for cell in answers.values() if cell not in _YES and cell not in _NO]
+            strange = [cell for cell in answers.values() if cell not in _ANSWERS]
             if strange:
                 found.add("unreadable_rows", f"{where}: {strange[0]!r} is neither 0 nor 1")
                 continue
-            tags = tuple(clean(table.header[at]) for at, cell in answers.items() if cell in _YES)
+            tags = tuple(clean(table.header[at]) for at, cell in answers.items() if _ANSWERS[cell])
         group = clean(cells[columns["group"]]) if "group" in columns else ""
         yield Track(
             _resolve(root, text, check_files=check_files),

@@ -396,9 +396,8 @@ class ModelEvaluation:
     def __str__(self) -> str:
         which = f"split {self.split!r}" if self.split else "all tracks"
         head = f"{self.model} on {self.dataset}, {which}, {self.hours:.2f} hours of audio"
-        return "\n".join(
-            [printable(head), str(self.figures), *statements({"report": str(self.report)})]
-        )
+        report = statements({"report": str(self.report)})
+        return "\n".join([printable(head), str(self.figures), *report])
 
     def __repr__(self) -> str:
         which = self.split or "all tracks"

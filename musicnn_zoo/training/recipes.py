@@ -259,6 +259,7 @@ class TrainingFolder:
         from filelock import FileLock, Timeout
 
         self.path = model_folder / FOLDER
+        self.tensorboard = self.path / "tensorboard"
         self._settings = self.path / "settings.json"
         self._overwrite = overwrite
         try:
@@ -281,11 +282,6 @@ class TrainingFolder:
     def close(self) -> None:
         """Let other runs write the folder."""
         self._lock.release()
-
-    @property
-    def tensorboard(self) -> Path:
-        """Folder for TensorBoard."""
-        return self.path / "tensorboard"
 
     def settle(self, settings: Mapping[str, Any]) -> None:
         """Write the settings, or compare them with those of the run that is there.
