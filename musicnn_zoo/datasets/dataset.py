@@ -327,7 +327,13 @@ class Dataset:
             If no track is left.
         """
         if isinstance(which, str):
-            return self._take(self._tracks_of(which))
+            if not self.splits:
+                raise ArgumentError(
+                    f"{self.name} has no splits; musicnn_zoo.datasets.split() makes some"
+                )
+            if which not in self.splits:
+                raise UnknownNameError("split", which, self.split_sizes)
+            which = np.array(self.splits) == which
         indices = np.asarray(which)
         if indices.dtype == bool:
             if indices.shape != (len(self),):
@@ -460,15 +466,6 @@ class Dataset:
             parts.append(f"{len(set(self.groups))} groups")
         parts += [f"{split} {size}" for split, size in self.split_sizes.items()]
         return f"<Dataset {self.name}: {'; '.join(parts)}>"
-
-    def _tracks_of(self, split: str) -> NDArray[np.intp]:
-        if not self.splits:
-            raise ArgumentError(
-                f"{self.name} has no splits; musicnn_zoo.datasets.split() makes some"
-            )
-        if split not in self.splits:
-            raise UnknownNameError("split", split, self.split_sizes)
-        return np.flatnonzero(np.array(self.splits) == split)
 
     def _take(self, indices: NDArray[Any]) -> Dataset:
         def of(values: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -71,7 +71,10 @@ def read_rows(
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            delimiter = delimiter or _guess_delimiter(file.readline(), path.suffix.lower())
+            first_line = file.readline()
+            if not delimiter and path.suffix.lower() in _TAB_ENDINGS and "\t" in first_line:
+                delimiter = "\t"
+            delimiter = delimiter or max(_DELIMITERS, key=first_line.count)
             file.seek(0)
             reader = csv.reader(
                 file,
@@ -143,12 +146,6 @@ def columns_of(
             )
         columns[role] = position
     return columns
-
-
-def _guess_delimiter(first_line: str, ending: str) -> str:
-    if ending in _TAB_ENDINGS and "\t" in first_line:
-        return "\t"
-    return max(_DELIMITERS, key=first_line.count)
 
 
 _BETWEEN_LETTERS = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")

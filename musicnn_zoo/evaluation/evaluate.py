@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -243,7 +244,8 @@ def save_scores(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -> No
             for tag, label, score in zip(evaluation.tags, labels, scores, strict=True)
         )
         with replacing(place, failure=_UNWRITTEN) as file:
-            file.write(csv_lines([SCORE_COLUMNS, *rows]).encode())
+            for row in chain([SCORE_COLUMNS], rows):
+                file.write(csv_lines([row]).encode())
         return
     arrays = {
         "paths": np.array([path_to_text(path) for path in evaluation.paths]),
