@@ -156,7 +156,7 @@ class SpecAugment(RandomLayer):
     n_freq_masks, n_time_masks : int
         How many masks each example has: m_F and m_T of the paper.
     mask_value : float, optional
-        What stands under a mask. By default silence: in a model made by
+        The value under a mask. By default silence: in a model made by
         :func:`musicnn_zoo.augment` that of its log-mel (``value_of_silence``), elsewhere 0, as in
         Kapre. Silence is the one value that means "nothing heard here" before any normalization;
         the paper's mean of the data is not known to the graph.

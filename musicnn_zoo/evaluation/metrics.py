@@ -112,8 +112,8 @@ def evaluate_scores(
     ``m - θ``. Average precision needs that: a track drawn twice ties with itself, which raises it,
     and the mean over many tags has the bias of one tag and a much smaller spread. With 50 tags of
     known average precision and 3,000 tracks, the plain percentile interval of the mean held the
-    truth in 77 % of 120 trials, this one in 95 %. No bootstrap mends tags of a handful of
-    positives: their intervals are too narrow.
+    truth in 77 % of 120 trials, this one in 95 %. No bootstrap helps tags that have only a
+    handful of positives: their intervals are too narrow.
     """
     truth, values = _check_labels_and_scores(labels, scores)
     names = _check_names(tags, values.shape[1], "tags")

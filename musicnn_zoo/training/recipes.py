@@ -244,8 +244,8 @@ class TrainingFolder:
 
     ``settings.json`` tells runs apart, ``checkpoint.safetensors`` holds all that the next epoch
     depends on, ``log.csv`` has a row for each epoch, ``tensorboard`` is for TensorBoard. Each
-    file is replaced whole. With ``overwrite``, :meth:`settle` removes what an earlier run left; a
-    run that fails before that loses nothing of it.
+    file is replaced whole. With ``overwrite``, :meth:`settle` removes what an earlier run left;
+    if the new run fails before that, nothing is lost.
 
     Raises
     ------
