@@ -77,8 +77,7 @@ if TYPE_CHECKING:
         TagScore,
     )
     from musicnn_zoo.tagging.tagger import Tagger
-    from musicnn_zoo.training.finetuning import finetune_model, set_trainable
-    from musicnn_zoo.training.fit import Training, train_model
+    from musicnn_zoo.training.fit import Training, finetune_model, set_trainable, train_model
     from musicnn_zoo.zoo.catalogue import list_models
     from musicnn_zoo.zoo.filters import FilterGroup, LearnedFilters, learned_filters
     from musicnn_zoo.zoo.folder import save_pretrained
@@ -159,12 +158,10 @@ _HOMES = {
         "Tags",
     ),
     "tagging.tagger": ("Tagger",),
-    "training.finetuning": (
-        "finetune_model",
-        "set_trainable",
-    ),
     "training.fit": (
         "Training",
+        "finetune_model",
+        "set_trainable",
         "train_model",
     ),
     "zoo.catalogue": ("list_models",),
@@ -259,6 +256,8 @@ _MOVED = {
     "architectures": "networks.architectures",
     "audio": "sound.read",
     "audio_files": "sound.find",
+    "augmentation.description": "augmentation.model",
+    "augmentation.layers": "augmentation.model",
     "backends": "networks.backends",
     "blocks": "networks.config",
     "bootstrap": "evaluation.metrics",
@@ -267,7 +266,7 @@ _MOVED = {
     "datasets.rows": "datasets.table",
     "evaluation_files": "evaluation.evaluate",
     "evaluation_results": "evaluation.results",
-    "finetuning": "training.finetuning",
+    "finetuning": "training.fit",
     "framewise": "runtimes.variants",
     "frontends": "networks.frontends",
     "library.run": "library.store",
@@ -289,7 +288,10 @@ _MOVED = {
     "tags": "zoo.catalogue",
     "thresholds": "evaluation.metrics",
     "torch_names": "zoo.weights",
+    "training.clips": "training.batches",
+    "training.finetuning": "training.fit",
     "training.losses": "training.fit",
+    "training.run_folder": "training.recipes",
     "variants": "runtimes.variants",
 }
 """Modules by the names that they had before, which ``.keras`` files hold and scripts import."""

@@ -214,7 +214,7 @@ def finetune(data: Path, model: str, trainable: Any, train_batchnorm: bool, **op
     )
 
     def make(dataset: Dataset, activation: Activation) -> TaggingModel:
-        from musicnn_zoo.training.finetuning import finetune_model
+        from musicnn_zoo.training.fit import finetune_model
 
         return finetune_model(
             pretrained.load(),

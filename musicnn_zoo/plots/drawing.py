@@ -28,7 +28,7 @@ GREY, PALE = "#555555", "#B8B8B8"
 SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"
 """Colour maps that colour-blind people read: from 0 up, and to both sides of 0."""
 TITLE, LABEL, TICK, NOTE = 16, 13, 12, 11
-"""Sizes of text in points that are read on a projector."""
+"""Sizes of text in points, large enough to be read on a projector."""
 
 _DPI = 150
 

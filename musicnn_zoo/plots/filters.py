@@ -33,7 +33,7 @@ SHORTEST_WAVEFORM = 32
 """Samples of a filter that shows something to the eye."""
 _WIDTH = 14.0
 _TILE = 0.86
-"""Part of the place of an image that the image takes."""
+"""Width of an image, as a part of the place that it has."""
 _CURVES = 8
 _IMAGES = 16
 """In a whole row."""

@@ -13,8 +13,6 @@ from typing import Any, Literal, NamedTuple
 from musicnn_zoo.errors import AudioError
 from musicnn_zoo.files import kind_of, sha256_of
 
-from musicnn_zoo.files import kind_of
-
 AUDIO_SUFFIXES = frozenset(
     {
         ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".alac", ".amr", ".ape", ".asf",
