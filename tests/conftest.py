@@ -28,16 +28,19 @@ BUNDLED = [preset.name for preset in PRESETS.values() if preset.source().kind ==
 """Models whose weights and graphs are in the package; the others are downloaded."""
 
 
-def _smallest_of_each_pair() -> list[str]:
-    """Architectures that differ in their blocks; the others differ from one of them in size."""
-    by_size = sorted(ARCHITECTURES.values(), key=lambda architecture: architecture.parameters)
-    pairs: dict[tuple[str, str], str] = {}
-    for one in by_size:
-        pairs.setdefault((one.config.frontend.kind, one.config.backend.kind), one.name)
-    return sorted(pairs.values())
+def _smallest_with_each_block() -> list[str]:
+    """Architectures that have all blocks between them; the others differ in size and pairs."""
+    chosen: list[str] = []
+    seen: set[str] = set()
+    for one in sorted(ARCHITECTURES.values(), key=lambda architecture: architecture.parameters):
+        blocks = {block.kind for _, block in one.config.blocks()}
+        if not blocks <= seen:
+            chosen.append(one.name)
+            seen |= blocks
+    return sorted(chosen)
 
 
-REPRESENTATIVES = _smallest_of_each_pair()
+REPRESENTATIVES = _smallest_with_each_block()
 
 
 def bundled_graph(name: str) -> Path:
