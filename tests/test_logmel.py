@@ -102,7 +102,7 @@ def test_a_shorter_window_lies_in_the_middle_of_the_longest() -> None:
     signal = signals()["noise"].astype(np.float32)[np.newaxis]
     both = LogMel.from_input(LogMelInput(n_mels=40, shorter_windows=(256,)))(signal)
     short = LogMel(n_fft=256, n_mels=40)(signal[:, 128:-128])
-    np.testing.assert_allclose(both[..., 1:], short, atol=1e-4)
+    np.testing.assert_allclose(both[..., :1], short, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", BANDS)
