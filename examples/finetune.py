@@ -19,7 +19,7 @@ from musicnn_zoo import finetune_model, save_pretrained, tag
 from musicnn_zoo.datasets import from_folder, from_table, split
 from musicnn_zoo.networks.config import patch_grid
 from musicnn_zoo.training import evaluation_batches, open_clips, training_batches
-from musicnn_zoo.training.finetuning import set_trainable
+from musicnn_zoo.training.fit import set_trainable
 from musicnn_zoo.training.recipes import TRAINABLE
 
 

@@ -79,8 +79,7 @@ if TYPE_CHECKING:
         TagScore,
     )
     from musicnn_zoo.tagging.tagger import Tagger
-    from musicnn_zoo.training.finetuning import finetune_model, set_trainable
-    from musicnn_zoo.training.fit import Training, train_model
+    from musicnn_zoo.training.fit import Training, finetune_model, set_trainable, train_model
     from musicnn_zoo.zoo.catalogue import list_models
     from musicnn_zoo.zoo.filters import FilterGroup, LearnedFilters, learned_filters
     from musicnn_zoo.zoo.folder import save_pretrained
@@ -162,12 +161,10 @@ _HOMES = {
         "Tags",
     ),
     "tagging.tagger": ("Tagger",),
-    "training.finetuning": (
-        "finetune_model",
-        "set_trainable",
-    ),
     "training.fit": (
         "Training",
+        "finetune_model",
+        "set_trainable",
         "train_model",
     ),
     "zoo.catalogue": ("list_models",),
@@ -263,6 +260,8 @@ _MOVED = {
     "architectures": "networks.architectures",
     "audio": "sound.read",
     "audio_files": "sound.find",
+    "augmentation.description": "augmentation.model",
+    "augmentation.layers": "augmentation.model",
     "backends": "networks.backends",
     "blocks": "networks.config",
     "bootstrap": "evaluation.metrics",
@@ -271,9 +270,10 @@ _MOVED = {
     "datasets.rows": "datasets.table",
     "evaluation_files": "evaluation.evaluate",
     "evaluation_results": "evaluation.results",
-    "finetuning": "training.finetuning",
+    "finetuning": "training.fit",
     "framewise": "runtimes.variants",
     "frontends": "networks.frontends",
+    "library.run": "library.store",
     "listening.envelope": "listening.page",
     "live": "tagging.live",
     "logmel": "networks.logmel",
@@ -285,13 +285,17 @@ _MOVED = {
     "path_text": "text",
     "presets": "zoo.catalogue",
     "receptive_field": "networks.build",
+    "sound.decode": "sound.read",
     "sound_events": "tagging.results",
     "tag_matching": "evaluation.evaluate",
     "tagger": "tagging.tagger",
     "tags": "zoo.catalogue",
     "thresholds": "evaluation.metrics",
     "torch_names": "zoo.weights",
+    "training.clips": "training.batches",
+    "training.finetuning": "training.fit",
     "training.losses": "training.fit",
+    "training.run_folder": "training.recipes",
     "variants": "runtimes.variants",
 }
 """Modules by the names that they had before, which ``.keras`` files hold and scripts import."""

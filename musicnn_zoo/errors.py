@@ -81,11 +81,11 @@ class WeightsError(MusicnnZooError):
 
 
 class DownloadError(MusicnnZooError):
-    """A file that cannot be had from the Hugging Face Hub or from another address."""
+    """A file that cannot be downloaded from the Hugging Face Hub or from another address."""
 
 
 class UploadError(MusicnnZooError):
-    """A model that the Hugging Face Hub does not take."""
+    """A model that the Hugging Face Hub does not accept."""
 
 
 class ExportError(MusicnnZooError):
@@ -93,7 +93,7 @@ class ExportError(MusicnnZooError):
 
 
 class MissingPackageError(MusicnnZooError, ImportError):
-    """A package that is needed and not installed; the message has the command that brings it."""
+    """A package that is needed and not installed; the message has the command that installs it."""
 
 
 class TrainingError(MusicnnZooError):

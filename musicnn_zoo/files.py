@@ -12,9 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from musicnn_zoo.errors import ArgumentError, OutputError, WeightsError
+from musicnn_zoo.errors import ArgumentError, MusicnnZooError, OutputError, WeightsError
+from musicnn_zoo.text import first_line
 
 T = TypeVar("T")
+Kinds = type[BaseException] | tuple[type[BaseException], ...]
 
 
 class GrowingFile:
@@ -56,6 +58,21 @@ class GrowingFile:
 
 
 @contextmanager
+def raising(
+    kind: type[MusicnnZooError], what: str, *, instead_of: Kinds = OSError
+) -> Iterator[None]:
+    """Raise an error of this package instead of others: ``WHAT (the reason)``.
+
+    For instance ``raising(OutputError, f"{path}: cannot be written")``.
+    """
+    try:
+        yield
+    except instead_of as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise kind(f"{what} ({reason})") from error
+
+
+@contextmanager
 def replacing(
     path: Path, unfinished: Path | None = None, *, failure: str | None = None
 ) -> Iterator[BinaryIO]:
@@ -66,18 +83,18 @@ def replacing(
     :class:`~musicnn_zoo.errors.OutputError` that says so.
     """
     unfinished = unfinished or path.with_name(f"{path.name}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            yield file
-            flush_to_disk(file)
-        unfinished.replace(path)
-        sync_folder(path.parent)
-    except BaseException as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        if failure is not None and isinstance(error, OSError):
-            raise OutputError(f"{path}: {failure} ({error.strerror or error})") from error
-        raise
+    kinds: Kinds = () if failure is None else OSError
+    with raising(OutputError, f"{path}: {failure}", instead_of=kinds):
+        try:
+            with unfinished.open("wb") as file:
+                yield file
+                flush_to_disk(file)
+            unfinished.replace(path)
+            sync_folder(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise
 
 
 def flush_to_disk(file: BinaryIO) -> None:
@@ -139,15 +156,10 @@ def check_writable(output: Path) -> None:
     if output.is_symlink() and not output.exists():
         return
     created = not output.exists()
-    try:
-        with output.open("ab"):
-            pass
+    with raising(ArgumentError, f"output {str(output)!r} cannot be written"):
+        output.open("ab").close()
         if created:
             output.unlink()
-    except OSError as error:
-        raise ArgumentError(
-            f"output {str(output)!r} cannot be written ({error.strerror})"
-        ) from error
 
 
 def check_ending(path: str | os.PathLike[str], endings: tuple[str, ...]) -> Path:
@@ -168,23 +180,19 @@ def check_regular(path: Path, *, largest: int, origin: str) -> None:
 
     It is not read. The :class:`~musicnn_zoo.errors.WeightsError` calls the file ``origin``.
     """
-    try:
+    with raising(WeightsError, f"{origin}: cannot be read", instead_of=(OSError, ValueError)):
         status = path.stat()
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{origin}: cannot be read ({_reason(error)})") from error
     _check(status, largest, origin)
 
 
 def read_regular(path: Path, *, largest: int, origin: str) -> bytes:
     """Read a file that passes :func:`check_regular`; it never waits for a pipe."""
     check_regular(path, largest=largest, origin=origin)
-    try:
+    with raising(WeightsError, f"{origin}: cannot be read", instead_of=(OSError, ValueError)):
         descriptor = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
         with open(descriptor, "rb") as file:  # noqa: PTH123
             _check(os.fstat(file.fileno()), largest, origin)
             content = file.read(largest + 1)
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{origin}: cannot be read ({_reason(error)})") from error
     if len(content) > largest:
         raise WeightsError(_too_large(origin, len(content), largest))
     return content
@@ -195,35 +203,33 @@ def parse_json(content: bytes, *, origin: str) -> Any:
 
     Refused are also NaN, infinite numbers, keys that come twice, and JSON that is too deep.
     """
-    try:
+    kinds = (ValueError, RecursionError)
+    with raising(WeightsError, f"{origin}: this is not JSON", instead_of=kinds):
         return json.loads(
             content.decode("utf-8"),
             parse_constant=_no_number,
             parse_float=_finite,
             object_pairs_hook=_without_repetition,
         )
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{origin}: this is not JSON ({error})") from error
 
 
 def _check(status: os.stat_result, largest: int, origin: str) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise WeightsError(f"{origin}: this must be a regular file, and it is {_kind(status)}")
+        raise WeightsError(
+            f"{origin}: this must be a regular file, and it is {kind_of(status.st_mode)}"
+        )
     if status.st_size > largest:
         raise WeightsError(_too_large(origin, status.st_size, largest))
 
 
-def _kind(status: os.stat_result) -> str:
-    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
-    return next((name for test, name in kinds if test(status.st_mode)), "a device")
+def kind_of(mode: int) -> str:
+    """Say what something is that is no regular file, from its ``st_mode``."""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _too_large(origin: str, size: int, largest: int) -> str:
     return f"{origin}: the file has {size:,} bytes; at most {largest:,} are read"
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _no_number(name: str) -> None:

@@ -27,12 +27,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError
+from musicnn_zoo.errors import ArgumentError, AudioError, check_choice
 from musicnn_zoo.networks.config import patch_grid
 from musicnn_zoo.networks.patches import TAILS, Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import AudioStream
-from musicnn_zoo.tagging.pipeline import Cutting, Pooling, embedding_task, process
+from musicnn_zoo.tagging.pipeline import Cutting, Pooling, Task, embedding_task, process
+from musicnn_zoo.tagging.results import Embedding
 from musicnn_zoo.tagging.tagger import Tagger
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
@@ -59,28 +60,11 @@ class HearModel(tf.Module):
         What computes.
     """
 
-    def __init__(
-        self,
-        tagger: Tagger,
-        *,
-        layer: str,
-        pooling: Pooling,
-        patch_s: float | None,
-        scene_hop_s: float | None,
-        tail: Tail,
-        timestamp_hop_ms: float,
-    ) -> None:
+    def __init__(self, tagger: Tagger, task: Task[Embedding], timestamp_hop_ms: float) -> None:
         super().__init__(name="hear_model")
-        if pooling is None:
-            raise ArgumentError("pooling must be 'mean' or 'max'; received None")
-        if tail not in TAILS:
-            raise ArgumentError(f"tail must be one of {', '.join(TAILS)}; received {tail!r}")
-        self._grid = patch_grid(tagger.spec.config, patch_s=patch_s, hop_s=scene_hop_s)
-        cutting = Cutting(self._grid, tail)
-        self._task = embedding_task(
-            tagger.spec, cutting, layer=layer, pooling=pooling, silence="keep"
-        )
-        self._engine = tagger.engine_for(self._task.layers, many=True)
+        self._task = task
+        self._grid = task.cutting.grid
+        self._engine = tagger.engine_for(task.layers, many=True)
         self.tagger = tagger
         self.sample_rate: int = self._grid.sample_rate
         shortest = 1000 / self.sample_rate
@@ -176,15 +160,12 @@ def load_model(
         A ``tf.Module``, as the API asks for.
     """
     tagger = Tagger(model_file_path or DEFAULT_MODEL, engine=engine, device=device)
-    return HearModel(
-        tagger,
-        layer=layer,
-        pooling=pooling,
-        patch_s=patch_s,
-        scene_hop_s=scene_hop_s,
-        tail=tail,
-        timestamp_hop_ms=timestamp_hop_ms,
-    )
+    if pooling is None:
+        raise ArgumentError("pooling must be 'mean' or 'max'; received None")
+    check_choice("tail", tail, TAILS)
+    cutting = Cutting(patch_grid(tagger.spec.config, patch_s=patch_s, hop_s=scene_hop_s), tail)
+    task = embedding_task(tagger.spec, cutting, layer=layer, pooling=pooling, silence="keep")
+    return HearModel(tagger, task, timestamp_hop_ms)
 
 
 def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, Tensor]:

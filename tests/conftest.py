@@ -28,16 +28,19 @@ BUNDLED = [preset.name for preset in PRESETS.values() if preset.source().kind ==
 """Models whose weights and graphs are in the package; the others are downloaded."""
 
 
-def _smallest_of_each_pair() -> list[str]:
-    """Architectures that differ in their blocks; the others differ from one of them in size."""
-    by_size = sorted(ARCHITECTURES.values(), key=lambda architecture: architecture.parameters)
-    pairs: dict[tuple[str, str], str] = {}
-    for one in by_size:
-        pairs.setdefault((one.config.frontend.kind, one.config.backend.kind), one.name)
-    return sorted(pairs.values())
+def _smallest_with_each_block() -> list[str]:
+    """Architectures that have all blocks between them; the others differ in size and pairs."""
+    chosen: list[str] = []
+    seen: set[str] = set()
+    for one in sorted(ARCHITECTURES.values(), key=lambda architecture: architecture.parameters):
+        blocks = {block.kind for _, block in one.config.blocks()}
+        if not blocks <= seen:
+            chosen.append(one.name)
+            seen |= blocks
+    return sorted(chosen)
 
 
-REPRESENTATIVES = _smallest_of_each_pair()
+REPRESENTATIVES = _smallest_with_each_block()
 
 
 def bundled_graph(name: str) -> Path:
@@ -47,53 +50,29 @@ def bundled_graph(name: str) -> Path:
 
 
 SECONDS = {
-    "test_onnx_graph": 219,
-    "test_audio_clips": 216,
-    "test_stores": 151,
-    "test_docs_blocks": 146,
-    "test_augmentation": 136,
-    "test_training": 117,
-    "test_export": 107,
-    "test_hub": 106,
-    "test_tagger_files": 106,
-    "test_cli": 85,
-    "test_parity": 84,
-    "test_architectures": 72,
-    "test_examples_data": 66,
-    "test_engines": 63,
-    "test_models": 61,
-    "test_isolation": 60,
-    "test_audio": 52,
-    "test_examples": 49,
-    "test_cli_learning": 42,
-    "test_evaluation": 42,
-    "test_tagger": 42,
-    "test_blocks": 42,
-    "test_folders": 38,
-    "test_variants": 31,
-    "test_downloads": 30,
-    "test_odd_files": 28,
-    "test_finetuning": 26,
-    "test_patches": 26,
-    "test_torch_names": 24,
-    "test_sota_parity": 22,
-    "test_embedder": 20,
-    "test_framewise": 19,
-    "test_training_batches": 18,
-    "test_metrics": 17,
-    "test_forks": 17,
-    "test_listening": 16,
-    "test_cli_listen": 15,
-    "test_backends": 15,
-    "test_live": 14,
-    "test_calibration": 14,
-    "test_writable_caches": 14,
-    "test_library": 13,
-    "test_gradient_ascent": 13,
-    "test_logmel": 13,
-    "test_publish": 13,
-    "test_shared_taggers": 12,
-    "test_plots_evaluation": 12,
+    "test_export": 37,
+    "test_training": 37,
+    "test_stores": 34,
+    "test_audio_clips": 28,
+    "test_docs_blocks": 26,
+    "test_onnx_graph": 24,
+    "test_tagger_files": 20,
+    "test_isolation": 19,
+    "test_cli_learning": 17,
+    "test_cli": 16,
+    "test_augmentation": 16,
+    "test_models": 15,
+    "test_blocks": 13,
+    "test_hub": 11,
+    "test_tagger": 11,
+    "test_evaluation": 11,
+    "test_parity": 10,
+    "test_engines": 10,
+    "test_downloads": 8,
+    "test_folders": 8,
+    "test_audio": 8,
+    "test_architectures": 6,
+    "test_forks": 6,
 }
 """What files of many seconds take, the slow tests aside: those of the most begin first."""
 

@@ -135,8 +135,8 @@ def test_a_section_shows_the_chain_and_builds_it(name: str) -> None:
     assert [BUILD.fullmatch(code.strip())[1] for code in fences("python", text)] == [name]
 
 
-def test_notes_are_on_architectures() -> None:
-    assert script["NOTES"].keys() <= ARCHITECTURES.keys()
+def test_a_note_stays_where_it_is() -> None:
+    assert "\n\nAfter the version in musicnn-training.\n\n```mermaid" in section("timbre", 4)
 
 
 def test_links_lead_somewhere() -> None:
@@ -179,6 +179,11 @@ def test_what_the_page_says_on_midends_holds() -> None:
             for backend in block_names("backend"):
                 fits = misfit(frontend, backend, midend) is None
                 assert fits == (backend != excepted)
+
+
+def test_what_the_page_says_on_fixed_lengths_holds() -> None:
+    (said,) = re.findall(r"`(\w+)` and `(\w+)` are built for one length of input", page)
+    assert list(said) == [name for name in block_names("backend") if BLOCKS[name].fixed_length]
 
 
 def test_a_misfit_is_refused_with_the_message_on_the_page() -> None:

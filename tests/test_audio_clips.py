@@ -29,7 +29,6 @@ from audio_clips import (
 
 from musicnn_zoo import Tagger
 from musicnn_zoo.errors import AudioError
-from musicnn_zoo.sound.decode import wav_options
 from musicnn_zoo.sound.decoders import (
     decoded_by_ffmpeg,
     decoded_by_libsndfile,
@@ -38,7 +37,7 @@ from musicnn_zoo.sound.decoders import (
 )
 from musicnn_zoo.sound.mpeg import count_samples
 from musicnn_zoo.sound.parts import find_data, find_joined
-from musicnn_zoo.sound.read import AudioStream, load_audio
+from musicnn_zoo.sound.read import AudioStream, load_audio, wav_options
 
 LEAST_CLIPS = 120
 WINDOW = HEARD_RATE // 2

@@ -32,8 +32,8 @@ from musicnn_zoo.augmentation import (
     TimeShift,
     augment,
 )
-from musicnn_zoo.augmentation.layers import symmetric_beta, value_of_silence
-from musicnn_zoo.training.finetuning import finetune_model
+from musicnn_zoo.augmentation.model import symmetric_beta, value_of_silence
+from musicnn_zoo.training.fit import finetune_model
 
 SAMPLES = 48128
 ALL = Augmentation(

@@ -12,7 +12,7 @@ from conftest import CLIPS
 
 import musicnn_zoo
 from musicnn_zoo import load_model, save_pretrained
-from musicnn_zoo.cli.learning import evaluate
+from musicnn_zoo.cli import cli
 from musicnn_zoo.datasets import from_table
 from musicnn_zoo.evaluation.evaluate import evaluate_model
 
@@ -24,7 +24,7 @@ KINDS = {
 
 
 def run(*arguments):
-    result = CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(cli, ["evaluate", *map(str, arguments)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 

@@ -398,7 +398,7 @@ def test_msd_reads_the_files_of_musicnn_training(tmp_path: Path) -> None:
 
 def test_msd_paths_artists_and_other_tags(tmp_path: Path) -> None:
     (tmp_path / "msd.csv").write_text(
-        "track_id,tags,path,artist\nTR1,rock;favourite songs,x/1.mp3,Queen\nTR2,seen live,,Kiss\n"
+        "track_id,tags,path,artist\nTR1,rock;favourite songs,x/1.mp3,Queen\nTRA2,seen live,,Kiss\n"
         "TRAAAAW128F429D538,pop,,Kiss\nTRB,pop,,Kiss\n"
     )
     touch(tmp_path, "x/1.mp3", "A/A/A/TRAAAAW128F429D538.mp3")
@@ -408,7 +408,7 @@ def test_msd_paths_artists_and_other_tags(tmp_path: Path) -> None:
     assert dataset.groups == ("Queen", "Kiss")
     assert dataset.report["unknown_tags"] == ("favourite songs",)
     assert dataset.report["unreadable_rows"] == (
-        "msd.csv line 3: 'TR2' is no track id", "msd.csv line 5: 'TRB' is no track id",
+        "msd.csv line 3: 'TRA2' is no track id", "msd.csv line 5: 'TRB' is no track id",
     )  # fmt: skip
     assert len(caught) == 1
 

@@ -17,20 +17,7 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
-from hub_server import (
-    Changed,
-    Cut,
-    Dribble,
-    HangUp,
-    HubServer,
-    NoRange,
-    Slow,
-    Status,
-    Truncated,
-    git_blob,
-    hub_environment,
-    patch_hub,
-)
+from hub_server import Fault, HubServer, git_blob, hub_environment, patch_hub
 
 import musicnn_zoo
 from musicnn_zoo import DownloadError, WeightsError
@@ -165,12 +152,13 @@ def test_a_branch_stands_for_its_commit(hub):
 def test_a_private_repository_is_had_with_hf_token(hub, monkeypatch, tmp_path):
     commit = hub.add_repo("tester/own", {"w.safetensors": CONTENT}, private=True)
     file = HubFile("tester/own", commit, "w.safetensors")
-    for token in (None, hub.stranger_token):
-        use(hub, monkeypatch, tmp_path, token=token)
-        complaint(DownloadError, lambda: fetch(file), file.address, "private", "set HF_TOKEN")
-    use(hub, monkeypatch, tmp_path, token=hub.read_token)
+    complaint(DownloadError, lambda: fetch(file), file.address, "private", "set HF_TOKEN")
+    use(hub, monkeypatch, tmp_path, token=hub.token)
+    hub.fail(status=404, code="RepoNotFound")  # as it is for others
+    complaint(DownloadError, lambda: fetch(file), file.address, "private", "set HF_TOKEN")
+    hub.heal()
     assert fetch(file).read_bytes() == CONTENT
-    assert asked(hub)[-1].headers["authorization"] == f"Bearer {hub.read_token}"
+    assert asked(hub)[-1].headers["authorization"] == f"Bearer {hub.token}"
 
 
 def test_the_token_is_for_the_hub_alone(hub, monkeypatch, tmp_path):
@@ -191,20 +179,21 @@ def test_the_hub_is_told_who_asks(hub):
 # What passes
 
 
+HEAD, GET = ("HEAD",), ("GET",)
 PASSING = {
-    "busy, HEAD": (Status(503), ("HEAD",)),
-    "busy, GET": (Status(503), ("GET",)),
-    "too many requests, GET": (Status(429), ("GET",)),
-    "error of the server": (Status(500), ("GET",)),
-    "closed, HEAD": (HangUp(), ("HEAD",)),
-    "closed, GET": (HangUp(), ("GET",)),
-    "reset, HEAD": (HangUp(reset=True), ("HEAD",)),
-    "reset, GET": (HangUp(reset=True), ("GET",)),
-    "cut": (Cut(1000), None),
-    "cut by a reset": (Cut(1000, reset=True), None),
-    "truncated": (Truncated(1000), None),
-    "changed": (Changed(at=70_000), None),
-    "a portal, GET": (Status(200), ("GET",)),
+    "busy, HEAD": Fault(503, methods=HEAD),
+    "busy, GET": Fault(503, methods=GET),
+    "too many requests, GET": Fault(429, methods=GET),
+    "error of the server": Fault(500, methods=GET),
+    "closed, HEAD": Fault(hang_up=True, methods=HEAD),
+    "closed, GET": Fault(hang_up=True, methods=GET),
+    "reset, HEAD": Fault(hang_up=True, reset=True, methods=HEAD),
+    "reset, GET": Fault(hang_up=True, reset=True, methods=GET),
+    "cut": Fault(cut=1000),
+    "cut by a reset": Fault(cut=1000, reset=True),
+    "truncated": Fault(size=1000),
+    "changed": Fault(changed=70_000),
+    "a portal, GET": Fault(200, methods=GET),
 }
 
 
@@ -219,17 +208,16 @@ def each_kind_with(faults):
 
 @each_kind_with(PASSING)
 def test_what_passes_is_tried_again(hub, kind, fault, tmp_path):
-    fault, methods = PASSING[fault]
-    hub.fail(fault, methods=methods, times=1)
+    hub.fail(PASSING[fault], times=1)
     assert fetch(KINDS[kind](hub)).read_bytes() == CONTENT
-    assert len(asked(hub, *(methods or ("GET",)))) == 2 or not LATE
+    assert len(asked(hub, *PASSING[fault].methods)) == 2 or not LATE
     assert unfinished(tmp_path) == []
 
 
 @both
 def test_a_cut_download_goes_on_where_it_was_cut(hub, make, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", PIECE)
-    hub.fail(Cut(100_000), times=1)
+    hub.fail(cut=100_000, times=1)
     assert fetch(make(hub)).read_bytes() == CONTENT
     assert [request.headers.get("range") for request in asked(hub)] == [None, f"bytes={PIECE}-"]
 
@@ -237,8 +225,8 @@ def test_a_cut_download_goes_on_where_it_was_cut(hub, make, monkeypatch):
 @both
 def test_slow_but_fine(hub, make, monkeypatch, tmp_path):
     use(hub, monkeypatch, tmp_path, timeout=0.4)
-    hub.fail(Slow(0.1))
-    hub.fail(Dribble(PIECE, 0.15))  # 0.6 s in all
+    hub.fail(wait_s=0.1)
+    hub.fail(piece=PIECE, pause_s=0.15)  # 0.6 s in all
     assert fetch(make(hub)).read_bytes() == CONTENT
     assert len(asked(hub)) == 1
 
@@ -246,7 +234,7 @@ def test_slow_but_fine(hub, make, monkeypatch, tmp_path):
 @both
 def test_slow_at_first(hub, make, monkeypatch, tmp_path):
     use(hub, monkeypatch, tmp_path, timeout=0.1)
-    hub.fail(Slow(5), times=2)
+    hub.fail(wait_s=5, times=2)
     assert fetch(make(hub)).read_bytes() == CONTENT
     assert len(hub.requests) > 2
 
@@ -256,10 +244,10 @@ def test_slow_at_first(hub, make, monkeypatch, tmp_path):
 
 PERMANENT = {
     **PASSING,
-    "a portal, HEAD": (Status(200), ("HEAD",)),
+    "a portal, HEAD": Fault(200, methods=HEAD),
     "no network": None,
-    "slow, HEAD": (Slow(5), ("HEAD",)),
-    "slow, GET": (Slow(5), ("GET",)),
+    "slow, HEAD": Fault(wait_s=5, methods=HEAD),
+    "slow, GET": Fault(wait_s=5, methods=GET),
 }
 ADVICE = {
     "busy, HEAD": "(status 503); try again later",
@@ -278,8 +266,7 @@ def strike(hub, name):
     if PERMANENT[name] is None:
         hub.down()
     else:
-        fault, methods = PERMANENT[name]
-        hub.fail(fault, methods=methods)
+        hub.fail(PERMANENT[name])
 
 
 @each_kind_with(PERMANENT)
@@ -323,7 +310,7 @@ def test_what_does_not_pass_is_one_line_with_advice(hub, kind, fault, monkeypatc
 )
 @pytest.mark.parametrize("logged_in", [False, True])
 def test_what_is_not_there(hub, change, words, logged_in, monkeypatch, tmp_path):
-    use(hub, monkeypatch, tmp_path, token=hub.read_token if logged_in else None)
+    use(hub, monkeypatch, tmp_path, token=hub.token if logged_in else None)
     file = replace(HubFile(REPO, "main", "w.safetensors"), **change)
     message = complaint(DownloadError, lambda: fetch(file), *words)
     assert message.startswith(f"hf://{file.repo}@{file.revision}/{file.path}: ")
@@ -333,7 +320,7 @@ def test_what_is_not_there(hub, change, words, logged_in, monkeypatch, tmp_path)
 @pytest.mark.parametrize("code", [401, 403, 404])
 def test_a_plain_file_that_is_not_given(hub, code):
     file = WebFile(f"{hub.endpoint}/none.pth", DIGEST)
-    hub.fail(Status(code))
+    hub.fail(status=code)
     complaint(
         DownloadError, lambda: fetch(file),
         file.url, f"(status {code})", "pip install --upgrade musicnn-zoo", "try again later",
@@ -342,39 +329,30 @@ def test_a_plain_file_that_is_not_given(hub, code):
 
 
 def test_an_answer_of_404_that_is_not_the_hubs(hub):
-    hub.fail(Status(404))
+    hub.fail(status=404)
     file = hub_file(hub)
     complaint(DownloadError, lambda: fetch(file), file.address, "no such file", "check")
 
 
 @pytest.mark.platform
-def test_a_gated_repository(hub, monkeypatch, tmp_path):
-    commit = hub.add_repo("tester/gated", {"w.safetensors": CONTENT}, gated=True)
-    file = HubFile("tester/gated", commit, "w.safetensors")
-    for token in (None, hub.stranger_token):
-        use(hub, monkeypatch, tmp_path, token=token)
-        complaint(
-            DownloadError, lambda: fetch(file),
-            file.address, "gated", "accept its conditions", "hf auth login", "HF_TOKEN",
-        )  # fmt: skip
-    use(hub, monkeypatch, tmp_path, token=hub.read_token)
-    assert fetch(file).read_bytes() == CONTENT
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_gated_repository(hub, status):
+    file = hub_file(hub)
+    hub.fail(status=status, code="GatedRepo", message="Access to it is restricted.")
+    complaint(
+        DownloadError, lambda: fetch(file),
+        file.address, "gated", "accept its conditions", "hf auth login", "HF_TOKEN",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("code", [401, 403])
 def test_access_that_is_refused(hub, code):
     file = hub_file(hub)
-    hub.fail(Status(code, message="Invalid credentials in Authorization header"))
+    hub.fail(status=code, message="Invalid credentials in Authorization header")
     complaint(
         DownloadError, lambda: fetch(file),
         file.address, f"refuses access ({code})", "log in", "set HF_TOKEN",
     )  # fmt: skip
-
-
-def test_a_wrong_token(hub, monkeypatch, tmp_path):
-    use(hub, monkeypatch, tmp_path, token="hf_wrong")
-    file = hub_file(hub)
-    complaint(DownloadError, lambda: fetch(file), file.address, "(401)", "set HF_TOKEN")
 
 
 @pytest.mark.platform
@@ -403,11 +381,11 @@ def test_how_long_is_waited(hub, monkeypatch, tmp_path):
     slept = []
     monkeypatch.setattr(downloads, "time", SimpleNamespace(sleep=slept.append))
     for file in (hub_file(hub), web_file(hub)):
-        hub.fail(Status(503), methods=("GET",))
+        hub.fail(status=503, methods=GET)
         complaint(DownloadError, lambda file=file: fetch(file))
         assert slept == [1.0, 3.0]
         hub.heal()
-        hub.fail(Status(404))
+        hub.fail(status=404)
         complaint(DownloadError, lambda file=file: fetch(file))
         hub.heal()
         use(hub, monkeypatch, tmp_path, offline=True)
@@ -465,7 +443,7 @@ def test_behind_a_proxy_the_proxy_is_what_must_be_reached(hub, name, monkeypatch
 # What was downloaded before
 
 
-CACHED = [name for name, fault in PERMANENT.items() if fault is None or "HEAD" in (fault[1] or ())]
+CACHED = [name for name, fault in PERMANENT.items() if fault is None or fault.methods == HEAD]
 
 
 @pytest.mark.parametrize("fault", CACHED)
@@ -484,13 +462,13 @@ def test_the_cache_stands_in_for_the_hub(hub, fault, monkeypatch, tmp_path):
 @pytest.mark.parametrize("code", [401, 403, 404, 429, 500])
 def test_so_it_does_for_other_answers(hub, code):
     before = hub_commit(REPO, "main", "config.json")
-    hub.fail(Status(code))
+    hub.fail(status=code)
     assert hub_commit(REPO, "main", "config.json") == before
 
 
 def test_a_branch_that_is_gone_is_said_to_be(hub):
     hub_commit(REPO, "main", "config.json")
-    hub.fail(Status(404, "RevisionNotFound", "Invalid rev id"))
+    hub.fail(status=404, code="RevisionNotFound", message="Invalid rev id")
     complaint(
         DownloadError, lambda: hub_commit(REPO, "main", "config.json"),
         f"hf://{REPO}@main/config.json", "no such revision",
@@ -550,7 +528,7 @@ def test_another_file_than_at_the_first_download_is_refused(hub, path, tmp_path)
     content = fetch(file).read_bytes()
     there = record(tmp_path)
     damage(fetch(file))
-    hub.fail(Changed(at=3))
+    hub.fail(changed=3)
     message = complaint(WeightsError, lambda: fetch(file), "was not kept", f"remove {there}")
     assert message.startswith(f"{file.address}: ")
     assert f"must be {hashlib.sha256(content).hexdigest()}, received " in message
@@ -736,7 +714,7 @@ def test_what_it_left_on_a_server_without_ranges(hub, tmp_path):
     folder = tmp_path / "zoo" / "downloads"
     folder.mkdir(parents=True)
     (folder / f"{DIGEST[:16]}-w.pth.incomplete").write_bytes(CONTENT[:PIECE])
-    hub.fail(NoRange())
+    hub.fail(ranges=False)
     assert fetch(file).read_bytes() == CONTENT
     assert len(asked(hub)) == 1 or not LATE
 
@@ -777,7 +755,7 @@ def wait_for(condition, seconds=20):
 @both
 def test_a_process_that_is_killed_leaves_nothing_in_the_way(hub, make, tmp_path):
     file = make(hub)
-    hub.fail(Dribble(16384, 0.1))
+    hub.fail(piece=16384, pause_s=0.1)
     with process(hub, tmp_path, file) as other:
         other.stdin.write("\n")
         other.stdin.flush()
@@ -801,7 +779,7 @@ def test_a_process_that_is_killed_leaves_nothing_in_the_way(hub, make, tmp_path)
 @both
 def test_processes_that_ask_at_once_share_a_download(hub, make, tmp_path):
     file = make(hub)
-    hub.fail(Dribble(PIECE, 0.1))
+    hub.fail(piece=PIECE, pause_s=0.1)
     others = [process(hub, tmp_path, file) for _ in range(2)]
     for other in others:
         other.stdin.write("\n")
@@ -821,7 +799,7 @@ def test_threads_that_ask_at_once_share_a_download(hub, make, state):
     if state == "damaged":
         damage(fetch(file))
     hub.requests.clear()
-    hub.fail(Dribble(PIECE, 0.05))
+    hub.fail(piece=PIECE, pause_s=0.05)
     together = threading.Barrier(6)
 
     def ask(_):
@@ -837,7 +815,7 @@ def test_threads_that_ask_at_once_share_a_download(hub, make, state):
 def test_different_files_do_not_wait_for_each_other(hub, make):
     slow, quick = make(hub), web_file(hub, "quick.pth", OTHER)
     fetching = threading.Event()
-    hub.fail(Slow(0.6), path=slow.path if isinstance(slow, HubFile) else "w.pth")
+    hub.fail(wait_s=0.6, path=slow.path if isinstance(slow, HubFile) else "w.pth")
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(lambda: (fetching.set(), fetch(slow))[1])
         fetching.wait()

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -186,17 +187,12 @@ def test_a_classifier_is_trained_on_a_folder_tested_and_saved(
     assert run(example("classify_folder"), classes, cwd=tmp_path) == said
 
 
-TRANSFER = """
-import sys
-from benchmarks.transfer import main
-command = [sys.argv[1], "--output", sys.argv[2], "--method"]
-main([*command, "MFCC + SVM"], standalone_mode=False)
-print("--- the next run")
-main([*command, "chance"], standalone_mode=False)
-"""
-
-
-def test_the_table_of_methods_is_put_together_of_several_runs(table: Path, tmp_path: Path) -> None:
+def test_the_table_of_methods_is_put_together_of_several_runs(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    transfer = importlib.import_module("benchmarks.transfer")
+    monkeypatch.setattr(transfer, "ProcessPoolExecutor", ThreadPoolExecutor)
     with table.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
@@ -207,8 +203,11 @@ def test_the_table_of_methods_is_put_together_of_several_runs(table: Path, tmp_p
         writer.writeheader()
         writer.writerows(rows)
     output = tmp_path / "new" / "transfer.json"
-    said = run("-c", TRANSFER, one_label, output).partition("--- the next run\n")[2]
-    assert [line.split(" | ")[0] for line in said.splitlines()[2:]] == ["| chance", "| MFCC + SVM"]
+    for method in ("MFCC + SVM", "chance"):
+        options = [str(one_label), "--output", str(output), "--method", method]
+        done = CliRunner().invoke(transfer.main, options, catch_exceptions=False)
+    lines = done.stdout.splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == ["| chance", "| MFCC + SVM"]
     results = json.loads(output.read_text())
     assert results["command"] == "python -m benchmarks.transfer timbres.csv"
     machine = results["rows"]["MFCC + SVM"]

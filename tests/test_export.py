@@ -737,8 +737,9 @@ def test_every_architecture_becomes_a_litert_file(tmp_path, name, precision):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", REPRESENTATIVES)
-def test_every_architecture_becomes_a_savedmodel(tmp_path, name):
+@pytest.mark.parametrize("name", ["zhu_multiscale", "crnn", "vgg", "musicnn_attention"])
+def test_an_architecture_of_each_kind_becomes_a_savedmodel(tmp_path, name):
+    """Of waveforms, recurrent, of one length, with attention: TensorFlow runs what it built."""
     model = build_model(name)
     randomize(model)
     assert export_model(model, tmp_path / "a").difference < 1e-4

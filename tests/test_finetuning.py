@@ -3,7 +3,7 @@ import pytest
 from keras import layers
 
 from musicnn_zoo import ArgumentError, block, build_model, load_model, save_pretrained
-from musicnn_zoo.training.finetuning import finetune_model, head_layers, set_trainable
+from musicnn_zoo.training.fit import finetune_model, head_layers, set_trainable
 
 TAGS = ["calm", "wild", "odd"]
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError
-from musicnn_zoo.library.run import open_store, run_library
+from musicnn_zoo.library.store import Store, run_library
 from musicnn_zoo.tagging.results import Clip, FileResult, Tags, TagScore
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="not on Windows")
@@ -63,7 +63,7 @@ def library(tmp_path):
 
     def run(paths="abcd", **options):
         analyst = Analyst()
-        with open_store(Path("out.jsonl"), {"kind": "tags"}) as store:
+        with Store(Path("out.jsonl"), {"kind": "tags"}) as store:
             summary = run_library(list(paths), analyst, store, **options)
         lines = map(json.loads, Path("out.jsonl").read_text().splitlines())
         return summary, analyst.asked, {line["source"]: list(line["tags"]) for line in lines}
@@ -149,7 +149,7 @@ def test_a_file_has_one_row_however_it_is_named(library, tmp_path):
     summary, asked, rows = library(names[::-1])
     assert (asked, rows, summary.skipped) == ([], {"M/a": ["rock"]}, 1)
     os.chdir("M")
-    with open_store(Path("../out.jsonl"), {"kind": "tags"}) as store:
+    with Store(Path("../out.jsonl"), {"kind": "tags"}) as store:
         assert run_library(["a"], Analyst(), store).skipped == 1
     os.chdir(tmp_path)
     Path("M/a").write_text("blues")
@@ -316,14 +316,15 @@ def test_ctrl_c_ends_a_run_with_what_is_done_and_the_code_of_shells(tmp_path):
     code = (
         "import sys, signal, os\n"
         "from musicnn_zoo.cli import main\n"
-        "from musicnn_zoo.library.text_store import TextStore\n"
+        "from musicnn_zoo.library.text_store import TextRows\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "append = TextStore._append\n"
-        "def then_interrupt(store, *arguments):\n"
-        "    append(store, *arguments)\n"
-        "    if len(store.known) == 2:\n"
+        "append, added = TextRows.append, []\n"
+        "def then_interrupt(rows, stamp, result):\n"
+        "    append(rows, stamp, result)\n"
+        "    added.append(stamp)\n"
+        "    if len(added) == 3:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "TextStore._append = then_interrupt\n"
+        "TextRows.append = then_interrupt\n"
         "main()\n"
     )
     command = [sys.executable, "-c", code, "taggram", "clips", "-o", "out.jsonl"]
@@ -355,7 +356,7 @@ def test_a_second_run_at_the_same_time_is_refused(tmp_path):
     (clip,) = make_clips(tmp_path / "clips", [3])
     output = tmp_path / "out.csv"
     settings = {"kind": "tags"}
-    with open_store(output, settings):
+    with Store(output, settings):
         result = run("tag", clip, "-o", output)
     assert result.exit_code == 2
     assert "another run is writing it" in result.stderr

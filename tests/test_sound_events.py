@@ -25,6 +25,11 @@ def test_hysteresis_bridges_a_dip_and_keeps_the_flanks() -> None:
     assert (event.start_s, event.end_s) == (0.5, 2.5)
 
 
+def test_without_a_release_an_event_lasts_down_to_four_fifths_of_the_threshold() -> None:
+    (event,) = events([[0.6, 0.41, 0.6, 0.39]])
+    assert (event.start_s, event.end_s) == (0.0, 1.5)
+
+
 def test_a_score_between_release_and_threshold_is_no_event() -> None:
     assert events([[0.45, 0.49, 0.45]], release=0.4) == ()
 

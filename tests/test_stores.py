@@ -25,9 +25,9 @@ from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
 from musicnn_zoo.files import GrowingFile, read_lines
 from musicnn_zoo.library import parquet_store as parquet
 from musicnn_zoo.library import store
-from musicnn_zoo.library.run import open_store
-from musicnn_zoo.library.store import Stamp, take_stamp, unchanged
+from musicnn_zoo.library.store import Store
 from musicnn_zoo.library.text_store import Writer
+from musicnn_zoo.sound.find import Stamp, take_stamp, unchanged
 from musicnn_zoo.tagging.results import Clip, Embedding, Event, Events, Taggram, Tags, TagScore
 
 LATIN1 = os.fsdecode(b"caf\xe9.mp3")
@@ -42,7 +42,7 @@ def settings_of(path, **more):
 
 
 def opened(path, *, overwrite=False, **more):
-    return open_store(path, settings_of(path, **more), overwrite=overwrite)
+    return Store(path, settings_of(path, **more), overwrite=overwrite)
 
 
 def stamp_of(name, version=1):
@@ -201,12 +201,12 @@ def test_other_endings_are_refused(tmp_path):
 
 def test_embeddings_are_not_written_as_csv(tmp_path):
     with pytest.raises(ArgumentError, match=r"use \.parquet or \.jsonl"):
-        open_store(tmp_path / "a.csv", {"kind": "embeddings"})
+        Store(tmp_path / "a.csv", {"kind": "embeddings"})
 
 
 def test_a_store_needs_a_kind_and_a_folder(out):
     with pytest.raises(ArgumentError, match="kind"):
-        open_store(out, {})
+        Store(out, {})
     with pytest.raises(ArgumentError, match="there is no folder"):
         opened(out.parent / "missing" / out.name)
 
@@ -791,8 +791,8 @@ def test_a_second_store_is_refused_while_the_first_is_open(out):
 HOLDER = """
 import sys
 from pathlib import Path
-from musicnn_zoo.library.run import open_store
-with open_store(Path(sys.argv[1]), {"kind": "tags", "model": "M"}):
+from musicnn_zoo.library.store import Store
+with Store(Path(sys.argv[1]), {"kind": "tags", "model": "M"}):
     print("open", flush=True)
     sys.stdin.read()
 """
@@ -1298,6 +1298,6 @@ def test_a_thousand_files_are_quick(out):
 
 
 def test_text_outputs_need_no_pyarrow():
-    code = "import sys, musicnn_zoo.library.run; print('pyarrow' in sys.modules)"
+    code = "import sys, musicnn_zoo.library.store; print('pyarrow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -17,7 +17,7 @@ from musicnn_zoo import ArgumentError, AudioError
 from musicnn_zoo.datasets import DatasetError, DatasetWarning
 from musicnn_zoo.errors import OutputError, UnknownNameError
 from musicnn_zoo.sound.read import load_audio
-from musicnn_zoo.training import clips as module
+from musicnn_zoo.training import batches as module
 from musicnn_zoo.training import open_clips
 
 LENGTHS = [300, 40, 120, 1, 500]
@@ -253,7 +253,7 @@ def test_processes_may_share_a_cache_at_once(dataset, tmp_path) -> None:
         "from pathlib import Path\n"
         "import numpy as np\n"
         "from musicnn_zoo.datasets import Dataset\n"
-        "from musicnn_zoo.training.clips import open_clips\n"
+        "from musicnn_zoo.training.batches import open_clips\n"
         "cache, go, *paths = sys.argv[1:]\n"
         "dataset = Dataset('x', ('a',), tuple(paths), np.ones((len(paths), 1), bool))\n"
         "print('ready', flush=True)\n"

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 
 from musicnn_zoo import ArgumentError
 from musicnn_zoo.errors import OutputError, WeightsError
-from musicnn_zoo.training.run_folder import Progress, TrainingFolder
+from musicnn_zoo.training.recipes import Progress, TrainingFolder
 
 SETTINGS = {
     "model": {"name": "small", "tags": ["a", "b"]},
@@ -339,7 +339,7 @@ def test_another_run_in_the_folder_is_refused(model_folder) -> None:
 def test_another_process_is_refused_until_it_dies(model_folder) -> None:
     program = (
         "import sys, pathlib\n"
-        "from musicnn_zoo.training.run_folder import TrainingFolder\n"
+        "from musicnn_zoo.training.recipes import TrainingFolder\n"
         "run = TrainingFolder(pathlib.Path(sys.argv[1]))\n"
         "print('ready', flush=True)\n"
         "sys.stdin.read()\n"

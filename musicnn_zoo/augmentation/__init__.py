@@ -14,9 +14,17 @@ these and ``trained.optimizer.variables``, and training goes on exactly where it
 
 from __future__ import annotations
 
-from musicnn_zoo.augmentation.description import NO_AUGMENTATION, Augmentation, Mixup
-from musicnn_zoo.augmentation.layers import Gain, Noise, SpecAugment, TimeShift
-from musicnn_zoo.augmentation.model import AugmentedModel, augment
+from musicnn_zoo.augmentation.model import (
+    NO_AUGMENTATION,
+    Augmentation,
+    AugmentedModel,
+    Gain,
+    Mixup,
+    Noise,
+    SpecAugment,
+    TimeShift,
+    augment,
+)
 
 __all__ = [
     "NO_AUGMENTATION",

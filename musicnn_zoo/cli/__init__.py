@@ -15,8 +15,10 @@ from typing import Any
 import click
 
 from musicnn_zoo.cli import analysis, catalogue, learning, listen, selftest
+from musicnn_zoo.cli.options import Failure, describe_unexpected
+from musicnn_zoo.errors import ArgumentError, MissingPackageError, MusicnnZooError
 from musicnn_zoo.machine import __version__
-from musicnn_zoo.machine.installation import provide_writable_caches
+from musicnn_zoo.machine.installation import explained
 from musicnn_zoo.machine.processes import keep_libraries_to_usable_cores
 
 
@@ -27,7 +29,6 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     keep_libraries_to_usable_cores()
-    provide_writable_caches()
     cli()
 
 
@@ -49,7 +50,11 @@ def _silence_native_libraries() -> None:
 
 
 class _Commands(click.Group):
-    """A group that Ctrl+C ends with one line and the exit code that shells know."""
+    """Commands with ``--traceback``, whose errors become one line and an exit code."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        cmd.params.append(_TRACEBACK)
+        super().add_command(cmd, name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -57,6 +62,27 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("\nstopped by Ctrl+C", err=True)
             ctx.exit(130)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if ctx.meta.get("traceback"):
+                raise
+            told = error
+            if isinstance(error, ModuleNotFoundError):
+                told = explained(error, f"musicnn-zoo {ctx.invoked_subcommand}")
+            if isinstance(told, MusicnnZooError):
+                of_arguments = isinstance(told, ArgumentError | MissingPackageError)
+                raise Failure(str(told), 2 if of_arguments else 1) from error
+            raise Failure(describe_unexpected(error), 1) from error
+
+
+_TRACEBACK = click.Option(
+    ["--traceback"],
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, _, given: context.meta.update(traceback=given),
+    help="Show where an error came from.",
+)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

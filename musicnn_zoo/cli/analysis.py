@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
+import traceback as tracebacks
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +14,209 @@ import click
 
 from musicnn_zoo.cli.options import (
     ChoiceOrNone,
-    FileRun,
+    Failure,
     analysis_options,
     check_plot,
+    describe_unexpected,
     layer_option,
     library_options,
     option,
+    option_group,
     path_option,
     plot_option,
-    reports_errors,
+    report_unusable,
     silence_option,
+    warn,
     writer_options,
 )
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, MusicnnZooError
 from musicnn_zoo.files import check_ending, check_writable
-from musicnn_zoo.library.run import LIBRARY_SUFFIXES
-from musicnn_zoo.library.text_store import Format, Writer
+from musicnn_zoo.library.store import LIBRARY_SUFFIXES, Store, run_library
+from musicnn_zoo.library.text_store import EmbeddingArchive, Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
-from musicnn_zoo.tagging.results import DEFAULT_THRESHOLD, check_event_rule, check_ranking
+from musicnn_zoo.sound.find import find_audio, irregularity
+from musicnn_zoo.tagging.results import (
+    DEFAULT_THRESHOLD,
+    Clip,
+    FileResult,
+    check_event_rule,
+    check_ranking,
+)
+from musicnn_zoo.text import printable
+from musicnn_zoo.zoo.load import find_pretrained
+
+
+def warn_of_damage(path: str, clip: Clip) -> None:
+    """Say how much of a file could not be decoded, if it is damaged."""
+    if clip.damaged:
+        warn(f"{path}: damaged, {clip.lost_s:.1f} s could not be decoded")
+
+
+class AudioFiles:
+    """The audio files of a command line: those that exist, and those that could not be used.
+
+    As a context manager it ends with a report of the latter and exit code 1. ``paths`` are the
+    files that are there, in place of directories the audio files below them, and ``folders`` the
+    directories in which they were found.
+    """
+
+    def __init__(self, files: tuple[Path, ...]) -> None:
+        self._failed: list[str] = []
+        self._not_found: list[tuple[str, str]] = []
+        self._missed: set[str] = set()
+        self.folders: dict[str, Path] = {}
+        self.paths = list(self._expand(files))
+        self._total = len(self.paths) + len(self._failed)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if not self._failed or (kind is not None and issubclass(kind, Exception)):
+            return
+        if kind is None and self._total == 1:
+            raise Failure(self._failed[0], 1)
+        report_unusable(self._failed, self._total)
+        if kind is None:
+            raise click.exceptions.Exit(1)
+
+    def fail(self, path: str, error: Exception) -> str:
+        """Note that a file could not be used; return the line that says so."""
+        if isinstance(error, MusicnnZooError):
+            message = str(error)
+        else:
+            message = f"{path}: {describe_unexpected(error)}"
+        self._failed.append(message)
+        if click.get_current_context().meta["traceback"]:
+            tracebacks.print_exception(error)
+        return message
+
+    def _expand(self, files: tuple[Path, ...]) -> Iterator[str]:
+        for path in files:
+            try:
+                mode = path.stat().st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                self._miss(path, "there is no such file or directory")
+                continue
+            except OSError as error:
+                self._miss(path, f"cannot be read ({error.strerror})")
+                continue
+            if stat.S_ISDIR(mode):
+                failed = len(self._failed)
+                found = [os.fspath(each) for each in find_audio(path, on_problem=self._miss)]
+                self.folders.update(dict.fromkeys(found, path))
+                if not found and len(self._failed) == failed:
+                    self._miss(path, "the directory holds no audio files")
+                yield from found
+            elif (irregular := irregularity(mode)) and not _is_handed_over(path, mode):
+                self._miss(path, irregular)
+            else:
+                yield os.fspath(path)
+
+    def _miss(self, path: Path, reason: str) -> None:
+        # A link is identified by its own place, not by its target.
+        place = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
+        if place in self._missed:
+            return
+        self._missed.add(place)
+        self._failed.append(f"{path}: {reason}")
+        self._not_found.append((os.fspath(path), self._failed[-1]))
+
+
+_CUTTING = ("patch_s", "hop_s", "tail")
+_METHODS = {
+    "tags": "tag_files",
+    "taggrams": "taggram_files",
+    "events": "events_files",
+    "embeddings": "embed_files",
+    "embedded tags": "embedded_tags_files",
+}
+"""Methods of a Tagger by what is made of each file."""
+
+
+class FileRun(AudioFiles):
+    """One analysis of the files of a command line, with the options of ``analysis_options``.
+
+    ``kind`` is what is made of each file, and ``own`` are the options that only this kind has. The
+    model is loaded when the first file needs it.
+    """
+
+    def __init__(
+        self, files: tuple[Path, ...], model: str, kind: str, own: dict[str, Any], **options: Any
+    ) -> None:
+        self._model = find_pretrained(model)
+        self._kind = kind
+        self._settings = {**own, **{name: options.pop(name) for name in _CUTTING}}
+        self._reading = {name: options.pop(name) for name in ("damaged", "jobs")}
+        self._storing = {name: options.pop(name, False) for name in ("overwrite", "content_hash")}
+        self._loading = options
+        super().__init__(files)
+
+    def results(self) -> Iterator[FileResult[Any]]:
+        """Yield what comes of each file, and tell of those that cannot be used."""
+        for result in self._analyse(self.paths):
+            if result.error is not None:
+                self.fail(str(result.source), result.error)
+            else:
+                warn_of_damage(str(result.source), result.unwrap().clip)
+            yield result
+
+    def values(self) -> Iterator[Any]:
+        """Yield what comes of the files that can be used."""
+        return (result.unwrap() for result in self.results() if result.error is None)
+
+    def stored(self, output: Path) -> bool:
+        """Write results to an output that a later run continues, if it is one, and sum up."""
+        if output.suffix.lower() not in LIBRARY_SUFFIXES:
+            return False
+        settings = {
+            "kind": self._kind,
+            **self._settings,
+            "model": self._model.spec.name,
+            "weights": self._model.digest(),
+            "precision": self._loading["precision"],
+        }
+        if self._kind == "taggrams":  # their table has a column for each tag
+            settings["tags"] = self._model.spec.tags
+        with self:
+            with Store(output, settings, overwrite=self._storing["overwrite"]) as store:
+                hashing = self._storing["content_hash"]
+                summary = run_library(
+                    self.paths, self._analyse, store, content_hash=hashing, failed=self.fail
+                )
+                store.record_failures(self._not_found)
+            summary.failed += len(self._not_found)
+            click.echo(f"{printable(str(output))}: {summary}", err=True)
+            if summary.damaged:
+                click.echo(f"damaged: {printable(str(store.damage))}", err=True)
+            if summary.failed:
+                click.echo(f"reasons: {printable(str(store.failures))}", err=True)
+        return True
+
+    def refuse_storing(self, output: Path | None) -> None:
+        """Refuse options that do not go with an output that is written in one go."""
+        for name, given in self._storing.items():
+            if given:
+                raise ArgumentError(
+                    f"--{name.removeprefix('content_')} goes with an output that ends in "
+                    f"{', '.join(LIBRARY_SUFFIXES)}; "
+                    f"received {'none' if output is None else str(output)!r}"
+                )
+
+    def _analyse(self, paths: list[str]) -> Iterator[FileResult[Any]]:
+        if not paths:
+            return
+        from musicnn_zoo.tagging.tagger import Tagger
+
+        analyse = getattr(Tagger(self._model, **self._loading), _METHODS[self._kind])
+        progress = len(paths) > 1 and sys.stderr.isatty()
+        yield from analyse(paths, **self._settings, **self._reading, progress=progress)
+
+
+def _is_handed_over(path: Path, mode: int) -> bool:
+    """Whether a path is a pipe that a shell has opened for this process: ``<(command)``, ``|``."""
+    place = os.fspath(path)
+    return stat.S_ISFIFO(mode) and place.startswith(("/dev/fd/", "/dev/stdin", "/proc/self/fd/"))
 
 
 class _Threshold(click.ParamType):  # type: ignore[type-arg]
@@ -38,6 +228,11 @@ class _Threshold(click.ParamType):  # type: ignore[type-arg]
         return value if value == CALIBRATED else click.FLOAT.convert(value, param, ctx)
 
 
+result_options = option_group(
+    writer_options, library_options, plot_option("the result for one file")
+)
+
+
 @click.command()
 @analysis_options
 @option("-k", "--top-k", type=int, help="Show the K best tags.  [default: 5]", metavar="K")
@@ -45,10 +240,7 @@ class _Threshold(click.ParamType):  # type: ignore[type-arg]
         help="Show tags with a score of at least T, between 0 and 1; with 'calibrated', of at "
         "least the model's own threshold for the tag.")  # fmt: skip
 @silence_option
-@writer_options
-@library_options
-@plot_option("the result for one file")
-@reports_errors
+@result_options
 def tag(
     top_k: int | None, threshold: float | Calibrated | None, silence: str, **options: Any
 ) -> None:
@@ -60,10 +252,7 @@ def tag(
 
 @click.command()
 @analysis_options
-@writer_options
-@library_options
-@plot_option("the result for one file")
-@reports_errors
+@result_options
 def taggram(**options: Any) -> None:
     """Print the scores of each file over time.
 
@@ -80,10 +269,7 @@ def taggram(**options: Any) -> None:
 @option("--min-length", "min_length_s", type=float, default=0.0, metavar="SECONDS",
         help="Length of the shortest event.")  # fmt: skip
 @silence_option
-@writer_options
-@library_options
-@plot_option("the result for one file")
-@reports_errors
+@result_options
 def events(
     threshold: float,
     release: float | None,
@@ -109,18 +295,7 @@ def events(
         help="How patches become one vector; none keeps one a patch.")  # fmt: skip
 @silence_option
 @library_options
-@reports_errors
-def embed(
-    files: tuple[Path, ...],
-    model: str,
-    output: Path,
-    layer: str,
-    pooling: str | None,
-    silence: str,
-    overwrite: bool,
-    content_hash: bool,
-    **options: Any,
-) -> None:
+def embed(output: Path, layer: str, pooling: str | None, silence: str, **options: Any) -> None:
     """Write embeddings of the files.
 
     FILE.parquet has a row for each file, or with --pooling none for each patch, with its
@@ -129,17 +304,14 @@ def embed(
     (rows, dimensions), and for each row its 'sources' (the file) and 'times' (start in
     seconds), besides 'model', 'layer' and 'pooling'.
     """
-    settings = {"layer": layer, "pooling": pooling, "silence": silence}
-    run = FileRun(files, model, "embeddings", settings, **options)
-    if _goes_on(output):
-        run.to_store(output, overwrite=overwrite, content_hash=content_hash)
+    own = {"layer": layer, "pooling": pooling, "silence": silence}
+    run = FileRun(kind="embeddings", own=own, **options)
+    if run.stored(output):
         return
-    _refuse_library_options(output, overwrite, content_hash)
+    run.refuse_storing(output)
     check_writable(output)
     if output.suffix.lower() != ".npz":
         raise ArgumentError(f"output {str(output)!r} must end in .npz, .parquet or .jsonl")
-    from musicnn_zoo.library.text_store import EmbeddingArchive
-
     with run, EmbeddingArchive(output) as archive:
         for value in run.values():
             archive.add(value)
@@ -155,16 +327,8 @@ def embed(
         help="folder, or tag: the strongest of each file.")  # fmt: skip
 @plot_option("the map")
 @path_option("-o", "--output", help="Write the points: .json or .csv.")
-@reports_errors
 def map_files(
-    files: tuple[Path, ...],
-    model: str,
-    layer: str,
-    method: Any,
-    colour_by: Any,
-    plot: Path | None,
-    output: Path | None,
-    **options: Any,
+    layer: str, method: Any, colour_by: Any, plot: Path | None, output: Path | None, **options: Any
 ) -> None:
     """Place the files on a plane: those that sound alike to the model are close together.
 
@@ -176,7 +340,7 @@ def map_files(
     if output is not None:
         check_ending(output, MAP_ENDINGS)
     check_plot(plot)
-    with FileRun(files, model, "embedded tags", {"layer": layer}, **options) as run:
+    with FileRun(kind="embedded tags", own={"layer": layer}, **options) as run:
         found = make_map(run.results(), method=method, colour_by=colour_by)
         click.echo(str(found))
         if output is not None:
@@ -187,33 +351,30 @@ def map_files(
 
 def _write(
     kind: str,
-    settings: dict[str, Any],
+    own: dict[str, Any],
     *,
     files: tuple[Path, ...],
-    model: str,
     form: Format | None,
     output: Path | None,
-    overwrite: bool,
-    content_hash: bool,
     plot: Path | None,
     **options: Any,
 ) -> None:
-    """Write results to an output that a later run goes on with, or one after the other."""
+    """Write results to an output that a later run continues, or one after the other."""
     if plot is not None:
         _check_one_file(files)
-    check_plot(plot)
-    run = FileRun(files, model, kind, settings, **options)
+        check_plot(plot)
+    run = FileRun(files, kind=kind, own=own, **options)
     if output == Path("-"):
         output = None
-    if output is not None and _goes_on(output) and form in (None, output.suffix[1:].lower()):
-        if plot is not None:
+    if output is not None and form in (None, output.suffix[1:].lower()):
+        if plot is not None and output.suffix.lower() in LIBRARY_SUFFIXES:
             raise ArgumentError(
                 f"--plot does not go with output {str(output)!r}, which may hold the file already; "
                 "write .json or .txt, or draw in a run of its own"
             )
-        run.to_store(output, overwrite=overwrite, content_hash=content_hash)
-        return
-    _refuse_library_options(output, overwrite, content_hash)
+        if run.stored(output):
+            return
+    run.refuse_storing(output)
     with run, Writer(output, form) as writer:
         for value in run.values():
             writer.write(value)
@@ -228,17 +389,3 @@ def _check_one_file(files: tuple[Path, ...]) -> None:
             return
         received = f"the directory {str(files[0])!r}"
     raise ArgumentError(f"--plot draws the result for one file; received {received}")
-
-
-def _goes_on(output: Path) -> bool:
-    """Whether an output is one that a later run goes on with."""
-    return output.suffix.lower() in LIBRARY_SUFFIXES
-
-
-def _refuse_library_options(output: Path | None, overwrite: bool, content_hash: bool) -> None:
-    for given, name in ((overwrite, "--overwrite"), (content_hash, "--hash")):
-        if given:
-            raise ArgumentError(
-                f"{name} goes with an output that ends in {', '.join(LIBRARY_SUFFIXES)}; "
-                f"received {'none' if output is None else str(output)!r}"
-            )

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.options import check_plot, option, path_option, plot_option, reports_errors
+from musicnn_zoo.cli.options import check_plot, option, path_option, plot_option
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.runtimes.export import EXPORT_FORMATS, EXPORT_PRECISIONS, export_model
 from musicnn_zoo.text import printable
@@ -24,7 +24,6 @@ from musicnn_zoo.zoo.load import ModelInfo, find_pretrained, model_info
         help="List only models with weights, or only architectures.")  # fmt: skip
 @option("-f", "--format", "form", type=click.Choice(["text", "json"]), default="text",
         help="json: all that is known of each model.")  # fmt: skip
-@reports_errors
 def models(pattern: str | None, pretrained: bool | None, form: str) -> None:
     """List the models, or those whose names fit PATTERN (such as 'MTT_*')."""
     names = list_models(pattern, pretrained=pretrained)
@@ -72,7 +71,6 @@ def _weights_column(info: ModelInfo) -> str:
 @click.command()
 @click.argument("model")
 @plot_option("the filters that its front-end has learned")
-@reports_errors
 def info(model: str, plot: Path | None) -> None:
     """Describe MODEL: its tags, input, figures, licence and citation."""
     text = str(model_info(model))
@@ -86,7 +84,6 @@ def info(model: str, plot: Path | None) -> None:
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="MODEL...")
-@reports_errors
 def download(names: tuple[str, ...]) -> None:
     """Download the weights of each MODEL, so that it works without a network later.
 
@@ -108,7 +105,6 @@ def download(names: tuple[str, ...]) -> None:
 @option("--precision", type=click.Choice(EXPORT_PRECISIONS), default="float32",
         help="Precision of the weights; the last two with litert only.")  # fmt: skip
 @option("--overwrite", is_flag=True, help="Replace an export that is there.")
-@reports_errors
 def export(model: str, form: Any, output: Path, precision: Any, overwrite: bool) -> None:
     """Write MODEL for another runtime: waveform in, tags out.
 

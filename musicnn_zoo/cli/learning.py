@@ -28,7 +28,6 @@ from musicnn_zoo.cli.options import (
     path_option,
     plot_option,
     report_unusable,
-    reports_errors,
     warn,
 )
 from musicnn_zoo.datasets import LAYOUTS, open_dataset
@@ -154,13 +153,12 @@ _HEAD, _REST = FINETUNE.phases
 @_halve_after(_SCRATCH)
 @option("--stop-after", type=WHOLE, metavar="N",
         help="End after N epochs without a lower validation loss.  [default: never]")  # fmt: skip
-@reports_errors
 def train(architecture: str, data: Path, **options: Any) -> None:
     """Train an architecture from scratch on DATA, with musicnn's recipe.
 
     Each epoch sees one random patch of every track. The weights of the lowest validation loss are
-    kept in FOLDER, which is a model like any other. An interrupted run continues where it was
-    when it is started again with the same options.
+    kept in FOLDER, which is a model like any other. An interrupted run continues when it is
+    started again with the same options.
     """
     _check_installation()
 
@@ -191,43 +189,32 @@ def train(architecture: str, data: Path, **options: Any) -> None:
         help="Go on to what follows, or end, after N such epochs.")  # fmt: skip
 @option("--train-batchnorm", is_flag=True,
         help="Train BatchNorm layers, too, with what follows the head.")  # fmt: skip
-@reports_errors
-def finetune(
-    data: Path,
-    model: str,
-    trainable: Any,
-    head_epochs: int,
-    epochs: int,
-    head_learning_rate: float,
-    learning_rate: float,
-    halve_after: int,
-    stop_after: int,
-    train_batchnorm: bool,
-    **options: Any,
-) -> None:
+def finetune(data: Path, model: str, trainable: Any, train_batchnorm: bool, **options: Any) -> None:
     """Give a pretrained model a new head for the tags of DATA, and train it.
 
     DATA is a folder with a subfolder of audio for each class, a CSV or TSV of paths and tags, or
     with --layout a published data set. The new head is trained first, then all at a lower
     learning rate. The weights of the lowest validation loss are kept in FOLDER, which is a
-    model like any other. An interrupted run continues where it was when it is started again with
-    the same options.
+    model like any other. An interrupted run continues when it is started again with the same
+    options.
     """
     from musicnn_zoo.zoo.load import find_pretrained
 
     _check_installation()
     pretrained = find_pretrained(model)
     pretrained.fetch()
-    phases = [replace(_HEAD, epochs=head_epochs, learning_rate=head_learning_rate)]
+    head = _taken(options, "head_epochs", "head_learning_rate")
+    rest = _taken(options, "epochs", "learning_rate")
+    phases = [replace(_HEAD, **{name.removeprefix("head_"): head[name] for name in head})]
     if trainable != "head":
-        rest = replace(_REST, trainable=trainable, epochs=epochs, learning_rate=learning_rate)
-        phases.append(replace(rest, batchnorm="trainable" if train_batchnorm else "frozen"))
+        batchnorm: Any = "trainable" if train_batchnorm else "frozen"
+        phases.append(replace(_REST, trainable=trainable, batchnorm=batchnorm, **rest))
     recipe = replace(FINETUNE, phases=tuple(phases)).with_phases(
-        halve_after=halve_after, stop_after=stop_after
+        **_taken(options, "halve_after", "stop_after")
     )
 
     def make(dataset: Dataset, activation: Activation) -> TaggingModel:
-        from musicnn_zoo.training.finetuning import finetune_model
+        from musicnn_zoo.training.fit import finetune_model
 
         return finetune_model(
             pretrained.load(),
@@ -288,18 +275,10 @@ def _learn(
         recipe = replace(
             recipe, **_taken(options, "batch_size", "steps_per_epoch", "l2", "balance")
         )
+        options |= {"recipe": recipe, "augmentation": augmentation, "seed": seed}
+        options |= {"callbacks": [_line_printer()], "progress": sys.stderr.isatty()}
         try:
-            training = train_model(
-                model,
-                dataset,
-                output,
-                recipe=recipe,
-                augmentation=augmentation,
-                seed=seed,
-                callbacks=[_line_printer()],
-                progress=sys.stderr.isatty(),
-                **options,
-            )
+            training = train_model(model, dataset, output, **options)
         except KeyboardInterrupt:
             click.echo(
                 "\nstopped; the same command continues after the last finished epoch", err=True
@@ -394,7 +373,6 @@ def _name(dataset: Dataset) -> str:
 @option("--store-thresholds", "storing", is_flag=True,
         help="Put the thresholds of best F1 on the validation split into the folder MODEL, "
         "for 'tag --threshold calibrated'.")  # fmt: skip
-@reports_errors
 def evaluate(
     model: str,
     data: Path,
@@ -435,14 +413,8 @@ def evaluate(
     check_plot(plot)
     with warnings_as_lines():
         dataset = open_dataset(data, **_taken(options, "layout", "audio_root", "group_by"))
-        found = evaluate_model(
-            model,
-            dataset,
-            split=chosen,
-            thresholds="calibrated" if calibrated else None,
-            progress=sys.stderr.isatty(),
-            **options,
-        )
+        options |= {"split": chosen, "thresholds": "calibrated" if calibrated else None}
+        found = evaluate_model(model, dataset, progress=sys.stderr.isatty(), **options)
     click.echo(str(found))
     if output is not None:
         save_evaluation(found, output)

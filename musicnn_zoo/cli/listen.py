@@ -16,20 +16,18 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
+from musicnn_zoo.cli.analysis import AudioFiles, warn_of_damage
 from musicnn_zoo.cli.options import (
     MODEL_HELP,
     PATH,
-    AudioFiles,
     damaged_option,
     engine_options,
     jobs_option,
     option,
     patch_options,
     path_option,
-    reports_errors,
     speed_options,
     warn,
-    warn_of_damage,
 )
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.listening.page import DEFAULT_HOP_S, check_place, listening_page, listening_pages
@@ -54,7 +52,7 @@ _UP = "\x1b[{}A"
 class LiveView:
     """Shows the ``top_k`` strongest tags of each row of a taggram, as the rows come.
 
-    On a terminal the tags stay in place and their bars move; elsewhere, or as JSON lines, every
+    On a terminal the tags stay in place and their bars move. Elsewhere, or as JSON lines, every
     row is a line.
     """
 
@@ -141,7 +139,6 @@ _LARGE_BYTES = 100 * 2**20
 @engine_options
 @speed_options
 @jobs_option
-@reports_errors
 def listen(
     files: tuple[Path, ...],
     models: tuple[str, ...],

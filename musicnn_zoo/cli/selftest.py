@@ -19,7 +19,6 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.cli.options import reports_errors
 from musicnn_zoo.errors import MusicnnZooError
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import has_keras
@@ -160,7 +159,6 @@ def _versions() -> str:
 
 
 @click.command()
-@reports_errors
 def selftest() -> None:
     """Check that this installation computes what it should.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,106 +31,66 @@ class DatasetWarning(UserWarning):
 
 
 class Kind(NamedTuple):
-    """The words for one kind of finding after the number 1 and after any other.
+    """The words for one kind of finding; of ``[one|many]`` the first stands after the number 1.
 
     ``warns`` says whether to warn the caller, who may have asked for it.
     """
 
-    one: str
-    many: str
+    words: str
     warns: bool = True
+
+    def after(self, number: int) -> str:
+        """Return the words that follow a number."""
+        return re.sub(r"\[(.*?)\|(.*?)\]", r"\1" if number == 1 else r"\2", self.words)
 
 
 KINDS: dict[str, Kind] = {
     # Files.
-    "missing_files": Kind("missing file left out", "missing files left out"),
-    "empty_files": Kind("file of zero bytes left out", "files of zero bytes left out"),
-    "broken_files": Kind(
-        "file that cannot be decoded left out", "files that cannot be decoded left out"
-    ),
-    "known_broken": Kind(
-        "clip known to be broken left out", "clips known to be broken left out", False
-    ),
+    "missing_files": Kind("missing file[|s] left out"),
+    "empty_files": Kind("file[|s] of zero bytes left out"),
+    "broken_files": Kind("file[|s] that cannot be decoded left out"),
+    "known_broken": Kind("clip[|s] known to be broken left out", warns=False),
     "not_audio": Kind(
-        "file that is no audio by its name left out",
-        "files that are no audio by their names left out",
+        "file[|s] that [is no audio by its name|are no audio by their names] left out"
     ),
-    "not_regular": Kind(
-        "pipe, device or broken link left out", "pipes, devices or broken links left out"
-    ),
-    "unclassed_files": Kind(
-        "audio file outside the class folders left out",
-        "audio files outside the class folders left out",
-    ),
-    "unread_folders": Kind(
-        "folder left out that is a link or cannot be opened",
-        "folders left out that are links or cannot be opened",
-    ),
+    "not_regular": Kind("pipe[|s], device[|s] or broken link[|s] left out"),
+    "unclassed_files": Kind("audio file[|s] outside the class folders left out"),
+    "unread_folders": Kind("folder[|s] left out that [is a link|are links] or cannot be opened"),
     # Rows.
-    "unreadable_rows": Kind("unreadable row left out", "unreadable rows left out"),
-    "duplicates": Kind(
-        "row left out that repeats an earlier one", "rows left out that repeat earlier ones"
-    ),
+    "unreadable_rows": Kind("unreadable row[|s] left out"),
+    "duplicates": Kind("row[|s] left out that [repeats an earlier one|repeat earlier ones]"),
     "conflicts": Kind(
-        "row that contradicts the group or split of an earlier row for its file, which stands",
-        "rows that contradict the group or split of an earlier row for their file, which stands",
+        "row[|s] that contradict[s|] the group or split of an earlier row for [its|their] file, "
+        "which stands"
     ),
     "merged_rows": Kind(
-        "file on several rows with different tags, which were put together",
-        "files on several rows with different tags, which were put together",
-        False,
+        "file[|s] on several rows with different tags, which were put together", warns=False
     ),
-    "without_split": Kind(
-        "track left out that is in no split", "tracks left out that are in no split"
-    ),
-    "absent_splits": Kind("split without its file", "splits without their files"),
-    "without_group": Kind(
-        "track without a group, taken for a group of its own",
-        "tracks without a group, each taken for a group of its own",
-    ),
-    "unlabelled": Kind(
-        "track of the index left out that no ground truth names",
-        "tracks of the index left out that no ground truth names",
-    ),
-    "unindexed": Kind(
-        "track of the ground truth left out that the index does not name",
-        "tracks of the ground truth left out that the index does not name",
-    ),
+    "without_split": Kind("track[|s] left out that [is|are] in no split"),
+    "absent_splits": Kind("split[|s] without [its file|their files]"),
+    "without_group": Kind("track[|s] without a group, [|each ]taken for a group of its own"),
+    "unlabelled": Kind("track[|s] of the index left out that no ground truth names"),
+    "unindexed": Kind("track[|s] of the ground truth left out that the index does not name"),
     # Tags.
-    "untagged": Kind("track without a tag left out", "tracks without a tag left out"),
-    "untagged_by_request": Kind(
-        "track without a tag left out, as asked", "tracks without a tag left out, as asked", False
-    ),
-    "unknown_tags": Kind(
-        "tag ignored that is not in the vocabulary", "tags ignored that are not in the vocabulary"
-    ),
-    "unused_tags": Kind("tag not used, as asked", "tags not used, as asked", False),
-    "tags_without_tracks": Kind("tag that no track has", "tags that no track has"),
-    "merged_tags": Kind("tag merged, as asked", "tags merged, as asked", False),
-    "merged_spellings": Kind(
-        "tag in several spellings, merged into the most frequent",
-        "tags in several spellings, merged into the most frequent",
-    ),
+    "untagged": Kind("track[|s] without a tag left out"),
+    "untagged_by_request": Kind("track[|s] without a tag left out, as asked", warns=False),
+    "unknown_tags": Kind("tag[|s] ignored that [is|are] not in the vocabulary"),
+    "unused_tags": Kind("tag[|s] not used, as asked", warns=False),
+    "tags_without_tracks": Kind("tag[|s] that no track has"),
+    "merged_tags": Kind("tag[|s] merged, as asked", warns=False),
+    "merged_spellings": Kind("tag[|s] in several spellings, merged into the most frequent"),
     "commas": Kind(
-        "tag with a comma, taken for one tag (separators=',' splits it)",
-        "tags with commas, each taken for one tag (separators=',' splits them)",
+        "tag[ with a comma,|s with commas, each] taken for one tag "
+        "(separators=',' splits [it|them])"
     ),
     # Classes.
-    "empty_classes": Kind(
-        "class without usable audio left out", "classes without usable audio left out"
-    ),
-    "single_file_classes": Kind(
-        "class with a single file, which cannot be split",
-        "classes with a single file, which cannot be split",
-    ),
-    "only_class": Kind("class and no other: there is nothing to tell apart", "classes"),
+    "empty_classes": Kind("class[|es] without usable audio left out"),
+    "single_file_classes": Kind("class[|es] with a single file, which cannot be split"),
+    "only_class": Kind("class[ and no other: there is nothing to tell apart|es]"),
     "seldom_several": Kind(
-        "track with several tags where nearly all have one, which makes this multi-label",
-        "tracks with several tags where nearly all have one, which makes this multi-label",
+        "track[|s] with several tags where nearly all have one, which makes this multi-label"
     ),
-    "absent_from_split": Kind(
-        "tag without a track in one of the splits", "tags without a track in one of the splits"
-    ),
+    "absent_from_split": Kind("tag[|s] without a track in one of the splits"),
 }
 """Kinds of findings, in the order of the summary."""
 
@@ -205,7 +167,6 @@ class Findings:
 
     def add(self, kind: str, *items: str) -> None:
         """Note items of one kind."""
-        _check(kind)
         self._found.setdefault(kind, []).extend(items)
 
     def report(self) -> Report:
@@ -233,7 +194,7 @@ def _check(kind: str) -> None:
 
 
 def _clause(kind: str, items: tuple[str, ...]) -> str:
-    words = KINDS[kind].one if len(items) == 1 else KINDS[kind].many
+    words = KINDS[kind].after(len(items))
     shown = ", ".join(printable(item) for item in items[:EXAMPLES])
     return f"{len(items)} {words} ({shown}{', …' if len(items) > EXAMPLES else ''})"
 
@@ -346,10 +307,9 @@ class Dataset:
         """Groups with tracks in more than one split, sorted; empty if either is unknown."""
         if self.groups is None or self.splits is None:
             return ()
-        where: dict[str, set[str]] = {}
-        for group, split in zip(self.groups, self.splits, strict=True):
-            where.setdefault(group, set()).add(split)
-        return tuple(sorted(group for group, splits in where.items() if len(splits) > 1))
+        pairs = set(zip(self.groups, self.splits, strict=True))
+        in_splits = Counter(group for group, _ in pairs)
+        return tuple(sorted(group for group, number in in_splits.items() if number > 1))
 
     def subset(self, which: str | Sequence[int] | NDArray[Any]) -> Dataset:
         """Return some of the tracks, with the same tags and report.
@@ -367,7 +327,13 @@ class Dataset:
             If no track is left.
         """
         if isinstance(which, str):
-            return self._take(self._indices_of(which))
+            if not self.splits:
+                raise ArgumentError(
+                    f"{self.name} has no splits; musicnn_zoo.datasets.split() makes some"
+                )
+            if which not in self.splits:
+                raise UnknownNameError("split", which, self.split_sizes)
+            which = np.array(self.splits) == which
         indices = np.asarray(which)
         if indices.dtype == bool:
             if indices.shape != (len(self),):
@@ -482,7 +448,7 @@ class Dataset:
     def label_weights(self) -> NDArray[np.float64]:
         r"""Weights of the binary decisions of each tag, shape (tags, 2): absent, present.
 
-        Each tag for itself is balanced as in :meth:`class_weights`: :math:`n / 2 (n - p)` where
+        Each tag is balanced by itself, as in :meth:`class_weights`: :math:`n / 2 (n - p)` where
         it is absent and :math:`n / 2 p` where it is present, p being its positives. Both sides
         then weigh the same, and the weights of a tag over the n tracks average 1. A tag that no
         track or every track has weighs 1.
@@ -500,16 +466,6 @@ class Dataset:
             parts.append(f"{len(set(self.groups))} groups")
         parts += [f"{split} {size}" for split, size in self.split_sizes.items()]
         return f"<Dataset {self.name}: {'; '.join(parts)}>"
-
-    def _indices_of(self, split: str) -> NDArray[np.intp]:
-        there = self.split_sizes
-        if not there:
-            raise ArgumentError(
-                f"{self.name} has no splits; musicnn_zoo.datasets.split() makes some"
-            )
-        if split not in there:
-            raise UnknownNameError("split", split, there)
-        return np.flatnonzero(np.array(self.splits) == split)
 
     def _take(self, indices: NDArray[Any]) -> Dataset:
         def of(values: tuple[str, ...] | None) -> tuple[str, ...] | None:

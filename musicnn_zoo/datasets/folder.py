@@ -105,14 +105,8 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _audio_below(folder: Path, found: Findings) -> Iterator[Path]:
-    findings = {
-        "not_audio": "not_audio",
-        "not_regular": "not_regular",
-        "linked_folder": "unread_folders",
-        "unread_folder": "unread_folders",
-    }
     for path, kind, _ in walk_audio(folder):
         if kind == "audio":
             yield path
         else:
-            found.add(findings[kind], str(path))
+            found.add("unread_folders" if kind.endswith("_folder") else kind, str(path))

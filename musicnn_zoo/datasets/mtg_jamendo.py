@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -76,10 +77,7 @@ def jamendo(
     source = Path(source)
     audio = audio_folder(source, audio_root)
     found = Findings()
-
-    def locate(path: str) -> str:
-        return _stored(audio, path) if check_files else str(audio / path)
-
+    locate = partial(_stored, audio, check_files=check_files)
     files = _files(source, subset, found)
     tracks = merge_repeated(
         (row for path, split in files for row in _tracks(path, split, group_by, locate, found)),
@@ -129,8 +127,8 @@ def _tracks(
         yield Track(locate(audio), different, group or None, split, where)
 
 
-def _stored(audio: Path, path: str) -> str:
+def _stored(audio: Path, path: str, *, check_files: bool) -> str:
     """Return where a track is: in full quality, or in that of the smaller download."""
     full = audio / path
     low = full.with_suffix(f".low{full.suffix}")
-    return str(low if not full.exists() and low.exists() else full)
+    return str(low if check_files and not full.exists() and low.exists() else full)

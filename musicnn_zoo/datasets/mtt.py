@@ -27,6 +27,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
@@ -238,10 +239,7 @@ def magnatagatune(
     annotations = _annotations(source)
     found = Findings()
     audio = audio_folder(source, audio_root)
-
-    def group_of(path: str) -> str:
-        return _group(path, group_by)
-
+    group_of = partial(_group, group_by=group_by)
     if annotations is None:
         if top != 50 or merge:
             raise ArgumentError(
@@ -265,14 +263,8 @@ def magnatagatune(
             if identity in BROKEN_CLIPS:
                 found.add("known_broken", path)
                 continue
-            tracks.append(
-                Track(
-                    str(audio / path),
-                    tuple(tag for tag in vocabulary if tag in tags),
-                    group_of(path),
-                    _split_of(path),
-                )
-            )
+            known = tuple(tag for tag in vocabulary if tag in tags)
+            tracks.append(Track(str(audio / path), known, group_of(path), _split_of(path)))
     if untagged == "drop":
         found.add("untagged_by_request", *(track.path for track in tracks if not track.tags))
         tracks = [track for track in tracks if track.tags]
@@ -311,16 +303,11 @@ def _clips(table: TextTable, found: Findings) -> Iterator[tuple[str, str, set[st
                 f"{table.path}: is not annotations_final.csv: it has no column {needed!r} "
                 f"separated by tabs but {', '.join(map(repr, table.header[:5]))}"
             )
-    identity_at, path_at = table.header.index("clip_id"), table.header.index("mp3_path")
     seen: set[str] = set()
     for where, cells in table.rows:
-        identity, path = cells[identity_at].strip(), cells[path_at].strip()
-        answers = [
-            (name, cell.strip())
-            for at, (name, cell) in enumerate(zip(table.header, cells, strict=True))
-            if at not in (identity_at, path_at)
-        ]
-        if any(cell not in ("0", "1") for _, cell in answers):
+        answers = dict(zip(table.header, map(str.strip, cells), strict=True))
+        identity, path = answers.pop("clip_id"), answers.pop("mp3_path")
+        if not {"0", "1"}.issuperset(answers.values()):
             found.add("unreadable_rows", f"{where}: holds other than 0 and 1")
         elif path[:1].lower() not in _FOLDERS or path[1:2] != "/":
             found.add("unreadable_rows", f"{where}: {path!r} is not in a folder 0 to f")
@@ -328,7 +315,7 @@ def _clips(table: TextTable, found: Findings) -> Iterator[tuple[str, str, set[st
             found.add("duplicates", f"{where}: {path}")
         else:
             seen.add(path)
-            yield identity, path, {name for name, cell in answers if cell == "1"}
+            yield identity, path, {name for name, cell in answers.items() if cell == "1"}
 
 
 def _stand_ins(

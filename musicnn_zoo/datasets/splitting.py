@@ -77,7 +77,12 @@ def split(
         )
     groups = dataset.groups if by != "track" else None
     of_track, counts = _units(groups or dataset.paths, dataset.labels)
-    _refuse_tags_without_tracks(dataset)
+    empty = [tag for tag, count in zip(dataset.tags, dataset.positives, strict=True) if not count]
+    if empty:
+        raise DatasetError(
+            f"{dataset.name}: no track has {_examples(empty)}, so train cannot have it; leave such "
+            "tags out with with_tags()"
+        )
     random = np.random.default_rng(seed)
     parts = np.flatnonzero(wanted)
     reserved = _cover(counts[:, :-1] > 0, random)
@@ -98,10 +103,10 @@ def split(
 
 
 def _units(names: Sequence[str], labels: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the number of the unit of each track, and what each unit counts.
+    """Return the number of the unit of each track, and the counts of each unit.
 
-    A unit is not torn apart: tracks with the same name. It counts, shape (units, tags + 1), the
-    tracks with each tag and last all of its tracks.
+    A unit is all tracks with one name; no split divides it. Its counts, in an array of shape
+    (units, tags + 1), are its tracks with each tag, and in the last column all of its tracks.
     """
     number = {name: at for at, name in enumerate(dict.fromkeys(names))}
     of_track = np.array([number[name] for name in names], np.intp)
@@ -124,15 +129,6 @@ def _check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
             f"the first above 0; received {tuple(fractions)!r}"
         )
     return wanted
-
-
-def _refuse_tags_without_tracks(dataset: Dataset) -> None:
-    empty = [tag for tag, count in zip(dataset.tags, dataset.positives, strict=True) if not count]
-    if empty:
-        raise DatasetError(
-            f"{dataset.name}: no track has {_examples(empty)}, so train cannot have it; leave such "
-            "tags out with with_tags()"
-        )
 
 
 def _cover(has: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.intp]:
@@ -187,7 +183,7 @@ def _fill_empty(
     parts: NDArray[np.intp],
     reserved: NDArray[np.intp],
 ) -> None:
-    """Give each part that should have tracks and has none the smallest unit to be spared."""
+    """Give each part that should have tracks and has none the smallest unit that can be spared."""
     spare = np.ones(len(assigned), bool)
     spare[reserved] = False
     for part in parts[1:]:

@@ -71,7 +71,10 @@ def read_rows(
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            delimiter = delimiter or _guess_delimiter(file.readline(), path.suffix.lower())
+            first_line = file.readline()
+            if not delimiter and path.suffix.lower() in _TAB_ENDINGS and "\t" in first_line:
+                delimiter = "\t"
+            delimiter = delimiter or max(_DELIMITERS, key=first_line.count)
             file.seek(0)
             reader = csv.reader(
                 file,
@@ -145,12 +148,6 @@ def columns_of(
     return columns
 
 
-def _guess_delimiter(first_line: str, ending: str) -> str:
-    if ending in _TAB_ENDINGS and "\t" in first_line:
-        return "\t"
-    return max(_DELIMITERS, key=first_line.count)
-
-
 _BETWEEN_LETTERS = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")
 
 
@@ -208,8 +205,8 @@ COLUMNS = {
 }
 """Names of columns by what they hold, in any case."""
 
-_YES = frozenset({"1", "1.0", "true"})
-_NO = frozenset({"0", "0.0", "false", ""})
+_ANSWERS = {**dict.fromkeys(("1", "1.0", "true"), True),
+            **dict.fromkeys(("0", "0.0", "false", ""), False)}  # fmt: skip
 
 
 def from_table(
@@ -245,8 +242,8 @@ def from_table(
     path : path
         CSV or TSV, UTF-8; see :func:`musicnn_zoo.datasets.table.read_rows` for the delimiter.
     audio_root : path, optional
-        Where relative paths start; by default the folder of the table. Backslashes are taken
-        for slashes where there is no such file otherwise.
+        Where relative paths start; by default the folder of the table. If there is no file with
+        the path as written, backslashes in it are taken for slashes.
     name : str, optional
         By default that of the file.
     tags : sequence of str, optional
@@ -343,7 +340,7 @@ def _refuse_other_than_tags(table: TextTable, rest: list[int]) -> None:
         raise DatasetError(f"{table.path}: has no column of tags; {_explanation(table)}")
     for position in rest:
         cells = [row[position].strip().casefold() for _, row in table.rows]
-        strange = [cell for cell in cells if cell not in _YES and cell not in _NO]
+        strange = [cell for cell in cells if cell not in _ANSWERS]
         if 2 * len(strange) > len(cells):
             raise DatasetError(
                 f"{table.path}: column {table.header[position]!r} is no column of a tag: it holds "
@@ -381,11 +378,11 @@ def _tracks(
             commas.update(dict.fromkeys(tag for tag in tags if "," in tag))
         else:
             answers = {position: cells[position].strip().casefold() for position in rest}
-            strange = [cell for cell in answers.values() if cell not in _YES and cell not in _NO]
+            strange = [cell for cell in answers.values() if cell not in _ANSWERS]
             if strange:
                 found.add("unreadable_rows", f"{where}: {strange[0]!r} is neither 0 nor 1")
                 continue
-            tags = tuple(clean(table.header[at]) for at, cell in answers.items() if cell in _YES)
+            tags = tuple(clean(table.header[at]) for at, cell in answers.items() if _ANSWERS[cell])
         group = clean(cells[columns["group"]]) if "group" in columns else ""
         yield Track(
             _resolve(root, text, check_files=check_files),

@@ -12,10 +12,11 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +31,7 @@ from musicnn_zoo.datasets.dataset import (
     split_name,
 )
 from musicnn_zoo.datasets.table import normal_form
-from musicnn_zoo.errors import ArgumentError, OutputError, check_choice
+from musicnn_zoo.errors import ArgumentError, check_choice
 from musicnn_zoo.evaluation.metrics import (
     Bootstrap,
     best_f1_thresholds,
@@ -150,20 +151,18 @@ def match_tags(
     """
     if which not in WHICH_TAGS:
         raise ArgumentError(f"tags must be 'all' or 'common'; received {which!r}")
-    known = set(dataset.tags)
-    theirs = {tag: tag for tag in model_tags if tag in known}
-    respelled = _by_unique_form(known - set(theirs))
+    theirs = {tag: tag for tag in set(model_tags) & set(dataset.tags)}
+    respelled = _by_unique_form(set(dataset.tags) - set(theirs))
     for form, tag in _by_unique_form(set(model_tags) - set(theirs)).items():
         if form in respelled:
             theirs[tag] = respelled[form]
     tags = tuple(tag for tag in model_tags if tag in theirs)
-    used = set(theirs.values())
     match = TagMatch(
         tags=tags,
         columns=tuple(column for column, tag in enumerate(model_tags) if tag in theirs),
         in_data=tuple(theirs[tag] for tag in tags),
         model_only=tuple(tag for tag in model_tags if tag not in theirs),
-        data_only=tuple(tag for tag in dataset.tags if tag not in used),
+        data_only=tuple(tag for tag in dataset.tags if tag not in theirs.values()),
     )
     if not tags:
         raise ArgumentError(
@@ -194,6 +193,7 @@ def _some(names: Sequence[str]) -> str:
 REPORT_ENDINGS = (".json", ".csv", ".txt")
 SCORE_ENDINGS = (".csv", ".npz")
 SCORE_COLUMNS = ("path", "tag", "label", "score")
+_UNWRITTEN = "the output cannot be written"
 
 
 def save_evaluation(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -> None:
@@ -215,13 +215,11 @@ def save_evaluation(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -
     """
     place = check_ending(path, REPORT_ENDINGS)
     ending = place.suffix.lower()
-    if ending == ".json":
-        text = evaluation.to_json() + "\n"
-    elif ending == ".csv":
+    if ending == ".csv":
         text = csv_lines([evaluation.columns, *evaluation.rows()])
     else:
-        text = f"{evaluation}\n"
-    with _output(place) as file:
+        text = f"{evaluation.to_json() if ending == '.json' else evaluation}\n"
+    with replacing(place, failure=_UNWRITTEN) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
@@ -239,16 +237,15 @@ def save_scores(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -> No
     """
     place = check_ending(path, SCORE_ENDINGS)
     if place.suffix.lower() == ".csv":
-        with _output(place) as file:
-            file.write(csv_lines([SCORE_COLUMNS]).encode())
-            tracks = zip(evaluation.paths, evaluation.labels, evaluation.scores, strict=True)
-            for track, labels, scores in tracks:
-                cells = zip(evaluation.tags, labels, scores, strict=True)
-                rows = [
-                    (path_cell(track), safe_tag(tag), int(label), f"{score:.9g}")
-                    for tag, label, score in cells
-                ]
-                file.write(csv_lines(rows).encode())
+        tracks = zip(evaluation.paths, evaluation.labels, evaluation.scores, strict=True)
+        rows = (
+            (path_cell(track), safe_tag(tag), int(label), f"{score:.9g}")
+            for track, labels, scores in tracks
+            for tag, label, score in zip(evaluation.tags, labels, scores, strict=True)
+        )
+        with replacing(place, failure=_UNWRITTEN) as file:
+            for row in chain([SCORE_COLUMNS], rows):
+                file.write(csv_lines([row]).encode())
         return
     arrays = {
         "paths": np.array([path_to_text(path) for path in evaluation.paths]),
@@ -261,19 +258,8 @@ def save_scores(evaluation: ModelEvaluation, path: str | os.PathLike[str]) -> No
     }
     if evaluation.groups is not None:
         arrays["groups"] = np.array(evaluation.groups)
-    with _output(place) as file:
+    with replacing(place, failure=_UNWRITTEN) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-
-@contextmanager
-def _output(place: Path) -> Iterator[BinaryIO]:
-    try:
-        with replacing(place, place.with_name(f".{place.name}.part")) as file:
-            yield file
-    except OSError as error:
-        raise OutputError(
-            f"{place}: the output cannot be written ({error.strerror or error})"
-        ) from error
 
 
 Resample = Literal["tracks", "groups"]
@@ -362,15 +348,14 @@ class ModelEvaluation:
         """
         from musicnn_zoo.plots.drawing import picture
 
-        return picture(path, self._draw)
-
-    def _draw(self) -> Figure:
         data = f"{self.dataset}, {self.split or 'all tracks'}"
         if isinstance(self.figures, Evaluation):
-            return self._draw_tags(self.figures, data)
+            return picture(path, partial(self._draw_tags, self.figures, data))
+        return picture(path, partial(self._draw_classes, self.figures, data))
+
+    def _draw_classes(self, found: ClassEvaluation, data: str) -> Figure:
         from musicnn_zoo.plots.evaluation import draw_classes
 
-        found = self.figures
         accuracy = percent(found.accuracy, found.accuracy_interval, unit=" %")
         balanced = percent(found.balanced_accuracy, found.balanced_accuracy_interval, unit=" %")
         return draw_classes(
@@ -413,9 +398,8 @@ class ModelEvaluation:
     def __str__(self) -> str:
         which = f"split {self.split!r}" if self.split else "all tracks"
         head = f"{self.model} on {self.dataset}, {which}, {self.hours:.2f} hours of audio"
-        return "\n".join(
-            [printable(head), str(self.figures), *statements({"report": str(self.report)})]
-        )
+        report = statements({"report": str(self.report)})
+        return "\n".join([printable(head), str(self.figures), *report])
 
     def __repr__(self) -> str:
         which = self.split or "all tracks"
@@ -522,7 +506,7 @@ def evaluate_model(
         part = part.without(without_tag, "untagged_by_request")
     grid = patch_grid(tagger.spec.config, patch_s=patch_s, hop_s=hop_s)
     by_group = _resamples_groups(resample, part)
-    # What these would refuse after hours of computing is refused now.
+    # Refuse now what these would refuse after hours of computing.
     Bootstrap.over(len(part), part.groups if by_group else None, bootstrap, level, seed)
     if not classes:
         tags_with_figures(part.labels)
@@ -555,21 +539,19 @@ def evaluate_model(
             thresholds=None if limits is None else limits[columns], **options,
         )  # fmt: skip
         figures = replace(figures, untagged=len(without_tag))
-        stated["kind"] = "tags, any number a track, each told for itself"
+        stated["kind"] = "tags, any number a track, each decided by itself"
         stated["untagged"] = untagged_statement(len(without_tag), untagged)
-        if part.report["untagged"]:
-            stated["untagged"] += (
-                f"; {len(part.report['untagged']):,} more left out when the data set was read"
-            )
+        if before := len(part.report["untagged"]):
+            stated["untagged"] += f"; {before:,} more left out when the data set was read"
         if origin_of_limits is not None:
             stated["thresholds"] = origin_of_limits
     conventions = {**figures.conventions, **stated}
-    what_first = dict.fromkeys(("split", "tags", "kind", "patches", *conventions))
+    order = dict.fromkeys(("split", "tags", "kind", "patches", *conventions))
     return ModelEvaluation(
         model=tagger.spec.name,
         dataset=dataset.name,
         split=None if split is None else split_name(split),
-        figures=replace(figures, conventions={name: conventions[name] for name in what_first}),
+        figures=replace(figures, conventions={name: conventions[name] for name in order}),
         report=part.report,
         errors=scored.errors,
         hours=scored.hours,
@@ -608,27 +590,22 @@ def _score(results: Iterator[FileResult[Taggram]], dataset: Dataset, match: TagM
             f"{printable(dataset.name)}: none of the {count(len(dataset), 'file')} can be used; "
             f"the first: {printable(errors[0])}"
         )
-    missing = [index for index in errors if not Path(dataset.paths[index]).exists()]
-    broken = [index for index in errors if index not in missing]
-    report = Report(
-        {
-            kind: tuple(dataset.paths[index] for index in which)
-            for kind, which in (("missing_files", missing), ("broken_files", broken))
-        }
-    )
+    unusable = {dataset.paths[index]: message for index, message in errors.items()}
+    missing = [path for path in unusable if not Path(path).exists()]
+    broken = [path for path in unusable if path not in missing]
+    report = Report().adding("missing_files", missing).adding("broken_files", broken)
     if report:
         warnings.warn(
             f"{printable(dataset.name)}: {report} The evaluation's .errors says why.",
             DatasetWarning,
             stacklevel=3,
         )
-    kept = dataset.without(broken)
-    now_at = {path: index for index, path in enumerate(kept.paths)}
-    kept = kept.without((now_at[dataset.paths[index]] for index in missing), "missing_files")
+    used = [index for index in range(len(dataset)) if index not in errors]
+    whole = dataset.report.adding("missing_files", missing).adding("broken_files", broken)
     return _Scored(
-        dataset=kept,
+        dataset=replace(dataset.subset(used), report=whole),
         scores=np.stack(rows),
-        errors={dataset.paths[index]: message for index, message in errors.items()},
+        errors=unusable,
         hours=seconds / 3600,
         n_repeated=n_repeated,
     )
@@ -650,16 +627,13 @@ def _part_of(dataset: Dataset, split: str | None) -> tuple[Dataset, str]:
     name = split_name(split) or split
     part = dataset.subset(name)
     origin = f"{name} of {dataset.name}"
-    if dataset.groups is not None and part.groups is not None:
-        others = {
-            group for group, of in zip(dataset.groups, dataset.splits, strict=True) if of != name
-        }
-        groups = set(part.groups)
-        if groups & others:
-            origin += (
-                f"; {len(groups & others):,} of its {len(groups):,} groups (such as artists) are "
-                "in other splits, too"
-            )
+    groups = set(part.groups or ())
+    leaking = groups.intersection(dataset.leaking_groups)
+    if leaking:
+        origin += (
+            f"; {len(leaking):,} of its {len(groups):,} groups (such as artists) are in other "
+            "splits, too"
+        )
     return part, origin
 
 

@@ -268,7 +268,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         )  # fmt: skip
 
     def _embed_cached(self, cache: Path, paths: list[str], grid: PatchGrid) -> dict[str, Row]:
-        from musicnn_zoo.library.run import open_store, run_library
+        from musicnn_zoo.library.store import Store, run_library
 
         settings = {
             "kind": "embeddings",
@@ -293,9 +293,9 @@ class Embedder(TransformerMixin, BaseEstimator):
             return str(error)
 
         with _locked(output):
-            if not output.exists():  # first: no store is begun if the engine cannot be had
+            if not output.exists():  # first: without an engine no store is begun
                 self._tagger().engine_for((self.layer,), many=True)
-            with open_store(output, settings) as store:
+            with Store(output, settings) as store:
                 run_library(places.values(), self._analyse, store, failed=failed)
             rows = _read_rows(output, set(places.values()) - errors.keys())
         rows |= errors

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError
+from musicnn_zoo.errors import ArgumentError, AudioError, check_choice
 from musicnn_zoo.files import check_ending, replacing
 from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
-from musicnn_zoo.sound.decode import OnDamage
 from musicnn_zoo.sound.find import find_audio
+from musicnn_zoo.sound.read import OnDamage
 from musicnn_zoo.tagging.functions import ModelLike, shared_tagger
 from musicnn_zoo.tagging.pipeline import EmbeddedTags
 from musicnn_zoo.tagging.results import FileResult, plain_floats, require_pandas
@@ -282,13 +282,6 @@ def save_map(found: EmbeddingMap, path: str | os.PathLike[str]) -> None:
 
     ``.json`` has all of :meth:`EmbeddingMap.to_dict`; ``.csv`` a row for each file: ``source``,
     ``x``, ``y``, ``folder``, ``tag``.
-
-    Raises
-    ------
-    ArgumentError
-        If the path has another ending or cannot be written.
-    OutputError
-        If the disk fails.
     """
     place = check_ending(path, MAP_ENDINGS)
     if place.suffix.lower() == ".json":
@@ -305,17 +298,9 @@ def save_map(found: EmbeddingMap, path: str | os.PathLike[str]) -> None:
 
 
 def check_map(method: str, colour_by: str) -> str:
-    """Check the options of a map before any work, and choose between PCA and UMAP.
-
-    Raises
-    ------
-    ArgumentError
-        If one is unknown, or UMAP is asked for and not installed.
-    """
-    options = ("method", method, METHODS), ("colour_by", colour_by, COLOURS_BY)
-    for name, value, known in options:
-        if value not in known:
-            raise ArgumentError(f"{name} must be one of {', '.join(known)}; received {value!r}")
+    """Check the options of a map before any work, and choose between PCA and UMAP."""
+    check_choice("method", method, METHODS)
+    check_choice("colour_by", colour_by, COLOURS_BY)
     has_umap = importlib.util.find_spec("umap") is not None
     if method == "umap" and not has_umap:
         raise ArgumentError("method='umap' needs UMAP: pip install umap-learn, or take 'pca'")

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.files import GrowingFile, json_line, read_lines, replacing, sync_folder
-from musicnn_zoo.library.store import EVENT_COLUMNS, Result, Stamp, Store, taggram_columns
+from musicnn_zoo.library.text_store import EVENT_COLUMNS, Result, taggram_columns
+from musicnn_zoo.sound.find import Stamp
 from musicnn_zoo.tagging.results import Events, Taggram, Tags
 from musicnn_zoo.text import path_to_text
 
@@ -132,20 +133,22 @@ def _repeated(values: Sequence[Any], counts: Sequence[int]) -> list[Any]:
     return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
 
 
-class ParquetStore(Store):
-    """Results as a folder of Parquet files; see :class:`Store`."""
+class ParquetRows:
+    """Results as a folder of Parquet files; of one store, as :class:`.text_store.TextRows`."""
 
-    _files = "pending.jsonl", "shard.next"
-    _log: GrowingFile
+    _log: GrowingFile | None = None
 
-    def __init__(self, output: Path, settings: Mapping[str, Any], *, overwrite: bool) -> None:
-        super().__init__(output, settings, overwrite=overwrite)
-        if self._output.exists() and not self._output.is_dir():
+    def __init__(self, output: Path, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._label = f"output {str(output)!r}"
+        if output.exists() and not output.is_dir():
             raise ArgumentError(
-                f"output {str(output)!r} is a file, and would be a folder of Parquet files; "
+                f"{self._label} is a file, and would be a folder of Parquet files; "
                 "delete it or name another output"
             )
-        self._pending_path, self._next_shard = (self._folder.path / name for name in self._files)
+        self._output = output
+        self._settings = settings
+        self.files = [folder / name for name in ("pending.jsonl", "shard.next")]
+        self._pending_path, self._next_shard = self.files
         self._pending: dict[str, Entry] = {}
         self._shard_of: dict[str, Path] = {}
         self._number = 0
@@ -156,10 +159,12 @@ class ParquetStore(Store):
             return []
         return sorted(path for path in self._output.iterdir() if path.name[0] not in "._")
 
-    def _holds_something(self) -> bool:
+    def exist(self) -> bool:
+        """Whether the output holds anything."""
         return bool(self._contents())
 
-    def _remove_output(self) -> None:
+    def remove(self) -> None:
+        """Delete the Parquet files of the output."""
         contents = self._contents()
         for path in contents:
             if path.suffix != ".parquet" or not path.is_file():
@@ -170,10 +175,12 @@ class ParquetStore(Store):
         for path in contents:
             path.unlink()
 
-    def _make_output(self) -> None:
+    def make(self) -> None:
+        """Make the folder."""
         self._output.mkdir(exist_ok=True)
 
-    def _recover(self) -> dict[str, Stamp]:
+    def open(self) -> dict[str, Stamp]:
+        """Repair what a crash left, and say which files the output has."""
         self._next_shard.unlink(missing_ok=True)
         known: dict[str, Stamp] = {}
         for shard in self._contents():
@@ -196,14 +203,17 @@ class ParquetStore(Store):
         self._write_pending()
         return known
 
-    def _append(self, stamp: Stamp, result: Result) -> None:
+    def append(self, stamp: Stamp, result: Result) -> None:
+        """Add the result of one file."""
+        assert self._log is not None
         entry = _make_entry(stamp, result)
         self._log.append(json_line(entry))
         self._pending[stamp.path] = entry
         if len(self._pending) >= SHARD_FILES or self._log.end >= SHARD_BYTES:
-            self._complete()
+            self.complete()
 
-    def _complete(self) -> None:
+    def complete(self) -> None:
+        """Make a shard of what waits."""
         if not self._pending:
             return
         shard = self._output / f"part-{self._number:05}.parquet"
@@ -216,7 +226,8 @@ class ParquetStore(Store):
         self._number += 1
         self._write_pending()
 
-    def _rewrite(self, changes: Mapping[str, Stamp | None]) -> None:
+    def rewrite(self, changes: Mapping[str, Stamp | None]) -> None:
+        """Give the rows of some paths to other files, and drop those that come to no file."""
         changed = {path: self._shard_of.pop(path) for path in changes if path in self._shard_of}
         for shard in sorted(set(changed.values())):
             self._change_shard(shard, changes)
@@ -253,11 +264,21 @@ class ParquetStore(Store):
         table = table.filter(pa.array(mask, pa.bool_()))
         self._write_shard(shard, _with_stamps(table, kept), kept)
 
+    def sync(self) -> None:
+        """Make sure that all results are on the disk."""
+        assert self._log is not None
+        self._log.sync()
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()
+
     def _write_pending(self) -> None:
-        self._close()
+        self.close()
         with replacing(self._pending_path) as file:
             file.writelines(map(json_line, self._pending.values()))
-        self._log = self._grow(self._pending_path)
+        self._log = GrowingFile(self._pending_path)
 
     def _write_shard(self, shard: Path, table: pa.Table, files: Files) -> None:
         metadata = {

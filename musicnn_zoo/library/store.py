@@ -1,4 +1,4 @@
-"""What the stores of all formats share: columns, stamps of files, the run folder, and resuming."""
+"""Results of many files in one output: a run can be killed at any moment, and is then resumed."""
 
 from __future__ import annotations
 
@@ -6,219 +6,68 @@ import csv
 import json
 import os
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
+from filelock import FileLock, Timeout
+
+from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError, OutputError
 from musicnn_zoo.files import (
     GrowingFile,
     check_parent,
     json_line,
     read_lines,
     replacing,
-    sha256_of,
     sync_folder,
 )
-from musicnn_zoo.sound.find import irregularity
-from musicnn_zoo.tagging.results import Embedding, Events, Taggram, Tags
-from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable, safe_cell, safe_tag
+from musicnn_zoo.library.text_store import KINDS, REMEDY, SYNC_FILES, Result, TextRows
+from musicnn_zoo.sound.find import Stamp, take_stamp, unchanged
+from musicnn_zoo.tagging.results import FileResult
+from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable, safe_cell
 
-SYNC_FILES = 64
-"""Results are safe from a power loss after so many files, or ``SYNC_S`` seconds, at the latest."""
+if TYPE_CHECKING:
+    from musicnn_zoo.library.parquet_store import ParquetRows
+
+LIBRARY_SUFFIXES = (".parquet", ".jsonl", ".csv")
+"""Endings of the outputs that a later run continues."""
 SYNC_S = 2.0
-REMEDY = "name another output (--output), or start this one anew (--overwrite)"
-TAG_COLUMNS = ("source", "rank", "tag", "score")
-EVENT_COLUMNS = ("source", "tag", "start_s", "end_s", "score")
+"""Results are safe from a power loss after so long, or ``SYNC_FILES`` files, at the latest."""
 _FAILURE_COLUMNS = ("path", "reason")
 _DAMAGE_COLUMNS = ("source", "lost_s")
 _LAYOUT = 1
 
-Result: TypeAlias = Tags | Taggram | Events | Embedding
-KINDS: dict[str, type] = {
-    "tags": Tags, "taggrams": Taggram, "events": Events, "embeddings": Embedding,
-}  # fmt: skip
-"""What an output may hold, by the ``kind`` in its settings."""
 
+class Store:
+    """Results of many files in one output, one kind of result.
 
-def taggram_columns(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return the columns of a table of taggrams: no two have the same name."""
-    columns = dict.fromkeys(("source", "time_s"))
-    for column in map(safe_tag, tags):
-        while column in columns:
-            column += " (tag)"
-        columns[column] = None
-    return tuple(columns)
+    ``output`` is a ``.jsonl`` (one line a file), a ``.csv`` (one line a tag) or a ``.parquet`` (a
+    folder of Parquet files, which together are one table). The folder ``<output>.run`` beside it
+    holds what a later run needs to continue. ``settings`` are all that the results depend on, as
+    values that JSON knows; a run with others is refused. Their ``"kind"`` is one of :data:`KINDS`.
+    ``overwrite`` starts from nothing.
 
+    Use it as a context manager. Entering it takes the lock, repairs what a crash left, and checks
+    the settings; leaving it completes the output. After an :class:`OutputError` it can only be
+    left. An :class:`ArgumentError` refuses results that the output cannot hold, and places where
+    it cannot be.
 
-@dataclass(frozen=True)
-class Stamp:
-    """A file as it was when its result was computed: its size in bytes, and its last change."""
-
-    source: str
-    """The path as the caller gave it."""
-    size: int
-    mtime_ns: int
-    sha256: str | None = None
-    """Of the content, if it was asked for."""
-    path: str = ""
-    """Absolute, without links: what tells the file from others. By default ``source``."""
-
-    def __post_init__(self) -> None:
-        if not self.path:
-            object.__setattr__(self, "path", self.source)
-
-    @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> Stamp:
-        """Return the stamp in a record; one of an earlier release has no path but the source."""
-        source: str = fields["source"]
-        path = fields.get("path") or os.path.realpath(source)
-        return cls(source, fields["size"], fields["mtime_ns"], fields["sha256"], path)
-
-
-def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:
-    """Return the stamp of a file as it is now; ``content_hash`` reads it all.
-
-    Raises
-    ------
-    AudioError
-        If there is no such file, it cannot be read, or it is a pipe, a socket or a device.
+    ``known`` are the files whose results are in the output, and ``crashed`` those that crashed the
+    decoder, by path. ``failures`` is the list of failures, and ``damage`` that of the files in the
+    output of which some could not be decoded, with the columns ``source``, as in the output, and
+    ``lost_s``; it exists if there are any.
     """
-    try:
-        status = Path(path).stat()
-        irregular = irregularity(status.st_mode)
-        if irregular is not None:
-            raise AudioError(f"{path}: {irregular}")
-        digest = sha256_of(Path(path)) if content_hash else None
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise AudioError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return Stamp(path, status.st_size, status.st_mtime_ns, digest, os.path.realpath(path))
 
-
-def unchanged(old: Stamp, new: Stamp) -> bool:
-    """Compare size and content if ``new`` has a hash, else size and time."""
-    if new.sha256 is not None:
-        return (old.size, old.sha256) == (new.size, new.sha256)
-    return (old.size, old.mtime_ns) == (new.size, new.mtime_ns)
-
-
-class StoreFolder:
-    """The folder ``<output>.run``: it is locked while a store is open, and keeps its settings."""
-
-    def __init__(self, output: Path) -> None:
-        from filelock import FileLock
-
-        self.path = output.with_name(f"{output.name}.run")
-        self._label = f"output {str(output)!r}"
-        self._settings = self.path / "settings.json"
-        self._lock = FileLock(self.path / "lock", timeout=0, thread_local=False)
-
-    @property
-    def started(self) -> bool:
-        """Whether a run has written its settings here."""
-        return self._settings.exists()
-
-    def lock(self) -> None:
-        """Make the folder, and see that no other run uses it while this process lives."""
-        from filelock import Timeout
-
-        self.path.mkdir(exist_ok=True)
-        try:
-            self._lock.acquire()
-        except Timeout as error:
+    def __init__(
+        self, output: Path, settings: Mapping[str, Any], *, overwrite: bool = False
+    ) -> None:
+        suffix = output.suffix.lower()
+        if suffix not in LIBRARY_SUFFIXES:
             raise ArgumentError(
-                f"{self._label}: another run is writing it; let it end, or name another output"
-            ) from error
-
-    def unlock(self) -> None:
-        """Let others use the folder."""
-        self._lock.release()
-
-    def start_anew(self, settings: Mapping[str, Any], leftovers: Iterable[str]) -> None:
-        """Delete what an earlier run left, then write the settings."""
-        for name in leftovers:
-            (self.path / name).unlink(missing_ok=True)
-        sync_folder(self.path)
-        with replacing(self._settings) as file:
-            file.write(json.dumps(settings, indent=1).encode())
-
-    def check_settings(self, settings: Mapping[str, Any]) -> None:
-        """Refuse to go on with other settings than the output was made with."""
-        try:
-            old = dict(json.loads(self._settings.read_bytes()))
-        except (ValueError, TypeError) as error:
-            raise ArgumentError(
-                f"{self._label} was made with settings that cannot be read; {REMEDY}"
-            ) from error
-        different = [
-            f"{name} {_shown(old, name)} (now {_shown(settings, name)})"
-            for name in dict.fromkeys([*old, *settings])
-            if _shown(old, name) != _shown(settings, name)
-        ]
-        if different:
-            raise ArgumentError(
-                f"{self._label} was made with other settings: {', '.join(different)}; {REMEDY}"
+                f"output {str(output)!r} must end in .parquet, .jsonl or .csv; received {suffix!r}"
             )
-
-
-def _shown(settings: Mapping[str, Any], name: str) -> str:
-    return json.dumps(settings[name], sort_keys=True) if name in settings else "not set"
-
-
-class DamageList:
-    """Seconds lost by damaged files: a CSV that is made when the first of them comes."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> dict[str, str]:
-        """Return what the file holds: seconds as text, by the cells of the sources."""
-        lost: dict[str, str] = {}
-        with suppress(FileNotFoundError, csv.Error), self.path.open(
-            encoding="utf-8", errors="replace", newline=""
-        ) as file:  # fmt: skip
-            for row in csv.reader(file):
-                if len(row) == len(_DAMAGE_COLUMNS) and tuple(row) != _DAMAGE_COLUMNS:
-                    lost[row[0]] = row[1]
-        return lost
-
-    def write(self, lost: Mapping[str, str]) -> None:
-        """Let the file hold these seconds, by sources, if it does not yet."""
-        cells = {path_cell(source): seconds for source, seconds in lost.items()}
-        if cells != self.read():
-            with replacing(self.path) as file:
-                file.write(csv_lines([_DAMAGE_COLUMNS, *cells.items()]).encode())
-
-    def add(self, source: str, seconds: str) -> None:
-        """Add a file; when this returns, a power loss does not lose it."""
-        with closing(GrowingFile(self.path)) as file:
-            head = [_DAMAGE_COLUMNS] if file.end == 0 else []
-            file.append(csv_lines([*head, (path_cell(source), seconds)]).encode())
-            file.sync()
-
-
-class Store(ABC):
-    """Results of many files in one output, one kind of result; made by ``open_store``.
-
-    Entering it takes the lock, repairs what a crash left, and checks the settings; leaving it
-    completes the output. After an :class:`OutputError` it can only be left.
-
-    ``known`` holds the stamps of the files whose results are in the output, by their paths, and
-    ``crashed`` those of files that crashed the decoder. ``failures`` is the path of the list of
-    failures. ``damage`` is that of the list of files in the output of which some could not be
-    decoded, with the columns ``source``, as in the output, and ``lost_s``; it exists if there are
-    any.
-    """
-
-    _files: ClassVar[tuple[str, ...]]
-    """What the store keeps in the run folder."""
-
-    def __init__(self, output: Path, settings: Mapping[str, Any], *, overwrite: bool) -> None:
         check_parent(output)
         self._output = output.resolve() if output.is_symlink() else output
         self._label = f"output {str(self._output)!r}"
@@ -228,27 +77,34 @@ class Store(ABC):
         if self._settings["kind"] == "taggrams" and "tags" not in self._settings:
             raise ArgumentError("settings of taggrams need the tags")
         self._overwrite = overwrite
-        self._folder = StoreFolder(self._output)
-        self.failures = self._folder.path / "failures.csv"
-        self.damage = self._folder.path / "damaged.csv"
-        self._crashes = self._folder.path / "crashed.jsonl"
+        self._folder = self._output.with_name(f"{self._output.name}.run")
+        self._rows = _rows_of(suffix, self._output, self._folder, self._settings)
+        self._lock = FileLock(self._folder / "lock", timeout=0, thread_local=False)
+        self._settings_file = self._folder / "settings.json"
+        self.failures = self._folder / "failures.csv"
+        self.damage = self._folder / "damaged.csv"
+        self._crashes = self._folder / "crashed.jsonl"
         self.known: dict[str, Stamp] = {}
         self.crashed: dict[str, Stamp] = {}
-        self._damage = DamageList(self.damage)
         self._lost: dict[str, str] = {}
-        self._opened: list[GrowingFile] = []
         self._failed: OutputError | None = None
         self._unsynced = 0
         self._synced_at = time.monotonic()
 
     def __enter__(self) -> Store:
         with self._reporting():
-            if not self._overwrite and self._holds_something() and not self._folder.started:
+            if not (self._overwrite or self._settings_file.exists()) and self._rows.exist():
                 raise ArgumentError(
                     f"{self._label} was not made by a library run, or its folder "
-                    f"{self._folder.path.name!r} is gone; {REMEDY}"
+                    f"{self._folder.name!r} is gone; {REMEDY}"
                 )
-            self._folder.lock()
+            self._folder.mkdir(exist_ok=True)
+            try:
+                self._lock.acquire()
+            except Timeout as error:
+                raise ArgumentError(
+                    f"{self._label}: another run is writing it; let it end, or name another output"
+                ) from error
             try:
                 self._open()
             except BaseException:
@@ -258,28 +114,49 @@ class Store(ABC):
 
     def _open(self) -> None:
         if self._overwrite:
-            self._remove_output()
-        if self._overwrite or not self._folder.started or not self._output.exists():
-            leftovers = [*self._files, self._crashes.name, self.damage.name]
-            self._folder.start_anew(self._settings, leftovers)
-            self._make_output()
+            self._rows.remove()
+        if self._overwrite or not self._settings_file.exists() or not self._output.exists():
+            for leftover in (*self._rows.files, self._crashes, self.damage):
+                leftover.unlink(missing_ok=True)
+            sync_folder(self._folder)
+            with replacing(self._settings_file) as file:
+                file.write(json.dumps(self._settings, indent=1).encode())
+            self._rows.make()
             sync_folder(self._output.parent)
         else:
-            self._folder.check_settings(self._settings)
+            self._check_settings()
         self.failures.write_bytes(csv_lines([_FAILURE_COLUMNS]).encode())
-        self.known = self._recover()
-        listed = self._damage.read()
+        self.known = self._rows.open()
+        listed = self._read_damage()
         cells = {path: path_cell(stamp.source) for path, stamp in self.known.items()}
         self._lost = {path: listed[cell] for path, cell in cells.items() if cell in listed}
-        self._damage.write(self._list_damage(self.known))
+        self._write_damage(self.known)
         self.crashed = {stamp.path: stamp for stamp, _ in read_lines(self._crashes, Stamp.of)}
-        sync_folder(self._folder.path)
+        sync_folder(self._folder)
+
+    def _check_settings(self) -> None:
+        """Refuse to continue with other settings than the output was made with."""
+        try:
+            old = dict(json.loads(self._settings_file.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise ArgumentError(
+                f"{self._label} was made with settings that cannot be read; {REMEDY}"
+            ) from error
+        different = [
+            f"{name} {_shown(old, name)} (now {_shown(self._settings, name)})"
+            for name in dict.fromkeys([*old, *self._settings])
+            if _shown(old, name) != _shown(self._settings, name)
+        ]
+        if different:
+            raise ArgumentError(
+                f"{self._label} was made with other settings: {', '.join(different)}; {REMEDY}"
+            )
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             if self._failed is None:
                 with self._reporting():
-                    self._complete()
+                    self._rows.complete()
         except OutputError:
             if error is None:
                 raise
@@ -289,57 +166,35 @@ class Store(ABC):
     def _leave(self) -> None:
         try:
             with suppress(OSError):
-                self._close()
+                self._rows.close()
         finally:
-            self._folder.unlock()
+            self._lock.release()
 
     def add(self, stamp: Stamp, result: Result) -> None:
         """Add the result of one file; when this returns, a kill of the process does not lose it.
 
-        Raises
-        ------
-        ArgumentError
-            If the file is known (discard it first), or the result is of another kind.
-        OutputError
-            If it cannot be written.
+        A file that is known must be discarded first.
         """
         if stamp.path in self.known:
             raise ArgumentError(f"{stamp.source}: is in the output already")
         if not isinstance(result, KINDS[self._settings["kind"]]):
             raise ArgumentError(f"this output holds {self._settings['kind']} only")
         with self._reporting():
-            lost = f"{result.clip.lost_s:.3f}" if result.clip.damaged else None
-            if lost is not None:  # first: the next run drops from the list what has no rows
-                self._damage.add(stamp.source, lost)
-            self._append(stamp, result)
+            if result.clip.damaged:  # first: the next run drops files without rows from the list
+                self._add_damage(stamp, f"{result.clip.lost_s:.3f}")
+            self._rows.append(stamp, result)
             self.known[stamp.path] = stamp
-            if lost is not None:
-                self._lost[stamp.path] = lost
             self._unsynced += 1
             if self._unsynced >= SYNC_FILES or time.monotonic() - self._synced_at >= SYNC_S:
-                self._sync()
+                self._rows.sync()
                 self._unsynced, self._synced_at = 0, time.monotonic()
 
     def discard(self, paths: Collection[str]) -> None:
-        """Drop all rows of these files, whose results will be added again.
-
-        Raises
-        ------
-        OutputError
-            If the output cannot be written.
-        """
+        """Drop all rows of these files, whose results will be added again."""
         self._change(dict.fromkeys(self.known.keys() & set(paths)))
 
     def move(self, moves: Mapping[str, Stamp]) -> None:
-        """Give the rows of known paths to other files: to those that have their content now.
-
-        Raises
-        ------
-        ArgumentError
-            If a path is not known, or a file would get rows that has some.
-        OutputError
-            If the output cannot be written.
-        """
+        """Give the rows of known paths to files that have none: those with their content now."""
         if unknown := moves.keys() - self.known.keys():
             raise ArgumentError(f"{min(unknown)}: is not in the output")
         taken = self.known.keys() - moves.keys()
@@ -355,19 +210,45 @@ class Store(ABC):
         changed = {path: changes.get(path, stamp) for path, stamp in self.known.items()}
         kept = {path: stamp for path, stamp in changed.items() if stamp is not None}
         with self._reporting():
-            before = self._list_damage(self.known)
-            after = self._list_damage(kept)
-            self._damage.write({**before, **after})  # whichever of the two the output will hold
-            self._rewrite(changes)
-            self._damage.write(after)
+            self._write_damage(self.known, kept)  # whichever of the two survives a crash
+            self._rows.rewrite(changes)
+            self._write_damage(kept)
             self._lost = {
                 kept[path].path: text for path, text in self._lost.items() if path in kept
             }
             self.known = {stamp.path: stamp for stamp in kept.values()}
 
-    def _list_damage(self, stamps: Mapping[str, Stamp]) -> dict[str, str]:
-        """Return the seconds that were lost, by what the files are called now."""
-        return {stamps[path].source: text for path, text in self._lost.items() if path in stamps}
+    def _read_damage(self) -> dict[str, str]:
+        """Return the seconds that were lost, as text, by the cells of the sources."""
+        lost: dict[str, str] = {}
+        with (
+            suppress(FileNotFoundError, csv.Error),
+            self.damage.open(encoding="utf-8", errors="replace", newline="") as file,
+        ):
+            for row in csv.reader(file):
+                if len(row) == len(_DAMAGE_COLUMNS) and tuple(row) != _DAMAGE_COLUMNS:
+                    lost[row[0]] = row[1]
+        return lost
+
+    def _write_damage(self, *places: Mapping[str, Stamp]) -> None:
+        """Let the list hold what was lost, by what the files are called in ``places``."""
+        cells = {
+            path_cell(stamps[path].source): seconds
+            for stamps in places
+            for path, seconds in self._lost.items()
+            if path in stamps
+        }
+        if cells != self._read_damage():
+            with replacing(self.damage) as file:
+                file.write(csv_lines([_DAMAGE_COLUMNS, *cells.items()]).encode())
+
+    def _add_damage(self, stamp: Stamp, seconds: str) -> None:
+        """Add a file to the list; when this returns, a power loss does not lose it."""
+        with closing(GrowingFile(self.damage)) as file:
+            head = [_DAMAGE_COLUMNS] if file.end == 0 else []
+            file.append(csv_lines([*head, (path_cell(stamp.source), seconds)]).encode())
+            file.sync()
+        self._lost[stamp.path] = seconds
 
     def record_failures(self, failures: Sequence[tuple[str, str]]) -> None:
         """List files that could not be used, each with the reason on one line that is safe to view.
@@ -387,7 +268,7 @@ class Store(ABC):
             with closing(GrowingFile(self._crashes)) as file:
                 file.append(json_line(asdict(stamp)))
                 file.sync()
-            sync_folder(self._folder.path)
+            sync_folder(self._folder)
             self.crashed[stamp.path] = stamp
 
     @contextmanager
@@ -404,37 +285,139 @@ class Store(ABC):
             )
             raise self._failed from error
 
-    def _grow(self, path: Path) -> GrowingFile:
-        self._opened.append(GrowingFile(path))
-        return self._opened[-1]
 
-    def _sync(self) -> None:
-        for file in self._opened:
-            file.sync()
+def _shown(settings: Mapping[str, Any], name: str) -> str:
+    return json.dumps(settings[name], sort_keys=True) if name in settings else "not set"
 
-    def _complete(self) -> None:
-        self._sync()
 
-    def _close(self) -> None:
-        while self._opened:
-            self._opened.pop().close()
+def _rows_of(
+    suffix: str, output: Path, folder: Path, settings: Mapping[str, Any]
+) -> TextRows | ParquetRows:
+    """Return what writes results in the format of an ending."""
+    if suffix == ".parquet":
+        from musicnn_zoo.library.parquet_store import ParquetRows
 
-    @abstractmethod
-    def _holds_something(self) -> bool: ...
+        return ParquetRows(output, folder, settings)
+    return TextRows(output, folder, settings, is_csv=suffix == ".csv")
 
-    @abstractmethod
-    def _remove_output(self) -> None: ...
 
-    @abstractmethod
-    def _make_output(self) -> None: ...
+Analyse = Callable[[list[str]], Iterator[FileResult[Any]]]
 
-    @abstractmethod
-    def _recover(self) -> dict[str, Stamp]:
-        """Repair what a crash left, open the files, and say what they hold."""
 
-    @abstractmethod
-    def _append(self, stamp: Stamp, result: Result) -> None: ...
+@dataclass
+class Summary:
+    """What a library run did: files by what became of them, seconds of audio, and the time it took.
 
-    @abstractmethod
-    def _rewrite(self, changes: Mapping[str, Stamp | None]) -> None:
-        """Give the rows of some paths to other files, and drop those that come to no file."""
+    Files were done; skipped, as their results were there; failed; or moved: the results of the
+    same content at another place became theirs. Damaged files were done as far as they decode.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    audio_s: float = 0.0
+    elapsed_s: float = 0.0
+    moved: int = 0
+    damaged: int = 0
+
+    def __str__(self) -> str:
+        moved = f"{self.moved} moved, " if self.moved else ""
+        damaged = f" ({self.damaged} damaged)" if self.damaged else ""
+        text = f"{self.done} done{damaged}, {self.skipped} unchanged, {moved}{self.failed} failed"
+        if self.done:
+            speed = self.audio_s / max(self.elapsed_s, 1e-9)
+            text += f"; {self.audio_s / 3600:.2f} hours of audio at {speed:.0f} × real time"
+        return text
+
+
+def run_library(
+    paths: Iterable[str],
+    analyse: Analyse,
+    store: Store,
+    *,
+    content_hash: bool = False,
+    failed: Callable[[str, Exception], str] = lambda _, error: str(error),
+) -> Summary:
+    """Add the results of all files to a store that does not have them yet.
+
+    A file is known by its absolute path without links, however it is named. It counts as unchanged,
+    and is skipped, if its size and its time of change are those that it had when it was done. One
+    that has changed is done again and its old rows dropped. Files that failed are tried again by
+    the next run, except those that crashed the decoder and have not changed. Each file is done
+    once, under the first of its names, which stands in the output as its source.
+
+    ``analyse`` takes the files to do and gives their results in the same order, such as
+    :meth:`musicnn_zoo.Tagger.tag_files`; it is not called if there is nothing to do. ``failed``
+    receives each file that failed and its error, and returns the reason to write down.
+
+    With ``content_hash`` the SHA-256 of the content counts instead of the time of change. The rows
+    of a file that is no longer where it was then become those of a new file with its content. If
+    it is still there, the new file is a copy, which gets rows of its own.
+
+    If the store cannot be written, the :class:`OutputError` ends the run; what was written stays.
+    """
+    begun = time.monotonic()
+    summary = Summary()
+
+    def note_failure(path: str, error: Exception) -> None:
+        summary.failed += 1
+        store.record_failures([(path, failed(path, error))])
+
+    stamps: dict[str, Stamp] = {}
+    for source in dict.fromkeys(paths):
+        try:
+            stamp = take_stamp(source, content_hash=content_hash)
+        except AudioError as error:
+            note_failure(source, error)
+            continue
+        stamps.setdefault(stamp.path, stamp)
+    todo = {
+        path: stamp
+        for path, stamp in stamps.items()
+        if path not in store.known or not unchanged(store.known[path], stamp)
+    }
+    summary.skipped = len(stamps) - len(todo)
+    moves = _find_moves(store.known, todo) if content_hash else {}
+    store.discard((todo.keys() & store.known.keys()) - moves.keys())
+    store.move(moves)
+    for stamp in moves.values():
+        del todo[stamp.path]
+    summary.moved = len(moves)
+    for path, stamp in list(todo.items()):
+        if path in store.crashed and unchanged(store.crashed[path], stamp):
+            del todo[path]
+            reason = "crashed the decoder in an earlier run, and has not changed"
+            note_failure(stamp.source, AudioError(f"{stamp.source}: {reason}"))
+    if todo:
+        sources = [stamp.source for stamp in todo.values()]
+        for stamp, result in zip(todo.values(), analyse(sources), strict=True):
+            if result.error is not None:
+                if isinstance(result.error, DecoderCrashError):
+                    store.record_crash(stamp)
+                note_failure(stamp.source, result.error)
+                continue
+            value = result.unwrap()
+            store.add(stamp, value)
+            summary.done += 1
+            summary.damaged += value.clip.damaged
+            summary.audio_s += value.clip.duration_s
+    summary.elapsed_s = time.monotonic() - begun
+    return summary
+
+
+def _find_moves(known: Mapping[str, Stamp], todo: Mapping[str, Stamp]) -> dict[str, Stamp]:
+    """Return the files to which rows go since they have the same content, by the known paths.
+
+    Rows can go if their file is gone, or has changed.
+    """
+    old_paths: dict[tuple[int, str | None], list[str]] = {}
+    for path, stamp in known.items():
+        if stamp.sha256 is not None:
+            old_paths.setdefault((stamp.size, stamp.sha256), []).append(path)
+    moves: dict[str, Stamp] = {}
+    for stamp in todo.values():
+        for path in old_paths.get((stamp.size, stamp.sha256), ()):
+            if path not in moves and (path in todo or not os.path.lexists(path)):
+                moves[path] = stamp
+                break
+    return moves

@@ -3,9 +3,9 @@
 :class:`Writer` touches its file when the first result comes, and flushes after each, so that
 what was finished is there if the rest is not.
 
-The output of a :class:`TextStore` only grows, by all lines of one file at a time. A journal in
+The output of :class:`TextRows` only grows, by all lines of one file at a time. A journal in
 the run folder says of each file where its lines end. Bytes of the output that the journal does
-not list belong to no file, and are cut off when the store is opened.
+not list belong to no file, and are cut off when the output is opened.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO, get_args
+from typing import Any, Literal, NamedTuple, TextIO, TypeAlias, get_args
 
 import numpy as np
 
@@ -33,18 +33,21 @@ from musicnn_zoo.files import (
     replacing,
     sync_folder,
 )
-from musicnn_zoo.library.store import (
-    EVENT_COLUMNS,
-    REMEDY,
-    SYNC_FILES,
-    TAG_COLUMNS,
-    Result,
-    Stamp,
-    Store,
-    taggram_columns,
-)
+from musicnn_zoo.sound.find import Stamp
 from musicnn_zoo.tagging.results import Embedding, Events, Taggram, Tags
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, safe_tag
+
+SYNC_FILES = 64
+"""So many results at most are lost by a power loss."""
+REMEDY = "name another output (--output), or start this one anew (--overwrite)"
+TAG_COLUMNS = ("source", "rank", "tag", "score")
+EVENT_COLUMNS = ("source", "tag", "start_s", "end_s", "score")
+
+Result: TypeAlias = Tags | Taggram | Events | Embedding
+KINDS: dict[str, type] = {
+    "tags": Tags, "taggrams": Taggram, "events": Events, "embeddings": Embedding,
+}  # fmt: skip
+"""What an output may hold, by the ``kind`` in its settings."""
 
 Format = Literal["text", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -100,11 +103,6 @@ class Writer:
 
     Use it as a context manager; leaving it completes the file. It writes to standard output if
     ``output`` is None. The format is by default that of the ending of ``output``, or text.
-
-    Raises
-    ------
-    ArgumentError
-        If ``output`` cannot be written, or its ending stands for no format.
     """
 
     def __init__(self, output: Path | None, form: Format | None = None) -> None:
@@ -151,6 +149,16 @@ class Writer:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         return sys.stdout
+
+
+def taggram_columns(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns of a table of taggrams: no two have the same name."""
+    columns = dict.fromkeys(("source", "time_s"))
+    for column in map(safe_tag, tags):
+        while column in columns:
+            column += " (tag)"
+        columns[column] = None
+    return tuple(columns)
 
 
 def result_columns(result: Tags | Taggram | Events) -> tuple[str, ...]:
@@ -219,50 +227,66 @@ def _parse(fields: dict[str, Any]) -> _Entry:
     return _Entry(stamp, int(fields["end"]), int(fields["crc32"]), is_old)
 
 
-class TextStore(Store):
-    """Results as JSON lines or, all but embeddings, as CSV; see :class:`Store`."""
+class TextRows:
+    """Results as JSON lines or, all but embeddings, as CSV; of one store."""
 
-    _files = "journal.jsonl", "journal.next", "journal.commit", "output.next"
-    _lines: GrowingFile
-    _journal: GrowingFile
-
-    def __init__(self, output: Path, settings: Mapping[str, Any], *, overwrite: bool) -> None:
-        super().__init__(output, settings, overwrite=overwrite)
-        if self._output.exists() and not self._output.is_file():
+    def __init__(
+        self, output: Path, folder: Path, settings: Mapping[str, Any], *, is_csv: bool
+    ) -> None:
+        if output.exists() and not output.is_file():
             raise ArgumentError(f"output {str(output)!r} is not a file; name a file")
-        self._is_csv = output.suffix.lower() == ".csv"
-        kind = self._settings["kind"]
-        if self._is_csv and kind == "embeddings":
+        self._output = output
+        self._label = f"output {str(output)!r}"
+        self._is_csv = is_csv
+        kind = settings["kind"]
+        if is_csv and kind == "embeddings":
             raise ArgumentError(
-                f"output {str(output)!r}: embeddings are not written as CSV; use .parquet or .jsonl"
+                f"{self._label}: embeddings are not written as CSV; use .parquet or .jsonl"
             )
         self._head = b""
-        if self._is_csv:
+        if is_csv:
             columns = {"tags": TAG_COLUMNS, "events": EVENT_COLUMNS}.get(kind)
-            columns = columns or taggram_columns(self._settings["tags"])
-            self._head = csv_lines([columns]).encode()
-        self._journal_path, self._next_journal, self._commit, self._next_output = (
-            self._folder.path / name for name in self._files
-        )
+            self._head = csv_lines([columns or taggram_columns(settings["tags"])]).encode()
+        names = "journal.jsonl", "journal.next", "journal.commit", "output.next"
+        self.files = [folder / name for name in names]
+        """What is kept in the run folder."""
+        self._journal_path, self._next_journal, self._commit, self._next_output = self.files
+        self._opened: list[GrowingFile] = []
 
-    def _holds_something(self) -> bool:
+    def exist(self) -> bool:
+        """Whether the output holds anything."""
         return self._output.exists() and self._output.stat().st_size > 0
 
-    def _remove_output(self) -> None:
+    def remove(self) -> None:
+        """Delete the output."""
         self._output.unlink(missing_ok=True)
 
-    def _make_output(self) -> None:
+    def make(self) -> None:
+        """Make an empty output."""
         self._output.touch()
 
-    def _recover(self) -> dict[str, Stamp]:
+    def open(self) -> dict[str, Stamp]:
+        """Repair what a crash left, open the files, and say which files the output has."""
         entries = self._repair()
         old = {entry.stamp.path: entry.stamp for entry in entries if entry.is_old}
         known: dict[str, Stamp] = {}
         for entry in entries:
             known.setdefault(entry.stamp.path, entry.stamp)
         if old or len(known) < len(entries):
-            self._rewrite(old)
+            self.rewrite(old)
         return known
+
+    def sync(self) -> None:
+        """Make sure that all results are on the disk; lines first, which the journal lists."""
+        for file in self._opened:
+            file.sync()
+
+    complete = sync
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._opened:
+            self._opened.pop().close()
 
     def _repair(self) -> list[_Entry]:
         if self._commit.exists():
@@ -270,7 +294,7 @@ class TextStore(Store):
                 self._next_output.replace(self._output)
             sync_folder(self._output.parent)
             self._commit.replace(self._journal_path)
-            sync_folder(self._folder.path)
+            sync_folder(self._journal_path.parent)
         self._next_output.unlink(missing_ok=True)
         self._next_journal.unlink(missing_ok=True)
         if not self._journal_path.exists() and self._output.stat().st_size > len(self._head):
@@ -278,14 +302,14 @@ class TextStore(Store):
         records = read_lines(self._journal_path, _parse)
         entries = [entry for entry, _ in records]
         entries = entries[: self._count_whole(entries)]
-        # Synced in this order: the journal must not list lines that are not there.
-        self._lines = self._grow(self._output)
-        self._journal = self._grow(self._journal_path)
+        for path in (self._output, self._journal_path):
+            self._opened.append(GrowingFile(path))
+        self._lines, self._journal = self._opened
         self._lines.cut(entries[-1].end if entries else 0)
         self._journal.cut(records[len(entries) - 1][1] if entries else 0)
         if not entries:
             self._lines.append(self._head)
-        self._sync()
+        self.sync()
         return entries
 
     def _count_whole(self, entries: list[_Entry]) -> int:
@@ -311,7 +335,8 @@ class TextStore(Store):
                     return i
         return count
 
-    def _append(self, stamp: Stamp, result: Result) -> None:
+    def append(self, stamp: Stamp, result: Result) -> None:
+        """Add the result of one file."""
         lines = self._format(stamp, result)
         start = self._lines.end
         self._lines.append(lines)
@@ -334,7 +359,8 @@ class TextStore(Store):
         rows = csv.reader(io.StringIO(lines.decode("utf-8", "surrogateescape"), newline=""))
         return csv_lines([path_cell(stamp.source), *cells] for _, *cells in rows).encode()
 
-    def _rewrite(self, changes: Mapping[str, Stamp | None]) -> None:
+    def rewrite(self, changes: Mapping[str, Stamp | None]) -> None:
+        """Give the rows of some paths to other files, and drop those that come to no file."""
         entries = [entry for entry, _ in read_lines(self._journal_path, _parse)]
         written: set[str] = set()
         try:
@@ -362,7 +388,7 @@ class TextStore(Store):
             if not self._commit.exists():
                 self._next_output.unlink(missing_ok=True)
             raise
-        self._close()
+        self.close()
         self._repair()
 
 

@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, MusicnnZooError
 from musicnn_zoo.files import check_writable, replacing
-from musicnn_zoo.library.store import taggram_columns
+from musicnn_zoo.library.text_store import taggram_columns
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
-from musicnn_zoo.sound.decode import OnDamage
-from musicnn_zoo.sound.read import AudioStream
+from musicnn_zoo.sound.read import AudioStream, OnDamage
 from musicnn_zoo.sound.sources import AudioSource, as_source, check_one, local_path
 from musicnn_zoo.tagging.results import FileResult, Taggram
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +69,8 @@ class Media:
 
 
 class _Facts(NamedTuple):
+    """What a browser plays a file as, its title, and its length in seconds."""
+
     kind: str | None = None
     title: str | None = None
     duration_s: float = 0.0
@@ -141,38 +144,32 @@ class Recording:
     @cached_property
     def _facts(self) -> _Facts:
         try:
-            pieces = self._isolated(facts_of)
-            while True:
-                next(pieces)
-        except StopIteration as end:
-            return _Facts(*end.value)
+            return _Facts(*json.loads(b"".join(self._isolated(facts_of))))
         except (OSError, AudioError):
             return _Facts()
 
     def _isolated(
         self, function: Callable[..., Iterator[bytes]], **arguments: Any
-    ) -> Generator[bytes, None, Any]:
+    ) -> Iterator[bytes]:
         """Call a function of this module on the recording, where a crash does no harm."""
         content = None
         if self.path is None:
             with self._opened() as opened:
                 opened.seek(0)
                 content = opened.read()
+            size = len(content)
         else:
             size = self.path.stat().st_size
             arguments = {**arguments, "audio": str(self.path.absolute())}
         try:
-            return (
-                yield from call_isolated(
-                    f"{__name__}:{function.__name__}", str(self.path or self.name), content=content,
-                    size=len(content) if content is not None else size, imports=WORKER_IMPORTS,
-                    **arguments,
-                )
+            yield from call_isolated(
+                f"{__name__}:{function.__name__}", str(self.path or self.name), content=content,
+                size=size, imports=WORKER_IMPORTS, **arguments,
             )  # fmt: skip
         except WorkerStartError:
             if content is not None:
                 arguments["audio"] = io.BytesIO(content)
-            return (yield from function(**arguments))
+            yield from function(**arguments)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
@@ -209,18 +206,16 @@ class Recording:
             ) from error
 
 
-def facts_of(audio: str | BinaryIO) -> Generator[bytes, None, _Facts]:
-    """Return what a browser plays the file as, its title, and its length in seconds.
-
-    A worker calls it; it yields nothing.
-    """
+def facts_of(audio: str | BinaryIO) -> Iterator[bytes]:
+    """Yield what ``_Facts`` has of a file, as JSON; a worker calls it."""
     import av
 
-    yield from ()
     with open_container(audio) as container:
-        if not container.streams.audio:
-            return _Facts()
-        return _Facts(_kind(container), _title(container), (container.duration or 0) / av.time_base)
+        if container.streams.audio:
+            duration_s = (container.duration or 0) / av.time_base
+            yield json.dumps([_kind(container), _title(container), duration_s]).encode()
+        else:
+            yield b"[]"
 
 
 def opus_of(audio: str | BinaryIO, *, bit_rate: int, source: str) -> Iterator[bytes]:
@@ -264,14 +259,8 @@ def _kind(container: av.container.InputContainer) -> str | None:
     if any(not stream.disposition & cover for stream in container.streams.video):
         return None
     codec = container.streams.audio[0].codec_context.codec.canonical_name
-    return next(
-        (
-            kind
-            for (form, played), kind in _PLAYED.items()
-            if played == codec and form in container.format.name.split(",")
-        ),
-        None,
-    )
+    kinds = (_PLAYED.get((form, codec)) for form in container.format.name.split(","))
+    return next(filter(None, kinds), None)
 
 
 def _title(container: av.container.InputContainer) -> str | None:

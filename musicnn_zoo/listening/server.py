@@ -17,14 +17,12 @@ from concurrent.futures import Future, wait
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.listening.page import ListeningPage, read_asset
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.text import printable
-
-Value = TypeVar("Value")
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +35,6 @@ _SILENCE_S = 60.0
 _PAGE_PATIENCE_S = 10.0
 _SOUND_PATIENCE_S = 300.0
 _AGAIN_S = 5
-_CHUNK = 2**18
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _PLACE = re.compile(r"/(page|audio)/(\d{1,9})")
 _ALWAYS = {
@@ -66,7 +63,7 @@ class BackgroundWork:
         self._begun: OrderedDict[Hashable, Future[Any]] = OrderedDict()
         self._stopped = False
 
-    def result(self, key: Hashable, work: Callable[[], Value], *, patience_s: float) -> Value:
+    def result(self, key: Hashable, work: Callable[[], Any], *, patience_s: float) -> Any:
         """Return the result of the work; start the work if nobody has.
 
         Raises :class:`NotYet` if it takes longer than ``patience_s``, or too much is waiting
@@ -85,8 +82,7 @@ class BackgroundWork:
         wait([future], patience_s)
         if not future.done():
             raise NotYet
-        value: Value = future.result()
-        return value
+        return future.result()
 
     def stop(self) -> None:
         """Start no further work."""
@@ -97,16 +93,14 @@ class BackgroundWork:
             try:
                 if self._stopped:
                     raise NotYet
-                made = work()
+                future.set_result(work())
             except BaseException as error:
                 with self._lock:
                     self._begun.pop(key, None)
                 future.set_exception(error)
-                return
-            future.set_result(made)
         with self._lock:
             done = [each for each, kept in self._begun.items() if kept.done()]
-            for each in done[: max(0, len(done) - _KEPT)]:
+            for each in done[:-_KEPT]:
                 del self._begun[each]
 
 
@@ -114,12 +108,8 @@ class PageServer:
     """Serves listening pages of files on the loopback address, made when they are asked for.
 
     Pages are made by ``make_page``. The server gives no files but ``paths``. Port 0 takes one that
-    is free; ``url`` is the address of the list of files.
-
-    Raises
-    ------
-    ArgumentError
-        If the port cannot be used.
+    is free. ``url`` is the address of the list of files, ``hosts`` are the names under which a
+    browser on this machine asks for the server.
     """
 
     def __init__(
@@ -137,7 +127,9 @@ class PageServer:
         except (OSError, OverflowError) as error:
             self._converted.cleanup()
             raise ArgumentError(f"port {port} cannot be used ({error}); choose another") from error
-        self.url = f"http://{_HOST}:{self._server.server_port}/"
+        port = self._server.server_port
+        self.url = f"http://{_HOST}:{port}/"
+        self.hosts = f"{_HOST}:{port}", f"localhost:{port}"
 
     def __enter__(self) -> PageServer:
         return self
@@ -155,11 +147,6 @@ class PageServer:
         """End :meth:`serve`, from another thread."""
         self._server.shutdown()
 
-    @property
-    def hosts(self) -> frozenset[str]:
-        """Names under which a browser on this machine asks for the server."""
-        return frozenset(f"{name}:{self._server.server_port}" for name in (_HOST, "localhost"))
-
     def index(self) -> str:
         """Return the list of files as HTML."""
         root = os.path.commonpath([Path(path).absolute().parent for path in self._paths])
@@ -175,7 +162,7 @@ class PageServer:
     def page(self, number: int) -> str:
         """Return the page of a file as HTML, or raise :class:`NotYet` while it is being made."""
         path = self._unmoved(number)
-        made = self._works.result(
+        made: ListeningPage = self._works.result(
             ("page", number), lambda: self._make_page(path), patience_s=_PAGE_PATIENCE_S
         )
         return made.html(audio_url=f"/audio/{number}")
@@ -203,7 +190,7 @@ class PageServer:
         try:
             same = Path(path).resolve() == place and stat.S_ISREG(place.stat().st_mode)
         except FileNotFoundError:
-            same = True  # whoever reads it says better that it is missing
+            same = True  # the decoder has a better message for a missing file
         except (OSError, RuntimeError):
             same = False
         if not same:
@@ -263,7 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer a request."""
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # a body is not read, nor taken for a request
+            self.close_connection = True  # its body stays unread and is no request
         # Another site's name that points here must not read the user's files.
         named = [host.lower() for host in self.headers.get_all("Host", [])]
         if len(named) != 1 or named[0] not in self.pages.hosts:
@@ -327,7 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
             version = f'"{size:x}-{status_of_file.st_mtime_ns:x}"'
             asked = self.headers.get("Range")
             if self.headers.get("If-Range", version) != version:
-                asked = None  # parts of a file that has changed do not fit together
+                asked = None  # parts of two versions of a file do not fit together
             part = _byte_range(asked, size)
             if part is None:
                 self._head(
@@ -336,25 +323,16 @@ class _Handler(BaseHTTPRequestHandler):
                 )  # fmt: skip
                 return
             first, last = part
+            length = last - first + 1
             more = {"Accept_Ranges": "bytes", "ETag": version}
             status = HTTPStatus.OK
             if asked is not None:
                 status = HTTPStatus.PARTIAL_CONTENT
                 more["Content_Range"] = f"bytes {first}-{last}/{size}"
-            self._head(status, kind, last - first + 1, **more)
-            if self.command == "GET":
-                self._copy(file, first, last)
-
-    def _copy(self, file: BinaryIO, first: int, last: int) -> None:
-        file.seek(first)
-        left = last - first + 1
-        while left > 0:
-            block = file.read(min(_CHUNK, left))
-            if not block:
-                self.close_connection = True
-                return
-            self.wfile.write(block)
-            left -= len(block)
+            self._head(status, kind, length, **more)
+            if self.command == "GET" and length:
+                sent = self.connection.sendfile(file, first, length)
+                self.close_connection |= sent < length  # it has become shorter
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Log requests; the terminal stays quiet."""

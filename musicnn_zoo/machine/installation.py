@@ -42,15 +42,11 @@ def has_keras() -> bool:
 def require_keras(what: str, *, backend: str = "tensorflow") -> None:
     """Raise a :class:`MissingPackageError` with the command to install Keras, if it is missing.
 
-    Parameters
-    ----------
-    what : str
-        What needs it, at the beginning of the message.
-    backend : {"tensorflow", "jax", "torch"}
-        What Keras would run on.
+    ``what`` needs it, and begins the message; Keras would run on ``backend``.
     """
     if not has_keras():
         raise _missing(what, "Keras", _BACKENDS[backend])
+    provide_writable_caches()
 
 
 def require_sklearn(what: str) -> None:
@@ -62,16 +58,7 @@ def require_sklearn(what: str) -> None:
 def explained(error: ModuleNotFoundError, what: str) -> ModuleNotFoundError | MissingPackageError:
     """Return a readable error for a failed import, if a light installation lacks the module.
 
-    Parameters
-    ----------
-    error : ModuleNotFoundError
-    what : str
-        What needed it.
-
-    Returns
-    -------
-    MissingPackageError
-        With the command to install it; or ``error`` itself, for any other module.
+    For any other module that is ``error`` itself. ``what`` needed the module.
     """
     module = (error.name or "").partition(".")[0]
     if module not in _NAMES_AND_PACKAGES:
@@ -116,14 +103,9 @@ def cache_folder() -> Path:
 def own_folder(name: str, *, make: bool = False) -> Path:
     """Folder of the cache in which only this user, or root, can change a file.
 
-    It and the cache folder are checked. Where this user owns one that others can write to, they
-    lose that right. Nothing is checked on systems whose files have no owners.
-
-    Parameters
-    ----------
-    name : str
-    make : bool
-        Make it, and the cache folder, with mode 0700 if they are not there.
+    It and the cache folder are checked, and made with mode 0700 if ``make`` and they are not there.
+    Where this user owns one that others can write to, they lose that right. Nothing is checked on
+    systems whose files have no owners.
 
     Raises
     ------
@@ -163,12 +145,7 @@ def _close_to_others(folder: Path, *, may_be_sticky: bool) -> None:
 def cache_lock(name: str, lock: str) -> Iterator[None]:
     """Hold a lock that other processes and threads wait for, if the cache can be written.
 
-    Parameters
-    ----------
-    name : str
-        Folder of the cache.
-    lock : str
-        File in it.
+    It is the file ``lock`` in the folder ``name`` of the cache.
     """
     from filelock import FileLock
 
@@ -195,8 +172,8 @@ _TEMPORARY = {_NUMBA: "numba", _MATPLOTLIB: "matplotlib"}
 def provide_writable_caches() -> None:
     """Give Numba and Matplotlib a temporary folder each, where they cannot write to their own.
 
-    To be called before librosa, Kapre or Matplotlib is imported. Variables of the environment that
-    are set already stay as they are.
+    To be called before librosa, Kapre, Matplotlib, or Keras, which imports it. Variables of the
+    environment that are set already stay as they are.
     """
     if not os.environ.get(_NUMBA) and not _numba_can_write() and _use_temporary(_NUMBA):
         settings = getattr(sys.modules.get("numba"), "config", None)

@@ -125,7 +125,7 @@ _START = (
 
 
 class _WorkerDiedError(Exception):
-    """A worker ended while it was asked."""
+    """A worker ended during a call."""
 
 
 class WorkerStartError(Exception):
@@ -141,28 +141,12 @@ def call_isolated(
     imports: Sequence[str] = (),
     **arguments: Any,
 ) -> Generator[bytes, None, Any]:
-    """Call a generator function in a worker.
+    """Call a generator function ``"module:name"`` in a worker; yield and return what it does.
 
-    Parameters
-    ----------
-    function : str
-        ``"module:name"``. It yields bytes and returns what JSON can hold.
-    label : str
-        How messages call the file.
-    content : bytes, optional
-        Becomes the argument ``audio``, as a binary file object.
-    size : int
-        Of the file in bytes: a larger one may take longer.
-    imports : sequence of str
-        Modules that a worker imports when it starts, beside that of the function: no time of a
-        call is spent on them.
-    arguments
-        What JSON can hold.
-
-    Yields
-    ------
-    bytes
-        What the function yields; the generator returns what the function returns.
+    It yields bytes; its arguments, and what it returns, are what JSON can hold. ``content`` becomes
+    its argument ``audio``, as a binary file object. Messages call the file ``label``; one that has
+    more bytes, ``size``, may take longer. A worker imports the modules ``imports`` when it starts,
+    so that no time of a call is spent on them.
 
     Raises
     ------
@@ -268,7 +252,6 @@ class _Worker:
 
     @property
     def reason(self) -> str:
-        """How the process ended."""
         code = self._process.wait()
         if code >= 0:
             return f"exit code {code}"
@@ -281,9 +264,7 @@ class _Worker:
         self.busy = True
         paths = [path for path in sys.path if isinstance(path, str)]
         try:
-            with self._within(_START_S):
-                self._requests.write(json.dumps([paths, modules]).encode() + b"\n")
-                self._requests.flush()
+            self._send([paths, modules], None, _START_S)
             kind, _ = self._receive(_START_S)
         except _WorkerDiedError as error:
             printed = self._printed()
@@ -296,18 +277,13 @@ class _Worker:
         self, request: dict[str, Any], content: bytes | None, patience_s: float
     ) -> Iterator[tuple[bytes, bytes]]:
         """Send a request; yield kind and payload of each answer, of which the last is no piece."""
-        with self._within(patience_s):
-            self._requests.write(json.dumps(request).encode() + b"\n")
-            if content is not None:
-                self._requests.write(content)
-            self._requests.flush()
+        self._send(request, content, patience_s)
         kind = b"B"
         while kind == b"B":
             kind, payload = self._receive(patience_s)
             yield kind, payload
 
     def end(self, label: str) -> None:
-        """End the process, and log what it printed."""
         self.busy = False
         self._process.kill()
         self._process.wait()
@@ -326,14 +302,13 @@ class _Worker:
             _log.debug("%s: %s", label, printed)
 
     def kill_if_late(self, now: float) -> None:
-        """End the process if it is late; who waits for it is told by the closed pipe."""
+        """End the process if it is late; the closed pipe tells whoever waits for it."""
         deadline = self._deadline
         if deadline is not None and now > deadline:
             self.timed_out = True
             self._process.kill()
 
     def alive(self) -> bool:
-        """Whether it can be asked."""
         return self._process.poll() is None
 
     @contextlib.contextmanager
@@ -347,8 +322,13 @@ class _Worker:
         finally:
             self._deadline = None
 
+    def _send(self, request: object, content: bytes | None, patience_s: float) -> None:
+        with self._within(patience_s):
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.write(content or b"")
+            self._requests.flush()
+
     def _receive(self, patience_s: float) -> tuple[bytes, bytes]:
-        """Return the kind and the payload of one message."""
         with self._within(patience_s):
             header = self._answers.read(5)
             length = struct.unpack("<I", header[1:])[0] if len(header) == 5 else 0

@@ -34,12 +34,8 @@ def usable_cores(*, root: Path = Path("/")) -> int:
     """Return how many cores this process may keep busy, at least 1.
 
     The least of what Python sees (the affinity; since Python 3.13 also ``PYTHON_CPU_COUNT``) and
-    the CPU quotas of its control groups, of version 1 and 2, rounded up.
-
-    Parameters
-    ----------
-    root : Path
-        Where ``proc`` and the mounted control groups are looked for.
+    the CPU quotas of its control groups, of version 1 and 2, rounded up. ``proc`` and the mounted
+    control groups are looked for below ``root``.
     """
     seen = _seen_cores()
     quotas = [quota for quota in _quotas(root) if 0 < quota < math.inf]
@@ -165,12 +161,9 @@ class ForkedLock:
 
 
 def refuse_forked_tensorflow() -> None:
-    """Refuse to go on where TensorFlow would wait for ever for threads left behind by a fork.
+    """Raise a DeviceError where TensorFlow would wait for ever for threads left behind by a fork.
 
-    Raises
-    ------
-    DeviceError
-        If TensorFlow had begun to run before this process was forked.
+    That is where TensorFlow had begun to run before this process was forked.
     """
     if _has_forked_tensorflow:
         raise DeviceError(

@@ -21,16 +21,8 @@ from musicnn_zoo.networks.config import (
 class Architecture:
     """One row of :data:`ARCHITECTURES`.
 
-    Parameters
-    ----------
-    name : str
-    config : ModelConfig
-    paper : str
-    parameters : int
-        Trainable parameters with 50 tags.
-    receptive_field_s : float
-        Seconds of audio that one frame before the back-end comes from; infinite if the whole
-        input takes part.
+    ``parameters`` are the trainable ones with 50 tags. ``receptive_field_s`` is how many seconds of
+    audio one frame before the back-end comes from; infinite if the whole input takes part.
     """
 
     name: str

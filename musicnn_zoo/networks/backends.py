@@ -31,7 +31,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, check_choice, check_whole
 from musicnn_zoo.networks.frontends import Order, Pool, rectangular_stack
 
 WAVELENGTH = 10000.0
@@ -40,17 +40,9 @@ WAVELENGTH = 10000.0
 def sinusoidal_positions(frames: Any, channels: int, *, paired: bool = True) -> Any:
     """Return sines and cosines of the time at geometrically spaced frequencies.
 
-    Parameters
-    ----------
-    frames : int or tensor
-    channels : int
-    paired : bool
-        Whether channels 2i and 2i + 1 share the frequency ``10000 ** (-2i / channels)`` (Vaswani
-        et al. 2017), or channel i has it for itself (musicnn-training).
-
-    Returns
-    -------
-    tensor, shape (1, frames, channels)
+    Of shape (1, frames, channels). If ``paired``, channels 2i and 2i + 1 share the frequency
+    ``10000 ** (-2i / channels)`` (Vaswani et al. 2017); if not, channel i has it for itself
+    (musicnn-training).
     """
     index = np.arange(channels)
     exponent = 2 * (index // 2) if paired else 2 * index
@@ -120,7 +112,6 @@ def head(
     Parameters
     ----------
     x : tensor, shape (batch, …, channels)
-    n_tags : int
     activation : {"sigmoid", "softmax"} or None
         Computed in float32 under every dtype policy; None gives the logits.
     units : int or None
@@ -217,7 +208,6 @@ def temporal_pooling(
 
     Parameters
     ----------
-    mode : {"both", "max", "mean"}
     interleaved : bool
         Whether maximum and mean of a channel stand side by side (max₀, mean₀, max₁, …), as in
         the released musicnn, or all maxima before all means.
@@ -291,18 +281,13 @@ def autopool(
     Parameters
     ----------
     activation : {"sigmoid", "softmax"}
-        Of the frame-wise scores.
+        Of the frame-wise scores; logits have no such pooling.
 
     Returns
     -------
     tensor, shape (batch, n_tags)
         Endpoints ``penultimate`` (batch, frames, units) and ``frame_scores`` (batch, frames,
         n_tags).
-
-    Raises
-    ------
-    ArgumentError
-        If ``activation`` is None: logits have no such pooling.
     """
     if activation is None:
         raise ArgumentError(
@@ -340,9 +325,7 @@ class TemporalAttention(_OverTime):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        known = get_args(Weights)
-        if weights not in known:
-            raise ArgumentError(f"weights must be one of {', '.join(known)}; received {weights!r}")
+        check_choice("weights", weights, get_args(Weights))
         self.kind: Weights = weights
         self.positions = positions
         self.context = context
@@ -432,7 +415,6 @@ def recurrent(
 
     Parameters
     ----------
-    cell : {"lstm", "gru"}
     cell_units : int
         Of each layer and direction.
     depth : int
@@ -446,8 +428,7 @@ def recurrent(
         Endpoints ``last_state`` (batch, cell_units or twice that) and ``penultimate``
         (batch, units).
     """
-    if depth < 1:
-        raise ArgumentError(f"depth must be at least 1; received {depth}")
+    check_whole("depth", depth)
     make = layers.LSTM if cell == "lstm" else layers.GRU
     for number in range(1, depth + 1):
         last = number == depth
@@ -475,7 +456,7 @@ class ClassToken(_MaskedLayer):
         return ops.concatenate([token, x], axis=1)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """Let the token count always."""
+        """Return the mask with the token, which always counts."""
         del inputs
         if mask is None:
             return None
@@ -529,7 +510,6 @@ def self_attention(
     ----------
     width : int
         Channels of the encoder; the features are projected to them.
-    depth, heads : int
     dropout : float
         Of the encoder, and of the head.
 
@@ -589,11 +569,6 @@ def fully_convolutional(
     -------
     tensor, shape (batch, n_tags)
         Endpoint ``penultimate`` (batch, filters[-1]).
-
-    Raises
-    ------
-    ArgumentError
-        If more than one position is left.
     """
     x = rectangular_stack("backend", x, filters, pools, order, bn_epsilon)
     if tuple(x.shape[1:3]) != (1, 1):

@@ -32,7 +32,6 @@ from musicnn_zoo.networks.config import (
     block_spec,
     checked_tags,
     is_of_type,
-    patch_grid,
     type_name,
 )
 from musicnn_zoo.networks.logmel import LogMel
@@ -197,7 +196,7 @@ def check_waveforms(model: TaggingModel, waveforms: Any) -> None:
     if "float" not in dtype:
         raise ArgumentError(f"{takes} {dtype}: divide 16-bit integers by 32768")
     config, samples = model.zoo_config, shape[1]
-    needed = patch_grid(config).patch_samples if config.fixed_length else None
+    needed = config.grid.patch_samples if config.fixed_length else None
     if samples is None or samples == needed:
         return
     if needed is not None:
@@ -265,7 +264,7 @@ def build_model(
     name : str, optional
         Name of the Keras model.
     provenance : Provenance, optional
-        What is to be said of the weights that it will have.
+        What is known of the weights that it will have.
     thresholds : TagThresholds, optional
         From what score on each tag is given, with the weights that it will have.
 
@@ -314,7 +313,8 @@ def _resolve(config: str | ModelConfig | None, **parts: Any) -> ModelConfig:
     """Put parts that are not None in the place of those of a configuration, or of defaults."""
     chosen = {name: part for name, part in parts.items() if part is not None}
     if config is not None:
-        return replace(get_architecture(config) if isinstance(config, str) else config, **chosen)
+        known = get_architecture(config) if isinstance(config, str) else config
+        return replace(known, **chosen) if chosen else known
     if "frontend" not in chosen:
         raise ArgumentError("name an architecture, or at least a front-end: frontend='vgg'")
     takes = block_spec(chosen["frontend"].kind, "frontend").takes
@@ -333,7 +333,7 @@ def _as_block(value: BlockLike | None) -> Block | None:
 def build_features(config: ModelConfig) -> tuple[Any, Any]:
     """Build all before the back-end; return the input and the feature map as Keras tensors."""
     refuse_forked_tensorflow()
-    samples = patch_grid(config).patch_samples if config.fixed_length else None
+    samples = config.grid.patch_samples if config.fixed_length else None
     waveform = keras.Input((samples,), dtype="float32", name="waveform")
     x = _represent(waveform, config.input)
     for role, chosen in config.blocks()[:-1]:

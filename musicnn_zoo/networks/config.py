@@ -26,6 +26,7 @@ import json
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
@@ -324,7 +325,7 @@ def _threshold(value: Any) -> float | None:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What to say of trained weights besides what they compute.
+    """What is known of trained weights besides what they compute.
 
     Parameters
     ----------
@@ -495,7 +496,7 @@ class LogMelInput:
     padding : {"constant", "reflect"} or None
         Put ``n_fft // 2`` zeros, or the reflected signal, on both sides of the input inside
         the graph. With None the graph pads nothing: the frames of a patch are then those of
-        the whole signal, which is padded once by who cuts it into patches.
+        the whole signal, which is padded once where it is cut into patches.
     normalization : {"batchnorm", "standardize"} or None
         What stands between the log-mel and the front-end: BatchNorm of each channel, or every
         band brought to zero mean and unit variance with statistics of the training data
@@ -654,10 +655,15 @@ class ModelConfig:
             for name in block_spec(chosen.kind, role).endpoints_of(dict(chosen.options))
         )
 
-    @property
+    @cached_property
     def fixed_length(self) -> bool:
         """Whether the model takes patches of one length only."""
         return any(block_spec(chosen.kind, role).fixed_length for role, chosen in self.blocks())
+
+    @cached_property
+    def grid(self) -> PatchGrid:
+        """Patches as the model was or will be trained on, one after the other."""
+        return replace(self.input.grid(self.patch), fixed_length=self.fixed_length)
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested dicts, lists and numbers, ready for JSON."""
@@ -702,71 +708,16 @@ class ModelConfig:
 def patch_grid(
     config: ModelConfig, *, patch_s: float | None = None, hop_s: float | None = None
 ) -> PatchGrid:
-    """Grid of a model, in the frames of its input.
-
-    Parameters
-    ----------
-    config : ModelConfig
-    patch_s : float, optional
-        Length of a patch in seconds; by default that which the model was trained on.
-    hop_s : float, optional
-        Distance between the starts of two patches in seconds; by default one patch, so
-        that patches follow each other without overlap.
-
-    Raises
-    ------
-    ArgumentError
-        If a length is not positive, less than one frame, or one that the model does not
-        take.
-    """
-    grid = config.input.grid(config.patch)
-    rate, frame_hop = grid.sample_rate, grid.frame_hop
-    in_samples = frame_hop == 1
-
-    def frames(name: str, seconds: float) -> int:
-        if not (isfinite(seconds) and seconds > 0):
-            raise ArgumentError(f"{name} must be a positive number of seconds; received {seconds}")
-        if in_samples:
-            return round(seconds * rate)
-        # A nanosecond's grace for seconds made of whole frames, which floats may miss by a hair.
-        return int((seconds * rate - grid.padding + 1e-9 * rate) // frame_hop)
-
-    patch = config.patch
-    if patch_s is not None:
-        patch = frames("patch_s", patch_s) + (0 if in_samples else 1)
-    if patch < 1:
-        raise ArgumentError(
-            f"patch_s must be at least {grid.padding / rate} (one frame); received {patch_s}"
-        )
-    if config.fixed_length and patch != config.patch:
-        raise ArgumentError(
-            f"this model takes patches of {grid.patch_s:.3f} s ({config.patch} "
-            f"{'samples' if in_samples else 'frames'}) only; received patch_s={patch_s}"
-        )
-    hop = patch if hop_s is None else frames("hop_s", hop_s)
-    if hop < 1:
-        least = (grid.padding + frame_hop) / rate
-        raise ArgumentError(f"hop_s must be at least {least} (one frame); received {hop_s}")
-    return replace(grid, patch=patch, hop=hop)
+    """Grid of a model, in the frames of its input; see :meth:`PatchGrid.of_lengths`."""
+    return config.grid.of_lengths(patch_s, hop_s)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """What a model computes, without its weights.
 
-    Parameters
-    ----------
-    name : str
-    config : ModelConfig
-    tags : tuple of str
-        In the order of the outputs.
-    thresholds : TagThresholds or None
-        From what score on each tag is given, if that was calibrated.
-
-    Raises
-    ------
-    ArgumentError
-        If there is not one threshold for each tag.
+    ``tags`` are in the order of the outputs. ``thresholds`` say from what score on each tag is
+    given, if that was calibrated; an ArgumentError is raised if there is not one for each tag.
     """
 
     name: str
@@ -781,7 +732,7 @@ class ModelSpec:
                 f"received {len(self.thresholds)}"
             )
 
-    @property
+    @cached_property
     def spectrogram(self) -> LogMelInput | None:
         """What the model looks at, if that is a log-mel spectrogram."""
         return self.config.input if isinstance(self.config.input, LogMelInput) else None

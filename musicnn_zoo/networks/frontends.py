@@ -1,6 +1,8 @@
 """Front-ends and mid-ends: from a waveform or a log-mel spectrogram to a feature map.
 
-``order`` and ``bn_epsilon`` of every block are those of :func:`convolution`.
+In all of them ``filters`` has one number for each convolution, ``order`` and ``bn_epsilon`` are
+those of :func:`convolution`, and ``stack``, ``stack_width`` and ``stack_pool`` are ``filters``,
+``width`` and ``pool`` of :func:`temporal_stack`.
 
 References
 ----------
@@ -52,7 +54,6 @@ def convolution(
     x : tensor
         A sequence (batch, frames, channels) for a kernel that is one number, a map (batch,
         frames, bands, channels) for a pair.
-    filters : int
     kernel : int or (int, int)
         Frames, or frames × bands.
     name : str
@@ -62,17 +63,10 @@ def convolution(
         BatchNorm → activation (Lee, Choi, Won), or no BatchNorm (Dieleman, Schlüter).
     activation : str or None
         None leaves it out.
-    strides : int or (int, int)
-    padding : {"same", "valid"}
     output : str, optional
         Name of the last layer, if it is an endpoint.
     bn_epsilon : float
         What BatchNorm adds to the variance: 1e-3 in Keras and musicnn, 1e-5 in PyTorch.
-
-    Returns
-    -------
-    tensor
-        Of the same rank as ``x``.
     """
     layer = layers.Conv1D if isinstance(kernel, int) else layers.Conv2D
     first = activation is None or order != "bn_relu"
@@ -120,8 +114,6 @@ def frame_level(
         Bands to learn.
     length, stride : int
         "Window length" and "hop" of the first layer in samples.
-    stack, stack_width, stack_pool
-        ``filters``, ``width`` and ``pool`` of :func:`temporal_stack`.
 
     Returns
     -------
@@ -149,15 +141,12 @@ def frame_level_multiscale(
     resolve low frequencies. Each bank is max-pooled to the rate of the slowest and all are
     concatenated. The paper's idea for speech; its window and stride values could not be
     verified here, so these are ours: 4, 16 and 64 ms at 16 kHz, each moved by a quarter.
-    What follows the bank is as in :func:`frame_level`.
 
     Parameters
     ----------
     x : tensor, shape (batch, samples, 1)
     filters, lengths, strides : sequence of int
         Of each bank; lengths and strides in samples. The strides divide the longest one.
-    stack, stack_width, stack_pool
-        ``filters``, ``width`` and ``pool`` of :func:`temporal_stack`.
 
     Returns
     -------
@@ -188,7 +177,7 @@ def vertical(x: Any, *, filters: Sequence[int] = (32, 32), width: int = 8, pool:
     Parameters
     ----------
     x : tensor, shape (batch, frames, bands, channels)
-    filters, width, pool
+    width, pool : int
         See :func:`temporal_stack`.
 
     Returns
@@ -214,8 +203,6 @@ def horizontal(
     x : tensor, shape (batch, frames, bands, channels)
         Schlüter & Böck use 15 frames of 80 bands, and three channels: spectrograms with
         windows of 23, 46 and 93 ms.
-    filters : sequence of int
-        Filters of each convolution.
     kernels : sequence of (int, int)
         Frames × bands of each convolution. Without padding.
     pool_bands : int
@@ -242,14 +229,12 @@ Pool = tuple[int, int]
 def vgg(x: Any, *, filters: int = 128, dropout: float = 0.25) -> Any:
     """Five 3 × 3 convolutions, each followed by BatchNorm and max-pooling.
 
-    The released checkpoints have 128 filters. The pools are (frames, bands): a window of
+    The released checkpoints have 128 filters in each. The pools are (frames, bands): a window of
     4 × 1 moved by 2 × 2 first, then 2 × 2 three times, then 4 × 4.
 
     Parameters
     ----------
     x : tensor, shape (batch, frames, bands, channels)
-    filters : int
-        Filters of each convolution.
     dropout : float
         Rate after the first four pools.
 
@@ -281,8 +266,6 @@ def rectangular(
     Parameters
     ----------
     x : tensor, shape (batch, frames, bands, channels)
-    filters : sequence of int
-        Filters of each convolution.
     pools : sequence of (int, int)
         Frames × bands that become one after each convolution.
 
@@ -325,9 +308,6 @@ def short_chunk(
     ----------
     x : tensor, shape (batch, frames, bands, channels)
         Won et al. use 3.69 s of 128 bands, of which 1 × 1 is left.
-    filters : sequence of int
-        Filters of each layer.
-    residual : bool
 
     Returns
     -------
@@ -430,10 +410,6 @@ def timbral(
     x : tensor, shape (batch, frames, bands, channels)
     branches : sequence of (float, int, int)
         As ``timbral`` of :func:`timbral_temporal`.
-    order
-        Of the first layer.
-    stack, stack_width, stack_pool
-        ``filters``, ``width`` and ``pool`` of :func:`temporal_stack`.
 
     Returns
     -------
@@ -482,19 +458,8 @@ def _max_over_bands(x: Any, name: str) -> Any:
 def temporal_stack(x: Any, *, filters: Sequence[int], width: int, pool: int) -> Any:
     """Convolution → ReLU → max-pooling over time, once for each of ``filters``.
 
-    Parameters
-    ----------
-    x : tensor, shape (batch, frames, channels)
-    filters : sequence of int
-        Filters of each convolution.
-    width : int
-        Frames that a filter looks at. Without padding.
-    pool : int
-        Frames that become one.
-
-    Returns
-    -------
-    tensor, shape (batch, frames', filters[-1])
+    ``x`` is (batch, frames, channels). A filter looks at ``width`` frames, without padding;
+    ``pool`` frames become one.
     """
     for number, count in enumerate(filters, start=1):
         name = f"frontend_conv{number}"
@@ -535,13 +500,9 @@ def sample_level(
     x : tensor, shape (batch, samples, 1)
     width : int
         m: length and stride of the first filters, length and pool of the others.
-    filters : sequence of int
-        Filters of the strided convolution and of each module.
-    variant : {"basic", "se", "res", "rese"}
     pointwise : int or None
         Filters of a last convolution of width 1; None leaves it out.
-    se_ratio : float
-    order
+    order : {"relu_bn", "bn_relu", "relu"}
         Of the basic and the se modules.
     padding : {"same", "valid"}
         Of the modules' convolutions: Lee et al. pad, Pons et al. 2018 do not.
@@ -613,7 +574,7 @@ def dense_residual(
     ----------
     x : tensor, shape (batch, frames, channels)
     filters : int
-        Filters of each convolution: 64 in musicnn, 512 in its big variant.
+        Of each convolution: 64 in musicnn, 512 in its big variant.
     width : int
         Frames that a filter looks at.
 
@@ -645,17 +606,13 @@ def residual(x: Any, *, filters: int = 512, width: int = 7, pool: int = 2) -> An
     Parameters
     ----------
     x : tensor, shape (batch, frames, channels)
-    filters : int
-    width : int
-        Frames that a filter looks at.
-    pool : int
-        Frames that become one.
+    width, pool : int
+        Frames that a filter looks at, and that become one.
 
     Returns
     -------
     tensor, shape (batch, (frames - width + 1) / pool, filters)
-        Endpoints ``cnn1``, ``cnn2`` and ``cnn3`` are the outputs of the convolutions, the
-        last two with their residual connections.
+        Endpoints ``cnn1``, ``cnn2`` and ``cnn3``, as of :func:`dense_residual`.
     """
     x = convolution(x, filters, width, name="midend_conv1", padding="valid", output="cnn1")
     y = _jointly_normalized(x, filters, width, "midend_conv2")

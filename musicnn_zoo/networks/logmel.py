@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -50,6 +50,8 @@ class LogMel(keras.layers.Layer):
     implementation : {"kapre", "portable", "convolution"}, optional
         By default the first that can run here. A saved layer keeps only what was asked
         for, so a file saved under one backend loads under another.
+    spectrogram : LogMelInput, optional
+        In place of the options.
     **options
         Those of :class:`musicnn_zoo.networks.config.LogMelInput`, but for ``normalization`` and
         ``bn_epsilon``; and those of a Keras layer.
@@ -60,10 +62,16 @@ class LogMel(keras.layers.Layer):
         If ``implementation`` is something else, or Kapre where it cannot run.
     """
 
-    def __init__(self, *, implementation: str | None = None, **options: Any) -> None:
-        spectrogram = {name: options.pop(name) for name in _OPTIONS & options.keys()}
+    def __init__(
+        self,
+        *,
+        implementation: str | None = None,
+        spectrogram: LogMelInput | None = None,
+        **options: Any,
+    ) -> None:
+        given = {name: options.pop(name) for name in _OPTIONS & options.keys()}
         super().__init__(**{**options, "dtype": "float32"})
-        self.spectrogram = LogMelInput(**spectrogram, normalization=None)
+        self.spectrogram = spectrogram or LogMelInput(**given, normalization=None)
         backend = keras.backend.backend()
         if implementation not in (None, *IMPLEMENTATIONS):
             raise ArgumentError(
@@ -87,7 +95,7 @@ class LogMel(keras.layers.Layer):
     @classmethod
     def from_input(cls, spectrogram: LogMelInput, **kwargs: Any) -> LogMel:
         """Layer of a configuration."""
-        return cls(**_layer_options(spectrogram), **kwargs)
+        return cls(spectrogram=spectrogram, **kwargs)
 
     def build(self, input_shape: Any) -> None:
         """Make the filters."""
@@ -128,9 +136,7 @@ class LogMel(keras.layers.Layer):
         return mel
 
     def _kapre_mel(self, n_fft: int) -> Callable[[Any], Any]:
-        provide_writable_caches()
-        import kapre
-
+        kapre = _kapre()
         spectrogram = self.spectrogram
         stft = kapre.STFT(
             n_fft=n_fft,
@@ -201,7 +207,8 @@ class LogMel(keras.layers.Layer):
         """Return the arguments of the constructor."""
         return {
             **super().get_config(),
-            **_layer_options(self.spectrogram),
+            **{name: getattr(self.spectrogram, name) for name in _OPTIONS},
+            "shorter_windows": list(self.spectrogram.shorter_windows),
             "implementation": self.implementation,
         }
 
@@ -211,7 +218,9 @@ def _kapre_is_installed() -> bool:
     return importlib.util.find_spec("kapre") is not None
 
 
-def _layer_options(spectrogram: LogMelInput) -> dict[str, Any]:
-    options = {name: value for name, value in asdict(spectrogram).items() if name in _OPTIONS}
-    options["shorter_windows"] = list(spectrogram.shorter_windows)
-    return options
+@cache
+def _kapre() -> Any:
+    provide_writable_caches()
+    import kapre
+
+    return kapre

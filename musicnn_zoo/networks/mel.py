@@ -30,8 +30,6 @@ _SLANEY_STEP = np.log(6.4) / 27
 def mel_frequencies(n_mels: int, f_min: float, f_max: float, mel_scale: str) -> NDArray[np.float64]:
     """Return frequencies in Hz at equal distances on the mel scale, both ends included.
 
-    References
-    ----------
     Slaney. "Auditory Toolbox." Interval Research, 1998. Young et al. "The HTK Book", eq. 5.13.
     """
     ends = _to_mel(np.array([f_min, f_max], np.float64), mel_scale)
@@ -41,18 +39,8 @@ def mel_frequencies(n_mels: int, f_min: float, f_max: float, mel_scale: str) -> 
 def mel_filters(spectrogram: LogMelInput, n_fft: int) -> NDArray[np.float32]:
     """Weights of the bins of a power spectrum in each mel band: overlapping triangles.
 
-    Parameters
-    ----------
-    spectrogram : LogMelInput
-        Whose ``sample_rate``, ``n_mels``, ``f_min``, ``f_max``, ``mel_scale`` and ``mel_norm``
-        count.
-    n_fft : int
-        Length of the window in samples.
-
-    Returns
-    -------
-    ndarray, shape (n_fft // 2 + 1, n_mels), float32
-        A band that lies between two bins is all zeros, as in librosa, which warns of it.
+    For a window of ``n_fft`` samples they are (n_fft // 2 + 1, n_mels), float32. A band that lies
+    between two bins is all zeros, as in librosa, which warns of it.
     """
     bins = np.linspace(0, spectrogram.sample_rate / 2, n_fft // 2 + 1)
     edges = mel_frequencies(
@@ -69,18 +57,9 @@ def mel_filters(spectrogram: LogMelInput, n_fft: int) -> NDArray[np.float32]:
 
 
 def log_mel(frames: NDArray[np.float32], spectrogram: LogMelInput) -> NDArray[np.float32]:
-    """Log-mel of frames that were cut already.
+    """Log-mel (frames, n_mels), float32, of frames (frames, n_fft) that were cut already.
 
-    Parameters
-    ----------
-    frames : ndarray, shape (frames, n_fft), float32
-        Samples, without a window.
-    spectrogram : LogMelInput
-        Of several windows the longest counts.
-
-    Returns
-    -------
-    ndarray, shape (frames, n_mels), float32
+    The frames have no window yet; of several windows the longest counts.
     """
     spectrum = np.fft.rfft(frames * hann(spectrogram.n_fft))
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
@@ -126,22 +105,9 @@ def logmel_columns(
 ) -> NDArray[np.float32]:
     """Compute a log-mel block by block, and keep the mean of every so many frames.
 
-    Frame ``f`` is centred on sample ``f * hop``, as where patches are cut. Memory grows with the
-    number of columns only.
-
-    Parameters
-    ----------
-    stream : AudioStream
-        At ``spectrogram.sample_rate``.
-    spectrogram : LogMelInput
-        Of several windows the longest counts.
-    frames : int
-        In one column; the last may have fewer.
-
-    Returns
-    -------
-    ndarray, shape (columns, n_mels), float32
-        As ``spectrogram.compression`` has it.
+    Frame ``f`` is centred on sample ``f * hop``, as where patches are cut. The columns, of which
+    the last may have fewer frames, are (columns, n_mels), float32; memory grows with their number
+    only. The stream is at ``spectrogram.sample_rate``; of several windows the longest counts.
     """
     columns = []
     rest = np.empty((0, spectrogram.n_mels), np.float32)

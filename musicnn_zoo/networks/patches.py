@@ -21,7 +21,8 @@ A model on the waveform, or one that pads inside its graph, has patches of sampl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Literal
 
 import numpy as np
@@ -49,6 +50,8 @@ class PatchGrid:
         Zeros put on each side of the signal.
     sample_rate : int
         In Hz.
+    fixed_length : bool
+        Whether a model takes patches of this length only.
     """
 
     patch: int
@@ -57,6 +60,7 @@ class PatchGrid:
     window: int
     padding: int
     sample_rate: int
+    fixed_length: bool = False
 
     @property
     def patch_samples(self) -> int:
@@ -82,6 +86,50 @@ class PatchGrid:
     def shortest(self) -> int:
         """Samples of the shortest signal that fills one patch."""
         return max(1, self.patch_samples - 2 * self.padding)
+
+    def of_lengths(self, patch_s: float | None, hop_s: float | None) -> PatchGrid:
+        """Grid of the same frames, with other lengths.
+
+        Parameters
+        ----------
+        patch_s : float or None
+            Length of a patch in seconds; None leaves it as it is.
+        hop_s : float or None
+            Distance between the starts of two patches in seconds; None lets them follow each other
+            without overlap.
+
+        Raises
+        ------
+        ArgumentError
+            If a length is not positive, less than one frame, or one that the model does not take.
+        """
+        rate, in_samples = self.sample_rate, self.frame_hop == 1
+        patch = self.patch
+        if patch_s is not None:
+            patch = self._frames_of("patch_s", patch_s) + (0 if in_samples else 1)
+        if patch < 1:
+            raise ArgumentError(
+                f"patch_s must be at least {self.padding / rate} (one frame); received {patch_s}"
+            )
+        if self.fixed_length and patch != self.patch:
+            raise ArgumentError(
+                f"this model takes patches of {self.patch_s:.3f} s ({self.patch} "
+                f"{'samples' if in_samples else 'frames'}) only; received patch_s={patch_s}"
+            )
+        hop = patch if hop_s is None else self._frames_of("hop_s", hop_s)
+        if hop < 1:
+            least = (self.padding + self.frame_hop) / rate
+            raise ArgumentError(f"hop_s must be at least {least} (one frame); received {hop_s}")
+        return replace(self, patch=patch, hop=hop)
+
+    def _frames_of(self, name: str, seconds: float) -> int:
+        rate = self.sample_rate
+        if not (isfinite(seconds) and seconds > 0):
+            raise ArgumentError(f"{name} must be a positive number of seconds; received {seconds}")
+        if self.frame_hop == 1:
+            return round(seconds * rate)
+        # A nanosecond's grace for seconds made of whole frames, which floats may miss by a hair.
+        return int((seconds * rate - self.padding + 1e-9 * rate) // self.frame_hop)
 
     def frames(self, n_samples: int) -> int:
         """Frames of a signal of ``n_samples`` samples (before padding)."""
@@ -126,7 +174,6 @@ def patch_at(signal: NDArray[np.float32], grid: PatchGrid, frame: int) -> NDArra
     Returns
     -------
     ndarray, shape (grid.patch_samples,), float32
-        The patch that :class:`PatchStream` gives at this frame.
     """
     if grid.count(len(signal)) == 0:
         signal = np.resize(signal, max(grid.shortest, len(signal)))
@@ -155,19 +202,12 @@ class PatchStream:
 
     Attributes
     ----------
-    count : int
-        Patches given so far.
-    samples : int
-        Samples received so far.
+    count, samples : int
+        Patches given and samples received so far.
     repeated : bool
         After :meth:`finish`: whether the signal was shorter than a patch and was repeated.
     dropped_s : float
         After :meth:`finish`: seconds at the end that no patch covers.
-
-    Raises
-    ------
-    ArgumentError
-        If ``tail`` is something else.
     """
 
     def __init__(self, grid: PatchGrid, *, tail: Tail = "drop") -> None:
@@ -186,15 +226,8 @@ class PatchStream:
     def feed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block of any length; return the patches that it completes.
 
-        Parameters
-        ----------
-        block : ndarray, shape (samples,), float32
-            At ``grid.sample_rate``.
-
-        Returns
-        -------
-        ndarray, shape (patches, grid.patch_samples), float32
-            Read-only; may be empty.
+        The block is (samples,), float32, at ``grid.sample_rate``. The patches are (patches,
+        grid.patch_samples), float32, read-only, and may be none.
         """
         self.samples += len(block)
         return self._complete(block)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musicnn_zoo.errors import ArgumentError, OutputError
-from musicnn_zoo.files import check_writable
+from musicnn_zoo.files import check_writable, raising
 from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.text import clock, printable
 
@@ -28,7 +28,7 @@ GREY, PALE = "#555555", "#B8B8B8"
 SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"
 """Colour maps that colour-blind people read: from 0 up, and to both sides of 0."""
 TITLE, LABEL, TICK, NOTE = 16, 13, 12, 11
-"""Sizes of text in points that are read on a projector."""
+"""Sizes of text in points, large enough to be read on a projector."""
 
 _DPI = 150
 
@@ -83,12 +83,8 @@ def check_picture(path: str | os.PathLike[str]) -> None:
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Save a figure in the format of the ending; the errors are those of :func:`picture`."""
     check_picture(path)
-    try:
+    with raising(OutputError, f"{os.fspath(path)}: the picture cannot be written"):
         figure.savefig(os.fspath(path), dpi=_DPI, facecolor="white")
-    except OSError as error:
-        raise OutputError(
-            f"{os.fspath(path)}: the picture cannot be written ({error.strerror or error})"
-        ) from error
 
 
 def drawable(text: str, width: int | None = None) -> str:

@@ -33,7 +33,7 @@ _NAME_WIDTH = 28
 _COLOURS = (BLUE, ORANGE, GREEN)
 _GRID: dict[str, Any] = {"color": "#E4E4E4", "linewidth": 0.8}
 _TITLE, _HEADING, _TEXT, _SMALL = 15, 13, 12, 10
-"""Sizes of text in points; there is more of it than in other pictures."""
+"""Sizes of text in points, smaller than elsewhere, since these pictures have more text."""
 
 
 class Measure(NamedTuple):

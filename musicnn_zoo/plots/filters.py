@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,34 +27,73 @@ from musicnn_zoo.plots.drawing import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FilterKind = Literal["image", "curve", "waveform", "input"]
+
+SHORTEST_WAVEFORM = 32
+"""Samples of a filter that shows something to the eye."""
 _WIDTH = 14.0
 _TILE = 0.86
-"""Part of the place of an image that the image takes."""
+"""Width of an image, as a part of the place that it has."""
 _CURVES = 8
 _IMAGES = 16
 """In a whole row."""
 _MOST_BINS = 128
 
 
-class Spectra(NamedTuple):
-    """Magnitudes (filters, frequencies) of waveforms, and the frequencies in Hz."""
+@dataclass(frozen=True, eq=False)
+class FilterGroup:
+    """Filters of one layer.
 
-    magnitudes: NDArray[np.float64]
-    frequencies: NDArray[np.float64]
-
-
-class Filters(NamedTuple):
-    """Filters of one layer, as in :class:`musicnn_zoo.FilterGroup`; images have no spectra."""
+    Parameters
+    ----------
+    layer : str
+    kind : {"image", "curve", "waveform", "input"}
+        ``image``: weights (filters, frames, bands), the strongest first; ``curve``: weights
+        (filters, frames), the strongest first; ``waveform``: weights (filters, samples), by
+        centre frequency; ``input``: what the filters respond to most, (filters, samples), by
+        centre frequency.
+    values : ndarray, float32
+    indices : ndarray, shape (filters,)
+        Which filters of the layer they are.
+    n_filters : int
+        Of the layer.
+    step_s : float
+        Seconds between two frames or samples.
+    window_s : float or None
+        Length of the window in seconds whose spectrogram they look at, if there are several.
+    """
 
     layer: str
-    kind: str
+    kind: FilterKind
     values: NDArray[np.float32]
     indices: NDArray[np.int64]
     n_filters: int
     step_s: float
-    window_s: float | None
-    is_long: bool
-    spectra: Spectra | None
+    window_s: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether waveforms are long enough to show something to the eye."""
+        return bool(self.values.shape[1] >= SHORTEST_WAVEFORM)
+
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """Of :attr:`spectra`, in Hz."""
+        return np.fft.rfftfreq(self.values.shape[1], self.step_s)[1:].astype(np.float64)
+
+    @property
+    def spectra(self) -> NDArray[np.float64]:
+        """Magnitudes (filters, frequencies) of waveforms, without that of 0 Hz."""
+        return np.asarray(np.abs(np.fft.rfft(self.values, axis=1))[:, 1:])
+
+    @property
+    def centre_frequencies(self) -> NDArray[np.float64]:
+        """Where the spectrum of each filter is highest, in Hz."""
+        centres: NDArray[np.float64] = self.frequencies[self.spectra.argmax(axis=1)]
+        return centres
 
 
 class _Panel(NamedTuple):
@@ -63,7 +103,7 @@ class _Panel(NamedTuple):
     height: float
 
 
-def draw_filters(groups: Sequence[Filters], *, model: str, frontend: str) -> Figure:
+def draw_filters(groups: Sequence[FilterGroup], *, model: str, frontend: str) -> Figure:
     """Draw the filters of a front-end; see :func:`musicnn_zoo.plots.plot_filters`."""
     rows = _rows(groups)
     heights = [max(panel.height for panel in row) for row in rows]
@@ -86,7 +126,7 @@ def draw_filters(groups: Sequence[Filters], *, model: str, frontend: str) -> Fig
     return figure
 
 
-def _rows(groups: Sequence[Filters]) -> list[list[_Panel]]:
+def _rows(groups: Sequence[FilterGroup]) -> list[list[_Panel]]:
     """Arrange the groups: images, then curves, then spectra."""
     images = [group for group in groups if group.kind == "image"]
     a_row = 1 if len(images) <= 3 else 2 if len(images) <= 6 else 3
@@ -102,12 +142,10 @@ def _rows(groups: Sequence[Filters]) -> list[list[_Panel]]:
     rows += _split(curves, 2 if len(curves) == 4 else 3)
     spectra: list[_Panel] = []
     for group in groups:
-        if group.spectra is None:
-            continue
         if group.kind == "waveform" and group.is_long:
-            rows.append([_spectra_panel(group, group.spectra, 4.0), _waveform_panel(group)])
-        else:
-            spectra.append(_spectra_panel(group, group.spectra, 3.4))
+            rows.append([_spectra_panel(group, 4.0), _waveform_panel(group)])
+        elif group.kind in ("waveform", "input"):
+            spectra.append(_spectra_panel(group, 3.4))
     return rows + _split(spectra, 3)
 
 
@@ -115,14 +153,14 @@ def _split(panels: list[_Panel], size: int) -> list[list[_Panel]]:
     return [panels[start : start + size] for start in range(0, len(panels), size)]
 
 
-def _title(axes: Any, group: Filters, what: str) -> None:
+def _title(axes: Any, group: FilterGroup, what: str) -> None:
     if group.window_s is not None:
         what = f"{what}, window {1000 * group.window_s:.0f} ms"
     axes.set_title(f"{drawable(group.layer, 40)}: {what}", fontsize=LABEL, loc="left")
     axes.title.set_parse_math(False)
 
 
-def _image_panel(group: Filters, which: slice, slots: int, n_drawn: int) -> _Panel:
+def _image_panel(group: FilterGroup, which: slice, slots: int, n_drawn: int) -> _Panel:
     shown, indices = group.values[which], group.indices[which]
     _, frames, bands = shown.shape
     place = _WIDTH / (_IMAGES + 1)
@@ -153,19 +191,19 @@ def _image_panel(group: Filters, which: slice, slots: int, n_drawn: int) -> _Pan
     return _Panel(draw, min(2.4, max(0.8, place * bands / frames)) + 0.75)
 
 
-def _curve_panel(group: Filters) -> _Panel:
+def _curve_panel(group: FilterGroup) -> _Panel:
     chosen = np.arange(len(group.values[:_CURVES]))
     return _curves_panel(group, chosen, 1, "time (s)", 0.36 * len(chosen) + 1.1)
 
 
-def _waveform_panel(group: Filters) -> _Panel:
+def _waveform_panel(group: FilterGroup) -> _Panel:
     n = len(group.values)
     chosen = np.unique(np.linspace(0, n - 1, min(_CURVES, n)).round().astype(int))
     return _curves_panel(group, chosen[::-1], 1000, "time (ms)", 4.0)
 
 
 def _curves_panel(
-    group: Filters, chosen: NDArray[np.int64], units: float, xlabel: str, height: float
+    group: FilterGroup, chosen: NDArray[np.int64], units: float, xlabel: str, height: float
 ) -> _Panel:
     """Curves under each other over time, ``units`` to the second, each to its own largest value."""
     curves = group.values[chosen]
@@ -188,12 +226,12 @@ def _curves_panel(
     return _Panel(draw, height)
 
 
-def _spectra_panel(group: Filters, spectra: Spectra, height: float) -> _Panel:
+def _spectra_panel(group: FilterGroup, height: float) -> _Panel:
     def draw(axes: Any) -> None:
-        kilohertz = spectra.frequencies / 1000
+        kilohertz = group.frequencies / 1000
         bins = -(-len(kilohertz) // _MOST_BINS)
         firsts = np.arange(0, len(kilohertz), bins)
-        powers = np.add.reduceat(spectra.magnitudes**2, firsts, axis=1)
+        powers = np.add.reduceat(group.spectra**2, firsts, axis=1)
         highest = np.maximum(powers.max(axis=1, keepdims=True), np.finfo(float).tiny)
         half = 0.5 * (kilohertz[1] - kilohertz[0])
         top = kilohertz[firsts[-1]] + (2 * bins - 1) * half

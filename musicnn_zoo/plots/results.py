@@ -114,7 +114,8 @@ def draw_taggram(
     axes = figure.add_subplot()
     mesh = axes.pcolormesh(
         columns.edges, np.arange(len(order) + 1) - 0.5, shown, cmap=SEQUENTIAL,
-        vmin=min(0.0, float(shown.min())), vmax=_next_tenth(float(shown.max())), rasterized=True,
+        vmin=min(0.0, float(shown.min())), rasterized=True,
+        vmax=max(0.1, math.ceil(10 * float(shown.max()) - 1e-6) / 10),  # the next tenth
     )  # fmt: skip
     axes.set_ylim(len(order) - 0.5, -0.5)
     name_rows(axes, (tags[index] for index in order), _SHORT_WIDTH)
@@ -138,10 +139,6 @@ def columns_of(
     rows = -(-len(scores) // most)
     firsts = np.arange(0, len(scores), rows)
     return Columns(edges[np.append(firsts, len(scores))], np.maximum.reduceat(scores, firsts), rows)
-
-
-def _next_tenth(score: float) -> float:
-    return max(0.1, math.ceil(10 * score - 1e-6) / 10)
 
 
 Span = tuple[str, float, float, float]
@@ -205,8 +202,7 @@ def _lanes(events: Sequence[Span]) -> dict[str, list[tuple[float, float]]]:
     lanes: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for tag, start_s, end_s, _ in events:
         lanes[tag].append((start_s, end_s - start_s))
-    totals = {tag: sum(length_s for _, length_s in spans) for tag, spans in lanes.items()}
-    return {tag: lanes[tag] for tag in sorted(lanes, key=lambda tag: -totals[tag])}
+    return dict(sorted(lanes.items(), key=lambda lane: -sum(length for _, length in lane[1])))
 
 
 def _draw_logmel(

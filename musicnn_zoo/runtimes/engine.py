@@ -15,9 +15,9 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.machine.installation import has_keras, require_keras
-from musicnn_zoo.networks.config import ModelConfig, patch_grid
+from musicnn_zoo.errors import ArgumentError, check_choice
+from musicnn_zoo.machine.installation import has_keras, provide_writable_caches, require_keras
+from musicnn_zoo.networks.config import ModelConfig
 
 EngineName = Literal["auto", "tensorflow", "jax", "torch", "onnxruntime"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -28,14 +28,8 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 class Engine(Protocol):
     """Computes named layers of one model on patches; several threads may call it.
 
-    Attributes
-    ----------
-    name : str
-        One of :data:`ENGINES` without ``"auto"``.
-    patches_per_call : int
-        How many patches a call of :meth:`run` should bring to use the machine fully.
-    calls : int
-        How many calls at the same time use it fully.
+    ``name`` is one of :data:`ENGINES` without ``"auto"``. To use the machine fully, ``calls`` calls
+    of :meth:`run` at the same time should bring ``patches_per_call`` patches each.
     """
 
     name: str
@@ -49,22 +43,10 @@ class Engine(Protocol):
     def run(
         self, windows: NDArray[np.float32], layers: tuple[str, ...]
     ) -> dict[str, NDArray[np.float32]]:
-        """Return the activations of ``layers``.
+        """Return the activations (patches, …) of ``layers`` for windows (patches, samples).
 
-        Parameters
-        ----------
-        windows : ndarray, shape (patches, samples), float32
-        layers : tuple of str
-            Layer names; ``"output"`` is the model's output.
-
-        Returns
-        -------
-        dict of str to ndarray, shape (patches, …), float32
-
-        Raises
-        ------
-        UnknownNameError
-            If it cannot compute one of them.
+        ``"output"`` is the model's output. An UnknownNameError is raised for a layer that the
+        engine cannot compute.
         """
         ...
 
@@ -73,12 +55,7 @@ def choose_engine(engine: str, *, device: str | None, precision: str) -> str:
     """Decide what ``engine="auto"`` means, and refuse what does not go together.
 
     ONNX Runtime on the CPU in float32, Keras otherwise: if a GPU is there or asked for, or
-    another precision.
-
-    Returns
-    -------
-    str
-        ``"onnxruntime"`` or the name of Keras's backend.
+    another precision. Return ``"onnxruntime"`` or the name of Keras's backend.
 
     Raises
     ------
@@ -88,12 +65,8 @@ def choose_engine(engine: str, *, device: str | None, precision: str) -> str:
     MissingPackageError
         If Keras is needed and not installed.
     """
-    if engine not in ENGINES:
-        raise ArgumentError(f"engine must be one of {', '.join(ENGINES)}; received {engine!r}")
-    if precision not in PRECISIONS:
-        raise ArgumentError(
-            f"precision must be one of {', '.join(PRECISIONS)}; received {precision!r}"
-        )
+    check_choice("engine", engine, ENGINES)
+    check_choice("precision", precision, PRECISIONS)
     on_cpu = device is None or device.lower() in ("cpu", "cpu:0")
     if engine == "onnxruntime":
         if not on_cpu:
@@ -127,6 +100,7 @@ def choose_engine(engine: str, *, device: str | None, precision: str) -> str:
 
 
 def _keras_backend() -> str:
+    provide_writable_caches()
     import keras
 
     name: str = keras.backend.backend()
@@ -178,21 +152,12 @@ _CHORD_S, _BEAT_S = 0.7, 0.25
 def probes(config: ModelConfig) -> NDArray[np.float32]:
     """Make signals on which engines are compared.
 
-    They are noise of three levels, silence, chords that fade, a beat, and both together. The last
-    three have the noise floor of a recording, -70 dB. Without it, a log-mel spectrogram would show
-    the rounding errors of the Fourier transform between the tones, and two transforms have
-    different ones.
-
-    Parameters
-    ----------
-    config : ModelConfig
-
-    Returns
-    -------
-    ndarray, shape (signals, samples), float32
-        One patch each, in ±1, the same at every call.
+    They are noise of three levels, silence, chords that fade, a beat, and both together: one
+    patch each, in ±1, (signals, samples), the same at every call. The last three have the noise
+    floor of a recording, -70 dB. Without it, a log-mel spectrogram would show the rounding errors
+    of the Fourier transform between the tones, and two transforms have different ones.
     """
-    rate, samples = config.input.sample_rate, patch_grid(config).patch_samples
+    rate, samples = config.input.sample_rate, config.grid.patch_samples
     random = np.random.default_rng(0)
     seconds = np.arange(samples) / rate
     noise = [random.normal(0, loudness, samples) for loudness in _LOUDNESS]

@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -28,7 +29,7 @@ from musicnn_zoo.errors import (
     OutputError,
     UnknownNameError,
 )
-from musicnn_zoo.files import check_parent
+from musicnn_zoo.files import check_parent, raising
 from musicnn_zoo.networks.config import ModelSpec
 from musicnn_zoo.runtimes.engine import difference, probes
 from musicnn_zoo.runtimes.formats import (
@@ -221,26 +222,26 @@ def export_model(
     _check_output(path, chosen, overwrite=overwrite)
     source = _source_of(model, chosen, precision)
     name = source.spec.name
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            unfinished = Path(folder, f"model{_ENDINGS.get(chosen, '')}")
-            with quiet():
-                with _explained(f"{name} cannot be exported to {chosen}"):
-                    source.write(unfinished)
-                signals = probes(source.spec.config)
-                expected = _in_batches(source.scores, signals)
-                with _explained(f"{name} was exported to {chosen}, but does not run there"):
-                    received = _in_batches(EXPORTERS[chosen].read(unfinished), signals)
-            found = difference(expected, received)
-            if not (math.isfinite(found) and found <= TOLERANCES[precision]):
-                raise ExportError(
-                    f"{name} in {chosen} ({precision}) differs from "
-                    f"{source.reference} by {found:.1e}, more than {TOLERANCES[precision]}"
-                )
-            size = _size(unfinished)
-            _put(unfinished, path, Path(folder, "replaced"))
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with (
+        raising(OutputError, f"{path}: cannot be written"),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder,
+    ):
+        unfinished = Path(folder, f"model{_ENDINGS.get(chosen, '')}")
+        with quiet():
+            with _explained(f"{name} cannot be exported to {chosen}"):
+                source.write(unfinished)
+            signals = probes(source.spec.config)
+            expected = _in_batches(source.scores, signals)
+            with _explained(f"{name} was exported to {chosen}, but does not run there"):
+                received = _in_batches(EXPORTERS[chosen].read(unfinished), signals)
+        found = difference(expected, received)
+        if not (math.isfinite(found) and found <= TOLERANCES[precision]):
+            raise ExportError(
+                f"{name} in {chosen} ({precision}) differs from "
+                f"{source.reference} by {found:.1e}, more than {TOLERANCES[precision]}"
+            )
+        size = _size(unfinished)
+        _put(unfinished, path, Path(folder, "replaced"))
     return Export(
         path=path,
         format=chosen,
@@ -259,23 +260,15 @@ def _source_of(
     if isinstance(model, str | os.PathLike):
         pretrained = find_pretrained(model)
         if chosen == "onnx" and pretrained.graph is not None:
-            graph, spec, provenance = (
-                bundled(pretrained.graph),
-                pretrained.spec,
-                pretrained.provenance,
-            )
-
-            def copy(path: Path) -> None:
-                copy_onnx(graph, spec, provenance, path)
-
+            graph, spec = bundled(pretrained.graph), pretrained.spec
+            copy = partial(copy_onnx, graph, spec, pretrained.provenance)
             return _Source(spec, "the bundled graph", copy, read_onnx(graph))
         model = pretrained.load()
-    built = model
-
-    def write(path: Path) -> None:
-        EXPORTERS[chosen].write(built, path, precision)
-
-    return _Source(built.spec, "the Keras model", write, scores_of(built))
+    built, exporter = model, EXPORTERS[chosen]
+    return _Source(
+        built.spec, "the Keras model",
+        lambda path: exporter.write(built, path, precision), scores_of(built),
+    )  # fmt: skip
 
 
 def _format_of(path: Path, given: ExportFormat | None) -> ExportFormat:

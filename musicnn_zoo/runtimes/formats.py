@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ExportError
 from musicnn_zoo.machine import __version__
-from musicnn_zoo.networks.config import ModelSpec, Provenance, patch_grid
+from musicnn_zoo.networks.config import ModelSpec, Provenance
 from musicnn_zoo.runtimes.onnx_engine import convert, open_session, require_tensorflow
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def metadata(spec: ModelSpec, provenance: Provenance, precision: str) -> dict[st
         "model": spec.name,
         "tags": spec.tags,
         "sample_rate": config.input.sample_rate,
-        "patch_samples": patch_grid(config).patch_samples,
+        "patch_samples": config.grid.patch_samples,
         "precision": precision,
         "config": config.to_dict(),
         "provenance": provenance.to_dict(),
@@ -77,18 +77,9 @@ _FIXED_SIZES = {1: 8, 5: 4}
 
 
 def with_properties(graph: bytes, properties: Mapping[str, str]) -> bytes:
-    """Set metadata properties of a serialized graph; others stay, and so does all else.
+    """Set metadata properties of a serialized ``onnx.ModelProto``; all else stays.
 
-    Parameters
-    ----------
-    graph : bytes
-        A serialized ``onnx.ModelProto``.
-    properties : mapping of str to str
-
-    Raises
-    ------
-    ValueError
-        If it is no protobuf message.
+    A ValueError is raised if it is no protobuf message.
     """
     kept = [
         graph[start:end]
@@ -181,12 +172,7 @@ def write_saved_model(model: TaggingModel, path: Path, precision: str) -> None:
     """Write a model, with ``metadata.json`` and ``tags.txt`` in the folder ``assets.extra``.
 
     The signature ``serving_default`` takes ``waveform`` (batch, samples) and returns ``tags``
-    (batch, tags). Neither musicnn_zoo nor Keras is needed to run it.
-
-    Raises
-    ------
-    ExportError
-        If Keras's backend is not TensorFlow.
+    (batch, tags). Neither musicnn_zoo nor Keras is needed to run it, but TensorFlow to write it.
     """
     require_tensorflow(model, "a SavedModel")
     save_function(model, path, model.input_shape)
@@ -257,13 +243,9 @@ def write_litert(model: TaggingModel, path: Path, precision: str) -> None:
 
     The signature ``serving_default`` takes ``waveform`` (1, samples), one patch, and returns
     ``tags`` (1, tags). A zip archive at the end of the file holds the tags (``labels.txt``) and
-    ``metadata.json``, as in other such files: ``unzip model.tflite``.
-    For the precisions, see :func:`musicnn_zoo.runtimes.export.export_model`.
-
-    Raises
-    ------
-    ExportError
-        If the interpreter is missing, or Keras's backend is not TensorFlow.
+    ``metadata.json``, as in other such files: ``unzip model.tflite``. For the precisions, see
+    :func:`musicnn_zoo.runtimes.export.export_model`. An ExportError is raised if the interpreter is
+    missing, or Keras's backend is not TensorFlow.
     """
     try:
         import ai_edge_litert.interpreter  # noqa: F401
@@ -299,7 +281,7 @@ def _convert(model: TaggingModel, precision: str) -> bytes:
     from musicnn_zoo.runtimes.variants import for_runtime
 
     network = for_runtime(model)
-    shape = (1, patch_grid(model.zoo_config).patch_samples)
+    shape = (1, model.zoo_config.grid.patch_samples)
     logmel = next((layer for layer in network.layers if isinstance(layer, LogMel)), None)
     if logmel is None or precision == "float32":
         return _convert_part(network, shape, precision)
@@ -377,12 +359,8 @@ def _join(first: bytes, second: bytes) -> bytes:
 class Exporter(NamedTuple):
     """How a format is written and read.
 
-    Parameters
-    ----------
-    write : callable
-        Takes a model, a path that does not exist, and a precision.
-    read : callable
-        Takes a path; returns what computes the scores (batch, tags) of waveforms (batch, samples).
+    ``write`` takes a model, a path that does not exist, and a precision. ``read`` takes a path, and
+    returns what computes the scores (batch, tags) of waveforms (batch, samples).
     """
 
     write: Callable[[TaggingModel, Path, str], None]

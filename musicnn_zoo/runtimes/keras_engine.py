@@ -30,19 +30,10 @@ _KINDS = {"cuda": "gpu"}
 def device_scope(device: str | None) -> contextlib.AbstractContextManager[Any]:
     """Scope that places on a device what runs inside it.
 
-    GPUs are set to take memory as it is needed ("memory growth"), unless TensorFlow is
-    already using them.
-
-    Parameters
-    ----------
-    device : str or None
-        ``"cpu"``, ``"gpu"`` or ``"gpu:1"`` (or ``"cuda:1"``, as PyTorch says); None leaves the
-        choice to Keras's backend, which takes the first GPU if there is one.
-
-    Raises
-    ------
-    DeviceError
-        If there is no such device.
+    ``device`` is ``"cpu"``, ``"gpu"`` or ``"gpu:1"`` (or ``"cuda:1"``, as PyTorch says); None
+    leaves the choice to Keras's backend, which takes the first GPU if there is one. GPUs are set to
+    take memory as it is needed ("memory growth"), unless TensorFlow is already using them. A
+    DeviceError is raised if there is no such device.
     """
     if keras.backend.backend() != "tensorflow":
         if device is None:
@@ -86,20 +77,10 @@ def split_devices(device: str | None) -> tuple[str | None, ...]:
 class KerasEngine:
     """Runs a Keras model; see :class:`musicnn_zoo.runtimes.engine.Engine`.
 
-    Parameters
-    ----------
-    make_model : callable
-        Returns the model, with input ``(batch, samples)``. It is called once on each device.
-    device : str, optional
-        See :func:`device_scope`; several separated by commas share the patches.
-    batch_size : int, optional
-        Patches that a device computes at once; by default 8 on a CPU, 64 on a GPU.
-
-    Raises
-    ------
-    DeviceError
-        If a device is not there, or TensorFlow began to run before this process was forked;
-        the latter :meth:`run` raises, too.
+    ``make_model`` is called once on each device, for a model with input ``(batch, samples)``.
+    Several devices, separated by commas, share the patches; each computes ``batch_size`` of them at
+    once, by default 8 on a CPU, 64 on a GPU. A DeviceError is raised if a device is not there, and,
+    by :meth:`run` too, if TensorFlow began to run before this process was forked.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ExportError, UnknownNameError, WeightsError
-from musicnn_zoo.files import sha256_of
+from musicnn_zoo.files import raising, sha256_of
 from musicnn_zoo.machine.installation import cache_folder, cache_lock, own_folder
 from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.runtimes.engine import difference, probes
@@ -59,20 +59,9 @@ _NOTE = re.compile(r"([0-9a-f]{64})\s")
 class OnnxEngine:
     """Runs an ONNX graph; see :class:`musicnn_zoo.runtimes.engine.Engine`.
 
-    Patches are computed side by side, each by one core: that is as fast as larger batches, needs
-    little memory, and gives a patch the same numbers whatever patches come with it.
-
-    Parameters
-    ----------
-    graph : Path
-        As :mod:`musicnn_zoo.runtimes.onnx_engine` makes it.
-    batch_size : int, optional
-        Patches that one core computes at once; by default one.
-
-    Raises
-    ------
-    WeightsError
-        If ONNX Runtime cannot read the graph.
+    Patches are computed side by side, each by one core, or ``batch_size`` of them: that is as fast
+    as larger batches, needs little memory, and gives a patch the same numbers whatever patches come
+    with it. A WeightsError is raised if ONNX Runtime cannot read the graph.
     """
 
     name = "onnxruntime"
@@ -132,37 +121,25 @@ class _Runner:
 
 
 def open_session(graph: Path) -> onnxruntime.InferenceSession:
-    """Open a graph to be run by the threads that call it.
-
-    Raises
-    ------
-    WeightsError
-        If it cannot be read.
-    """
+    """Open a graph to be run by the threads that call it; a WeightsError if it cannot be read."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    try:
+    # ONNX Runtime's own errors have no common base.
+    with raising(
+        WeightsError, f"{graph}: ONNX Runtime cannot read this graph", instead_of=Exception
+    ):
         return onnxruntime.InferenceSession(
             graph, sess_options=options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # ONNX Runtime's own errors have no common base
-        raise WeightsError(
-            f"{graph}: ONNX Runtime cannot read this graph ({first_line(error)})"
-        ) from error
 
 
 def find_graph(pretrained: Pretrained, load: Callable[[], TaggingModel]) -> Path:
     """Find the graph of a pretrained model, or make it of the Keras model that ``load`` returns.
 
-    Raises
-    ------
-    ExportError
-        If there is none and it cannot be made.
-    WeightsError
-        If a bundled graph is damaged.
+    An ExportError is raised if it cannot be made, a WeightsError if a bundled graph is damaged.
     """
     if pretrained.graph is not None:
         return bundled(pretrained.graph)
@@ -170,23 +147,15 @@ def find_graph(pretrained: Pretrained, load: Callable[[], TaggingModel]) -> Path
 
 
 def graph_of(model: TaggingModel, digest: str) -> Path:
-    """Find the graph of a model whose :func:`weights_digest` this is, or make it.
-
-    Raises
-    ------
-    ExportError
-        If it cannot be made.
-    """
+    """Find the graph of a model by its :func:`weights_digest`, or make it."""
     return _cached(f"{model.name}-{digest[:24]}", lambda: model)
 
 
 def has_graph(pretrained: Pretrained) -> bool:
     """Whether :func:`find_graph` needs no model.
 
-    Raises
-    ------
-    DownloadError, WeightsError
-        If nothing is known of the weights and they cannot be had.
+    A DownloadError or WeightsError is raised if nothing is known of the weights and they cannot be
+    had.
     """
     if pretrained.graph is not None:
         return True
@@ -210,30 +179,15 @@ def weights_digest(model: TaggingModel) -> str:
 def convert(model: TaggingModel, path: Path) -> float:
     """Write the ONNX graph of a model, if it gives the model's outputs.
 
-    The graph has the input ``waveform`` (batch, samples) and the outputs ``output``, which are
-    the scores, and one for each of the model's endpoints. Its metadata hold ``tags`` (JSON),
-    ``sample_rate``, ``model``, ``config`` (JSON) and ``format``.
+    The graph has the input ``waveform`` (batch, samples) and the outputs ``output``, which are the
+    scores, and one for each of the model's endpoints. Its metadata hold ``tags`` (JSON),
+    ``sample_rate``, ``model``, ``config`` (JSON) and ``format``. The file appears whole or not at
+    all.
 
-    Parameters
-    ----------
-    model : TaggingModel
-    path : Path
-        Appears whole or not at all.
-
-    Returns
-    -------
-    float
-        Largest difference of an output from the model's, on the signals of
-        :func:`musicnn_zoo.runtimes.engine.probes`.
-
-    Raises
-    ------
-    ExportError
-        If the converter is missing, cannot convert the model, or the graph differs from it by
-        more than 1e-4.
+    Return the largest difference of an output from the model's, on the signals of
+    :func:`musicnn_zoo.runtimes.engine.probes`. An ExportError is raised if the converter is
+    missing, cannot convert the model, or that difference is more than 1e-4.
     """
-    import keras
-
     from musicnn_zoo.runtimes.variants import for_runtime
 
     try:
@@ -248,17 +202,13 @@ def convert(model: TaggingModel, path: Path) -> float:
     signals = probes(model.zoo_config)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "graph.onnx")
-        try:
-            with muted("tf2onnx"):
-                twin = for_runtime(model, keep=model.endpoints)
-                outputs = {name: twin.get_layer(name).output for name in model.endpoints}
-                graph = keras.Model(twin.input, outputs | {"output": twin.output})
-                graph(signals[:1])
-                graph.export(written, format="onnx", verbose=False)
-        except Exception as error:  # the converter's errors have no common base
-            raise ExportError(
-                f"{model.name} cannot become an ONNX graph ({first_line(error)})"
-            ) from error
+        failure = f"{model.name} cannot become an ONNX graph"
+        # The converter's errors have no common base.
+        with muted("tf2onnx"), raising(ExportError, failure, instead_of=Exception):
+            twin = for_runtime(model, keep=model.endpoints)
+            graph = _with_endpoints(twin, model.endpoints)
+            graph(signals[:1])
+            graph.export(written, format="onnx", verbose=False)
         proto = onnx.load(written)
     batch, samples = proto.graph.input[0].type.tensor_type.shape.dim
     if model.input_shape[1] is None:
@@ -300,13 +250,7 @@ def convert(model: TaggingModel, path: Path) -> float:
 
 
 def require_tensorflow(model: keras.Model, what: str) -> None:
-    """Refuse to convert a model on another backend of Keras.
-
-    Raises
-    ------
-    ExportError
-        If Keras's backend is not TensorFlow.
-    """
+    """Refuse, by an ExportError, to convert a model on another backend of Keras."""
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -334,19 +278,22 @@ def muted(*names: str) -> Iterator[None]:
 
 def _difference(path: Path, model: TaggingModel, waveforms: NDArray[np.float32]) -> float:
     """Largest :func:`difference` of an output of a graph from the same output of its model."""
-    import keras
-
     session = open_session(path)
     names = [output.name for output in session.get_outputs()]
-    outputs = {name: model.get_layer(name).output for name in model.endpoints}
-    graph = keras.Model(model.input, outputs | {"output": model.output})
-    expected = graph.predict_on_batch(waveforms)
+    expected = _with_endpoints(model, model.endpoints).predict_on_batch(waveforms)
     received = session.run(names, {"waveform": waveforms})
     differences = [
         difference(np.asarray(expected[name]), output)
         for name, output in zip(names, received, strict=True)
     ]
     return float(np.max(differences))  # NaN if one is NaN
+
+
+def _with_endpoints(model: keras.Model, endpoints: tuple[str, ...]) -> keras.Model:
+    import keras
+
+    outputs = {name: model.get_layer(name).output for name in endpoints}
+    return keras.Model(model.input, outputs | {"output": model.output})
 
 
 def _name_of(pretrained: Pretrained) -> str:

@@ -37,12 +37,8 @@ class MaxThenBatchNorm(layers.Layer):
     of channels of negative scale turned, so that their maximum is this minimum. ReLU and BatchNorm
     then act on one value instead of many. Channels beyond those of the BatchNorm are dropped.
 
-    Parameters
-    ----------
-    pool : dict
-        Configuration of the ``MaxPooling2D`` or ``MaxPooling1D`` layer.
-    scale, offset : list of float
-        Of the BatchNorm, one for each channel.
+    ``pool`` is the configuration of the layer of the maximum; ``scale`` and ``offset``, of the
+    BatchNorm, have one number for each channel.
     """
 
     def __init__(
@@ -250,17 +246,13 @@ def framewise_model(model: TaggingModel) -> keras.Model:
     ----------
     model : TaggingModel
         With the back-end ``autopool``, whose pooled scores it gives, or ``attention``, whose
-        head it applies to every frame instead of to their weighted mean.
+        head it applies to every frame instead of to their weighted mean; another raises an
+        ArgumentError.
 
     Returns
     -------
     keras.Model
         From (batch, samples) to (batch, frames, tags).
-
-    Raises
-    ------
-    ArgumentError
-        If the back-end has no frame-wise scores.
     """
     backend = model.zoo_config.backend.kind
     kind = block_spec(backend, "backend").framewise

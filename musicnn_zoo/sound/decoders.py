@@ -91,9 +91,8 @@ class Decoded:
     blocks : iterator of Block
         Running through it may raise :class:`~musicnn_zoo.errors.AudioError`.
     skipped_s, decoded_s, lost_s : float
-        Seconds at the beginning that were not asked for, seconds that were decoded so far, and
-        seconds that could not be decoded. When the blocks have ended, what the file states beyond
-        them counts as lost.
+        Seconds at the beginning that were not asked for, that were decoded so far, and that could
+        not be decoded. When the blocks have ended, what the file states beyond them counts as lost.
     stated_s : float or None
         The duration that the file states, if much of it is missing.
     broken : str
@@ -222,21 +221,9 @@ def open_container(
 ) -> av.container.InputContainer:
     """Open a path or a binary file by FFmpeg, as one recording and nothing else.
 
-    Parameters
-    ----------
-    opened : str or binary file object
-        Of a pipe, only ``read`` is needed.
-    options : mapping of str to str, optional
-        Of the format, as FFmpeg names them.
-    form : str, optional
-        FFmpeg's name of the format; by default FFmpeg finds out which of ``FORMATS`` it is.
-    buffer_size : int
-        Bytes that are read at once.
-
-    Raises
-    ------
-    av.error.FFmpegError
-        If FFmpeg cannot read it.
+    Of a pipe, only ``read`` is needed. ``options`` are those of the format, and ``form`` its name,
+    as FFmpeg has them; by default FFmpeg finds out which of ``FORMATS`` it is. It reads
+    ``buffer_size`` bytes at once.
     """
     import av
 
@@ -274,26 +261,11 @@ def decoded_by_ffmpeg(
     block_s: float = BLOCK_S,
     **options: Any,
 ) -> Iterator[DecodedByFFmpeg]:
-    """Decode a path, a file or a pipe, from a sample on.
+    """Decode a path, a file or a pipe by FFmpeg; a NotDecodedError says that it does not take it.
 
-    Parameters
-    ----------
-    opened : str or binary file object
-    label : str
-        How messages call it.
-    skip : int
-        Samples at the beginning that are decoded and left out.
-    check_risk : callable, optional
-        Receives container and stream before anything of them is decoded, and may raise.
-    block_s : float
-        About how long a block is.
-    **options
-        As in :func:`open_container`.
-
-    Raises
-    ------
-    NotDecodedError
-        If FFmpeg does not take it.
+    The first ``skip`` samples are left out. ``check_risk`` receives container and stream before
+    anything of them is decoded, and may raise. A block has about ``block_s`` seconds. ``options``
+    are those of :func:`open_container`.
     """
     import av  # noqa: F401  (that it is missing is no fault of the file)
 
@@ -489,12 +461,8 @@ def decoded_by_libsndfile(
 ) -> Iterator[Decoded]:
     """Decode a path or a seekable file, as :func:`decoded_by_ffmpeg` does.
 
-    Parameters
-    ----------
-    mp3_samples : int, optional
-        Samples in the frames of an MP3; the duration that libsndfile states is not used then.
-    present : float
-        Part of the stated bytes that the file has.
+    ``mp3_samples`` are those in the frames of an MP3; the duration that libsndfile states is not
+    used then. ``present`` is the part of the stated bytes that the file has.
     """
     import soundfile
 

@@ -1,15 +1,18 @@
-"""Which files below a folder are audio."""
+"""Which files below a folder are audio, and whether they have changed."""
 
 from __future__ import annotations
 
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from musicnn_zoo.errors import AudioError
+from musicnn_zoo.files import kind_of, sha256_of
 from musicnn_zoo.sound.sources import local_path
 
 AUDIO_SUFFIXES = frozenset(
@@ -184,8 +187,7 @@ def irregularity(mode: int) -> str | None:
     """Say what something is that is neither a file nor a folder, from its ``st_mode``."""
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
-    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    return f"is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file"
+    return f"is {kind_of(mode)}, not a file"
 
 
 def _judge_file(entry: os.DirEntry[str], path: Path) -> Found:
@@ -207,3 +209,53 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A file as it was when its result was computed: its size in bytes, and its last change."""
+
+    source: str
+    """The path as the caller gave it."""
+    size: int
+    mtime_ns: int
+    sha256: str | None = None
+    """Of the content, if it was asked for."""
+    path: str = ""
+    """Absolute, without links: what tells the file from others. By default ``source``."""
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            object.__setattr__(self, "path", self.source)
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Stamp:
+        """Return the stamp in a record; one of an earlier release has no path but the source."""
+        source: str = fields["source"]
+        path = fields.get("path") or os.path.realpath(source)
+        return cls(source, fields["size"], fields["mtime_ns"], fields["sha256"], path)
+
+
+def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:
+    """Return the stamp of a file as it is now; ``content_hash`` reads it all.
+
+    An :class:`AudioError` says if it is not there, not a file, or cannot be read.
+    """
+    try:
+        status = Path(path).stat()
+        irregular = irregularity(status.st_mode)
+        if irregular is not None:
+            raise AudioError(f"{path}: {irregular}")
+        digest = sha256_of(Path(path)) if content_hash else None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AudioError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return Stamp(path, status.st_size, status.st_mtime_ns, digest, os.path.realpath(path))
+
+
+def unchanged(old: Stamp, new: Stamp) -> bool:
+    """Compare size and content if ``new`` has a hash, else size and time."""
+    if new.sha256 is not None:
+        return (old.size, old.sha256) == (new.size, new.sha256)
+    return (old.size, old.mtime_ns) == (new.size, new.mtime_ns)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, DeviceError
+from musicnn_zoo.errors import ArgumentError, AudioError, DeviceError, check_choice, check_whole
 from musicnn_zoo.sound.decoders import Block, Decoded, decoded_by_ffmpeg
 
 _log = logging.getLogger(__name__)
@@ -46,39 +46,20 @@ class RawFormat:
     channels: int = 2
 
     def __post_init__(self) -> None:
-        if self.samples not in RAW_SAMPLES:
-            raise ArgumentError(
-                f"samples must be one of {', '.join(RAW_SAMPLES)}; received {self.samples!r}"
-            )
-        for name, value in (("sample_rate", self.sample_rate), ("channels", self.channels)):
-            if value < 1:
-                raise ArgumentError(f"{name} must be at least 1; received {value}")
+        check_choice("samples", self.samples, RAW_SAMPLES)
+        check_whole("sample_rate", self.sample_rate)
+        check_whole("channels", self.channels)
 
 
 @contextlib.contextmanager
 def piped_audio(
     pipe: BinaryIO, *, raw: RawFormat | None = None, label: str = "standard input"
 ) -> Iterator[Decoded]:
-    """Decode sound from a pipe as it comes.
+    """Decode sound from a pipe as it comes; the blocks are as short as they come.
 
-    Parameters
-    ----------
-    pipe : binary file object
-        Only read, never wound back.
-    raw : RawFormat, optional
-        What the sound is, if it has no header; by default FFmpeg finds out: wav, flac, mp3, ogg, …
-    label : str
-        How messages call it.
-
-    Yields
-    ------
-    Decoded
-        With mono blocks as short as they come.
-
-    Raises
-    ------
-    AudioError
-        If it is not sound, or empty.
+    The pipe is only read, never rewound. Without ``raw``, which says what sound without a header
+    is, FFmpeg finds out: wav, flac, mp3, ogg, … Messages call it ``label``. An AudioError is raised
+    if it is not sound, or empty.
     """
     # FFmpeg looks at as little of the sound as it can before it decodes: it is live.
     options = {"analyzeduration": "0", "probesize": "32768"}
@@ -104,18 +85,13 @@ class _Pipe:
 
 @contextlib.contextmanager
 def microphone_audio(device: str | int | None = None) -> Iterator[Decoded]:
-    """Open a microphone.
+    """Open a microphone; its blocks never end by themselves.
 
     Parameters
     ----------
     device : str or int, optional
         Name or number of an input, as ``python -m sounddevice`` lists them; by default the
         system's.
-
-    Yields
-    ------
-    Decoded
-        Its blocks never end by themselves.
 
     Raises
     ------

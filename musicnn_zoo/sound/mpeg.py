@@ -61,7 +61,7 @@ def stated_length(file: BinaryIO) -> tuple[float, bool] | None:
 
     They are exact, without delay and padding, if something in the middle is no frame: whether that
     is there instead of frames or between them shows when all are decoded. None if there is no
-    header, and if the file is not so torn and has all the bytes that its header states.
+    header, or if the file is not torn in this way and has all the bytes that its header states.
     """
     size = file.seek(0, 2)
     start = end_of_id3(file)
@@ -135,7 +135,7 @@ def count_samples(file: BinaryIO) -> int | None:
 
 
 def find_mp3s(file: BinaryIO) -> list[int]:
-    """Return where the files begin of which an MP3 consists; nothing for what is no MP3.
+    """Return where each of the files that an MP3 consists of begins; nothing for other files.
 
     Each but the first begins with a Xing or Info header, or with an ID3v2 tag before it: only those
     say where the sound of a file begins and ends. The first begins behind zeros, and behind junk if

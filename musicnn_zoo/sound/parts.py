@@ -1,8 +1,8 @@
 """Where the recordings of a file begin, and where the samples of a recording lie.
 
 Files may be joined, and Ogg files are chained: decoders end with the first recording, or take the
-header of the next for sound. Headers may state too few samples, as where a writer did not come to
-its end; decoders believe them.
+header of the next for sound. Headers may state too few samples, for instance where a writer was
+interrupted; decoders believe them.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Link:
     def add(self, page: _Page) -> None:
         """Note the next page of an Ogg link.
 
-        That the pages begin with another than the first is no loss: a recording of a radio station
-        begins when the stream has begun.
+        It is no loss if the first page is missing: a recording of a radio station begins when the
+        stream has begun already.
         """
         if self._serial is None and page.body.startswith(_SOUNDS):
             self._serial, self._number = page.serial, page.number

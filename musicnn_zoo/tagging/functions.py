@@ -12,7 +12,7 @@ from musicnn_zoo.machine.processes import ForkedLock
 from musicnn_zoo.networks.config import Calibrated
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
-from musicnn_zoo.sound.decode import OnDamage
+from musicnn_zoo.sound.read import OnDamage
 from musicnn_zoo.sound.sources import AudioSource
 from musicnn_zoo.tagging.pipeline import Pooling
 from musicnn_zoo.tagging.results import (

@@ -16,11 +16,10 @@ from musicnn_zoo.errors import (
 )
 from musicnn_zoo.machine.installation import has_keras, require_keras
 from musicnn_zoo.machine.processes import ForkedLock
-from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec, patch_grid
+from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
-from musicnn_zoo.sound.decode import OnDamage
-from musicnn_zoo.sound.read import AudioStream
+from musicnn_zoo.sound.read import AudioStream, OnDamage
 from musicnn_zoo.sound.sources import AudioSource, check_one, is_folder, local_path
 from musicnn_zoo.tagging.live import TaggramStream
 from musicnn_zoo.tagging.pipeline import (
@@ -339,7 +338,7 @@ class Tagger:
         self._engines.get()
 
     def __repr__(self) -> str:
-        grid = patch_grid(self.spec.config)
+        grid = self.spec.config.grid
         return (
             f"<Tagger {self.spec.name}: {len(self.tags)} tags of patches of {grid.patch_s:.3f} s "
             f"at {grid.sample_rate} Hz, by {self.engine}>"
@@ -619,7 +618,7 @@ class Tagger:
         raise UnknownNameError(f"layer of {self.spec.name}", missing[0], known)
 
     def _cutting(self, patch_s: float | None, hop_s: float | None, tail: Tail) -> Cutting:
-        return Cutting(patch_grid(self.spec.config, patch_s=patch_s, hop_s=hop_s), tail)
+        return Cutting(self.spec.config.grid.of_lengths(patch_s, hop_s), tail)
 
     def _events_task(
         self, patch_s: float | None, hop_s: float | None, tail: Tail, **rule: Any

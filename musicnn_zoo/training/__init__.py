@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from musicnn_zoo.training.batches import evaluation_batches, training_batches
-from musicnn_zoo.training.clips import Clips, open_clips
+from musicnn_zoo.training.batches import Clips, evaluation_batches, open_clips, training_batches
 from musicnn_zoo.training.recipes import FINETUNE, FROM_SCRATCH, Phase, Recipe, make_deterministic
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""``tf.data`` pipelines: random patches to train on, all patches to evaluate on.
+"""The audio of a data set as batches: decoded once, checked, and cut into patches.
 
 What a training step sees depends on the seed and the number of the step alone. So a run that was
 killed goes on with the batches that it would have had.
@@ -6,46 +6,272 @@ killed goes on with the batches that it would have had.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import logging
+import os
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, check_whole
+from musicnn_zoo.datasets.dataset import Dataset, DatasetError, DatasetWarning
+from musicnn_zoo.errors import (
+    ArgumentError,
+    AudioError,
+    MusicnnZooError,
+    OutputError,
+    check_whole,
+)
+from musicnn_zoo.files import replacing
+from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.networks.patches import PatchGrid, patch_at
-from musicnn_zoo.training.clips import Clips
+from musicnn_zoo.sound.read import check_rate, load_audio
+from musicnn_zoo.text import printable
+
+_log = logging.getLogger(__name__)
+
+MEMORY_BYTES = 1 << 30
+"""How much decoded audio is kept in memory: about four and a half hours at 16 kHz."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """A data set whose audio can be decoded.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Without the files that cannot be decoded, which are in its report.
+    sample_rate : int
+        In Hz.
+    samples : tuple of int
+        Length of each clip at that rate.
+    cache : Path or None
+        Folder of decoded audio.
+    failures : list of MusicnnZooError
+        What :meth:`signal` raised, here and in subsets: ``tf.data``, which calls it in its own
+        threads, raises an error of TensorFlow's instead.
+    """
+
+    dataset: Dataset
+    sample_rate: int
+    samples: tuple[int, ...]
+    cache: Path | None
+    failures: list[MusicnnZooError] = field(default_factory=list, repr=False)
+    _kept: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def hours(self) -> float:
+        """Length of all clips together."""
+        return sum(self.samples) / self.sample_rate / 3600
+
+    def signal(self, index: int) -> NDArray[np.float32]:
+        """Audio of one clip, shape (samples,), float32, mono at ``sample_rate``; read-only.
+
+        From memory, from the cache, or decoded again.
+
+        Raises
+        ------
+        AudioError
+            If the file is gone or broken, or not as long as it was.
+        OutputError
+            If the cache cannot be written.
+        """
+        path = self.dataset.paths[index]
+        if path in self._kept:
+            return self._kept[path]
+        try:
+            signal = _decode(path, self.sample_rate, self.cache)
+            if len(signal) != self.samples[index]:
+                raise AudioError(
+                    f"{path}: has changed since it was checked ({len(signal)} samples at "
+                    f"{self.sample_rate} Hz, before {self.samples[index]}); start again"
+                )
+        except MusicnnZooError as error:
+            self.failures.append(error)
+            raise
+        return signal
+
+    def subset(self, split: str) -> Clips:
+        """Return the clips of one split.
+
+        Raises
+        ------
+        ArgumentError, UnknownNameError
+            If there is no such split.
+        """
+        chosen = self.dataset.subset(split)
+        lengths = dict(zip(self.dataset.paths, self.samples, strict=True))
+        return Clips(
+            chosen, self.sample_rate, tuple(lengths[path] for path in chosen.paths), self.cache,
+            self.failures, self._kept,
+        )  # fmt: skip
+
+
+def open_clips(
+    dataset: Dataset,
+    *,
+    sample_rate: int = 16000,
+    cache: str | os.PathLike[str] | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> Clips:
+    """Decode every file of a data set once, and leave out those that cannot be decoded.
+
+    A broken file must neither end a training run nor be skipped in silence. So all files are
+    decoded before training begins, and what was decoded is kept.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    sample_rate : int
+        In Hz; that of the model.
+    cache : path, optional
+        Folder for decoded audio: 64 kB for each second at 16 kHz (NumPy files of float32), 5.8 GB
+        for 25 hours. Files are found again by path, size and time of change, so that several
+        data sets and runs may share it. By default nothing is written.
+    memory_bytes : int
+        Without a cache: how much decoded audio is kept in memory. The rest is decoded each time
+        that it is needed.
+    jobs : int, optional
+        Threads that decode; by default one a core.
+    progress : bool
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    Clips
+
+    Raises
+    ------
+    DatasetError
+        If no file can be decoded.
+    OutputError
+        If the cache cannot be written.
+    ArgumentError
+        If ``jobs`` is less than one, or there is no such sample rate.
+
+    Warns
+    -----
+    DatasetWarning
+        If files cannot be decoded: how many, and the reasons of the first; the data set's report
+        has all.
+    """
+    if jobs is not None:
+        check_whole("jobs", jobs)
+    check_rate(sample_rate)
+    folder = None if cache is None else Path(cache)
+    kept: dict[str, NDArray[np.float32]] = {}
+    lengths: list[int] = []
+    broken: dict[int, AudioError] = {}
+    free = memory_bytes
+    for index, decoded in enumerate(_decode_all(dataset, sample_rate, folder, jobs, progress)):
+        if isinstance(decoded, AudioError):
+            broken[index] = decoded
+            continue
+        lengths.append(len(decoded))
+        if folder is None and decoded.nbytes <= free:
+            kept[dataset.paths[index]] = decoded
+            free -= decoded.nbytes
+    if broken:
+        reasons = "; ".join(printable(str(error)) for error in list(broken.values())[:3])
+        more = f"; and {len(broken) - 3} more" if len(broken) > 3 else ""
+        summary = f"{len(broken)} of {len(dataset)} files cannot be decoded: {reasons}{more}"
+        if len(broken) == len(dataset):
+            raise DatasetError(f"{dataset.name}: {summary}")
+        warnings.warn(
+            f"{printable(dataset.name)}: left out {summary}", DatasetWarning, stacklevel=2
+        )
+    return Clips(dataset.without(broken), sample_rate, tuple(lengths), folder, _kept=kept)
+
+
+def _decode_all(
+    dataset: Dataset, sample_rate: int, cache: Path | None, jobs: int | None, progress: bool
+) -> Iterator[NDArray[np.float32] | AudioError]:
+    from tqdm import tqdm
+
+    def attempt(path: str) -> NDArray[np.float32] | AudioError:
+        try:
+            return _decode(path, sample_rate, cache)
+        except AudioError as error:
+            return error
+
+    jobs = jobs or usable_cores()
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(dataset), unit="file", desc="audio", disable=not progress) as bar,
+    ):
+        step = 4 * jobs  # no more than these wait in memory
+        for start in range(0, len(dataset), step):
+            for decoded in pool.map(attempt, dataset.paths[start : start + step]):
+                bar.update()
+                yield decoded
+
+
+def _decode(path: str, sample_rate: int, cache: Path | None) -> NDArray[np.float32]:
+    place = None if cache is None else _place(path, sample_rate, cache)
+    if place is not None and (found := _read(place)) is not None:
+        return found
+    signal = load_audio(path, target_rate=sample_rate, isolate=True).samples
+    if place is not None:
+        _write(place, signal)
+    signal.flags.writeable = False
+    return signal
+
+
+def _place(path: str, sample_rate: int, cache: Path) -> Path:
+    """Return the path in the cache for a file with its present size and time of change."""
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
+    identity = f"{Path(path).resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{sample_rate}"
+    name = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()
+    return cache / name[:2] / f"{name}.npy"
+
+
+def _read(place: Path) -> NDArray[np.float32] | None:
+    try:
+        signal = np.load(place, mmap_mode="r", allow_pickle=False)
+        filled = signal.offset + signal.nbytes == place.stat().st_size
+        whole = filled and signal.dtype == np.float32 and signal.ndim == 1 and len(signal) > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except Exception:  # NumPy's reader raises errors of many kinds, even a tokenizer's
+        whole = False
+    if not whole:
+        _log.warning("%s is damaged; decoding the file again", place)
+        return None
+    return np.asarray(signal)
+
+
+def _write(place: Path, signal: NDArray[np.float32]) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = place.with_name(f"{place.stem}.{uuid.uuid4().hex}.unfinished")
+        with replacing(place, unfinished) as file:
+            np.save(file, signal)
+    except OSError as error:
+        if _read(place) is not None:
+            return  # another process wrote it, and Windows replaces no file that is being read
+        raise OutputError(
+            f"cache {str(place.parent.parent)!r} cannot be written ({error.strerror or error})"
+        ) from error
+
 
 BATCH_SIZE = 32
 """As musicnn was trained (Pons & Serra 2019)."""
-
-
-class PatchSampler:
-    """An endless sequence of patches.
-
-    Each pass over the clips has every clip once, in an order of its own, with one patch at a
-    random frame (Pons & Serra 2019).
-    """
-
-    def __init__(self, clips: Clips, grid: PatchGrid, *, seed: int) -> None:
-        self._clips, self._grid, self._seed = clips, grid, seed
-        self._labels = clips.dataset.labels.astype(np.float32)
-        self._pass = lru_cache(maxsize=2)(self._draw)
-
-    def patch(self, position: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the patch at a position, (samples,), and the labels of its clip, (tags,)."""
-        number, place = divmod(position, len(self._clips))
-        order, frames = self._pass(number)
-        index = int(order[place])
-        signal = self._clips.signal(index)
-        return patch_at(signal, self._grid, int(frames[place])), self._labels[index]
-
-    def _draw(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        random = np.random.default_rng((self._seed, number))
-        order = random.permutation(len(self._clips))
-        positions = np.array([self._grid.positions(count) for count in self._clips.samples])
-        return order, random.integers(positions)[order]
 
 
 def training_batches(
@@ -59,7 +285,10 @@ def training_batches(
     class_weights: NDArray[Any] | None = None,
     jobs: int | None = None,
 ) -> Any:
-    """Make batches of random patches: one of each clip in every pass over the clips.
+    """Make batches of random patches.
+
+    Each pass over the clips has every clip once, in an order of its own, with one patch at a
+    random frame (Pons & Serra 2019).
 
     Parameters
     ----------
@@ -94,15 +323,26 @@ def training_batches(
     _check(clips, batch_size, class_weights, jobs)
     check_whole("seed", seed, least=0)
     check_whole("first_step", first_step, least=0)
-    sampler = PatchSampler(clips, grid, seed=seed)
+    labels = clips.dataset.labels.astype(np.float32)
+
+    @lru_cache(maxsize=2)
+    def draw(number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the order of the clips in a pass, and the frame at which each is cut."""
+        random = np.random.default_rng((seed, number))
+        order = random.permutation(len(clips))
+        positions = np.array([grid.positions(count) for count in clips.samples])
+        return order, random.integers(positions)[order]
+
+    def patch(position: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        number, place = divmod(int(position), len(clips))
+        order, frames = draw(number)
+        index = int(order[place])
+        return patch_at(clips.signal(index), grid, int(frames[place])), labels[index]
+
     positions = tf.data.Dataset.counter(first_step * batch_size)
     if steps is not None:
         positions = positions.take(check_whole("steps", steps, least=0) * batch_size)
-    patches = positions.map(
-        _graph_function(lambda position: sampler.patch(int(position)), clips, grid),
-        num_parallel_calls=jobs or tf.data.AUTOTUNE,
-        deterministic=True,
-    )
+    patches = _mapped(positions, patch, clips, grid, jobs)
     return _batched(patches.batch(batch_size, drop_remainder=True), class_weights)
 
 
@@ -141,22 +381,15 @@ def evaluation_batches(
     labels = clips.dataset.labels.astype(np.float32)
 
     def patches_of(index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        signal = clips.signal(index)
+        signal = clips.signal(int(index))
         count = max(1, grid.count(len(signal)))
         patches = np.stack([patch_at(signal, grid, number * grid.hop) for number in range(count)])
         return patches, np.repeat(labels[index : index + 1], count, axis=0)
 
-    patches = (
-        tf.data.Dataset.range(len(clips))
-        .map(
-            _graph_function(lambda index: patches_of(int(index)), clips, grid, several=True),
-            num_parallel_calls=jobs or tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        .unbatch()
-        .apply(tf.data.experimental.assert_cardinality(count_patches(clips, grid)))
-    )
-    return _batched(patches.batch(batch_size), class_weights)
+    indices = tf.data.Dataset.range(len(clips))
+    patches = _mapped(indices, patches_of, clips, grid, jobs, several=True).unbatch()
+    counted = tf.data.experimental.assert_cardinality(count_patches(clips, grid))
+    return _batched(patches.apply(counted).batch(batch_size), class_weights)
 
 
 def _check(
@@ -179,11 +412,11 @@ def count_patches(clips: Clips, grid: PatchGrid) -> int:
 
 
 def batch_size_for_all(count: int, batch_size: int, devices: int) -> int:
-    """Return the largest size, up to ``batch_size``, of batches of which every device has a part.
+    """Return the largest size, up to ``batch_size``, of batches that all devices can share.
 
-    ``tf.distribute`` gives the first devices a whole part of a batch and the last what is left.
-    Keras needs parts of equal size in the first batch, and convolutions of nothing fail, so the
-    last batch must have something for each.
+    ``tf.distribute`` gives the first devices equal parts of a batch and the last device the rest.
+    Keras needs equal parts in the first batch. No part may be empty, since convolutions of nothing
+    fail; so the last batch must be large enough for all.
 
     Raises
     ------
@@ -202,14 +435,16 @@ def batch_size_for_all(count: int, batch_size: int, devices: int) -> int:
     )
 
 
-def _graph_function(
-    function: Callable[[Any], tuple[NDArray[np.float32], NDArray[np.float32]]],
+def _mapped(
+    numbers: Any,
+    function: Callable[[int], tuple[NDArray[np.float32], NDArray[np.float32]]],
     clips: Clips,
     grid: PatchGrid,
+    jobs: int | None,
     *,
     several: bool = False,
-) -> Callable[[Any], tuple[Any, Any]]:
-    """Turn a function of NumPy arrays into one of the graph, with known shapes."""
+) -> Any:
+    """Map numbers to patches and labels by a function of NumPy arrays; their shapes are known."""
     import tensorflow as tf
 
     shapes = ((grid.patch_samples,), (len(clips.dataset.tags),))
@@ -220,7 +455,7 @@ def _graph_function(
             value.set_shape((None, *shape) if several else shape)
         return tuple(values)
 
-    return call
+    return numbers.map(call, num_parallel_calls=jobs or tf.data.AUTOTUNE, deterministic=True)
 
 
 def _batched(batches: Any, class_weights: NDArray[Any] | None) -> Any:

@@ -1,4 +1,4 @@
-"""The training loop: phases, checkpoints, and resuming exactly."""
+"""Models that are trained: a new head for a pretrained one, and the loop that can be resumed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 from numpy.typing import NDArray
 
-from musicnn_zoo.augmentation import NO_AUGMENTATION, Augmentation, AugmentedModel, augment
+from musicnn_zoo.augmentation import NO_AUGMENTATION, Augmentation, augment
 from musicnn_zoo.datasets.dataset import Dataset, DatasetError
 from musicnn_zoo.errors import (
     ArgumentError,
@@ -27,26 +27,182 @@ from musicnn_zoo.errors import (
     WeightsError,
     check_choice,
 )
-from musicnn_zoo.networks.build import TaggingModel, adapt, build_model, finish_normalization
-from musicnn_zoo.networks.config import LogMelInput, patch_grid
+from musicnn_zoo.networks.build import (
+    TaggingModel,
+    adapt,
+    build_features,
+    build_model,
+    finish_normalization,
+)
+from musicnn_zoo.networks.config import (
+    LogMelInput,
+    ModelConfig,
+    OutputActivation,
+    Provenance,
+    patch_grid,
+)
 from musicnn_zoo.networks.logmel import LogMel
-from musicnn_zoo.networks.patches import PatchGrid
 from musicnn_zoo.runtimes.engine import PRECISIONS
 from musicnn_zoo.runtimes.keras_engine import device_scope, split_devices
 from musicnn_zoo.runtimes.variants import SCORE_LAYERS
 from musicnn_zoo.text import printable
 from musicnn_zoo.training.batches import (
+    Clips,
     batch_size_for_all,
     count_patches,
     evaluation_batches,
+    open_clips,
     training_batches,
 )
-from musicnn_zoo.training.clips import Clips, open_clips
-from musicnn_zoo.training.finetuning import set_trainable
-from musicnn_zoo.training.recipes import FROM_SCRATCH, Phase, Recipe
-from musicnn_zoo.training.run_folder import Progress, TrainingFolder
+from musicnn_zoo.training.recipes import (
+    BATCHNORM_MODES,
+    FROM_SCRATCH,
+    TRAINABLE,
+    BatchNormMode,
+    Phase,
+    Progress,
+    Recipe,
+    Trainable,
+    TrainingFolder,
+)
+from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 from musicnn_zoo.zoo.folder import WEIGHTS, read_folder, save_pretrained
+from musicnn_zoo.zoo.load import find_pretrained
 from musicnn_zoo.zoo.weights import arrays_of, read_safetensors
+
+_log = logging.getLogger(__name__)
+
+_ADAPTING_STEPS = 16
+
+
+def finetune_model(
+    model: str | os.PathLike[str] | TaggingModel = DEFAULT_MODEL,
+    *,
+    tags: Sequence[str],
+    trainable: Trainable = "head",
+    activation: OutputActivation = "sigmoid",
+    batchnorm: BatchNormMode = "frozen",
+    name: str | None = None,
+) -> TaggingModel:
+    """Give a pretrained model a new head for other tags.
+
+    Everything up to the penultimate layer keeps its weights; what follows it is new, with
+    random weights.
+
+    Parameters
+    ----------
+    model : str, path or TaggingModel
+        What :func:`musicnn_zoo.load_model` takes, or your own model, which is not changed.
+    tags : sequence of str
+        What the new head gives out.
+    trainable : {"head", "backend", "midend", "all"}
+        From where on the weights are trained: the new head only; also the back-end; also the
+        mid-end, if there is one; or all. :func:`set_trainable` changes it later, before another
+        ``compile``.
+    activation : {"sigmoid", "softmax"} or None
+        ``sigmoid`` where a sound has any number of tags (with the loss ``binary_crossentropy``),
+        ``softmax`` where it has exactly one (``categorical_crossentropy``), None for logits.
+    batchnorm : {"frozen", "trainable"}
+        Whether the pretrained BatchNorm layers keep their statistics, scale and offset. With few
+        sounds, statistics of single batches do more harm than good (Kornblith et al. 2019).
+    name : str, optional
+        Of the new model; by default that of the old one with ``_finetuned``.
+
+    Returns
+    -------
+    TaggingModel
+        A plain ``keras.Model``, not compiled. ``model.provenance`` keeps licence and notice of the
+        pretrained weights and says what they were.
+
+    Raises
+    ------
+    ArgumentError
+        If there are no tags or two of the same name, or ``trainable`` or ``batchnorm`` is
+        something else.
+
+    References
+    ----------
+    Kornblith, Shlens, Le. "Do better ImageNet models transfer better?" CVPR 2019.
+
+    Examples
+    --------
+    >>> import musicnn_zoo
+    >>> model = musicnn_zoo.finetune_model("MTT_vgg", tags=["calm", "wild"])
+    >>> len(model.trainable_weights), model.output_shape
+    (2, (None, 2))
+    """
+    check_choice("trainable", trainable, TRAINABLE)
+    check_choice("batchnorm", batchnorm, BATCHNORM_MODES)
+    if not isinstance(model, TaggingModel):
+        model = find_pretrained(model).load()
+    tuned = build_model(
+        replace(model.zoo_config, activation=activation),
+        tags=tags,
+        name=name or f"{model.name}_finetuned",
+        provenance=Provenance(
+            source=f"fine-tuned from {model.name} ({model.provenance.source or 'not stated'})",
+            license=model.provenance.license,
+            citation=model.provenance.citation,
+            notice=model.provenance.notice,
+        ),
+    )
+    head = head_layers(tuned)
+    for layer in tuned.layers:
+        if layer.name not in head:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    finish_normalization(tuned)
+    set_trainable(tuned, trainable, batchnorm=batchnorm)
+    return tuned
+
+
+def set_trainable(
+    model: TaggingModel,
+    trainable: Trainable,
+    *,
+    batchnorm: BatchNormMode = "frozen",
+) -> None:
+    """Choose which weights of a model are trained; takes effect at the next ``compile``.
+
+    Parameters
+    ----------
+    model : TaggingModel
+    trainable, batchnorm
+        See :func:`finetune_model`.
+    """
+    check_choice("trainable", trainable, TRAINABLE)
+    check_choice("batchnorm", batchnorm, BATCHNORM_MODES)
+    parts = _parts(model)
+    first = TRAINABLE.index(trainable)
+    chosen = set().union(*(parts[part] for part in TRAINABLE[: first + 1]))
+    for layer in model.layers:
+        kept = batchnorm == "frozen" and isinstance(layer, layers.BatchNormalization)
+        layer.trainable = layer.name in chosen and not kept
+
+
+def head_layers(model: TaggingModel) -> frozenset[str]:
+    """Return the names of the layers after the penultimate one."""
+    before = keras.Model(model.input, model.get_layer("penultimate").output)
+    return frozenset({layer.name for layer in model.layers} - {one.name for one in before.layers})
+
+
+def _parts(model: TaggingModel) -> dict[Trainable, set[str]]:
+    """Return the names of the layers of each part of the model."""
+    config = model.zoo_config
+    every = {layer.name for layer in model.layers}
+    head = set(head_layers(model))
+    features = _names_before_backend(config)
+    frontend = _names_before_backend(replace(config, midend=None))
+    return {
+        "head": head,
+        "backend": every - head - features,
+        "midend": features - frontend,
+        "all": frontend,
+    }
+
+
+def _names_before_backend(config: ModelConfig) -> set[str]:
+    waveform, features = build_features(config)
+    return {layer.name for layer in keras.Model(waveform, features).layers}
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
@@ -77,11 +233,6 @@ class BalancedBinaryCrossentropy(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "weights": self.weights}
-
-
-_log = logging.getLogger(__name__)
-
-_ADAPTING_STEPS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +328,7 @@ def train_model(
     jobs : int, optional
         Threads that read audio; by default one a core.
     overwrite : bool
-        Begin again in place of going on.
+        Begin again instead of going on.
     callbacks : sequence of keras.callbacks.Callback
         Further ones. Their own state is not in the checkpoint.
     progress : bool
@@ -215,47 +366,54 @@ def train_model(
             f"batch_size must be a multiple of the {len(devices)} devices that share each batch; "
             f"received {recipe.batch_size}"
         )
-    settings = _Settings(recipe, augmentation, precision, seed)
-    grid = patch_grid(model.zoo_config)
     with TrainingFolder(Path(output), overwrite=overwrite) as folder:
-        clips = open_clips(
-            _used(dataset), sample_rate=grid.sample_rate, cache=cache, jobs=jobs, progress=progress
+        rate = patch_grid(model.zoo_config).sample_rate
+        used = dataset.subset(np.array(dataset.splits) != "test")
+        clips = open_clips(used, sample_rate=rate, cache=cache, jobs=jobs, progress=progress)
+        for split in ("train", "validation"):
+            if split not in clips.dataset.split_sizes:
+                raise DatasetError(
+                    f"{dataset.name}: no file of {split} can be decoded: {clips.dataset.report}"
+                )
+        folder.settle(
+            {
+                **_identity(model, clips),
+                "recipe": asdict(recipe),
+                "augmentation": asdict(augmentation),
+                "precision": precision,
+                "seed": seed,
+            }
         )
-        _refuse_empty(clips.dataset, dataset.name)
-        folder.settle(settings.to_dict(model, clips))
-        batches = _Batches.of(model, clips, recipe, seed=seed, jobs=jobs, devices=len(devices))
+        batches = _Batches(model, clips, recipe, seed=seed, jobs=jobs, devices=len(devices))
         checkpoint = folder.load()
-        arrays, done = checkpoint or ([], Progress())
-        resumed_at = done.epoch
-        n_state = len(arrays) - len(model.weights)
         model.thresholds = None  # they were found for other weights
         if checkpoint is None:
             _adapt(model, batches)
         placed = _Placed(model, devices, precision)
-        best = _Best(placed, Path(output), batches.train.dataset, arrays[n_state:])
+        keeper = _Keeper(folder, placed, batches.train.dataset, *(checkpoint or ([], Progress())))
+        done = keeper.progress
+        resumed_at = done.epoch
         if checkpoint is not None:
-            best.restore()
-            best.write_if_lost()
-        keeper = _Keeper(folder, done, best)
-        state = arrays[:n_state]
+            keeper.restore()
+            keeper.write_if_lost()
         for number in range(done.phase, len(recipe.phases)):
             if number > done.phase:
                 done.begin_phase(number)
-                best.restore()
-                state = []
+                keeper.restore()
+                keeper.state = []
             try:
                 _train_phase(
-                    settings, placed, batches, keeper, state, callbacks=callbacks, verbose=progress
+                    placed, batches, keeper, augmentation, callbacks=callbacks, verbose=progress
                 )
             except Exception as error:
                 if clips.failures:  # TensorFlow's own error of them is a page long
                     raise clips.failures[0] from error
                 raise
-        best.restore()
+        keeper.restore()
         assert done.best is not None
         return Training(
             model=model,
-            output=Path(output),
+            output=keeper.output,
             history=tuple(done.history),
             best_epoch=done.best_epoch,
             best_loss=done.best,
@@ -264,84 +422,46 @@ def train_model(
         )
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """What the trained weights depend on; a run goes on with the same settings only."""
-
-    recipe: Recipe
-    augmentation: Augmentation
-    precision: str
-    seed: int
-
-    def to_dict(self, model: TaggingModel, clips: Clips) -> dict[str, Any]:
-        """Return plain data, ready for JSON, with what tells model and clips from others."""
-        dataset = clips.dataset
-        digest = hashlib.sha256(dataset.labels.tobytes())
-        digest.update(json.dumps([dataset.paths, dataset.splits, clips.samples]).encode())
-        return {
-            "model": {"name": model.name, "source": model.provenance.source,
-                      "tags": list(model.tags), "config": model.zoo_config.to_dict()},
-            "data": {"name": dataset.name, "clips": len(dataset), "digest": digest.hexdigest()},
-            "recipe": self.recipe.to_dict(),
-            "augmentation": self.augmentation.to_dict(),
-            "precision": self.precision,
-            "seed": self.seed,
-        }  # fmt: skip
+def _identity(model: TaggingModel, clips: Clips) -> dict[str, Any]:
+    """Return what tells model and clips from others; the weights depend on it."""
+    dataset = clips.dataset
+    digest = hashlib.sha256(dataset.labels.tobytes())
+    digest.update(json.dumps([dataset.paths, dataset.splits, clips.samples]).encode())
+    return {
+        "model": {"name": model.name, "source": model.provenance.source,
+                  "tags": list(model.tags), "config": model.zoo_config.to_dict()},
+        "data": {"name": dataset.name, "clips": len(dataset), "digest": digest.hexdigest()},
+    }  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
 class _Batches:
     """The clips of a run, cut into batches."""
 
-    train: Clips
-    validation: Clips
-    grid: PatchGrid
-    recipe: Recipe
-    seed: int
-    jobs: int | None
-    devices: int
-    class_weights: NDArray[np.float64] | None
-
-    @classmethod
-    def of(cls, model: TaggingModel, clips: Clips, recipe: Recipe, **options: Any) -> _Batches:
-        train = clips.subset("train")
-        by_class = recipe.balance and model.zoo_config.activation == "softmax"
-        return cls(
-            train,
-            clips.subset("validation"),
-            patch_grid(model.zoo_config),
-            recipe,
-            class_weights=train.dataset.class_weights() if by_class else None,
-            **options,
-        )
-
-    @property
-    def steps(self) -> int:
+    def __init__(
+        self, model: TaggingModel, clips: Clips, recipe: Recipe,
+        *, seed: int, jobs: int | None, devices: int,
+    ) -> None:  # fmt: skip
+        self.train, self._validation = clips.subset("train"), clips.subset("validation")
+        self.recipe, self.seed = recipe, seed
+        self.steps = recipe.steps_per_epoch or -(-len(self.train) // recipe.batch_size)
         """Batches of an epoch."""
-        return self.recipe.steps_per_epoch or -(-len(self.train) // self.recipe.batch_size)
+        self._grid, self._devices = patch_grid(model.zoo_config), devices
+        by_class = recipe.balance and model.zoo_config.activation == "softmax"
+        weights = self.train.dataset.class_weights() if by_class else None
+        self._options: dict[str, Any] = {"class_weights": weights, "jobs": jobs}
 
     def from_epoch(self, epoch: int) -> Any:
         """Return the training batches from an epoch on, without end."""
         return training_batches(
-            self.train,
-            self.grid,
-            batch_size=self.recipe.batch_size,
-            seed=self.seed,
-            first_step=epoch * self.steps,
-            class_weights=self.class_weights,
-            jobs=self.jobs,
-        )
+            self.train, self._grid, batch_size=self.recipe.batch_size, seed=self.seed,
+            first_step=epoch * self.steps, **self._options,
+        )  # fmt: skip
 
     def to_validate(self) -> Any:
         """Return the batches of all validation clips."""
-        count = count_patches(self.validation, self.grid)
-        return evaluation_batches(
-            self.validation,
-            self.grid,
-            batch_size=batch_size_for_all(count, self.recipe.batch_size, self.devices),
-            class_weights=self.class_weights,
-            jobs=self.jobs,
-        )
+        count = count_patches(self._validation, self._grid)
+        size = batch_size_for_all(count, self.recipe.batch_size, self._devices)
+        return evaluation_batches(self._validation, self._grid, batch_size=size, **self._options)
 
 
 class _Placed:
@@ -350,16 +470,19 @@ class _Placed:
     def __init__(
         self, model: TaggingModel, devices: tuple[str | None, ...], precision: str
     ) -> None:
-        self.model = model
-        self._device, self._precision = devices[0], precision
-        self._strategy = _strategy(devices)
+        self.model, self.precision = model, precision
+        self._device, self._strategy = devices[0], None
+        if len(devices) > 1:
+            import tensorflow as tf
+
+            self._strategy = tf.distribute.MirroredStrategy([f"/{device}" for device in devices])
         with self._scope():
             self.trained = model if self._strategy is None else _copy(model)
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
         """Compute on the devices and in the precision of the run."""
-        with self._scope(), _mixed_precision(self.trained, self._precision):
+        with self._scope(), _mixed_precision(self.trained, self.precision):
             yield
 
     def assign(self, weights: Sequence[NDArray[Any]]) -> None:
@@ -369,20 +492,24 @@ class _Placed:
             finish_normalization(model)
 
     def _scope(self) -> contextlib.AbstractContextManager[Any]:
-        if self._strategy is None:
-            return device_scope(self._device)
-        scope: contextlib.AbstractContextManager[Any] = self._strategy.scope()
-        return scope
+        return device_scope(self._device) if self._strategy is None else self._strategy.scope()
 
 
-class _Best:
-    """The weights of the lowest validation loss, in memory and in the folder of the model."""
+class _Keeper:
+    """Judges each epoch, writes the checkpoint, and keeps the weights of the lowest loss.
+
+    ``state`` is what training goes on from, empty at the start of a phase. The best weights are
+    in memory and in the folder of the model.
+    """
 
     def __init__(
-        self, placed: _Placed, output: Path, trained_on: Dataset, weights: list[NDArray[Any]]
-    ) -> None:
-        self.weights = weights
-        self._placed, self._output = placed, output
+        self, folder: TrainingFolder, placed: _Placed, trained_on: Dataset,
+        arrays: list[NDArray[Any]], progress: Progress,
+    ) -> None:  # fmt: skip
+        self.folder, self.output, self.progress = folder, folder.path.parent, progress
+        n_state = len(arrays) - len(placed.model.weights)
+        self.state, self._best = arrays[:n_state], arrays[n_state:]
+        self._placed = placed
         self._provenance = replace(
             placed.model.provenance,
             trained_on=f"{trained_on.name} ({len(trained_on)} clips)",
@@ -390,14 +517,9 @@ class _Best:
             test_set="",
         )
 
-    def keep(self) -> None:
-        """Take the weights that the model has now."""
-        self.weights = [_numpy(weight) for weight in self._placed.trained.weights]
-        self._write()
-
     def restore(self) -> None:
         """Put the best weights back into the model."""
-        self._placed.assign(self.weights)
+        self._placed.assign(self._best)
 
     def write_if_lost(self) -> None:
         """Write the folder unless it has these weights, with the thresholds found for them.
@@ -406,24 +528,14 @@ class _Best:
         """
         best = arrays_of(self._placed.trained)
         try:
-            read_folder(self._output, origin=str(self._output))
-            saved = read_safetensors(self._output / WEIGHTS)
+            read_folder(self.output, origin=str(self.output))
+            saved = read_safetensors(self.output / WEIGHTS)
         except WeightsError:
             saved = {}
         if saved.keys() != best.keys() or not all(
             np.array_equal(saved[name], values) for name, values in best.items()
         ):
             self._write()
-
-    def _write(self) -> None:
-        save_pretrained(self._placed.trained, self._output, provenance=self._provenance)
-
-
-class _Keeper:
-    """Judges each epoch, keeps the weights of the best, and writes the checkpoint."""
-
-    def __init__(self, folder: TrainingFolder, progress: Progress, best: _Best) -> None:
-        self.folder, self.progress, self.best = folder, progress, best
 
     def end_epoch(self, model: keras.Model, phase: Phase, logs: Mapping[str, float]) -> None:
         """Note an epoch; ``logs`` are Keras's."""
@@ -432,11 +544,11 @@ class _Keeper:
         if not math.isfinite(loss) or not math.isfinite(logs["loss"]):
             kept = "nothing was" if progress.best is None else "the best weights before are"
             raise TrainingError(
-                f"{self.folder.path.parent}: the loss is not a number after epoch "
+                f"{self.output}: the loss is not a number after epoch "
                 f"{progress.epoch + 1} ({logs['loss']}, validation {loss}); {kept} kept. "
                 "Begin again with a lower learning rate"
             )
-        rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+        rate = float(ops.convert_to_numpy(model.optimizer.learning_rate))
         improved = progress.note(loss)
         progress.history.append(
             {
@@ -447,36 +559,41 @@ class _Keeper:
             }
         )
         if improved:
-            self.best.keep()
+            self._best = _numpy(self._placed.trained.weights)
+            self._write()
         elif progress.since_halved >= phase.halve_after:
             model.optimizer.learning_rate = rate / 2
             progress.since_halved = 0
         if phase.stop_after is not None and progress.since_best >= phase.stop_after:
             progress.phase_done = model.stop_training = True
-        state = [_numpy(variable) for variable in _state(model)]
-        self.folder.save([*state, *self.best.weights], progress)
+        self.folder.save([*_numpy(_state(model)), *self._best], progress)
+
+    def _write(self) -> None:
+        save_pretrained(self._placed.trained, self.output, provenance=self._provenance)
 
 
 def _train_phase(
-    settings: _Settings,
     placed: _Placed,
     batches: _Batches,
     keeper: _Keeper,
-    state: Sequence[NDArray[Any]],
+    augmentation: Augmentation,
     *,
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: bool,
 ) -> None:
-    """Train the phase that a run has come to, from ``state`` if there is one."""
-    recipe, progress = settings.recipe, keeper.progress
+    """Train the phase that a run has come to, from the keeper's state if there is one."""
+    recipe, progress, trained = batches.recipe, keeper.progress, placed.trained
     phase = recipe.phases[progress.phase]
     last = progress.phase_start + phase.epochs
-    set_trainable(placed.trained, phase.trainable, batchnorm=phase.batchnorm)
+    set_trainable(trained, phase.trainable, batchnorm=phase.batchnorm)
     with placed.computing():
-        model = augment(placed.trained, settings.augmentation, seed=settings.seed)
-        _compile(model, phase, settings, batches.train.dataset)
-        if state:
-            _assign(_state(model), state)
+        if augmentation == NO_AUGMENTATION:
+            model = keras.Model(trained.input, trained.output)
+        else:
+            model = augment(trained, augmentation, seed=batches.seed)
+        _compile(model, placed, phase, batches)
+        if keeper.state:
+            _assign(_state(model), keeper.state)
             finish_normalization(model)
         if progress.phase_done or progress.epoch >= last:
             return
@@ -484,34 +601,34 @@ def _train_phase(
             on_epoch_end=lambda _, logs: keeper.end_epoch(model, phase, logs)
         )
         try:
-            _regularize(placed.trained, recipe.l2)
+            _regularize(trained, recipe.l2)
             model.fit(
                 batches.from_epoch(progress.epoch),
                 initial_epoch=progress.epoch,
                 epochs=last,
                 steps_per_epoch=batches.steps,
                 validation_data=batches.to_validate(),
-                shuffle=False,  # they are shuffled
+                shuffle=False,  # the batches are already
                 callbacks=[*callbacks, *_tensorboard(keeper.folder), keep],
                 verbose=1 if verbose else 0,
             )
         finally:
-            _regularize(placed.trained, 0)
+            _regularize(trained, 0)
 
 
-def _compile(model: AugmentedModel, phase: Phase, settings: _Settings, dataset: Dataset) -> None:
+def _compile(model: keras.Model, placed: _Placed, phase: Phase, batches: _Batches) -> None:
     optimizer = keras.optimizers.Adam(phase.learning_rate)
-    if settings.precision == "float16":
+    if placed.precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     loss: keras.losses.Loss
-    if model.zoo_config.activation == "softmax":
+    if placed.model.zoo_config.activation == "softmax":
         loss = keras.losses.CategoricalCrossentropy()
         metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
     else:
         loss = keras.losses.BinaryCrossentropy()
-        if settings.recipe.balance:
-            loss = BalancedBinaryCrossentropy(dataset.label_weights())
-        n_tags = len(dataset.tags)
+        if batches.recipe.balance:
+            loss = BalancedBinaryCrossentropy(batches.train.dataset.label_weights())
+        n_tags = len(placed.model.tags)
         metrics = [
             keras.metrics.AUC(curve=curve, multi_label=True, num_labels=n_tags, name=name)
             for curve, name in (("ROC", "roc_auc"), ("PR", "pr_auc"))
@@ -555,26 +672,6 @@ def _check(model: TaggingModel, dataset: Dataset, precision: str) -> None:
         )
 
 
-def _used(dataset: Dataset) -> Dataset:
-    """Leave out what is neither trained nor validated on."""
-    assert dataset.splits is not None
-    return dataset.subset([i for i, split in enumerate(dataset.splits) if split != "test"])
-
-
-def _refuse_empty(dataset: Dataset, name: str) -> None:
-    for split in ("train", "validation"):
-        if split not in dataset.split_sizes:
-            raise DatasetError(f"{name}: no file of {split} can be decoded: {dataset.report}")
-
-
-def _strategy(devices: tuple[str | None, ...]) -> Any:
-    if len(devices) == 1:
-        return None
-    import tensorflow as tf
-
-    return tf.distribute.MirroredStrategy([f"/{device}" for device in devices])
-
-
 def _copy(model: TaggingModel) -> TaggingModel:
     """Build the model again, with variables on other devices."""
     copied = build_model(
@@ -590,7 +687,7 @@ def _adapt(model: TaggingModel, batches: _Batches) -> None:
     signal = model.zoo_config.input
     if not isinstance(signal, LogMelInput) or signal.normalization != "standardize":
         return
-    if int(keras.ops.convert_to_numpy(model.get_layer("input_normalization").count)):
+    if int(ops.convert_to_numpy(model.get_layer("input_normalization").count)):
         return
     first = batches.from_epoch(0).take(_ADAPTING_STEPS)
     adapt(model, np.concatenate([waveforms for waveforms, *_ in first.as_numpy_iterator()]))
@@ -636,5 +733,5 @@ def _assign(variables: Sequence[Any], arrays: Sequence[NDArray[Any]]) -> None:
         variable.assign(array)
 
 
-def _numpy(variable: Any) -> NDArray[Any]:
-    return np.array(keras.ops.convert_to_numpy(variable))
+def _numpy(variables: Sequence[Any]) -> list[NDArray[Any]]:
+    return [np.array(ops.convert_to_numpy(variable)) for variable in variables]

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from functools import cached_property
+from typing import ClassVar, Literal
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
 from musicnn_zoo.networks.config import ModelConfig, ModelSpec, Provenance
 
 SourceKind = Literal["bundled", "hub", "web"]
-SOURCE_KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 
 
 @dataclass(frozen=True)
 class BundledFile:
-    """A file that is installed with the package.
-
-    Its SHA-256 is checked whenever it is loaded.
-    """
+    """A file that is installed with the package; its SHA-256 is checked whenever it is loaded."""
 
     kind: ClassVar[SourceKind] = "bundled"
 
@@ -64,10 +61,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class WebFile:
-    """A file at an address.
-
-    Its SHA-256 is checked whenever it is loaded.
-    """
+    """A file at an address; its SHA-256 is checked whenever it is loaded."""
 
     kind: ClassVar[SourceKind] = "web"
 
@@ -159,16 +153,13 @@ class Preset:
 
     Parameters
     ----------
-    name : str
-    architecture : Architecture
     vocabulary : str
         Name of the tags in :data:`musicnn_zoo.zoo.catalogue.VOCABULARIES`.
     sources : tuple of BundledFile, HubFile or WebFile
-        Where the same weights are to be had; the first is taken unless another is asked for.
+        Where the same weights can be found; the first is taken unless another is asked for.
         Bundled ones are in Keras's format, others in PyTorch's.
     graph : BundledFile or None
         The same as an ONNX graph (see :mod:`musicnn_zoo.runtimes.onnx_engine`).
-    provenance : Provenance
     notice_file : str
         Beside the bundled weights; what must go with copies of these.
     """
@@ -186,7 +177,7 @@ class Preset:
         """The architecture's configuration."""
         return self.architecture.config
 
-    @property
+    @cached_property
     def spec(self) -> ModelSpec:
         """What the model computes."""
         return ModelSpec(self.name, self.config, self.tags)
@@ -197,13 +188,7 @@ class Preset:
         return VOCABULARIES[self.vocabulary]
 
     def source(self, kind: SourceKind | None = None) -> WeightsSource:
-        """Where the weights are; ``kind`` chooses among several.
-
-        Raises
-        ------
-        ArgumentError
-            If there are none of that kind.
-        """
+        """Where the weights are; ``kind`` chooses among several, or raises an ArgumentError."""
         for source in self.sources:
             if kind in (None, source.kind):
                 return source

@@ -55,15 +55,9 @@ class _NoConnectionError(Exception):
 def fetch(file: RemoteFile) -> Path:
     """Return the path of a file that was downloaded, now or before, and verify it.
 
-    A file with another SHA-256 than it must have, or than it had at its first download, is
-    removed and downloaded once more.
-
-    Raises
-    ------
-    DownloadError
-        If it cannot be downloaded.
-    WeightsError
-        If what is downloaded is not the file that it should be.
+    A file with another SHA-256 than it must have, or than it had at its first download, is removed
+    and downloaded once more; if that does not help, a WeightsError is raised. A DownloadError is
+    raised if it cannot be downloaded.
     """
     with cache_lock(_DIGESTS, f"{_key_of(file)}.lock"):
         path, received = _download(file)

@@ -24,13 +24,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.errors import ArgumentError, UnknownNameError, check_whole
 from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block
+from musicnn_zoo.plots.drawing import picture
+from musicnn_zoo.plots.filters import SHORTEST_WAVEFORM, FilterKind, draw_filters
+from musicnn_zoo.plots.filters import FilterGroup as FilterGroup
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -40,81 +43,13 @@ if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
 
 
-FilterKind = Literal["image", "curve", "waveform", "input"]
-
 _MOST: dict[FilterKind, int] = {"image": 32, "curve": 8, "waveform": 128, "input": 32}
-_SHORTEST_WAVEFORM = 32
 _DEEPEST = 6
 
 
 @dataclass(frozen=True, eq=False)
-class FilterGroup:
-    """Filters of one layer.
-
-    Parameters
-    ----------
-    layer : str
-    kind : {"image", "curve", "waveform", "input"}
-        ``image``: weights (filters, frames, bands), the strongest first; ``curve``: weights
-        (filters, frames), the strongest first; ``waveform``: weights (filters, samples), by
-        centre frequency; ``input``: what the filters respond to most, (filters, samples), by
-        centre frequency.
-    values : ndarray, float32
-    indices : ndarray, shape (filters,)
-        Which filters of the layer they are.
-    n_filters : int
-        Of the layer.
-    step_s : float
-        Seconds between two frames or samples.
-    window_s : float or None
-        Length of the window in seconds whose spectrogram they look at, if there are several.
-    """
-
-    layer: str
-    kind: FilterKind
-    values: NDArray[np.float32]
-    indices: NDArray[np.int64]
-    n_filters: int
-    step_s: float
-    window_s: float | None = None
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @property
-    def is_long(self) -> bool:
-        """Whether waveforms are long enough to show something to the eye."""
-        return bool(self.values.shape[1] >= _SHORTEST_WAVEFORM)
-
-    @property
-    def frequencies(self) -> NDArray[np.float64]:
-        """Of :attr:`spectra`, in Hz."""
-        return np.fft.rfftfreq(self.values.shape[1], self.step_s)[1:].astype(np.float64)
-
-    @property
-    def spectra(self) -> NDArray[np.float64]:
-        """Magnitudes (filters, frequencies) of waveforms, without that of 0 Hz."""
-        return _magnitudes(self.values)
-
-    @property
-    def centre_frequencies(self) -> NDArray[np.float64]:
-        """Where the spectrum of each filter is highest, in Hz."""
-        centres: NDArray[np.float64] = self.frequencies[self.spectra.argmax(axis=1)]
-        return centres
-
-
-@dataclass(frozen=True, eq=False)
 class LearnedFilters:
-    """Filters of a front-end, one group for each layer and spectrogram.
-
-    Parameters
-    ----------
-    groups : tuple of FilterGroup
-    model : str
-        Name of the model.
-    frontend : str
-        Kind of the front-end.
-    """
+    """Filters of the front-end ``frontend`` of a model: a group for each layer and spectrogram."""
 
     groups: tuple[FilterGroup, ...]
     model: str
@@ -125,26 +60,9 @@ class LearnedFilters:
 
         See :func:`musicnn_zoo.plots.plot_filters`.
         """
-        from musicnn_zoo.plots.drawing import picture
-        from musicnn_zoo.plots.filters import Filters, Spectra, draw_filters
-
-        groups = [
-            Filters(
-                layer=group.layer,
-                kind=group.kind,
-                values=group.values,
-                indices=group.indices,
-                n_filters=group.n_filters,
-                step_s=group.step_s,
-                window_s=group.window_s,
-                is_long=group.is_long,
-                spectra=Spectra(group.spectra, group.frequencies)
-                if group.kind in ("waveform", "input")
-                else None,
-            )
-            for group in self.groups
-        ]
-        return picture(path, lambda: draw_filters(groups, model=self.model, frontend=self.frontend))
+        return picture(
+            path, lambda: draw_filters(self.groups, model=self.model, frontend=self.frontend)
+        )
 
     def __repr__(self) -> str:
         groups = ", ".join(
@@ -207,8 +125,8 @@ def learned_filters(
     (32, 3, 3)
     """
     for name, number in (("filters", filters), ("steps", steps)):
-        if number is not None and number < 1:
-            raise ArgumentError(f"{name} must be at least 1; received {number}")
+        if number is not None:
+            check_whole(name, number)
     if isinstance(model, str | os.PathLike):
         from musicnn_zoo.zoo.load import load_model
 
@@ -267,7 +185,7 @@ def _is_convolution(layer: Any) -> bool:
 
 
 def _is_short(layer: Any) -> bool:
-    return bool(layer.kernel_size[0] < _SHORTEST_WAVEFORM)
+    return bool(layer.kernel_size[0] < SHORTEST_WAVEFORM)
 
 
 def _first_convolutions(frontend: Any) -> list[Any]:
@@ -337,8 +255,9 @@ def _by_frequency(
     n_filters: int,
     step_s: float,
 ) -> FilterGroup:
-    order = np.argsort(_magnitudes(values).argmax(axis=1), kind="stable")
-    return FilterGroup(layer.name, kind, values[order], indices[order], n_filters, step_s)
+    group = FilterGroup(layer.name, kind, values, indices, n_filters, step_s)
+    order = np.argsort(group.centre_frequencies, kind="stable")
+    return replace(group, values=values[order], indices=indices[order])
 
 
 def _kernel(layer: Any) -> NDArray[np.float32]:
@@ -350,10 +269,6 @@ def _kernel(layer: Any) -> NDArray[np.float32]:
 def _strongest(values: NDArray[np.float32]) -> NDArray[np.int64]:
     norms = np.linalg.norm(values.reshape(len(values), -1), axis=1)
     return np.argsort(-norms, kind="stable")
-
-
-def _magnitudes(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.asarray(np.abs(np.fft.rfft(values, axis=1))[:, 1:])
 
 
 SAMPLES = 729
@@ -372,29 +287,9 @@ def maximizing_inputs(
     """Find the waveform to which each of some filters responds most.
 
     The method is described in :mod:`musicnn_zoo.zoo.filters`. A response is taken after BatchNorm
-    where that comes before the activation.
-
-    Parameters
-    ----------
-    frontend : keras.Model
-        From waveforms (batch, samples) of any length.
-    layer : keras.Layer
-        A one-dimensional convolution of it.
-    filters : ndarray, shape (filters,)
-        Which filters of the layer.
-    steps : int
-    seed : int
-        Of the noise to start from.
-
-    Returns
-    -------
-    ndarray, shape (filters, samples), float32
-        All of the same norm and with a mean of zero.
-
-    Raises
-    ------
-    ArgumentError
-        If Keras does not run on TensorFlow.
+    where that comes before the activation. ``layer`` is a one-dimensional convolution of
+    ``frontend``, which takes waveforms (batch, samples) of any length; ``filters`` are numbers of
+    its filters. Return (filters, samples), float32, all of the same norm and with a mean of zero.
     """
     import keras
 

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.errors import ArgumentError, DownloadError, OutputError, WeightsError, shown
-from musicnn_zoo.files import check_regular, parse_json, read_regular, sha256_of
+from musicnn_zoo.files import check_regular, parse_json, raising, read_regular, sha256_of
 from musicnn_zoo.networks.config import (
     ModelConfig,
     ModelSpec,
@@ -84,16 +84,7 @@ _ENTRIES = {"format", "library_name", "name", "model", "provenance", "sample_rat
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder whose configuration and tags were read and checked.
-
-    Parameters
-    ----------
-    path : Path
-    origin : str
-        What to call it in messages.
-    spec : ModelSpec
-    provenance : Provenance
-    """
+    """A folder whose configuration and tags were read and checked; messages call it ``origin``."""
 
     path: Path
     origin: str
@@ -120,27 +111,17 @@ class ModelFolder:
         """Do nothing: the folder is here."""
 
     def put(self, model: TaggingModel) -> None:
-        """Load the weights into a model of this spec.
-
-        Raises
-        ------
-        WeightsError
-            If the file is damaged or does not fit.
-        """
+        """Load the weights into a model of this spec; a WeightsError says if they do not fit."""
         path, origin = self.path / WEIGHTS, f"{self.origin}/{WEIGHTS}"
         check_headers(model, safetensors_headers(path), origin=origin)
         assign(model, read_safetensors(path), origin=origin)
 
 
 def read_folder(path: Path, *, origin: str) -> ModelFolder:
-    """Read the configuration and the tags of a folder, and see that it has weights.
+    """Read the configuration and the tags of a folder, and check that it has weights.
 
-    ``origin`` names the folder in messages.
-
-    Raises
-    ------
-    WeightsError
-        If it is no such folder, or asks for something that does not exist.
+    Messages call it ``origin``. A WeightsError is raised if it is no such folder, or asks for
+    something that does not exist.
     """
     if not path.is_dir():
         raise WeightsError(f"{origin}: there is no such folder")
@@ -177,21 +158,10 @@ def read_folder(path: Path, *, origin: str) -> ModelFolder:
 def download_folder(reference: str) -> tuple[Path, str]:
     """Download the model folder that ``hf://user/repository[@revision]`` names.
 
-    Returns
-    -------
-    folder : Path
-        In the cache of ``huggingface_hub``, all files of one commit.
-    origin : str
-        The reference with that commit.
-
-    Raises
-    ------
-    ArgumentError
-        If it is no such reference.
-    DownloadError
-        If it cannot be downloaded; the message names repository, revision and remedy.
-    WeightsError
-        If a file is not the one that the Hub states.
+    Return where it is in the cache of ``huggingface_hub``, with all files of one commit, and the
+    reference with that commit. An ArgumentError is raised if it is no such reference, a
+    DownloadError if it cannot be downloaded, a WeightsError if a file is not the one that the Hub
+    states.
     """
     repo, revision = parse_reference(reference)
     commit = hub_commit(repo, revision, CONFIG)
@@ -237,10 +207,10 @@ def save_pretrained(
     provenance: Provenance | None = None,
     repo: str | None = None,
 ) -> Path:
-    """Write a model to a folder, as it would stand on the Hugging Face Hub.
+    """Write a model to a folder, as it appears on the Hugging Face Hub.
 
-    ``load_model(folder)`` and ``Tagger(folder)`` take it, and so does whoever it is given to: it
-    holds no code and no pickle.
+    ``load_model(folder)`` and ``Tagger(folder)`` take it, here or elsewhere: it holds no code and
+    no pickle.
 
     Parameters
     ----------
@@ -315,14 +285,10 @@ def save_pretrained(
 
 
 def write_thresholds(folder: ModelFolder, thresholds: TagThresholds) -> None:
-    """Write thresholds, one for each tag, to a folder and to its model card; all else stays.
+    """Write thresholds to a folder and to its model card; all else stays.
 
-    Raises
-    ------
-    ArgumentError
-        If there is not one for each tag.
-    OutputError
-        If the folder cannot be written.
+    An ArgumentError is raised if there is not one for each tag, an OutputError if the folder cannot
+    be written.
     """
     spec = replace(folder.spec, thresholds=thresholds)
     card = folder.path / CARD
@@ -339,16 +305,12 @@ def write_thresholds(folder: ModelFolder, thresholds: TagThresholds) -> None:
 @contextlib.contextmanager
 def _replacing_files(path: Path, what: str) -> Iterator[Path]:
     """Give a folder for files that go to a model's folder, which is made if need be, at the end."""
-    try:
+    with raising(OutputError, f"{path}: {what} cannot be written there"):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path) as folder:
             yield Path(folder)
             for unfinished in sorted(Path(folder).iterdir()):
                 unfinished.replace(path / unfinished.name)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: {what} cannot be written there ({error.strerror or error})"
-        ) from error
 
 
 def _json(entries: Any) -> str:

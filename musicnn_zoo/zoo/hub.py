@@ -1,4 +1,4 @@
-"""How a model stands on the Hugging Face Hub: its address and its card."""
+"""How a model appears on the Hugging Face Hub: its address and its card."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.networks.config import ModelSpec, Provenance, patch_grid
+from musicnn_zoo.networks.config import ModelSpec, Provenance
 from musicnn_zoo.zoo.downloads import LIBRARY
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/\-]*")
 def parse_reference(reference: str) -> tuple[str, str]:
     """Split ``hf://user/repository[@revision]`` into repository and revision.
 
-    Raises
-    ------
-    ArgumentError
-        If it is not of that form.
+    What is not of that form raises an ArgumentError.
     """
     repo, at, revision = reference.removeprefix(HUB_SCHEME).partition("@")
     if not at:
@@ -100,7 +97,7 @@ def model_card(model: TaggingModel, provenance: Provenance, *, repo: str | None 
     """
     spec = model.spec
     signal = spec.config.input
-    patch = f"{patch_grid(spec.config).patch_s:.3f} s"
+    patch = f"{spec.config.grid.patch_s:.3f} s"
     blocks = " → ".join(chosen.kind for _, chosen in spec.config.blocks())
     rows = {
         "front-end → back-end": blocks,

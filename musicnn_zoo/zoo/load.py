@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
+import sys
 import tempfile
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,12 @@ from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import require_keras
 from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
-from musicnn_zoo.networks.config import ModelSpec, Provenance, TagThresholds, patch_grid
+from musicnn_zoo.networks.config import ModelSpec, Provenance, TagThresholds
 from musicnn_zoo.zoo.catalogue import (
     DEFAULT_MODEL,
     PRESETS,
     BundledFile,
+    Preset,
     SourceKind,
     get_preset,
     list_models,
@@ -45,17 +47,9 @@ ModelPlace = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model whose weights were found, but not yet loaded.
+    """A model whose weights were found, but not yet loaded; messages call it ``origin``.
 
-    Parameters
-    ----------
-    origin : str
-        What to call it in messages.
-    spec : ModelSpec
-    provenance : Provenance
-    weights : PresetWeights or ModelFolder
-    graph : BundledFile or None
-        The same as an ONNX graph.
+    ``graph`` is the same model as an ONNX graph, if there is one.
     """
 
     origin: str
@@ -78,21 +72,18 @@ class Pretrained:
     def load(self) -> TaggingModel:
         """Build the model with its weights.
 
-        Raises
-        ------
-        MissingPackageError
-            If Keras is not installed.
-        DownloadError, WeightsError
-            If the weights cannot be had or do not fit.
+        A MissingPackageError is raised if Keras is not installed, a DownloadError or a WeightsError
+        if the weights cannot be loaded or do not fit.
         """
-        require_keras(f"{self.origin} as a Keras model")
+        if sys.modules.get("keras") is None:
+            require_keras(f"{self.origin} as a Keras model")
         self.fetch()
         from musicnn_zoo.networks.build import build_model
 
         refuse_forked_tensorflow()
-        spec, limit = self.spec, self.weights.weight_limit()
+        spec = self.spec
         try:
-            with contextlib.nullcontext() if limit is None else limited_weights(limit):
+            with limited_weights(self.weights.weight_limit()):
                 model = build_model(
                     spec.config, tags=spec.tags, name=spec.name, provenance=self.provenance,
                     thresholds=spec.thresholds,
@@ -104,35 +95,16 @@ class Pretrained:
 
 
 def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> Pretrained:
-    """Find a model with weights, without Keras.
+    """Find a model with weights, without Keras; see :func:`load_model`.
 
-    Parameters
-    ----------
-    model : str or path
-        One of :func:`musicnn_zoo.list_models`; ``hf://user/repository`` or
-        ``hf://user/repository@revision``; or a folder as :func:`musicnn_zoo.save_pretrained`
-        writes it.
-    source : {"bundled", "hub", "web"}, optional
-        Where to take the weights of a model of the list from, if there are several.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no model of that name.
-    ArgumentError
-        If ``source`` is not for this model.
-    DownloadError
-        If the Hub does not give the model.
-    WeightsError
-        If a folder does not hold what it must.
+    It raises what that raises before weights are read.
     """
     if isinstance(model, str) and not looks_like_place(model):
         preset = get_preset(model)
-        notice = bundled_folder() / preset.notice_file
         return Pretrained(
             preset.name,
             preset.spec,
-            replace(preset.provenance, notice=notice.read_text(encoding="utf-8")),
+            _with_notice(preset),
             PresetWeights(preset, source),
             preset.graph if preset.source(source) is preset.source() else None,
         )
@@ -144,6 +116,13 @@ def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> P
         folder, origin = Path(model), os.fspath(model)
     contents = read_folder(folder, origin=origin)
     return Pretrained(origin, contents.spec, contents.provenance, contents)
+
+
+@cache
+def _with_notice(preset: Preset) -> Provenance:
+    """Provenance with what must go with copies of the weights."""
+    notice = bundled_folder() / preset.notice_file
+    return replace(preset.provenance, notice=notice.read_text(encoding="utf-8"))
 
 
 def looks_like_place(model: str) -> bool:
@@ -184,8 +163,8 @@ def load_model(
         A functional ``keras.Model`` from waveforms ``(batch, samples)``, float in ±1 at
         ``model.zoo_config.input.sample_rate``, to tag probabilities ``(batch, tags)``. ``musicnn``
         takes any number of samples from 512 on and was trained on 48,128; ``vgg`` takes 48,128
-        only. The tags stand in ``model.tags``, the layers worth looking at in
-        ``model.endpoints``, and in ``model.provenance`` what it was trained on.
+        only. The tags are in ``model.tags``, the layers worth looking at in ``model.endpoints``,
+        and what it was trained on in ``model.provenance``.
 
     Raises
     ------
@@ -480,7 +459,7 @@ def _of_architecture(architecture: Architecture) -> ModelInfo:
         midend=config.midend.kind if config.midend else "",
         backend=config.backend.kind,
         sample_rate=config.input.sample_rate,
-        patch_s=patch_grid(config).patch_s,
+        patch_s=config.grid.patch_s,
         fixed_length=config.fixed_length,
         endpoints=config.endpoints,
         parameters=architecture.parameters,
@@ -492,18 +471,9 @@ def _of_architecture(architecture: Architecture) -> ModelInfo:
 def _of_trained(
     architecture: Architecture, spec: ModelSpec, provenance: Provenance, weights: str, sha256: str
 ) -> ModelInfo:
+    said = provenance.to_dict()
+    del said["notice"]
     return replace(
-        _of_architecture(architecture),
-        name=spec.name,
-        pretrained=True,
-        tags=spec.tags,
-        thresholds=spec.thresholds,
-        trained_on=provenance.trained_on,
-        metrics=dict(provenance.metrics),
-        test_set=provenance.test_set,
-        source=provenance.source,
-        license=provenance.license,
-        citation=provenance.citation,
-        weights=weights,
-        sha256=sha256,
-    )
+        _of_architecture(architecture), name=spec.name, pretrained=True, tags=spec.tags,
+        thresholds=spec.thresholds, weights=weights, sha256=sha256, **said,
+    )  # fmt: skip

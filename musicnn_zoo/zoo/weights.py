@@ -41,7 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, WeightsError, shown
-from musicnn_zoo.files import check_regular, sha256_of
+from musicnn_zoo.files import check_regular, raising, sha256_of
 from musicnn_zoo.machine.installation import cache_folder, cache_lock, own_folder
 from musicnn_zoo.text import first_line, printable, shortened
 from musicnn_zoo.zoo.catalogue import BundledFile, Preset, SourceKind
@@ -65,11 +65,8 @@ SAFETENSORS_SUFFIX = ".safetensors"
 def read_checkpoint(path: Path) -> Arrays:
     """Read the arrays of a checkpoint (.safetensors, .pt or .pth) by the names that it has.
 
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read, is damaged, holds something else than named arrays, or needs
-        PyTorch where there is none.
+    A WeightsError is raised if the file cannot be read, is damaged, holds something else than named
+    arrays, or needs PyTorch where there is none.
     """
     suffix = path.suffix.lower()
     if suffix == SAFETENSORS_SUFFIX:
@@ -90,10 +87,8 @@ class ArrayHeader(NamedTuple):
 def safetensors_headers(path: Path) -> dict[str, ArrayHeader]:
     """Read the header of a safetensors file, and none of its arrays.
 
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read, is no regular file, is too large or damaged.
+    A WeightsError is raised if the file cannot be read, is no regular file, is too large or
+    damaged.
     """
     from safetensors import safe_open
 
@@ -119,12 +114,12 @@ def _explained(path: Path) -> Iterator[None]:
     from safetensors import SafetensorError
 
     check_regular(path, largest=LARGEST_CHECKPOINT, origin=str(path))
-    try:
+    kinds = SafetensorError, AttributeError, KeyError, TypeError, ValueError
+    with (
+        raising(WeightsError, f"{path}: the file cannot be read"),
+        raising(WeightsError, f"{path}: this is no safetensors file of arrays", instead_of=kinds),
+    ):
         yield
-    except OSError as error:
-        raise WeightsError(f"{path}: the file cannot be read ({error.strerror})") from error
-    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: this is no safetensors file of arrays ({error})") from error
 
 
 _NUMPY_NAMES = {"BOOL": "bool"} | {
@@ -184,11 +179,12 @@ def _check_unpacked(path: Path) -> None:
     """Refuse an archive that would be larger unpacked than a checkpoint may be."""
     if not zipfile.is_zipfile(path):
         return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path}: refused; the archive is damaged ({error})") from error
+    kinds = OSError, ValueError, NotImplementedError, zipfile.BadZipFile
+    with (
+        raising(WeightsError, f"{path}: refused; the archive is damaged", instead_of=kinds),
+        zipfile.ZipFile(path) as archive,
+    ):
+        size = sum(entry.file_size for entry in archive.infolist())
     if size > LARGEST_CHECKPOINT:
         raise WeightsError(
             f"{path}: refused; it has {size:,} bytes unpacked, and at most "
@@ -209,16 +205,9 @@ _BATCHNORM = {
 class TorchNames:
     """How one family of checkpoints names and lays out its weights.
 
-    Parameters
-    ----------
-    modules : mapping of str to str
-        PyTorch module to Keras layer.
-    map_axes : {"frames_bands", "bands_frames"}
-        Order of the last two axes of its maps.
-    recurrent : str
-        Module of the GRU layers, if there are any.
-    buffers : tuple of str
-        Beginnings of names that hold no weights.
+    ``modules`` gives the Keras layer of each PyTorch module, ``map_axes`` the order of the last two
+    axes of its maps, ``recurrent`` the module of the GRU layers, if there are any. Names that begin
+    as in ``buffers`` hold no weights.
     """
 
     modules: Mapping[str, str]
@@ -383,16 +372,15 @@ _one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
-def limited_weights(limit: WeightLimit) -> Iterator[None]:
+def limited_weights(limit: WeightLimit | None) -> Iterator[None]:
     """Refuse to make more weights than that in this thread, before they are allocated.
 
-    Every layer of Keras allocates its weights through ``Layer.add_weight``.
-
-    Raises
-    ------
-    ArgumentError
-        From the layer that goes beyond.
+    Every layer of Keras allocates its weights through ``Layer.add_weight``; the one that goes
+    beyond raises an ArgumentError.
     """
+    if limit is None:
+        yield
+        return
     import keras
 
     add_weight = keras.layers.Layer.add_weight
@@ -441,13 +429,7 @@ def bundled_folder() -> Path:
 
 
 def bundled(file: BundledFile) -> Path:
-    """Path of a bundled file, whose SHA-256 was compared with the one it must have.
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing or its bytes are others.
-    """
+    """Path of a bundled file; a WeightsError is raised if its SHA-256 is not what it must be."""
     path = bundled_folder() / file.name
     try:
         received = sha256_of(path)
@@ -466,16 +448,8 @@ def bundled(file: BundledFile) -> Path:
 class PresetWeights:
     """Where the weights of a pretrained model are, and how they get into a model.
 
-    Parameters
-    ----------
-    preset : Preset
-    source : {"bundled", "hub", "web"}, optional
-        Another than the first of ``preset.sources``.
-
-    Raises
-    ------
-    ArgumentError
-        If the preset has no such source.
+    ``source`` names another than the first of ``preset.sources``; an ArgumentError says if there is
+    none of that kind.
     """
 
     def __init__(self, preset: Preset, source: SourceKind | None = None) -> None:
@@ -508,12 +482,8 @@ class PresetWeights:
     def fetch(self) -> None:
         """Download what :meth:`put` needs, unless it is there; without Keras.
 
-        Raises
-        ------
-        DownloadError
-            If a file cannot be downloaded.
-        WeightsError
-            If it is not the one it should be.
+        A DownloadError is raised if a file cannot be downloaded, a WeightsError if it is another
+        than it should be.
         """
         if not isinstance(self._file, BundledFile) and self._kept() is None:
             fetch(self._file)
@@ -521,12 +491,8 @@ class PresetWeights:
     def put(self, model: keras.Model) -> None:
         """Load the weights into a model of the preset's architecture.
 
-        Raises
-        ------
-        DownloadError
-            If a file cannot be downloaded.
-        WeightsError
-            If it is damaged, is not the one it should be, does not fit, or cannot be converted.
+        Beside the errors of :meth:`fetch`, a WeightsError is raised if a file is damaged, does not
+        fit, or cannot be converted.
         """
         if isinstance(self._file, BundledFile):
             load_into(model, bundled(self._file))
@@ -604,17 +570,9 @@ def _agree(path: Path, note: Path) -> bool | None:
 def load_into(model: keras.Model, path: Path) -> None:
     """Load a weights file into a model of the same architecture, all of it or nothing.
 
-    Parameters
-    ----------
-    model : keras.Model
-    path : Path
-        Ending in .weights.h5 for Keras's format; in .safetensors, .pt or .pth for arrays with
-        the names of the model's variables (:func:`arrays_of`) or of a known family.
-
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read or does not fit the model.
+    A name ends in .weights.h5 for Keras's format; in .safetensors, .pt or .pth for arrays with the
+    names of the model's variables (:func:`arrays_of`) or of a known family. A WeightsError is
+    raised if the file cannot be read or does not fit the model.
     """
     if path.name.endswith((".h5", ".hdf5")):
         _load_keras_weights(model, path)
@@ -698,11 +656,8 @@ def arrays_of(model: keras.Model) -> Arrays:
 def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path) -> None:
     """Set all weights of a model from arrays named as by :func:`arrays_of`, or none.
 
-    Raises
-    ------
-    WeightsError
-        If :func:`check_headers` refuses an array, or it has a number that is not finite.
-        ``origin`` names the arrays in messages.
+    A WeightsError, in which ``origin`` names the arrays, is raised if :func:`check_headers` refuses
+    an array, or it has a number that is not finite.
     """
     from musicnn_zoo.networks.build import finish_normalization
 
@@ -724,12 +679,10 @@ def assign(model: keras.Model, arrays: Mapping[str, Any], *, origin: str | Path)
 def check_headers(
     model: keras.Model, headers: Mapping[str, ArrayHeader], *, origin: str | Path
 ) -> None:
-    """See that arrays fit a model, by what a file says of them before it is read.
+    """Check that arrays fit a model, by what a file says of them before it is read.
 
-    Raises
-    ------
-    WeightsError
-        If an array is missing, has no place, or has another shape or kind of numbers.
+    A WeightsError is raised if an array is missing, has no place, or has another shape or kind of
+    numbers.
     """
     named = _named(model)
     both = [(name, headers[name], weight) for name, weight in named.items() if name in headers]
