@@ -155,7 +155,7 @@ def test_json_numbers_are_short():
 
 def test_dicts_say_what_was_done_to_the_clip():
     expected = {"source": "song.mp3", "duration_s": 12.346, "repeated": False, "dropped_s": 0.432,
-                "damaged": False, "lost_s": 0.0}  # fmt: skip
+                "damaged": False, "lost_s": 0.0, "silent": 0.0}  # fmt: skip
     for result in (tags_of(rock=0.5), taggram_of([0.5]), embedding_of([1])):
         assert expected.items() <= result.to_dict().items()
         assert result.to_dict()["model"] == "M"

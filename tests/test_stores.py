@@ -239,7 +239,7 @@ def test_other_settings_are_refused_and_named(out):
     ):
         pass
     message = str(error.value)
-    assert "hop_s 3.0 (now 1.5)" in message
+    assert "--hop 3.0 (now 1.5)" in message
     assert "top_k not set (now 5)" in message
     assert "--overwrite" in message
     assert "--output" in message
@@ -366,7 +366,8 @@ def test_json_lines_hold_the_result_and_the_stamp(tmp_path):
     first, second = path.read_text().splitlines()
     assert first == (
         '{"source": "a.ogg", "size": 1, "mtime_ns": 2, "duration_s": 3.0, "repeated": true, '
-        '"dropped_s": 0.5, "damaged": false, "lost_s": 0.0, "model": "M", "tags": {"rock": 0.5}}'
+        '"dropped_s": 0.5, "damaged": false, "lost_s": 0.0, "silent": 0.0, "model": "M", '
+        '"tags": {"rock": 0.5}}'
     )
     assert json.loads(second)["sha256"] == "ff"
 
@@ -428,7 +429,7 @@ def test_shards_of_tags_read_as_one_table(tmp_path, monkeypatch, reader):
     table = reader(path)
     assert list(table.columns) == [
         "source", "size", "mtime_ns", "sha256", "duration_s", "repeated", "dropped_s",
-        "damaged", "lost_s", "tags", "scores",
+        "damaged", "lost_s", "silent", "tags", "scores",
     ]  # fmt: skip
     row = table.set_index("source").loc["b"]
     assert (row["size"], row["mtime_ns"], row["sha256"]) == (1, 2**62, "ff")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 import traceback as tracebacks
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from musicnn_zoo.tagging.results import (
     check_event_rule,
     check_ranking,
 )
-from musicnn_zoo.text import printable
+from musicnn_zoo.text import clock, printable
 from musicnn_zoo.zoo.load import find_pretrained
 
 
@@ -60,8 +61,10 @@ class AudioFiles:
     directories in which they were found.
     """
 
-    def __init__(self, files: tuple[Path, ...]) -> None:
+    def __init__(self, files: tuple[Path, ...], **selection: Any) -> None:
+        self._selection = selection
         self._failed: list[str] = []
+        self._failed_as_before: Callable[[str], bool] | None = None
         self._not_found: list[tuple[str, str]] = []
         self._missed: set[str] = set()
         self.folders: dict[str, Path] = {}
@@ -76,7 +79,7 @@ class AudioFiles:
             return
         if kind is None and self._total == 1:
             raise Failure(self._failed[0], 1)
-        report_unusable(self._failed, self._total)
+        report_unusable(self._failed, self._total, again=self._failed_as_before)
         if kind is None:
             raise click.exceptions.Exit(1)
 
@@ -103,10 +106,13 @@ class AudioFiles:
                 continue
             if stat.S_ISDIR(mode):
                 failed = len(self._failed)
-                found = [os.fspath(each) for each in find_audio(path, on_problem=self._miss)]
+                audio = find_audio(path, **self._selection, on_problem=self._miss)
+                found = [os.fspath(each) for each in audio]
                 self.folders.update(dict.fromkeys(found, path))
                 if not found and len(self._failed) == failed:
-                    self._miss(path, "the directory holds no audio files")
+                    chosen = any(self._selection.values())
+                    fits = " that fit --include, --exclude and --hidden" if chosen else ""
+                    self._miss(path, f"the directory holds no audio files{fits}")
                 yield from found
             elif (irregular := irregularity(mode)) and not _is_handed_over(path, mode):
                 self._miss(path, irregular)
@@ -124,6 +130,8 @@ class AudioFiles:
 
 
 _CUTTING = ("patch_s", "hop_s", "tail")
+_WRITING = ("wide",)
+"""Settings of how results are written, not of what is computed."""
 _METHODS = {
     "tags": "tag_files",
     "taggrams": "taggram_files",
@@ -149,8 +157,14 @@ class FileRun(AudioFiles):
         self._settings = {**own, **{name: options.pop(name) for name in _CUTTING}}
         self._reading = {name: options.pop(name) for name in ("damaged", "jobs")}
         self._storing = {name: options.pop(name, False) for name in ("overwrite", "content_hash")}
+        selection = {name: options.pop(name) for name in ("include", "exclude", "hidden")}
         self._loading = options
-        super().__init__(files)
+        super().__init__(files, **selection)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The model's tags."""
+        return self._model.spec.tags
 
     def results(self) -> Iterator[FileResult[Any]]:
         """Yield what comes of each file, and tell of those that cannot be used."""
@@ -176,8 +190,8 @@ class FileRun(AudioFiles):
             "weights": self._model.digest(),
             "precision": self._loading["precision"],
         }
-        if self._kind == "taggrams":  # their table has a column for each tag
-            settings["tags"] = self._model.spec.tags
+        if self._kind == "taggrams" or "wide" in settings:  # a column for each tag
+            settings["tags"] = self.tags
         with self:
             with Store(output, settings, overwrite=self._storing["overwrite"]) as store:
                 hashing = self._storing["content_hash"]
@@ -185,6 +199,7 @@ class FileRun(AudioFiles):
                     self.paths, self._analyse, store, content_hash=hashing, failed=self.fail
                 )
                 store.record_failures(self._not_found)
+                self._failed_as_before = store.failed_as_before
             summary.failed += len(self._not_found)
             click.echo(f"{printable(str(output))}: {summary}", err=True)
             if summary.damaged:
@@ -209,8 +224,29 @@ class FileRun(AudioFiles):
         from musicnn_zoo.tagging.tagger import Tagger
 
         analyse = getattr(Tagger(self._model, **self._loading), _METHODS[self._kind])
-        progress = len(paths) > 1 and sys.stderr.isatty()
-        yield from analyse(paths, **self._settings, **self._reading, progress=progress)
+        several, on_terminal = len(paths) > 1, sys.stderr.isatty()
+        settings = {name: value for name, value in self._settings.items() if name not in _WRITING}
+        results = analyse(paths, **settings, **self._reading, progress=several and on_terminal)
+        yield from _told(results, len(paths)) if several and not on_terminal else results
+
+
+_TOLD_EVERY_S = 30.0
+
+
+def _told(results: Iterator[FileResult[Any]], total: int) -> Iterator[FileResult[Any]]:
+    """Say on standard error every 30 s how far it is, where no progress bar can be drawn."""
+    started = told = time.monotonic()
+    failed = 0
+    for done, result in enumerate(results, start=1):
+        yield result
+        failed += result.error is not None
+        now = time.monotonic()
+        if now - told >= _TOLD_EVERY_S and done < total:
+            told = now
+            rest_s = (now - started) / done * (total - done)
+            click.echo(
+                f"{done} of {total} files, {failed} failed, about {clock(rest_s)} left", err=True
+            )
 
 
 def _is_handed_over(path: Path, mode: int) -> bool:
@@ -240,14 +276,23 @@ result_options = option_group(
         help="Show tags with a score of at least T, between 0 and 1; with 'calibrated', of at "
         "least the model's own threshold for the tag.")  # fmt: skip
 @silence_option
+@option("--wide", is_flag=True, help="CSV with a line for each file and a column for each tag.")
 @result_options
 def tag(
-    top_k: int | None, threshold: float | Calibrated | None, silence: str, **options: Any
+    top_k: int | None,
+    threshold: float | Calibrated | None,
+    silence: str,
+    wide: bool,
+    **options: Any,
 ) -> None:
     """Print the tags of each file with their scores."""
     check_ranking(top_k, threshold)
-    settings = {"top_k": top_k, "threshold": threshold, "silence": silence}
-    _write("tags", settings, **options)
+    own: dict[str, Any] = {"top_k": top_k, "threshold": threshold, "silence": silence}
+    if wide:
+        if not (top_k is None and threshold is None):
+            raise ArgumentError("--wide writes all tags: leave out --top-k and --threshold")
+        own["wide"] = True
+    _write("tags", own, **options)
 
 
 @click.command()
@@ -361,11 +406,13 @@ def _write(
 ) -> None:
     """Write results to an output that a later run continues, or one after the other."""
     if plot is not None:
-        _check_one_file(files)
+        _check_one_file(files, "--plot draws the result for one file")
         check_plot(plot)
     run = FileRun(files, kind=kind, own=own, **options)
     if output == Path("-"):
         output = None
+    if "wide" in own and output is not None and output.suffix.lower() in (".parquet", ".jsonl"):
+        raise ArgumentError(f"--wide goes with CSV; received output {str(output)!r}")
     if output is not None and form in (None, output.suffix[1:].lower()):
         if plot is not None and output.suffix.lower() in LIBRARY_SUFFIXES:
             raise ArgumentError(
@@ -375,17 +422,20 @@ def _write(
         if run.stored(output):
             return
     run.refuse_storing(output)
-    with run, Writer(output, form) as writer:
+    writer = Writer(output, form, wide=run.tags if "wide" in own else None)
+    if writer.form == "jams":
+        _check_one_file(files, "a JAMS file holds one recording")
+    with run, writer:
         for value in run.values():
             writer.write(value)
             if plot is not None:
                 value.plot(plot)
 
 
-def _check_one_file(files: tuple[Path, ...]) -> None:
+def _check_one_file(files: tuple[Path, ...], why: str) -> None:
     received = f"{len(files)} files"
     if len(files) == 1:
         if not files[0].is_dir():
             return
         received = f"the directory {str(files[0])!r}"
-    raise ArgumentError(f"--plot draws the result for one file; received {received}")
+    raise ArgumentError(f"{why}; received {received}")

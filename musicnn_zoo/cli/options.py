@@ -129,8 +129,18 @@ jobs_option = option(
     help="Threads that read files ahead.  [default: one a core, from 8 cores on fewer]",
 )  # fmt: skip
 
+selection_options = option_group(
+    option("--include", multiple=True, metavar="PATTERN",
+           help="In directories, take only files that fit, such as '*.flac'; several times for "
+           "several patterns."),
+    option("--exclude", multiple=True, metavar="PATTERN",
+           help="Leave out files and directories that fit, such as 'Podcasts' or 'Live/*.mp3'."),
+    option("--hidden", is_flag=True, help="Search hidden files and directories, too."),
+)  # fmt: skip
+"""What is taken of the directories among the files."""
+
 analysis_options = option_group(
-    files_argument,
+    files_argument, selection_options,
     option("-m", "--model", default=DEFAULT_MODEL, metavar="MODEL", help=f"{MODEL_HELP}."),
     patch_options("one patch"), damaged_option, engine_options, speed_options, jobs_option,
 )  # fmt: skip
@@ -156,10 +166,19 @@ writer_options = option_group(
 _REPORTED = 20
 
 
-def report_unusable(messages: Sequence[str], total: int) -> None:
-    """Print which files could not be used, and why."""
-    click.echo(f"{len(messages)} of {total} could not be used:", err=True)
-    for message in messages[:_REPORTED]:
+def report_unusable(
+    messages: Sequence[str], total: int, *, again: Callable[[str], bool] | None = None
+) -> None:
+    """Print which files could not be used, and why; of those that failed ``again``, how many."""
+    new = [message for message in messages if not (again and again(message))]
+    known = len(messages) - len(new)
+    repeated = f"{known} as in the run before" if known else ""
+    if not new:
+        click.echo(f"{known} of {total} could not be used, as in the run before", err=True)
+        return
+    head = f"{len(messages)} of {total} could not be used" + (f", {repeated}" if repeated else "")
+    click.echo(f"{head}:", err=True)
+    for message in new[:_REPORTED]:
         click.echo(f"  {printable(message)}", err=True)
-    if len(messages) > _REPORTED:
-        click.echo(f"  … and {len(messages) - _REPORTED} more", err=True)
+    if len(new) > _REPORTED:
+        click.echo(f"  … and {len(new) - _REPORTED} more", err=True)

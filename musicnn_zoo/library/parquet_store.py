@@ -42,7 +42,7 @@ _FILES = "musicnn_zoo_files"
 _FILE = {
     "source": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64(), "sha256": pa.string(),
     "duration_s": pa.float64(), "repeated": pa.bool_(), "dropped_s": pa.float64(),
-    "damaged": pa.bool_(), "lost_s": pa.float64(),
+    "damaged": pa.bool_(), "lost_s": pa.float64(), "silent": pa.float64(),
 }  # fmt: skip
 _TAGS = {**_FILE, "tags": pa.list_(pa.string()), "scores": pa.list_(pa.float32())}
 _EMBEDDINGS = {**_FILE, "time_s": pa.float64(), "embedding": pa.list_(pa.float32())}

@@ -86,6 +86,7 @@ class Store:
         self._crashes = self._folder / "crashed.jsonl"
         self.known: dict[str, Stamp] = {}
         self.crashed: dict[str, Stamp] = {}
+        self._failed_before: set[str] = set()
         self._lost: dict[str, str] = {}
         self._failed: OutputError | None = None
         self._unsynced = 0
@@ -125,9 +126,10 @@ class Store:
             sync_folder(self._output.parent)
         else:
             self._check_settings()
+        self._failed_before = {row[1] for row in _read_table(self.failures, _FAILURE_COLUMNS)}
         self.failures.write_bytes(csv_lines([_FAILURE_COLUMNS]).encode())
         self.known = self._rows.open()
-        listed = self._read_damage()
+        listed = self._listed_damage()
         cells = {path: path_cell(stamp.source) for path, stamp in self.known.items()}
         self._lost = {path: listed[cell] for path, cell in cells.items() if cell in listed}
         self._write_damage(self.known)
@@ -143,9 +145,9 @@ class Store:
                 f"{self._label} was made with settings that cannot be read; {REMEDY}"
             ) from error
         different = [
-            f"{name} {_shown(old, name)} (now {_shown(self._settings, name)})"
+            f"{_NAMED.get(name, name)} {_shown(old, name)} (now {_shown(self._settings, name)})"
             for name in dict.fromkeys([*old, *self._settings])
-            if _shown(old, name) != _shown(self._settings, name)
+            if old.get(name) != self._settings.get(name)
         ]
         if different:
             raise ArgumentError(
@@ -218,17 +220,9 @@ class Store:
             }
             self.known = {stamp.path: stamp for stamp in kept.values()}
 
-    def _read_damage(self) -> dict[str, str]:
+    def _listed_damage(self) -> dict[str, str]:
         """Return the seconds that were lost, as text, by the cells of the sources."""
-        lost: dict[str, str] = {}
-        with (
-            suppress(FileNotFoundError, csv.Error),
-            self.damage.open(encoding="utf-8", errors="replace", newline="") as file,
-        ):
-            for row in csv.reader(file):
-                if len(row) == len(_DAMAGE_COLUMNS) and tuple(row) != _DAMAGE_COLUMNS:
-                    lost[row[0]] = row[1]
-        return lost
+        return {row[0]: row[1] for row in _read_table(self.damage, _DAMAGE_COLUMNS)}
 
     def _write_damage(self, *places: Mapping[str, Stamp]) -> None:
         """Let the list hold what was lost, by what the files are called in ``places``."""
@@ -238,7 +232,7 @@ class Store:
             for path, seconds in self._lost.items()
             if path in stamps
         }
-        if cells != self._read_damage():
+        if cells != self._listed_damage():
             with replacing(self.damage) as file:
                 file.write(csv_lines([_DAMAGE_COLUMNS, *cells.items()]).encode())
 
@@ -261,6 +255,10 @@ class Store:
         ]
         with self._reporting(), closing(GrowingFile(self.failures)) as file:
             file.append(csv_lines(rows).encode())
+
+    def failed_as_before(self, reason: str) -> bool:
+        """Whether the run before noted the very same failure."""
+        return safe_cell(printable(reason)) in self._failed_before
 
     def record_crash(self, stamp: Stamp) -> None:
         """Remember a file that crashed the decoder, for later runs."""
@@ -286,8 +284,37 @@ class Store:
             raise self._failed from error
 
 
+_LONGEST_SHOWN = 80
+_NAMED = {
+    "content_hash": "--hash", "hop_s": "--hop", "kind": "the kind of result", "layer": "--layer",
+    "layout": "the layout of the output", "min_length_s": "--min-length", "model": "--model",
+    "patch_s": "--patch", "pooling": "--pooling", "precision": "--precision",
+    "release": "--release", "silence": "--silence", "tags": "the tags", "tail": "--tail",
+    "threshold": "--threshold", "top_k": "--top-k", "weights": "the weights of the model",
+    "wide": "--wide",
+}  # fmt: skip
+"""What settings are called on the command line."""
+
+
+def _read_table(path: Path, columns: tuple[str, ...]) -> list[list[str]]:
+    """Return the rows of a CSV of the run folder; none where it is not there or is broken."""
+    rows: list[list[str]] = []
+    with (
+        suppress(FileNotFoundError, csv.Error),
+        path.open(encoding="utf-8", errors="replace", newline="") as file,
+    ):
+        rows += [
+            row for row in csv.reader(file) if len(row) == len(columns) and tuple(row) != columns
+        ]
+    return rows
+
+
 def _shown(settings: Mapping[str, Any], name: str) -> str:
-    return json.dumps(settings[name], sort_keys=True) if name in settings else "not set"
+    value = settings.get(name)
+    if value is None:
+        return "not given"
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
 def _rows_of(

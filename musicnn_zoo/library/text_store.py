@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO, TypeAlias, get_args
@@ -49,11 +49,12 @@ KINDS: dict[str, type] = {
 }  # fmt: skip
 """What an output may hold, by the ``kind`` in its settings."""
 
-Format = Literal["text", "json", "jsonl", "csv"]
+Format = Literal["text", "json", "jsonl", "csv", "jams"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 _SUFFIXES: dict[str, Format] = {
-    ".txt": "text", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".text": "text", "": "text",
+    ".txt": "text", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".jams": "jams",
+    ".text": "text", "": "text",
 }  # fmt: skip
 
 
@@ -102,12 +103,23 @@ class Writer:
     """Writes :class:`Tags`, :class:`Taggram` or :class:`Events` results in one format.
 
     Use it as a context manager; leaving it completes the file. It writes to standard output if
-    ``output`` is None. The format is by default that of the ending of ``output``, or text.
+    ``output`` is None. The format is by default that of the ending of ``output``, or text; a
+    JAMS file takes one result. With ``wide``, the tags of the model, a CSV of tags has a column for
+    each.
     """
 
-    def __init__(self, output: Path | None, form: Format | None = None) -> None:
+    def __init__(
+        self,
+        output: Path | None,
+        form: Format | None = None,
+        *,
+        wide: Sequence[str] | None = None,
+    ) -> None:
         self._output = output
-        self._form = _form_of(output, form)
+        self.form = _form_of(output, form)
+        self._wide = wide
+        if wide is not None and self.form != "csv":
+            raise ArgumentError(f"wide tables are CSV; received the format {self.form}")
         if output is not None:
             check_writable(output)
         self._file: TextIO | None = None
@@ -117,24 +129,27 @@ class Writer:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if self._form == "json" and self._count:
+        if self.form == "json" and self._count:
             self._emit("\n]\n")
-        elif self._form == "json" and error is None:
+        elif self.form == "json" and error is None:
             self._emit("[]\n")
         if self._file is not None and self._output is not None:
             self._file.close()
 
     def write(self, result: Tags | Taggram | Events) -> None:
         """Write one result."""
-        if self._form == "text":
+        if self.form == "text":
             self._emit(f"{result}\n" if self._count == 0 else f"\n{result}\n")
-        elif self._form == "json":
+        elif self.form == "json":
             self._emit(("[\n" if self._count == 0 else ",\n") + json.dumps(result.to_dict()))
-        elif self._form == "jsonl":
+        elif self.form == "jsonl":
             self._emit(json.dumps(result.to_dict()) + "\n")
+        elif self.form == "jams":
+            self._emit(result.to_jams().dumps(indent=1) + "\n")
         else:
-            rows = result_rows(result.clip.source or "", result)
-            self._emit(csv_lines([result_columns(result), *rows] if self._count == 0 else rows))
+            rows = result_rows(result.clip.source or "", result, self._wide)
+            head = [result_columns(result, self._wide)] if self._count == 0 else []
+            self._emit(csv_lines([*head, *rows]))
         self._count += 1
 
     def _emit(self, text: str) -> None:
@@ -151,9 +166,11 @@ class Writer:
         return sys.stdout
 
 
-def taggram_columns(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return the columns of a table of taggrams: no two have the same name."""
-    columns = dict.fromkeys(("source", "time_s"))
+def taggram_columns(
+    tags: Iterable[str], first: Iterable[str] = ("source", "time_s")
+) -> tuple[str, ...]:
+    """Return the columns of a table with a column a tag: no two have the same name."""
+    columns = dict.fromkeys(first)
     for column in map(safe_tag, tags):
         while column in columns:
             column += " (tag)"
@@ -161,16 +178,25 @@ def taggram_columns(tags: Iterable[str]) -> tuple[str, ...]:
     return tuple(columns)
 
 
-def result_columns(result: Tags | Taggram | Events) -> tuple[str, ...]:
+def result_columns(
+    result: Tags | Taggram | Events, wide: Sequence[str] | None = None
+) -> tuple[str, ...]:
     """Return the heading of a CSV of such results."""
+    if wide is not None:
+        return taggram_columns(wide, ("source",))
     if isinstance(result, Taggram):
         return taggram_columns(result.tags)
     return TAG_COLUMNS if isinstance(result, Tags) else EVENT_COLUMNS
 
 
-def result_rows(source: str, result: Tags | Taggram | Events) -> list[Iterable[object]]:
+def result_rows(
+    source: str, result: Tags | Taggram | Events, wide: Sequence[str] | None = None
+) -> list[Iterable[object]]:
     """Return the rows of a CSV: one a tag, a patch or an event, under ``result_columns``."""
     cell = path_cell(source)
+    if isinstance(result, Tags) and wide is not None:
+        score_of = dict(result.items())
+        return [(cell, *(f"{score_of[tag]:.6f}" for tag in wide))]
     if isinstance(result, Tags):
         return [
             (cell, rank, safe_tag(tag), f"{score:.6f}")
@@ -239,6 +265,7 @@ class TextRows:
         self._label = f"output {str(output)!r}"
         self._is_csv = is_csv
         kind = settings["kind"]
+        self._wide: Sequence[str] | None = settings["tags"] if settings.get("wide") else None
         if is_csv and kind == "embeddings":
             raise ArgumentError(
                 f"{self._label}: embeddings are not written as CSV; use .parquet or .jsonl"
@@ -246,6 +273,8 @@ class TextRows:
         self._head = b""
         if is_csv:
             columns = {"tags": TAG_COLUMNS, "events": EVENT_COLUMNS}.get(kind)
+            if self._wide is not None:
+                columns = taggram_columns(self._wide, ("source",))
             self._head = csv_lines([columns or taggram_columns(settings["tags"])]).encode()
         names = "journal.jsonl", "journal.next", "journal.commit", "output.next"
         self.files = [folder / name for name in names]
@@ -348,7 +377,7 @@ class TextRows:
 
     def _format(self, stamp: Stamp, result: Result) -> bytes:
         if self._is_csv and not isinstance(result, Embedding):
-            return csv_lines(result_rows(stamp.source, result)).encode()
+            return csv_lines(result_rows(stamp.source, result, self._wide)).encode()
         return _json_result(stamp, result.to_dict())
 
     def _for_other_file(self, lines: bytes, stamp: Stamp) -> bytes:

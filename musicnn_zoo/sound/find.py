@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from musicnn_zoo.errors import AudioError
+from musicnn_zoo.errors import AudioError, shown
 from musicnn_zoo.files import kind_of, sha256_of
 from musicnn_zoo.sound.sources import local_path
 
@@ -233,7 +233,13 @@ class Stamp:
         """Return the stamp in a record; one of an earlier release has no path but the source."""
         source: str = fields["source"]
         path = fields.get("path") or os.path.realpath(source)
-        return cls(source, fields["size"], fields["mtime_ns"], fields["sha256"], path)
+        stamp = cls(source, fields["size"], fields["mtime_ns"], fields["sha256"], path)
+        texts, numbers = (source, path, stamp.sha256 or ""), (stamp.size, stamp.mtime_ns)
+        if not (
+            all(isinstance(each, str) for each in texts) and all(type(n) is int for n in numbers)
+        ):
+            raise TypeError(f"this is no stamp: {shown(stamp)}")
+        return stamp
 
 
 def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:

@@ -8,23 +8,23 @@ reproducible MIR research." ISMIR 2014.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from musicnn_zoo.errors import MissingPackageError
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.text import path_to_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from musicnn_zoo.tagging.results import Clip
 
 NAMESPACE = "tag_open"
 """Free-text tags with a time, a duration and a confidence."""
 
 
 def to_jams(
-    observations: Iterable[tuple[str, float, float, float]], *, model: str, clip: Clip
+    observations: Iterable[tuple[str, float, float, float]],
+    *,
+    model: str,
+    source: str | None,
+    duration_s: float,
 ) -> Any:
     """Write tags as a JAMS object with one annotation in the namespace ``tag_open``.
 
@@ -33,7 +33,10 @@ def to_jams(
     observations : iterable of (tag, start_s, duration_s, score)
     model : str
         Name of the model, which stands as the tool of the annotation.
-    clip : Clip
+    source : str or None
+        Name of the file.
+    duration_s : float
+        Length of the recording in seconds.
 
     Returns
     -------
@@ -51,15 +54,15 @@ def to_jams(
         raise MissingPackageError(
             "JAMS needs the package jams: pip install 'musicnn-zoo[jams]'"
         ) from error
-    annotation = jams.Annotation(namespace=NAMESPACE, time=0, duration=clip.duration_s)
+    annotation = jams.Annotation(namespace=NAMESPACE, time=0, duration=duration_s)
     annotation.annotation_metadata = jams.AnnotationMetadata(
         annotation_tools=f"musicnn-zoo {__version__}, {model}", data_source="program"
     )
     for tag, start_s, duration_s, score in observations:
         annotation.append(time=start_s, duration=duration_s, value=tag, confidence=float(score))
     made = jams.JAMS()
-    made.file_metadata.duration = clip.duration_s
-    if clip.source is not None:
-        made.sandbox.source = path_to_text(clip.source)
+    made.file_metadata.duration = duration_s
+    if source is not None:
+        made.sandbox.source = path_to_text(source)
     made.annotations.append(annotation)
     return made

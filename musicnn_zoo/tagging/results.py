@@ -6,7 +6,7 @@ import html
 import json
 import os
 from abc import abstractmethod
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, fields, replace
 from typing import (
     TYPE_CHECKING,
@@ -106,6 +106,14 @@ class _Result:
     def to_json(self) -> str:
         """Return :meth:`to_dict` as a JSON text."""
         return json.dumps(self.to_dict())
+
+    def _as_jams(self, observations: Iterable[tuple[str, float, float, float]]) -> Any:
+        from musicnn_zoo.tagging.annotation import to_jams
+
+        clip = self.clip
+        return to_jams(
+            observations, model=self.model, source=clip.source, duration_s=clip.duration_s
+        )
 
     def _caption(self) -> str:
         return f"{self.clip.describe()} ({self.model})"
@@ -415,11 +423,9 @@ class Tags(_Result, Sequence[TagScore]):
 
         See :func:`musicnn_zoo.tagging.annotation.to_jams`.
         """
-        from musicnn_zoo.tagging.annotation import to_jams
-
         length = self.clip.duration_s
         observations = ((tag, 0.0, length, score) for tag, score in self.ranked)
-        return to_jams(observations, model=self.model, clip=self.clip)
+        return self._as_jams(observations)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw the tags as bars, and save them if ``path`` is given.
@@ -532,12 +538,10 @@ class Events(_Result, Sequence[Event]):
 
         See :func:`musicnn_zoo.tagging.annotation.to_jams`.
         """
-        from musicnn_zoo.tagging.annotation import to_jams
-
         observations = (
             (tag, start_s, end_s - start_s, score) for tag, start_s, end_s, score in self.events
         )
-        return to_jams(observations, model=self.model, clip=self.clip)
+        return self._as_jams(observations)
 
     def plot(
         self,
@@ -726,14 +730,12 @@ class Taggram(_Result):
 
         See :func:`musicnn_zoo.tagging.annotation.to_jams`.
         """
-        from musicnn_zoo.tagging.annotation import to_jams
-
         observations = (
             (tag, float(time), self.patch_s, float(score))
             for time, row in zip(self.times, self.scores, strict=True)
             for tag, score in zip(self.tags, row, strict=True)
         )
-        return to_jams(observations, model=self.model, clip=self.clip)
+        return self._as_jams(observations)
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, top_k: int = 10) -> Figure:
         """Draw the scores of the ``top_k`` strongest tags, and save them if ``path`` is given.
