@@ -1,6 +1,7 @@
 """What the picture of a map shows, read off its artists."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,22 @@ def test_thousands_of_files_are_a_small_vector_picture(tmp_path: Path) -> None:
     path = tmp_path / "map.svg"
     map_of(["a", "b"] * 5000).plot(path)
     assert path.stat().st_size < 500_000
+
+
+def test_few_points_have_names_that_do_not_cover_each_other() -> None:
+    found = map_of(["a"] * 40)
+    figure = check_readable(found.plot())
+    names = [text.get_text() for text in figure.axes[0].texts]
+    assert 20 < len(names) <= 40
+    assert set(names) <= set(found.sources)
+    left_out = f"names of {40 - len(names)} left out" if len(names) < 40 else "close together"
+    assert left_out in figure.get_supxlabel()
+    assert len(map_of(["a"] * 41).plot().axes[0].texts) == 0
+
+
+def test_names_at_one_place_are_written_once() -> None:
+    found = map_of(["a"] * 5)
+    alike = replace(found, points=np.zeros((5, 2), np.float32))
+    figure = alike.plot()
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.ogg"]
+    assert "names of 4 left out" in figure.get_supxlabel()

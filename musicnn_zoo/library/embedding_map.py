@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -133,6 +133,7 @@ class EmbeddingMap:
             lambda: draw_map(
                 self.points,
                 self.groups,
+                names=[PurePath(source).name for source in self.sources],
                 group_title="folder" if self.colour_by == "folder" else "strongest tag",
                 method=self.method,
                 explained_variance=self.explained_variance,

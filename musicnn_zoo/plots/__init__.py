@@ -111,7 +111,7 @@ def plot_map(found: Result, path: str | os.PathLike[str] | None = None) -> Figur
     """Draw a :class:`musicnn_zoo.EmbeddingMap`.
 
     Each of the twelve largest groups has a colour and a shape of its own; where there are more,
-    the smaller ones are put together as "other".
+    the smaller ones are put together as "other". Up to 40 files have their names.
     """
     return found.plot(path)
 

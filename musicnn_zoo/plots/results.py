@@ -37,7 +37,9 @@ from musicnn_zoo.sound.sources import AudioSource
 from musicnn_zoo.text import count, printable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 _MOST_TAGS = 30
 _TAG_WIDTH = 30
@@ -248,10 +250,40 @@ _MARKERS = "os^DvPX<>*hp"
 """A shape for each group that is named; colours alone are too few."""
 
 
+_MOST_NAMED = 40
+"""Points of a map that have their names."""
+_NAME_WIDTH = 24
+
+
+def _name_points(
+    figure: Figure, axes: Axes, points: NDArray[np.float32], names: Sequence[str]
+) -> int:
+    """Write names beside points; return how many were left out because they would cover others."""
+    figure.draw_without_rendering()  # so that everything has its place
+    area = axes.get_window_extent()
+    taken: list[Bbox] = []
+    for (x, y), name in zip(points, names, strict=True):
+        text = axes.annotate(
+            drawable(name, _NAME_WIDTH), (float(x), float(y)), (7, 0), textcoords="offset points",
+            va="center", fontsize=TICK,
+        )  # fmt: skip
+        box = text.get_window_extent()
+        if box.x1 > area.x1:
+            text.set_horizontalalignment("right")
+            text.xyann = (-7, 0)
+            box = text.get_window_extent()
+        if any(box.overlaps(other) for other in taken):
+            text.remove()
+        else:
+            taken.append(box)
+    return len(points) - len(taken)
+
+
 def draw_map(
     points: NDArray[np.float32],
     groups: Sequence[str],
     *,
+    names: Sequence[str],
     group_title: str,
     method: str,
     explained_variance: tuple[float, float] | None,
@@ -261,7 +293,9 @@ def draw_map(
 ) -> Figure:
     """Draw points (files, 2) in colours of groups; see :func:`musicnn_zoo.plots.plot_map`.
 
-    The axes are principal components if it is known what part of the variance they explain.
+    Up to 40 points have their names, but for those that would cover others; up to 1000 are
+    translucent, so that overlaps can be seen. The axes are principal components if it is known what
+    part of the variance they explain.
     """
     figure = new_figure(13, 7.3)
     axes = figure.add_subplot()
@@ -273,6 +307,7 @@ def draw_map(
         "s": area,
         "linewidth": 0.6,
         "edgecolor": "white",
+        "alpha": 0.75 if len(points) <= 1000 else 1.0,
         "rasterized": len(points) > 3000,
     }
     others = ~np.isin(group_of, [name for name, _ in named])
@@ -301,6 +336,10 @@ def draw_map(
     axes.margins(0.04)
     tidy(axes)
     notes = [f"close together: alike to the model ({method.upper()})"]
+    if len(points) <= _MOST_NAMED:
+        hidden = _name_points(figure, axes, points, names)
+        if hidden:
+            notes.append(f"names of {hidden} left out, which would cover others")
     if n_errors:
         notes.append(f"{count(n_errors, 'file')} could not be used")
     title = f"{count(len(points), 'file')}, {drawable(model, 40)} {drawable(layer, 40)}"
