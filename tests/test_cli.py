@@ -804,3 +804,134 @@ def test_what_needs_no_model_loads_no_tensorflow():
         assert "musicnn_zoo.cli" in loaded
         heavy = loaded & {"tensorflow", "keras", "kapre", "librosa", "av"}
         assert not heavy, arguments
+
+
+# What people guess
+
+
+def test_a_wide_table_has_a_line_for_each_file_and_a_column_for_each_tag(tmp_path, shipped, tagger):
+    table = tmp_path / "tags.csv"
+    result = run("tag", shipped, "-o", table, "--wide")
+    assert result.exit_code == 0, result.output
+    printed = output_of("tag", shipped, "--wide", "-f", "csv")
+    rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8"))))
+    assert rows == list(csv.DictReader(io.StringIO(printed)))
+    assert list(rows[0]) == ["source", *MTT_TAGS]
+    for row in rows:
+        expected = tagger.tag(row["source"])
+        for tag in MTT_TAGS:
+            assert float(row[tag]) == pytest.approx(expected[tag], abs=1e-5)
+    assert "2 unchanged" in run("tag", shipped, "-o", table, "--wide").stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "pattern"),
+    [
+        (["-k", "3"], "leave out --top-k and --threshold"),
+        (["-f", "json"], "wide tables are CSV"),
+        (["-o", "tags.parquet"], "--wide goes with CSV"),
+    ],
+)
+def test_a_wide_table_that_cannot_be(techno, tmp_path, monkeypatch, options, pattern):
+    monkeypatch.chdir(tmp_path)
+    assert_usage_error(run("tag", techno, "--wide", *options), pattern)
+
+
+@pytest.mark.parametrize("command", ["tag", "taggram", "events"])
+def test_jams_say_what_json_says(tmp_path, techno, command):
+    jams = pytest.importorskip("jams", reason="jams is not installed: the extra 'jams'")
+    options = ["--threshold", "0.3"] if command == "events" else []
+    output_of(command, techno, "-o", tmp_path / "techno.jams", *options)
+    (plain,) = json.loads(output_of(command, techno, "-f", "json", *options))
+    loaded = jams.load(str(tmp_path / "techno.jams"))
+    assert loaded.validate()
+    assert loaded.file_metadata.duration == pytest.approx(plain["duration_s"], abs=1e-3)
+    (annotation,) = loaded.annotations
+    assert annotation.namespace == "tag_open"
+    found = [(each.value, each.time, each.duration, each.confidence) for each in annotation.data]
+    length = plain["duration_s"]
+    if command == "tag":
+        expected = [(tag, 0, length, score) for tag, score in plain["tags"].items()]
+    elif command == "events":
+        expected = [
+            (each["tag"], each["start_s"], each["end_s"] - each["start_s"], each["score"])
+            for each in plain["events"]
+        ]
+    else:
+        expected = [
+            (tag, time, plain["patch_s"], score)
+            for time, row in zip(plain["times"], plain["scores"], strict=True)
+            for tag, score in zip(plain["tags"], row, strict=True)
+        ]
+    assert found
+    for one, other in zip(sorted(found), sorted(expected), strict=True):
+        assert one[0] == other[0]
+        assert one[1:] == pytest.approx(other[1:], abs=1e-3)
+
+
+def test_a_jams_file_is_of_one_recording(tmp_path, shipped):
+    result = run("tag", shipped, "-o", tmp_path / "all.jams")
+    assert_usage_error(result, "a JAMS file holds one recording; received the directory")
+
+
+def test_patterns_choose_what_is_tagged(shipped):
+    (one,) = json.loads(output_of("tag", shipped, "-f", "json", "--include", "techno*"))
+    assert one["source"].endswith("techno_loop.wav")
+    (one,) = json.loads(output_of("tag", shipped, "-f", "json", "--exclude", "techno*"))
+    assert one["source"].endswith("bach_chorale_strings.wav")
+    result = run("tag", shipped, "--include", "*.flac")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "holds no audio files that fit --include, --exclude and --hidden" in result.stderr
+
+
+def test_no_tag_that_reaches_the_threshold_is_said(techno):
+    assert re.search(r"no tag reached 0.99; the highest is techno with 0\.\d", output_of(
+        "tag", techno, "--threshold", "0.99"
+    ))  # fmt: skip
+
+
+def test_silence_is_said_and_can_be_kept(tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(80000), 16000)
+    printed = output_of("tag", tmp_path / "silence.wav")
+    assert "silent" in printed
+    assert "no tag, since nothing can be heard" in printed
+    kept = output_of("tag", tmp_path / "silence.wav", "--silence", "keep")
+    assert len(kept.splitlines()) == 6
+
+
+def test_what_fails_again_is_told_in_one_line(tmp_path, techno, text_file):
+    output = tmp_path / "tags.csv"
+    first = run("tag", techno, text_file, "-o", output)
+    assert f"  {text_file}: not audio" in first.stderr
+    second = run("tag", techno, text_file, "-o", output)
+    assert "1 of 2 could not be used, as in the run before" in second.stderr
+    assert "not audio" not in second.stderr
+    assert second.exit_code == 1
+    other = tmp_path / "other.mp3"
+    other.write_bytes(text_file.read_bytes())
+    third = run("tag", techno, text_file, other, "-o", output)
+    assert "2 of 3 could not be used, 1 as in the run before:" in third.stderr
+    assert f"  {other}: not audio" in third.stderr
+    assert f"  {text_file}: not audio" not in third.stderr
+
+
+def test_without_a_terminal_progress_is_told_in_lines(shipped, monkeypatch):
+    from musicnn_zoo.cli import analysis
+
+    monkeypatch.setattr(analysis, "_TOLD_EVERY_S", 0.0)
+    result = run("tag", shipped)
+    assert result.exit_code == 0
+    assert re.fullmatch(r"1 of 2 files, 0 failed, about \d:\d\d\.\d left\n", result.stderr)
+
+
+def test_models_can_be_listed_as_json():
+    listed = json.loads(output_of("models", "-f", "json"))
+    assert [model["name"] for model in listed] == list(list_models(pretrained=None))
+    by_name = {model["name"]: model for model in listed}
+    assert tuple(by_name["MTT_musicnn"]["tags"]) == MTT_TAGS
+    assert by_name["MTT_musicnn"]["license"] == model_info("MTT_musicnn").license
+
+
+def test_download_says_what_is_ready_and_what_is_not_known():
+    assert output_of("download", "MTT_vgg", "MSD_vgg") == "MTT_vgg: ready\nMSD_vgg: ready\n"
+    assert_usage_error(run("download", "MTT_vgh"), "MTT_vgg")

@@ -30,7 +30,7 @@ def to_jams(
 
     Parameters
     ----------
-    observations : iterable of (tag, start_s, duration_s, score)
+    observations : iterable of (tag, start_s, length_s, score)
     model : str
         Name of the model, which stands as the tool of the annotation.
     source : str or None
@@ -58,8 +58,8 @@ def to_jams(
     annotation.annotation_metadata = jams.AnnotationMetadata(
         annotation_tools=f"musicnn-zoo {__version__}, {model}", data_source="program"
     )
-    for tag, start_s, duration_s, score in observations:
-        annotation.append(time=start_s, duration=duration_s, value=tag, confidence=float(score))
+    for tag, start_s, length_s, score in observations:
+        annotation.append(time=start_s, duration=length_s, value=tag, confidence=float(score))
     made = jams.JAMS()
     made.file_metadata.duration = duration_s
     if source is not None:
