@@ -278,7 +278,7 @@ _MOVED = {
     "live": "tagging.live",
     "logmel": "networks.logmel",
     "metrics": "evaluation.metrics",
-    "model_card": "zoo.hub",
+    "model_card": "zoo.folder",
     "models": "networks.build",
     "onnx_graph": "runtimes.onnx_engine",
     "patches": "networks.config",
@@ -297,6 +297,7 @@ _MOVED = {
     "training.losses": "training.fit",
     "training.run_folder": "training.recipes",
     "variants": "runtimes.variants",
+    "zoo.hub": "zoo.folder",
 }
 """Modules by the names that they had before, which ``.keras`` files hold and scripts import."""
 

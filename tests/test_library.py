@@ -236,7 +236,7 @@ def test_a_second_run_adds_only_what_is_new(tmp_path, command, ending):
     assert rows_of(fresh) == after
     refused = run(command, *options, clips[0], "-o", output, "--hop", 1)
     assert (refused.exit_code, rows_of(output)) == (2, after)
-    assert "hop_s null (now 1.0)" in refused.stderr
+    assert "--hop not given (now 1.0)" in refused.stderr
     anew = run(command, *options, clips[0], "-o", output, "--hop", 1, "--overwrite", "--hash")
     assert ": 1 done, 0 unchanged" in anew.stderr
 
@@ -257,7 +257,7 @@ def test_other_settings_are_refused_and_overwrite_starts_anew(tmp_path):
     run("tag", clip, "-o", output)
     refused = run("tag", clip, "-o", output, "-k", 2)
     assert refused.exit_code == 2
-    assert "made with other settings: top_k null (now 2)" in refused.stderr
+    assert "made with other settings: --top-k not given (now 2)" in refused.stderr
     assert run("tag", clip, "-o", output, "-k", 2, "--overwrite").exit_code == 0
     assert len(rows_of(output)) == 3
 

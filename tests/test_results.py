@@ -238,7 +238,7 @@ def test_tags_print_as_a_table():
 
 
 def test_no_tags_print_as_a_heading():
-    assert str(tags_of()) == "song.mp3, 12.3 s (M)"
+    assert str(tags_of()) == "song.mp3, 12.3 s (M)\n  no tags"
 
 
 def test_a_taggram_prints_the_three_strongest_of_each_patch():

@@ -240,7 +240,7 @@ def test_other_settings_are_refused_and_named(out):
         pass
     message = str(error.value)
     assert "--hop 3.0 (now 1.5)" in message
-    assert "top_k not set (now 5)" in message
+    assert "--top-k not given (now 5)" in message
     assert "--overwrite" in message
     assert "--output" in message
     assert "layer" not in message

@@ -238,6 +238,8 @@ def test_a_name_of_any_bytes_can_be_written(out, form):
         return
     if form == "csv":
         source = rows_of(text)[1][0]
+    elif form == "jams":
+        source = json.loads(text)["sandbox"]["source"]
     else:
         source = json.loads(text.splitlines()[-1 if form == "jsonl" else 1])["source"]
     assert source == r"caf\udce9.mp3"

@@ -451,8 +451,10 @@ class Tags(_Result, Sequence[TagScore]):
     __repr__ = __str__
 
     def _why_empty(self) -> str:
-        if self.clip.silent == 1 or not self.all_ranked:
+        if self.clip.silent == 1:
             return "no tag, since nothing can be heard"
+        if not self.all_ranked:
+            return "no tags"
         tag, score = self.all_ranked[0]
         level = "its threshold" if self.threshold == CALIBRATED else f"{self.threshold:g}"
         return f"no tag reached {level}; the highest is {printable(tag)} with {score:.3f}"

@@ -29,13 +29,15 @@ from musicnn_zoo.zoo.catalogue import (
 )
 from musicnn_zoo.zoo.downloads import LIBRARY, explained
 from musicnn_zoo.zoo.folder import (
+    DEFAULT_REVISION,
+    HUB_SCHEME,
     OPTIONAL,
     ModelFolder,
     download_folder,
+    parse_reference,
     read_folder,
     save_pretrained,
 )
-from musicnn_zoo.zoo.hub import DEFAULT_REVISION, HUB_SCHEME, parse_reference
 from musicnn_zoo.zoo.weights import PresetWeights, bundled_folder, limited_weights, load_into
 
 if TYPE_CHECKING:
