@@ -127,7 +127,8 @@ def find_audio(
         Of each of these, if ``on_problem`` is not given.
     """
     selection = Selection(_patterns(include), _patterns(exclude), hidden)
-    for path, kind, reason in walk_audio(local_path(directory), selection):
+    place = directory if os.path.lexists(directory) else local_path(directory)
+    for path, kind, reason in walk_audio(place, selection):
         if kind == "audio":
             yield path
         elif kind in ("not_regular", "unread_folder"):

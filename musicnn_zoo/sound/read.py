@@ -184,14 +184,17 @@ class AudioStream:
         if damaged not in get_args(OnDamage):
             raise ArgumentError(f"damaged must be 'refuse' or 'use'; received {damaged!r}")
         check_rate(target_rate, "target_rate")
-        self._audio, self._array_rate = as_source(audio, sample_rate)
-        self.source = None
-        if self._array_rate is not None:
-            check_rate(self._array_rate)
+        self._audio: str | BinaryIO | NDArray[Any]
+        self._array_rate: float | None = None
+        self.source: str | None = None
+        if isinstance(audio, str | os.PathLike) and sample_rate is None:
+            self._audio = self.source = str(os.fspath(audio))
         else:
-            self.source = source_name(
-                audio if isinstance(audio, os.PathLike | str) else self._audio
-            )
+            self._audio, self._array_rate = as_source(audio, sample_rate)
+            if self._array_rate is None:
+                self.source = source_name(self._audio)
+            else:
+                check_rate(self._array_rate)
         self._target_rate = target_rate
         self._on_damage = damaged
         self._isolate = isolate
@@ -216,7 +219,7 @@ class AudioStream:
             parts = (Block(mono[at : at + step], rate) for at in range(0, len(mono), step))
             yield from self._resampled(parts, label)
             return
-        if isinstance(self._audio, str):
+        if isinstance(self._audio, str) and not os.path.lexists(self._audio):
             self._audio = local_path(self._audio)
         try:
             if hasattr(self._audio, "read") and not isinstance(self._audio, io.TextIOBase):

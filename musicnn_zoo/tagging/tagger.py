@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, cast
 
 from musicnn_zoo.errors import (
     ArgumentError,
+    AudioError,
     ExportError,
     UnknownNameError,
     answered,
@@ -637,12 +638,17 @@ class Tagger:
         reading: Reading,
         call: str,
     ) -> Result:
-        many = f"{call}_files"
-        check_one(audio, call, many if hasattr(type(self), many) else None)
         rate = task.cutting.grid.sample_rate
-        stream = AudioStream(audio, sample_rate=sample_rate, target_rate=rate, **reading._asdict())
-        (result,) = process([stream], task, engine=self._engine_of(task), jobs=1)
-        return result.unwrap()
+        try:
+            stream = AudioStream(
+                audio, sample_rate=sample_rate, target_rate=rate, **reading._asdict()
+            )
+            (result,) = process([stream], task, engine=self._engine_of(task), jobs=1)
+            return result.unwrap()
+        except AudioError:
+            many = f"{call}_files"
+            check_one(audio, call, many if hasattr(type(self), many) else None)
+            raise
 
     def _many(
         self,
