@@ -315,6 +315,14 @@ class _MovedModules:
         return ModuleSpec(name, loader, is_package=True)
 
 
+class _KeepsItsNames(ModuleType):
+    """A module in which a function stays, where a module of the same name is found below it."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and name in vars(self)):
+            super().__setattr__(name, value)
+
+
 class _Moved:
     """Load a module by the name that it has now."""
 
@@ -323,6 +331,7 @@ class _Moved:
 
     def create_module(self, _: ModuleSpec) -> ModuleType:
         module = importlib.import_module(self._name)
+        module.__class__ = _KeepsItsNames
         self._spec = module.__spec__
         return module
 

@@ -64,6 +64,8 @@ def test_modules_of_a_folder_that_is_a_module_now_are_found():
     from musicnn_zoo.networks import backends
 
     assert AutoPool is backends.AutoPool
+    assert importlib.import_module("musicnn_zoo.backends.autopool") is backends
+    assert backends.autopool.__name__ == "autopool"  # the function, and not the module
     with pytest.raises(ModuleNotFoundError, match=r"musicnn_zoo\.rooms"):
         importlib.import_module("musicnn_zoo.rooms")
 
