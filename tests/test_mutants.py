@@ -157,6 +157,7 @@ class Memory(threading.Thread):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.filterwarnings("ignore:.* where full scale is 1")
 def test_mutants_cost_themselves_only(tmp_path):
     tagger = Tagger("MTT_musicnn", engine="onnxruntime")
     kinds = originals()
