@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from musicnn_zoo.cli import analysis, catalogue, learning, listen, selftest
-from musicnn_zoo.cli.options import Failure, describe_unexpected
+from musicnn_zoo.cli.options import Failure, describe_unexpected, warnings_as_lines
 from musicnn_zoo.errors import ArgumentError, MissingPackageError, MusicnnZooError
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import explained
@@ -58,7 +58,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings_as_lines():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("\nstopped by Ctrl+C", err=True)
             ctx.exit(130)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any, get_args
@@ -39,6 +41,20 @@ def describe_unexpected(error: Exception) -> str:
 
 
 Options = Callable[[Command], Command]
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print each warning on a line of standard error, without the place in the code."""
+
+    def show(message: Warning | str, *rest: object, **named: object) -> None:
+        del rest, named
+        warn(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
 
 
 def option_group(*options: Options) -> Options:
