@@ -338,7 +338,7 @@ def tag_files(
     ----------
     paths : iterable of path
         May be a generator; for the files of a directory see
-        :func:`musicnn_zoo.sound.find.find_audio`.
+        :func:`musicnn_zoo.find_audio`.
     model, top_k, threshold, patch_s, hop_s, tail, silence, damaged, isolate, engine, device
         See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`, but for those of a
         file, which are in its result.
