@@ -356,8 +356,7 @@ def tag_files(
     Examples
     --------
     >>> import musicnn_zoo
-    >>> from musicnn_zoo.sound.find import find_audio
-    >>> for result in musicnn_zoo.tag_files(find_audio("examples/audio")):
+    >>> for result in musicnn_zoo.tag_files(musicnn_zoo.find_audio("examples/audio")):
     ...     print(result.source, result.value.names[0] if result.value else result.error)
     examples/audio/bach_chorale_strings.ogg classical
     examples/audio/bach_prelude_harpsichord.ogg harpsichord
