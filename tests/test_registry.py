@@ -85,5 +85,8 @@ def test_a_keras_file_is_a_model_for_all_calls(saved, tmp_path):
     (tmp_path / "broken.keras").write_bytes(b"no zip")
     with pytest.raises(musicnn_zoo.WeightsError, match="Keras cannot load it"):
         musicnn_zoo.load_model(tmp_path / "broken.keras")
+    import keras
+
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
     with pytest.raises(musicnn_zoo.WeightsError, match=r"holds a Sequential of Keras"):
-        musicnn_zoo.load_model(saved / "augmented.keras")
+        musicnn_zoo.load_model(tmp_path / "other.keras")
