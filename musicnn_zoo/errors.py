@@ -48,7 +48,7 @@ class UnknownNameError(ArgumentError):
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
         candidates = sorted(known)
         by_lower = {candidate.lower(): candidate for candidate in candidates}
-        near = difflib.get_close_matches(name.lower(), list(by_lower), n=3, cutoff=0.5)
+        near = difflib.get_close_matches(str(name).lower(), list(by_lower), n=3, cutoff=0.5)
         if near:
             hint = "did you mean " + " or ".join(by_lower[match] for match in near) + "?"
         elif candidates:
@@ -175,9 +175,12 @@ def check_entries(values: object, of: type, what: str) -> dict[str, Any]:
 
 
 _KEYWORDS_ELSEWHERE = {
+    "audio_path": ("audio",),
+    "classes": ("tags",),
     "cuts": ("patch_s",),
     "filename": ("audio",),
     "file": ("audio",),
+    "filter": ("pattern",),
     "fs": ("sample_rate", "target_rate"),
     "hop": ("hop_s",),
     "hop_length": ("hop_s",),
@@ -188,16 +191,19 @@ _KEYWORDS_ELSEWHERE = {
     "min_score": ("threshold",),
     "model_id": ("model",),
     "model_name": ("model",),
-    "n": ("top_k",),
+    "n": ("k", "top_k"),
     "n_jobs": ("jobs",),
     "name": ("model",),
     "num_workers": ("jobs",),
+    "num_classes": ("tags",),
     "overlap": ("hop_s",),
+    "path": ("audio", "paths"),
     "pool": ("pooling",),
     "rate": ("sample_rate", "target_rate"),
     "sampling_rate": ("sample_rate", "target_rate"),
     "sr": ("sample_rate", "target_rate"),
     "target_sr": ("target_rate",),
+    "threads": ("jobs",),
     "topk": ("top_k",),
     "topn": ("top_k",),
     "top_n": ("top_k",),
@@ -208,37 +214,54 @@ _KEYWORDS_ELSEWHERE = {
 
 _NOT_HERE = {
     "batch_size": "Tagger(batch_size=…) takes it",
-    "classes": "finetune_model gives a pretrained model other tags",
-    "num_classes": "finetune_model gives a pretrained model other tags",
     "precision": "Tagger(precision=…) takes it",
     "tags": "finetune_model gives a pretrained model other tags",
+    "top_k": "tag takes it",
 }
 """Options of other calls than those that people look for them in."""
 
 _NAMES_ELSEWHERE = {
-    "analyze": "tag",
-    "available_models": "list_models",
-    "classify": "tag",
-    "df": "to_pandas",
-    "embeddings": "embed",
-    "encode": "embed",
-    "extract": "embed",
-    "extractor": "taggram",
-    "finetune": "finetune_model",
-    "from_pretrained": "load_model",
-    "get_audio_embedding": "embed",
-    "get_model": "load_model",
-    "load": "load_model",
-    "model": "load_model",
-    "models": "list_models",
-    "predict": "tag",
-    "read": "load_audio",
-    "to_csv": "to_pandas",
-    "to_dataframe": "to_pandas",
-    "to_df": "to_pandas",
-    "top_tags": "tag",
-    "train": "train_model",
-    "transcribe": "tag",
+    "analyze": ("tag",),
+    "available_models": ("list_models",),
+    "best": ("top",),
+    "classify": ("tag",),
+    "columns": ("tags",),
+    "df": ("to_pandas",),
+    "download": ("load_model",),
+    "duration": ("duration_s",),
+    "embedding": ("embed",),
+    "embeddings": ("embed",),
+    "encode": ("embed",),
+    "events_files": ("Tagger",),
+    "extract": ("embed",),
+    "extractor": ("taggram",),
+    "finetune": ("finetune_model",),
+    "from_pretrained": ("load_model",),
+    "get_audio_embedding": ("embed",),
+    "get_embedding": ("embed",),
+    "get_model": ("load_model",),
+    "labels": ("tags",),
+    "load": ("load_model",),
+    "model": ("load_model",),
+    "models": ("list_models",),
+    "most_common": ("top",),
+    "name": ("spec",),
+    "names": ("tags",),
+    "numpy": ("values",),
+    "plot": ("plots",),
+    "predict": ("tag",),
+    "read": ("load_audio",),
+    "sr": ("sample_rate",),
+    "taggram_files": ("Tagger",),
+    "tags": ("names",),
+    "to_csv": ("to_pandas",),
+    "to_dataframe": ("to_pandas",),
+    "to_df": ("to_pandas",),
+    "to_numpy": ("values", "scores"),
+    "top_tags": ("tag",),
+    "train": ("train_model",),
+    "transcribe": ("tag",),
+    "vector": ("values",),
 }
 """What people look for who know musicnn, openl3, Keras, scikit-learn, Whisper or timm."""
 
@@ -252,13 +275,48 @@ def answered(function: Callable[Params, Returned]) -> Callable[Params, Returned]
     named = {each.name for each in parameters}
     positional = [each.name for each in parameters if each.kind == each.POSITIONAL_OR_KEYWORD]
 
+    name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+
     @functools.wraps(function)
     def called(*args: Params.args, **options: Params.kwargs) -> Returned:
         if len(args) > len(positional) or not named.issuperset(options):
-            _refuse_call(function.__name__, positional, named, args, options)
+            _refuse_call(name, positional, named, args, options)
         return function(*args, **options)
 
     return called
+
+
+_OF_ARRAYS = frozenset(
+    {
+        "T", "argmax", "argsort", "astype", "copy", "dot", "dtype", "flatten", "max", "mean", "min",
+        "ndim", "ravel", "reshape", "squeeze", "std", "sum", "transpose", "tolist",
+    }
+)  # fmt: skip
+_PARTS = {
+    "clip": frozenset({"damaged", "duration_s", "lost_s", "repeated", "silent", "source"}),
+    "value": frozenset({"clip", "items", "names", "scores", "tags", "top", "values"}),
+    "values": _OF_ARRAYS,
+    "scores": _OF_ARRAYS,
+}
+"""What people look for on a result that is an attribute of one of its parts."""
+
+_ALIKE = 0.75
+"""How alike names must be for one to be taken for the other."""
+_LOWEST_RATE = 1000
+
+
+def _likely_options(value: object) -> tuple[str, ...]:
+    """Return what a value that was not named may be meant for."""
+    number = finite(value)
+    if number is not None and number >= _LOWEST_RATE:
+        return "target_rate", "sample_rate"
+    if isinstance(number, int):
+        return "k", "top_k", "jobs"
+    if number is not None:
+        return ("threshold",)
+    if isinstance(value, str) and "." in value:
+        return ()
+    return () if isinstance(value, list | tuple) else ("model",)
 
 
 def _refuse_call(
@@ -268,21 +326,22 @@ def _refuse_call(
     args: tuple[object, ...],
     options: Mapping[str, object],
 ) -> NoReturn:
-    taken = ", ".join(each for each in positional if each != "self")
     if len(args) > len(positional):
+        taken = ", ".join(each for each in positional if each != "self")
         extra = args[len(positional)]
-        likely = "model" if isinstance(extra, str) else "sample_rate"
-        example = f"{likely}={shown(extra)}, for instance" if likely in named else "see its help"
-        raise TypeError(f"{name}({taken}, …) takes options by name only: {example}")
+        likely = next((each for each in _likely_options(extra) if each in named), None)
+        example = f": {likely}={shown(extra)}, for instance" if likely else ""
+        raise TypeError(f"{name}({taken}, …) takes options by name only{example}")
     wrong = next(option for option in options if option not in named)
     meant = _KEYWORDS_ELSEWHERE.get(wrong.lower(), ())
-    near = [each for each in meant if each in named] or difflib.get_close_matches(wrong, named, n=1)
-    if wrong in _NOT_HERE:
-        hint = _NOT_HERE[wrong]
-    elif near:
+    near = [each for each in meant if each in named]
+    near = near or difflib.get_close_matches(wrong, named, n=1, cutoff=_ALIKE)
+    if near:
         hint = f"did you mean {'= or '.join(near)}=?"
     else:
-        hint = f"it takes {', '.join(sorted(named))}"
+        elsewhere = next((each for each in (wrong, *meant) if each in _NOT_HERE), None)
+        taken = ", ".join(sorted(named - {"self"}))
+        hint = _NOT_HERE[elsewhere] if elsewhere else f"it takes {taken}"
     raise TypeError(f"{name}() takes no {wrong}=; {hint}")
 
 
@@ -290,8 +349,15 @@ def unknown_attribute(holder: object, name: str) -> AttributeError:
     """Return the error for a name that a module or an object does not have."""
     kind = type(holder).__name__
     what = "module 'musicnn_zoo'" if inspect.ismodule(holder) else f"{kind!r} object"
-    known = [each for each in dir(holder) if not each.startswith("_")]
-    meant = _NAMES_ELSEWHERE.get(name.lower())
-    near = [meant] if meant in known else difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near and not name.startswith("_") else ""
+    hint = "" if name.startswith("_") else _meant(holder, name)
     return AttributeError(f"{what} has no attribute {name!r}{hint}", name=name, obj=holder)
+
+
+def _meant(holder: object, name: str) -> str:
+    known = [each for each in dir(holder) if not each.startswith("_")]
+    for part in ("clip", "value", "values", "scores"):
+        if part in known and name in _PARTS[part]:
+            return f"; did you mean .{part}.{name}?"
+    meant = [each for each in _NAMES_ELSEWHERE.get(name.lower(), ()) if each in known]
+    near = meant or difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE)
+    return f"; did you mean {near[0]}?" if near else ""

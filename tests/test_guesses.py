@@ -6,6 +6,7 @@ either an expression that holds, or a piece of the one line that names the right
 
 from __future__ import annotations
 
+import array
 import copy
 import io
 import os
@@ -128,6 +129,18 @@ WORKS = [
     "dict(musicnn_zoo.tag(Path(path).absolute().as_uri())) == dict(tags)",
     "dict(musicnn_zoo.tag('~/techno.ogg')) == dict(tags)",
     "next(musicnn_zoo.tag_files(['~/techno.ogg'])).unwrap()['techno'] == tags['techno']",
+    "musicnn_zoo.tag({'audio': {'array': samples, 'sampling_rate': sr}})['techno'] > 0.5",
+    "musicnn_zoo.tag({'array': samples}, sample_rate=sr)['techno'] > 0.5",
+    "musicnn_zoo.tag({'waveform': samples, 'sample_rate': sr})['techno'] > 0.5",
+    "musicnn_zoo.tag(array.array('f', samples), sample_rate=sr)['techno'] > 0.5",
+    "musicnn_zoo.tag('FILE://localhost' + os.path.abspath(path))['techno'] > 0.5",
+    "[each.shape for each in [unpacked(musicnn_zoo.load_audio(path))[0]]] == [samples.shape]",
+    "unpacked(musicnn_zoo.load_audio(path))[1] == sr",
+    "added(emb, 1).shape == (200,)",
+    "tags[0] > 0.5 and tags.index('techno') == 0",
+    "musicnn_zoo.tag(path, top_k=np.int64(3)).names == tags.names[:3]",
+    "next(musicnn_zoo.tag_files([None])).error is not None",
+    "next(musicnn_zoo.tag_files([(samples, sr)])).unwrap()['techno'] > 0.5",
     # Silence.
     "len(musicnn_zoo.tag(np.zeros(5 * 16000), sample_rate=16000)) == 0",
     "'silent' in str(musicnn_zoo.tag(np.zeros(5 * 16000), sample_rate=16000))",
@@ -183,6 +196,22 @@ SAYS = [
     ("musicnn_zoo.load_model('musicnn')", "MTT_musicnn"),
     ("musicnn_zoo.tag(path, model='musicnn')", "MTT_musicnn"),
     ("musicnn_zoo.tag(path, device='cuda')", "gpu"),
+    ("musicnn_zoo.load_audio(path, 16000)", "target_rate=16000"),
+    ("musicnn_zoo.tag(path, 3)", "top_k=3"),
+    ("musicnn_zoo.tag(path, 0.3)", "threshold=0.3"),
+    ("musicnn_zoo.tag(path, model)", "model="),
+    ("musicnn_zoo.tag(path=path)", "audio"),
+    ("musicnn_zoo.tag_files([path], threads=2)", "jobs"),
+    ("musicnn_zoo.taggram(path, top_k=3)", "tag takes it"),
+    ("musicnn_zoo.tag_files('music/*.mp3')", "glob"),
+    ("musicnn_zoo.tag([path])", "a list of 1 file"),
+    ("musicnn_zoo.tag((path, sr))", "audio must be"),
+    ("Tagger('MTT_musicnn', 'cpu')", "by name only"),
+    ("Tagger(model_name='MTT_musicnn')", "model"),
+    ("musicnn_zoo.build_model('vgg', num_classes=10)", "tags"),
+    ("musicnn_zoo.list_models(filter='MTT')", "pattern"),
+    ("tags.top(n=3)", "k"),
+    ("gram.rank(3)", "top_k=3"),
     # Names of functions in other packages.
     ("musicnn_zoo.predict(path)", "tag"),
     ("musicnn_zoo.top_tags(path)", "tag"),
@@ -198,6 +227,29 @@ SAYS = [
     ("tags['tekno']", "techno"),
     ("gram['tekno']", "techno"),
     ("feats['mean_pol']", "mean_pool"),
+    ("emb.reshape(1, -1)", ".values.reshape"),
+    ("emb.mean()", ".values.mean"),
+    ("gram.mean()", ".scores.mean"),
+    ("gram.names", "tags"),
+    ("tags.source", ".clip.source"),
+    ("next(musicnn_zoo.tag_files([path])).names", ".value.names"),
+    ("musicnn_zoo.load_audio(path).sr", "sample_rate"),
+    ("musicnn_zoo.get_embedding(path)", "embed"),
+    ("feats[0]", "unknown layer"),
+    # Values that cannot be meant.
+    ("musicnn_zoo.tag(path, top_k='3')", "top_k must be a whole number"),
+    ("musicnn_zoo.tag(path, top_k=True)", "top_k must be a whole number"),
+    ("musicnn_zoo.tag(path, threshold=[0.3])", "threshold must be between 0 and 1"),
+    ("musicnn_zoo.tag(path, patch_s='3')", "patch_s must be a positive number"),
+    ("musicnn_zoo.tag(path, patch_s=1e9)", "patch_s must be at most"),
+    ("musicnn_zoo.tag_files([path], jobs='2')", "jobs must be a whole number"),
+    ("musicnn_zoo.tag_files(None)", "paths must be an iterable"),
+    ("Tagger(batch_size='8')", "batch_size must be a whole number"),
+    ("Tagger(device=0)", "device must be"),
+    ("Tagger(None)", "model must be"),
+    ("musicnn_zoo.tag(path, model=None)", "model must be"),
+    ("musicnn_zoo.tag(path, model=['a', 'b'])", "model must be"),
+    ("musicnn_zoo.tag(samples, sample_rate=16)", "at least 1,000 Hz"),
     # Audio that cannot be meant.
     ("musicnn_zoo.tag(samples)", "sample_rate"),
     ("musicnn_zoo.tag(samples * 32767, sample_rate=sr)", "full scale is 1"),
@@ -207,6 +259,12 @@ SAYS = [
     ("musicnn_zoo.tag(samples.astype(complex), sample_rate=sr)", "complex"),
     ("musicnn_zoo.tag([None, 1.0, 2.0], sample_rate=sr)", "audio must be"),
     ("musicnn_zoo.tag(None)", "audio must be"),
+    ("musicnn_zoo.tag('')", "empty"),
+    ("musicnn_zoo.tag((samples, float('nan')))", "sample_rate must be"),
+    ("musicnn_zoo.tag([10**400] * 3, sample_rate=sr)", "too large"),
+    ("musicnn_zoo.tag('~nobody at all/x.ogg')", "no such file"),
+    ("musicnn_zoo.tag(closed)", "is closed"),
+    ("musicnn_zoo.tag((samples * 32767).astype(np.int64), sample_rate=sr)", "as int16"),
     ("musicnn_zoo.tag(3)", "audio must be"),
     ("musicnn_zoo.tag((samples, sr), sample_rate=sr + 1)", "sample_rate"),
     ("musicnn_zoo.tag('https://example.org/song.mp3')", "download"),
@@ -248,6 +306,12 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     def noise(*shape: int) -> Any:
         return rng.normal(0, 0.1, shape).astype(np.float32)
 
+    def added(value: Any, other: Any) -> Any:
+        value += other
+        return value
+
+    closed = io.BytesIO(content)
+    closed.close()
     samples, sr = loaded.samples, loaded.sample_rate
     model: TaggingModel = musicnn_zoo.load_model("MTT_musicnn")
     with pytest.MonkeyPatch.context() as patched:
@@ -257,6 +321,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             "musicnn_zoo": musicnn_zoo, "np": np, "pandas": pandas, "tensorflow": tensorflow,
             "soundfile": soundfile, "io": io, "os": os, "copy": copy, "pickle": pickle,
             "Path": Path, "Tagger": Tagger, "cosine_similarity": cosine_similarity,
+            "array": array, "unpacked": lambda pair: (lambda y, sr: (y, sr))(*pair),
+            "added": added, "closed": closed,
             "with_statement": with_statement, "noise": noise, "open": open,
             "path": TECHNO, "folder": str(AUDIO), "content": content,
             "samples": samples, "sr": sr, "stereo": np.stack([samples, 0.5 * samples]),

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import musicnn_zoo
+from musicnn_zoo.cli import cli
 from musicnn_zoo.networks.registry import MODULES
 
 PACKAGE = Path(musicnn_zoo.__file__).parent
@@ -65,6 +67,18 @@ def test_a_light_import_is_enough(saved, first):
     assert tags == "('a', 'b')"
 
 
+@pytest.mark.parametrize(
+    "before",
+    ["import tensorflow", "import importlib.util; importlib.util.find_spec('keras')",
+     "from musicnn_zoo.machine.installation import has_keras; has_keras()"],
+)  # fmt: skip
+def test_to_look_keras_up_is_not_to_import_it(saved, before):
+    code = f"import musicnn_zoo\n{before}\nimport keras\n"
+    code += f"keras.saving.load_model(r'{saved}/augmented.keras')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_importing_keras_without_our_models_loads_none_of_them():
     code = (
         "import musicnn_zoo, sys\nimport keras\n"
@@ -80,6 +94,9 @@ def test_a_keras_file_is_a_model_for_all_calls(saved, tmp_path):
     tags = musicnn_zoo.tag(clip, model=place)
     assert set(tags.keys()) == {"a", "b"}
     assert musicnn_zoo.Tagger(str(place)).tag(clip) == tags
+    assert musicnn_zoo.model_info(place).tags == ("a", "b")
+    printed = CliRunner().invoke(cli, ["tag", str(clip), "-m", str(place), "-k", "2"])
+    assert (printed.exit_code, printed.stderr) == (0, "")
     with pytest.raises(musicnn_zoo.WeightsError, match=r"there is no such \.keras file"):
         musicnn_zoo.load_model(tmp_path / "gone.keras")
     (tmp_path / "broken.keras").write_bytes(b"no zip")

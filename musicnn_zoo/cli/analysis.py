@@ -30,12 +30,13 @@ from musicnn_zoo.cli.options import (
     warn,
     writer_options,
 )
-from musicnn_zoo.errors import ArgumentError, MusicnnZooError
+from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.files import check_ending, check_writable
 from musicnn_zoo.library.store import LIBRARY_SUFFIXES, Store, run_library
 from musicnn_zoo.library.text_store import EmbeddingArchive, Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
 from musicnn_zoo.sound.find import find_audio, irregularity
+from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.tagging.results import (
     DEFAULT_THRESHOLD,
     Clip,
@@ -95,9 +96,14 @@ class AudioFiles:
         return message
 
     def _expand(self, files: tuple[Path, ...]) -> Iterator[str]:
-        for path in files:
+        for given in files:
+            path = given
             try:
+                path = Path(local_path(given))
                 mode = path.stat().st_mode
+            except AudioError as error:
+                self._miss(given, str(error).partition(": ")[2])
+                continue
             except (FileNotFoundError, NotADirectoryError):
                 self._miss(path, "there is no such file or directory")
                 continue

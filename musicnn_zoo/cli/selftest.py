@@ -24,6 +24,7 @@ from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import has_keras
 from musicnn_zoo.sound.read import Resampler, load_audio
 from musicnn_zoo.tagging.tagger import Tagger
+from musicnn_zoo.text import count
 from musicnn_zoo.zoo.catalogue import PRESETS, BundledFile
 
 RATE = 44100
@@ -68,8 +69,7 @@ def checks() -> Iterator[tuple[str, Callable[[], Check]]]:
         if isinstance(preset.source(), BundledFile):
             yield f"{name} (ONNX Runtime)", functools.partial(_scores, name, "onnxruntime")
     if has_keras():
-        for name in ("MTT_musicnn", "MSD_vgg"):
-            yield f"{name} (Keras)", functools.partial(_scores, name, "keras")
+        yield "MTT_musicnn (Keras)", functools.partial(_scores, "MTT_musicnn", "keras")
 
 
 def golden_scores() -> dict[str, list[float]]:
@@ -179,6 +179,8 @@ def selftest() -> None:
         word = "ok  " if check.passed else "FAIL"
         click.echo(f"{word}  {name}: {check.name} {check.error:.1e} (at most {check.allowed:.0e})")
     if failures:
-        click.echo(f"{failures} checks failed: reinstall musicnn-zoo, or report this output")
+        click.echo(
+            f"{count(failures, 'check')} failed: reinstall musicnn-zoo, or report this output"
+        )
         raise click.exceptions.Exit(1)
     click.echo("all is well")

@@ -31,7 +31,7 @@ from musicnn_zoo.datasets.dataset import (
     split_name,
 )
 from musicnn_zoo.datasets.table import normal_form
-from musicnn_zoo.errors import ArgumentError, check_choice
+from musicnn_zoo.errors import ArgumentError, answered, check_choice
 from musicnn_zoo.evaluation.metrics import (
     Bootstrap,
     best_f1_thresholds,
@@ -406,6 +406,7 @@ class ModelEvaluation:
         return f"<ModelEvaluation of {self.model} on {self.dataset}, {which}: {len(self)} tracks>"
 
 
+@answered
 def evaluate_model(
     model: ModelLike,
     dataset: Dataset,

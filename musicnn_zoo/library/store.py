@@ -144,6 +144,8 @@ class Store:
             raise ArgumentError(
                 f"{self._label} was made with settings that cannot be read; {REMEDY}"
             ) from error
+        if "silence" in self._settings:
+            old.setdefault("silence", "keep")  # what was done before there was a choice
         different = [
             f"{_NAMED.get(name, name)} {_shown(old, name)} (now {_shown(self._settings, name)})"
             for name in dict.fromkeys([*old, *self._settings])
@@ -311,8 +313,10 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> list[list[str]]:
 
 def _shown(settings: Mapping[str, Any], name: str) -> str:
     value = settings.get(name)
-    if value is None:
+    if value is None or value is False:
         return "not given"
+    if value is True:
+        return "given"
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 

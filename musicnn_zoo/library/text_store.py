@@ -228,8 +228,8 @@ def _form_of(output: Path | None, form: Format | None) -> Format:
         return form
     if suffix not in _SUFFIXES:
         raise ArgumentError(
-            f"output {str(output)!r} must end in .txt, .json, .jsonl, .csv or .parquet; received "
-            f"{suffix!r} (--format chooses a format for any other ending)"
+            f"output {str(output)!r} must end in .txt, .json, .jsonl, .csv, .jams or .parquet; "
+            f"received {suffix!r} (--format chooses a format for any other ending)"
         )
     return _SUFFIXES[suffix]
 

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import keras
 from keras import layers
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError, check_whole, shown
+from musicnn_zoo.errors import ArgumentError, UnknownNameError, answered, check_whole, shown
 from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import get_architecture
 from musicnn_zoo.networks.config import (
@@ -231,6 +231,7 @@ def _original_of(clone: TaggingModel) -> TaggingModel:
     return original
 
 
+@answered
 def build_model(
     config: str | ModelConfig | None = None,
     *,

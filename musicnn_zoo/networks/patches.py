@@ -22,16 +22,19 @@ A model on the waveform, or one that pads inside its graph, has patches of sampl
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, finite, shown
 
 Tail = Literal["drop", "pad"]
 TAILS: tuple[Tail, ...] = ("drop", "pad")
+
+
+_LONGEST_S = 86_400
+"""A day: no patch is longer."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,13 @@ class PatchGrid:
 
     def _frames_of(self, name: str, seconds: float) -> int:
         rate = self.sample_rate
-        if not (isfinite(seconds) and seconds > 0):
-            raise ArgumentError(f"{name} must be a positive number of seconds; received {seconds}")
+        length = finite(seconds)
+        if length is None or length <= 0:
+            raise ArgumentError(
+                f"{name} must be a positive number of seconds; received {shown(seconds)}"
+            )
+        if length > _LONGEST_S:
+            raise ArgumentError(f"{name} must be at most {_LONGEST_S:,} s; received {seconds}")
         if self.frame_hop == 1:
             return round(seconds * rate)
         # A nanosecond's grace for seconds made of whole frames, which floats may miss by a hair.

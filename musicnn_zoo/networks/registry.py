@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -45,10 +44,11 @@ def register_lazily() -> None:
     if keras is None:
         sys.meta_path.insert(0, _KerasFinder)
     elif hasattr(keras, "saving"):
-        _register(keras)
+        register(keras)
 
 
-def _register(keras: ModuleType) -> None:
+def register(keras: ModuleType) -> None:
+    """Register a stand-in for each of our classes that is not registered itself."""
     known = keras.saving.get_custom_objects()
     for name in MODULES:
         known.setdefault(f"{PACKAGE}>{name}", _stand_in(name))
@@ -63,21 +63,24 @@ def _stand_in(name: str) -> type:
 
 
 class _KerasFinder:
-    """Watches for the first import of Keras, and registers when it is done."""
+    """Watches for the import of Keras and registers then; to look it up is no import."""
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
         if name != "keras":
             return None
-        sys.meta_path.remove(_KerasFinder)
-        spec = PathFinder.find_spec(name, path, target)
+        finders = [each for each in sys.meta_path if each is not _KerasFinder]
+        specs = (each.find_spec(name, path, target) for each in finders)
+        spec = next((found for found in specs if found is not None), None)
         if spec is None or spec.loader is None:
             return spec
         execute = spec.loader.exec_module
 
         def execute_and_register(module: ModuleType) -> None:
             execute(module)
-            _register(module)
+            register(module)
+            if _KerasFinder in sys.meta_path:
+                sys.meta_path.remove(_KerasFinder)
 
         spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
         return spec

@@ -30,11 +30,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast, get_
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, answered
+from musicnn_zoo.errors import ArgumentError, AudioError, answered, unknown_attribute
 from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
 from musicnn_zoo.sound.decoders import (
     BLOCK_S,
     HIGHEST_RATE,
+    LOWEST_RATE,
     Block,
     Decoded,
     DecodedByFFmpeg,
@@ -96,6 +97,16 @@ class Audio:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.samples, dtype=dtype, copy=copy)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Unpack as ``librosa.load`` does: ``samples, sample_rate = load_audio(path)``."""
+        yield self.samples
+        yield self.sample_rate
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise unknown_attribute(self, name)
 
 
 @answered
@@ -363,6 +374,10 @@ def check_rate(rate: object, name: str = "sample_rate") -> None:
     number: Any = rate if isinstance(rate, Real) and not isinstance(rate, bool) else math.nan
     if not 1 <= number < math.inf or number != int(number):
         raise ArgumentError(f"{name} must be a positive whole number of Hz; received {rate!r}")
+    if number < LOWEST_RATE and name == "sample_rate":
+        raise ArgumentError(
+            f"{name} must be at least {LOWEST_RATE:,} Hz; received {rate!r} (44.1 kHz is 44100)"
+        )
     if number > HIGHEST_RATE:
         raise ArgumentError(f"{name} must be at most {HIGHEST_RATE:,} Hz; received {rate!r}")
 

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import warnings
+from array import array as ArrayOfNumbers  # noqa: N812
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError, shown
+from musicnn_zoo.text import count
 
 
 @runtime_checkable
@@ -53,6 +55,7 @@ AudioSource: TypeAlias = (
 """What public functions take as audio; :func:`as_source` says what each form means."""
 
 _MOST_CHANNELS = 8
+_LARGEST_INT16 = 2**15
 _UNRELATED = 0.05
 _LONG_ENOUGH = 8000
 _ADDRESS = re.compile(r"(?i)([a-z][a-z0-9+.-]+):/")
@@ -135,12 +138,17 @@ def local_path(path: str | os.PathLike[str]) -> str:
     """
     text = os.fspath(path)
     if text.startswith("~") and not os.path.lexists(text):
-        return str(Path(text).expanduser())
+        try:
+            return str(Path(text).expanduser())
+        except RuntimeError:  # there is no such user
+            return text
     address = _ADDRESS.match(text)
     if address is None or os.path.lexists(text):
         return text
     if address[1].lower() == "file":
-        return url2pathname(urlsplit(re.sub("^file:/+", "file:///", text, flags=re.I)).path)
+        return url2pathname(
+            urlsplit(re.sub("^file:/+(localhost/)?", "file:///", text, flags=re.I)).path
+        )
     raise AudioError(
         f"{text}: addresses of the network are not read; download the file, and pass its path"
     )
@@ -156,7 +164,7 @@ def is_folder(path: str) -> bool:
 
 def several(audio: object) -> bool:
     """Whether audio is a list of files, and not one recording."""
-    return isinstance(audio, list | tuple | set | frozenset) and any(
+    return isinstance(audio, list | tuple | set | frozenset) and all(
         isinstance(entry, str | os.PathLike) for entry in audio
     )
 
@@ -181,14 +189,17 @@ def check_one(audio: object, call: str, many: str | None) -> None:
     """
     for_all = f"{many}(%s)" if many else f"[{call}(path) for path in %s]"
     if several(audio):
-        count = len(cast("list[object]", audio))
+        received = count(len(cast("list[object]", audio)), "file")
         paths = "[…]" if many else "paths"
         raise ArgumentError(
-            f"{call} takes one recording; received {count} files: for several, {for_all % paths}"
+            f"{call} takes one recording; received a list of {received}: for several, "
+            f"{for_all % paths}"
         )
     if not isinstance(audio, str | os.PathLike):
         return
     path = local_path(audio)
+    if not path:
+        raise AudioError("the path of the audio is empty")
     if is_folder(path):
         found = for_all % f"find_audio({path!r})"
         raise AudioError(f"{path}: is a directory, not an audio file; for those in it, {found}")
@@ -207,6 +218,8 @@ def _opened(audio: object) -> tuple[str | BinaryIO | NDArray[Any], float | None]
         isinstance(audio, memoryview) and audio.format == "B"
     ):
         return io.BytesIO(audio), None
+    if getattr(audio, "closed", None) is True:
+        raise AudioError(f"{source_name(audio)}: is closed; open it again")
     if hasattr(audio, "read"):
         return cast("BinaryIO", audio), None
     if isinstance(audio, Mapping):
@@ -220,8 +233,10 @@ def _opened(audio: object) -> tuple[str | BinaryIO | NDArray[Any], float | None]
 
 def _opened_mapping(audio: Mapping[Any, Any]) -> tuple[str | BinaryIO | NDArray[Any], float | None]:
     rate = audio.get("sampling_rate", audio.get("sample_rate"))
-    for key in ("array", "raw", "samples"):
-        if audio.get(key) is not None and rate is not None:
+    if isinstance(audio.get("audio"), Mapping):
+        return _opened_mapping(audio["audio"])
+    for key in ("array", "raw", "samples", "waveform"):
+        if audio.get(key) is not None:
             return _as_array(audio[key]), rate
     for key in ("bytes", "path"):
         if audio.get(key) is not None:
@@ -236,14 +251,17 @@ def _opened_sequence(audio: Sequence[Any]) -> tuple[NDArray[Any], float | None]:
     numbers = [isinstance(entry, Real) for entry in audio]
     if len(audio) == 2 and sum(numbers) == 1:
         rate, samples = audio if numbers[0] else reversed(audio)
-        return _as_array(samples), float(rate) if rate != int(rate) else int(rate)
+        return _as_array(samples), rate
     if not all(numbers):
         raise AudioError(
             f"audio must be {_TAKEN}; received a {type(audio).__name__} of "
             f"{len(audio)} {type(audio[numbers.index(False)]).__name__}: pass one recording at a "
             "time, channels as one array (channels, samples)"
         )
-    return np.asarray(audio, dtype=np.float64), None
+    try:
+        return np.asarray(audio, dtype=np.float64), None
+    except OverflowError as error:
+        raise AudioError("audio as a list has a number too large for a sample") from error
 
 
 def _as_array(samples: object) -> NDArray[Any]:
@@ -251,7 +269,8 @@ def _as_array(samples: object) -> NDArray[Any]:
         return _opened_sequence(samples)[0]
     if hasattr(samples, "detach"):  # a PyTorch tensor that may have a gradient, or lie on a GPU
         samples = samples.detach().cpu()
-    if not isinstance(samples, np.ndarray | _ArrayLike | memoryview) or isinstance(samples, type):
+    readable = np.ndarray | _ArrayLike | memoryview | ArrayOfNumbers  # type: ignore[type-arg]
+    if not isinstance(samples, readable) or isinstance(samples, type):
         raise AudioError(f"audio must be {_TAKEN}; received {type(samples).__name__}")
     try:
         return np.asarray(samples)
@@ -262,7 +281,14 @@ def _as_array(samples: object) -> NDArray[Any]:
         ) from error
 
 
-def _channels_first(array: NDArray[Any]) -> NDArray[Any]:
+def _channels_first(samples: NDArray[Any]) -> NDArray[Any]:
+    array = np.asarray(samples)  # np.matrix has two axes always
+    if array.dtype in (np.int32, np.int64) and 0 < np.abs(array).max(initial=0) <= _LARGEST_INT16:
+        warnings.warn(
+            f"array: {array.dtype} with no sample above {_LARGEST_INT16:,} is nearly silent, since "
+            "full scale is that of the type; pass 16-bit samples as int16",
+            stacklevel=2,
+        )
     if array.ndim != 2:
         return array
     rows, columns = array.shape

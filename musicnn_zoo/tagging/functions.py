@@ -25,7 +25,7 @@ from musicnn_zoo.tagging.results import (
     Taggram,
     Tags,
 )
-from musicnn_zoo.tagging.tagger import Paths, Tagger
+from musicnn_zoo.tagging.tagger import Paths, Tagger, check_model
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL, PRESETS
 from musicnn_zoo.zoo.folder import folder_stamp
 
@@ -115,6 +115,7 @@ def shared_tagger(model: ModelLike, engine: EngineName, device: str | None) -> T
                 "engine and device are chosen when a Tagger is made: pass them to it"
             )
         return model
+    check_model(model)
     # Past Keras, which would take it for a part of the model.
     taggers: _Taggers = model.__dict__.setdefault(_KEPT_WITH_MODEL, _Taggers())
     parts = (model.thresholds, *model.weights)

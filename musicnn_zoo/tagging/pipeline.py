@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError
+from musicnn_zoo.errors import ArgumentError, AudioError, check_whole
 from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated, ModelSpec, own_thresholds
 from musicnn_zoo.networks.patches import PatchGrid, PatchStream, Tail
@@ -280,8 +280,8 @@ def process(
     Exception
         What the engine raises ends the run.
     """
-    if jobs is not None and jobs < 1:
-        raise ArgumentError(f"jobs must be at least 1; received {jobs}")
+    if jobs is not None:
+        jobs = check_whole("jobs", jobs)
     return _Pipeline(streams, task, engine, jobs or reading_threads()).results()
 
 

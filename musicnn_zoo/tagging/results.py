@@ -8,6 +8,7 @@ import os
 from abc import abstractmethod
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -28,8 +29,11 @@ from musicnn_zoo.errors import (
     ArgumentError,
     MissingPackageError,
     UnknownKeyError,
+    answered,
     check_choice,
     check_whole,
+    finite,
+    shown,
     unknown_attribute,
 )
 from musicnn_zoo.networks.config import (
@@ -280,8 +284,9 @@ def find_events(
 
 def check_event_rule(threshold: float, release: float | None, min_length_s: float) -> float:
     """Check the options of :func:`find_events` and return the release."""
-    if not 0 <= threshold <= 1:
-        raise ArgumentError(f"threshold must be between 0 and 1; received {threshold}")
+    level = finite(threshold)
+    if level is None or not 0 <= level <= 1:
+        raise ArgumentError(f"threshold must be between 0 and 1; received {shown(threshold)}")
     if release is None:
         release = DEFAULT_RELEASE * threshold
     if not 0 <= release <= threshold:
@@ -302,6 +307,10 @@ def _runs(held: NDArray[np.bool_]) -> list[tuple[int, int]]:
 DEFAULT_TOP_K = 5
 
 
+def _score_of(other: Any) -> Any:
+    return other if isinstance(other, Real) else other[1]
+
+
 class TagScore(NamedTuple):
     """A tag and its score between 0 and 1; in order by score, so that ``max`` is the best."""
 
@@ -309,16 +318,16 @@ class TagScore(NamedTuple):
     score: float
 
     def __lt__(self, other: tuple[Any, ...]) -> bool:
-        return bool(self.score < other[1])
+        return bool(self.score < _score_of(other))
 
     def __le__(self, other: tuple[Any, ...]) -> bool:
-        return bool(self.score <= other[1])
+        return bool(self.score <= _score_of(other))
 
     def __gt__(self, other: tuple[Any, ...]) -> bool:
-        return bool(self.score > other[1])
+        return bool(self.score > _score_of(other))
 
     def __ge__(self, other: tuple[Any, ...]) -> bool:
-        return bool(self.score >= other[1])
+        return bool(self.score >= _score_of(other))
 
 
 @dataclass(frozen=True, eq=False)
@@ -372,6 +381,11 @@ class Tags(_Result, Sequence[TagScore]):
     def __contains__(self, entry: object) -> bool:
         return entry in (self.keys() if isinstance(entry, str) else self.ranked)
 
+    def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
+        """Return the rank, from 0, of a :class:`TagScore` or of a tag by its name."""
+        entries: tuple[Any, ...] = self.names if isinstance(value, str) else self.ranked
+        return entries.index(value, start, len(entries) if stop is None else stop)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The ranked tags without their scores, best first."""
@@ -402,6 +416,7 @@ class Tags(_Result, Sequence[TagScore]):
         """Return the score of a tag, or ``default`` if the model does not know it."""
         return dict(self.all_ranked).get(tag, default)
 
+    @answered
     def top(self, k: int = DEFAULT_TOP_K) -> Tags:
         """Return the best ``k`` of all tags of the model."""
         kept = self.all_ranked[: check_whole("k", k)]
@@ -471,18 +486,19 @@ def check_ranking(
     top_k: int | None, threshold: float | Calibrated | None
 ) -> tuple[int | None, float | Calibrated]:
     """Check and complete the arguments of :meth:`Taggram.rank`."""
-    if top_k is not None and top_k <= 0:
-        raise ArgumentError(f"top_k must be at least 1; received {top_k}")
+    if top_k is not None:
+        top_k = check_whole("top_k", top_k)
     if threshold is None:
         return (DEFAULT_TOP_K if top_k is None else top_k), 0.0
-    if threshold == CALIBRATED:
+    if isinstance(threshold, str) and threshold == CALIBRATED:
         return top_k, CALIBRATED
-    if isinstance(threshold, str) or not 0 <= threshold <= 1:
+    level = finite(threshold)
+    if level is None or not 0 <= level <= 1:
         raise ArgumentError(
-            f"threshold must be between 0 and 1; received {threshold!r} ('calibrated' takes the "
-            "model's own)"
+            f"threshold must be between 0 and 1; received {shown(threshold)} ('calibrated' takes "
+            "the model's own)"
         )
-    return top_k, threshold
+    return top_k, level
 
 
 @dataclass(frozen=True, eq=False)
@@ -584,7 +600,7 @@ class Events(_Result, Sequence[Event]):
         lines = [
             f"  {start:>7} – {end:>7}  {tag:{width}}  {score}" for start, end, tag, score in rows
         ]
-        return "\n".join([self._caption(), *lines])
+        return "\n".join([self._caption(), *(lines or ["  no events"])])
 
     __repr__ = __str__
 
@@ -653,6 +669,7 @@ class Taggram(_Result):
         """Patches and tags."""
         return self.scores.shape
 
+    @answered
     def rank(
         self,
         *,
@@ -703,6 +720,7 @@ class Taggram(_Result):
     def _is_silent(self) -> NDArray[np.bool_]:
         return np.zeros(len(self), bool) if self.silent is None else self.silent
 
+    @answered
     def events(
         self,
         *,
@@ -834,6 +852,8 @@ class Embedding(_Result, NDArrayOperatorsMixin):
         return np.array(self.values, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if any(isinstance(each, Embedding) for each in options.get("out", ())):
+            del options["out"]  # += gives a plain array, too
         arrays = [each.values if isinstance(each, Embedding) else each for each in inputs]
         return getattr(ufunc, method)(*arrays, **options)
 
@@ -964,6 +984,11 @@ class FileResult(Generic[Result]):
     source: str | None
     value: Result | None
     error: Exception | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise unknown_attribute(self, name)
 
     def unwrap(self) -> Result:
         """Return the value, or raise the error."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from musicnn_zoo.errors import (
     ArgumentError,
     AudioError,
     ExportError,
+    MusicnnZooError,
     UnknownNameError,
     answered,
+    check_whole,
+    shown,
     unknown_attribute,
 )
 from musicnn_zoo.machine.installation import has_keras, require_keras
@@ -21,7 +24,7 @@ from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
 from musicnn_zoo.sound.read import AudioStream, OnDamage
-from musicnn_zoo.sound.sources import AudioSource, check_one, is_folder, local_path
+from musicnn_zoo.sound.sources import AudioSource, check_one, is_folder, local_path, source_name
 from musicnn_zoo.tagging.live import TaggramStream
 from musicnn_zoo.tagging.pipeline import (
     Cutting,
@@ -48,7 +51,7 @@ from musicnn_zoo.tagging.results import (
     Tags,
 )
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
-from musicnn_zoo.zoo.load import Pretrained, find_pretrained, is_keras_file, load_model
+from musicnn_zoo.zoo.load import Pretrained, find_pretrained
 
 if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
@@ -65,19 +68,46 @@ class Reading(NamedTuple):
     isolate: bool
 
 
+def check_model(model: object) -> None:
+    """Refuse what is no model of this package."""
+    if not hasattr(model, "zoo_config"):
+        raise ArgumentError(
+            "model must be the name of a model, a folder, a .keras file, a TaggingModel or a "
+            f"Tagger; received {shown(model)}"
+        )
+
+
+class _Refused(AudioStream):
+    """What was given as one of many files and is none; reading it says so."""
+
+    def __init__(self, given: object, error: MusicnnZooError) -> None:
+        self.source = source_name(given)
+        self._error = error
+
+    def __iter__(self) -> Iterator[Any]:
+        raise self._error
+
+
+def _stream_of(audio: Any, rate: int, reading: Reading) -> AudioStream:
+    given = os.fspath(audio) if isinstance(audio, os.PathLike) else audio
+    try:
+        return AudioStream(given, target_rate=rate, **reading._asdict())
+    except MusicnnZooError as error:
+        return _Refused(given, error)
+
+
 class _Source:
     """The model of a Tagger; a pretrained one is loaded when it is first needed."""
 
     def __init__(self, model: str | os.PathLike[str] | Pretrained | TaggingModel) -> None:
         self.pretrained: Pretrained | None = None
         self._loaded: TaggingModel | None = None
-        if is_keras_file(model):
-            self._loaded = load_model(cast("str", model))
-        elif isinstance(model, str | os.PathLike):
+        if isinstance(model, str | os.PathLike):
             self.pretrained = find_pretrained(model)
         elif isinstance(model, Pretrained):
             self.pretrained = model
         else:
+            check_model(model)
             self._loaded = model
         self.lock = ForkedLock()
 
@@ -314,6 +344,7 @@ class Tagger:
     :class:`~musicnn_zoo.errors.ArgumentError` for arguments that cannot.
     """
 
+    @answered
     def __init__(
         self,
         model: str | os.PathLike[str] | Pretrained | TaggingModel | Tagger = DEFAULT_MODEL,
@@ -323,17 +354,20 @@ class Tagger:
         precision: Precision = "float32",
         batch_size: int | None = None,
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise ArgumentError(f"batch_size must be at least 1; received {batch_size}")
-        if isinstance(model, Tagger):
-            model = model._made_of()
+        if batch_size is not None:
+            check_whole("batch_size", batch_size)
+        if not isinstance(device, str | None):
+            raise ArgumentError(
+                f"device must be 'cpu', 'gpu', 'gpu:1' or the like; received {shown(device)}"
+            )
         self._options: dict[str, Any] = {
             "engine": engine,
             "device": device,
             "precision": precision,
             "batch_size": batch_size,
         }
-        self._source: _Source = _Source(model)
+        made_of: Any = model._made_of() if isinstance(model, Tagger) else model
+        self._source: _Source = _Source(made_of)
         self.spec: ModelSpec = self._source.spec
         self._engines = _Engines(self._source, **self._options)
         self._engines.get()
@@ -647,7 +681,9 @@ class Tagger:
             return result.unwrap()
         except AudioError:
             many = f"{call}_files"
-            check_one(audio, call, many if hasattr(type(self), many) else None)
+            if call in ("taggram", "events"):
+                many = f"Tagger().{many}"
+            check_one(audio, call, many if call != "features" and call != "frames" else None)
             raise
 
     def _many(
@@ -661,14 +697,16 @@ class Tagger:
     ) -> Iterator[FileResult[Result]]:
         if isinstance(paths, str | os.PathLike):
             given = os.fspath(paths)
-            hint = f"those in a folder: find_audio({given!r})"
-            if not is_folder(local_path(given)):
-                hint = f"for one file, {call.removesuffix('_files')}({given!r})"
+            hint = f"for one file, {call.removesuffix('_files')}({given!r})"
+            if is_folder(local_path(given)):
+                hint = f"those in a folder: find_audio({given!r})"
+            elif "*" in given:
+                hint = f"those that fit a pattern: glob.glob({given!r}, recursive=True)"
             raise ArgumentError(f"paths must be several; received one, {given!r}: {hint}")
+        if not isinstance(paths, Iterable):
+            raise ArgumentError(f"paths must be an iterable of paths; received {shown(paths)}")
         rate = task.cutting.grid.sample_rate
-        streams = (
-            AudioStream(os.fspath(path), target_rate=rate, **reading._asdict()) for path in paths
-        )
+        streams = (_stream_of(path, rate, reading) for path in paths)
         engine = self._engine_of(task, many=True)
         results = process(streams, task, engine=engine, jobs=jobs)
         if not progress:

@@ -25,6 +25,7 @@ from musicnn_zoo.errors import (
     ArgumentError,
     TrainingError,
     WeightsError,
+    answered,
     check_choice,
 )
 from musicnn_zoo.networks.build import (
@@ -75,6 +76,7 @@ _log = logging.getLogger(__name__)
 _ADAPTING_STEPS = 16
 
 
+@answered
 def finetune_model(
     model: str | os.PathLike[str] | TaggingModel = DEFAULT_MODEL,
     *,
@@ -277,6 +279,7 @@ class Training:
         )
 
 
+@answered
 def train_model(
     model: TaggingModel,
     dataset: Dataset,

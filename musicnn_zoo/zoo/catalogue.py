@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError
+from musicnn_zoo.errors import ArgumentError, UnknownNameError, answered
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
 from musicnn_zoo.networks.config import ModelConfig, ModelSpec, Provenance
 
@@ -331,6 +331,7 @@ def get_preset(name: str) -> Preset:
     raise UnknownNameError("model", name, PRESETS)
 
 
+@answered
 def list_models(pattern: str | None = None, *, pretrained: bool | None = True) -> list[str]:
     """Names of the models.
 

@@ -48,6 +48,60 @@ ModelPlace = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
+class KerasFile:
+    """The weights in a ``.keras`` file."""
+
+    path: Path
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the file."""
+        return sha256_of(self.path)
+
+    def fetch(self) -> None:
+        """Do nothing: the file is here."""
+
+    def weight_limit(self) -> None:
+        """Return None: Keras read the whole file already."""
+
+    def put(self, model: TaggingModel) -> None:
+        """Give a model of the same configuration the weights."""
+        from musicnn_zoo.networks.build import finish_normalization
+
+        try:
+            model.set_weights(_load_keras_file(self.path).get_weights())
+        except ValueError as error:
+            raise WeightsError(
+                f"{self.path}: its layers are not those of its configuration; load it with "
+                "keras.saving.load_model"
+            ) from error
+        finish_normalization(model)
+
+
+def _load_keras_file(path: Path) -> TaggingModel:
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such .keras file")
+    require_keras(f"{path} as a Keras model")
+    import keras
+
+    from musicnn_zoo.networks.build import TaggingModel
+    from musicnn_zoo.networks.registry import register
+
+    register(keras)
+    refuse_forked_tensorflow()
+    try:
+        model = keras.saving.load_model(path)
+    except Exception as error:
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{path}: Keras cannot load it ({why})") from error
+    if not isinstance(model, TaggingModel):
+        raise WeightsError(
+            f"{path}: holds a {type(model).__name__} of Keras, and no model of musicnn_zoo; load "
+            "it with keras.saving.load_model"
+        )
+    return model
+
+
+@dataclass(frozen=True)
 class Pretrained:
     """A model whose weights were found, but not yet loaded; messages call it ``origin``.
 
@@ -57,7 +111,7 @@ class Pretrained:
     origin: str
     spec: ModelSpec
     provenance: Provenance
-    weights: PresetWeights | ModelFolder
+    weights: PresetWeights | ModelFolder | KerasFile
     graph: BundledFile | None = None
 
     def digest(self) -> str:
@@ -115,7 +169,10 @@ def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> P
     if isinstance(model, str) and model.startswith(HUB_SCHEME):
         folder, origin = download_folder(model)
     else:
-        folder, origin = Path(model), os.fspath(model)
+        folder, origin = Path(model).expanduser(), os.fspath(model)
+        if folder.suffix == ".keras":
+            loaded = _load_keras_file(folder)
+            return Pretrained(origin, loaded.spec, loaded.provenance, KerasFile(folder))
     contents = read_folder(folder, origin=origin)
     return Pretrained(origin, contents.spec, contents.provenance, contents)
 
@@ -132,6 +189,7 @@ def looks_like_place(model: str) -> bool:
     if model in PRESETS or model in ARCHITECTURES:
         return False
     is_path = "/" in model or os.sep in model or model in (os.curdir, os.pardir)
+    is_path = is_path or model.endswith(".keras")
     return is_path or Path(model).is_dir()
 
 
@@ -193,8 +251,6 @@ def load_model(
     (None, 50)
     """
     if weights is None:
-        if source is None and is_keras_file(model):
-            return _load_keras_file(Path(model))
         return find_pretrained(model, source=source).load()
     if source is not None:
         raise ArgumentError(
@@ -211,33 +267,6 @@ def load_model(
     built = build_model(preset.config, tags=preset.tags, name=preset.name, provenance=provenance)
     load_into(built, path)
     return built
-
-
-def is_keras_file(model: object) -> bool:
-    """Whether a model is named by a ``.keras`` file."""
-    return isinstance(model, str | os.PathLike) and os.fspath(model).endswith(".keras")
-
-
-def _load_keras_file(path: Path) -> TaggingModel:
-    require_keras(f"{path} as a Keras model")
-    import keras
-
-    from musicnn_zoo.networks.build import TaggingModel
-
-    if not path.is_file():
-        raise WeightsError(f"{path}: there is no such .keras file")
-    refuse_forked_tensorflow()
-    try:
-        model = keras.saving.load_model(path)
-    except Exception as error:
-        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{path}: Keras cannot load it ({why})") from error
-    if not isinstance(model, TaggingModel):
-        raise WeightsError(
-            f"{path}: holds a {type(model).__name__} of Keras, and no model of musicnn_zoo; load "
-            "it with keras.saving.load_model"
-        )
-    return model
 
 
 def push_to_hub(
