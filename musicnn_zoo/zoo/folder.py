@@ -296,7 +296,7 @@ def save_pretrained(
         {name: len(text.encode()) for name, text in texts.items()}
         | {WEIGHTS: sum(array.nbytes for array in arrays.values())}
     )
-    path = Path(folder)
+    path = Path(folder).expanduser()
     with _replacing_files(path, "the model") as unfinished:
         for name, text in texts.items():
             Path(unfinished, name).write_text(text, encoding="utf-8")
