@@ -19,23 +19,9 @@ from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 Command = Callable[..., None]
 
 
-class Failure(click.ClickException):
-    """A one-line message with its exit code."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(printable(message))
-        self.exit_code = exit_code  # type: ignore[misc]
-
-
 def warn(line: str) -> None:
     """Print a warning on a line of standard error."""
     click.echo(f"Warning: {printable(line)}", err=True)
-
-
-def describe_unexpected(error: Exception) -> str:
-    """Return one line on an unexpected error."""
-    detail = (str(error).strip().splitlines() or [""])[0]
-    return f"unexpected {type(error).__name__}: {detail} (--traceback shows where)"
 
 
 Options = Callable[[Command], Command]

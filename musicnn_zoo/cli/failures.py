@@ -1,0 +1,21 @@
+"""What the command line says when something goes wrong; it imports nothing that may be missing."""
+
+from __future__ import annotations
+
+import click
+
+from musicnn_zoo.text import printable
+
+
+class Failure(click.ClickException):
+    """A one-line message with its exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(printable(message))
+        self.exit_code = exit_code  # type: ignore[misc]
+
+
+def describe_unexpected(error: Exception) -> str:
+    """Return one line on an unexpected error."""
+    detail = (str(error).strip().splitlines() or [""])[0]
+    return f"unexpected {type(error).__name__}: {detail} (--traceback shows where)"
