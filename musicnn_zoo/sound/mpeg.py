@@ -57,7 +57,9 @@ class _Header(NamedTuple):
 
 
 START_BYTES = 512
-_BY_LIBSNDFILE = re.compile(rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]|OggS.{0,255}\x01vorbis", re.DOTALL)
+_BY_LIBSNDFILE = re.compile(
+    rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]|OggS.{0,255}\x01vorbis", re.DOTALL
+)
 
 
 def late_imports(start: bytes) -> tuple[str, ...]:
