@@ -6,10 +6,12 @@ was wrong or needs what is not installed, 130 after Ctrl+C.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +71,17 @@ _COMMANDS = {
     "download": "musicnn_zoo.cli.catalogue:download",
     "selftest": "musicnn_zoo.cli.selftest:selftest",
 }
-
-
 _DECODING = ("tag", "taggram", "events", "embed", "map")
 """Commands that decode files at once."""
+
+
+@contextlib.contextmanager
+def _stopping_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("\nstopped by Ctrl+C", err=True)
+        raise click.exceptions.Exit(130) from None
 
 
 class _Commands(click.Group):
@@ -93,12 +102,14 @@ class _Commands(click.Group):
             self.add_command(command, cmd_name)
         return super().get_command(ctx, cmd_name)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _stopping_in_one_line():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("\nstopped by Ctrl+C", err=True)
-            ctx.exit(130)
+            with _stopping_in_one_line():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
@@ -106,7 +117,7 @@ class _Commands(click.Group):
                 raise
             told = error
             if isinstance(error, ModuleNotFoundError):
-                told = explained(error, f"musicnn-zoo {ctx.invoked_subcommand}")
+                told = explained(error, f"musicnn-zoo {ctx.invoked_subcommand or ''}".rstrip())
             if isinstance(told, MusicnnZooError):
                 of_arguments = isinstance(told, ArgumentError | MissingPackageError)
                 raise Failure(str(told), 2 if of_arguments else 1) from error
