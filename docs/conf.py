@@ -70,11 +70,12 @@ def _types_are_words(app: Sphinx, what: str, *rest: Any) -> None:
 
 
 def _options_are_code(app: Sphinx, context: Any, lines: list[str]) -> None:
-    """Keep the hyphens of options that a help text names from becoming a dash."""
+    """Keep the hyphens of options and the stars of patterns in a help text as they are."""
     del app, context
     for index, line in enumerate(lines):
         if not line.startswith(".. option::"):
-            lines[index] = re.sub(r"(?<![\w`-])--[a-z][a-z-]*", r"``\g<0>``", line)
+            line = re.sub(r"(?<![\w`-])--[a-z][a-z-]*", r"``\g<0>``", line)
+            lines[index] = re.sub(r"'(\S*\*\S*)'", r"``\1``", line)
 
 
 def setup(app: Sphinx) -> None:

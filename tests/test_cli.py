@@ -989,3 +989,11 @@ def test_models_can_be_listed_as_json():
 def test_download_says_what_is_ready_and_what_is_not_known():
     assert output_of("download", "MTT_vgg", "MSD_vgg") == "MTT_vgg: ready\nMSD_vgg: ready\n"
     assert_usage_error(run("download", "MTT_vgh"), "MTT_vgg")
+
+
+def test_loud_samples_are_warned_of_in_a_line(tmp_path, techno):
+    samples, rate = soundfile.read(techno)
+    soundfile.write(tmp_path / "loud.wav", samples * 30000, rate, subtype="FLOAT")
+    result = run("tag", tmp_path / "loud.wav")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Warning: {tmp_path / 'loud.wav'}: samples reach ")

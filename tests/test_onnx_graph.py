@@ -173,7 +173,7 @@ def test_both_engines_agree_on_the_shipped_clips(both, path):
 
 
 @pytest.mark.skipif(not AUDIO.is_dir(), reason=f"the reference clips are not at {AUDIO}")
-@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OTHERS, ids=[path.stem for path in OTHERS])
 def test_both_engines_agree_on_the_other_reference_clips(both, path):
     assert_engines_agree_on(path, both)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.failures import Failure, describe_unexpected
+from musicnn_zoo.cli.failures import Failure, describe_unexpected, warnings_as_lines
 from musicnn_zoo.errors import ArgumentError, MissingPackageError, MusicnnZooError
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import explained
@@ -108,7 +108,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _stopping_in_one_line():
+            with _stopping_in_one_line(), warnings_as_lines():
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise

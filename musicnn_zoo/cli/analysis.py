@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.failures import Failure, describe_unexpected
+from musicnn_zoo.cli.failures import Failure, describe_unexpected, warn
 from musicnn_zoo.cli.options import (
     ChoiceOrNone,
     analysis_options,
@@ -26,7 +26,6 @@ from musicnn_zoo.cli.options import (
     plot_option,
     report_unusable,
     silence_option,
-    warn,
     writer_options,
 )
 from musicnn_zoo.errors import ArgumentError, MusicnnZooError

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 
 from musicnn_zoo.text import printable
@@ -19,3 +23,22 @@ def describe_unexpected(error: Exception) -> str:
     """Return one line on an unexpected error."""
     detail = (str(error).strip().splitlines() or [""])[0]
     return f"unexpected {type(error).__name__}: {detail} (--traceback shows where)"
+
+
+def warn(line: str) -> None:
+    """Print a warning on a line of standard error."""
+    click.echo(f"Warning: {printable(line)}", err=True)
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print each warning on a line of standard error, without the place in the code."""
+
+    def show(message: Warning | str, *rest: object, **named: object) -> None:
+        del rest, named
+        warn(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,7 +26,6 @@ from musicnn_zoo.cli.options import (
     path_option,
     plot_option,
     report_unusable,
-    warn,
 )
 from musicnn_zoo.datasets import LAYOUTS, open_dataset
 from musicnn_zoo.datasets.dataset import SPLITS, Dataset, split_name
@@ -56,20 +53,6 @@ data_options = option_group(
            "together when a folder is split."),
 )  # fmt: skip
 """How DATA is read, as :func:`musicnn_zoo.datasets.open_dataset` takes it."""
-
-
-@contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """Print each warning on a line of standard error, without the place in the code."""
-
-    def show(message: Warning | str, *rest: object, **named: object) -> None:
-        del rest, named
-        warn(str(message))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = show
-        yield
 
 
 Activation = Literal["sigmoid", "softmax"]
@@ -246,46 +229,41 @@ def _learn(
     **options: Any,
 ) -> None:
     """Train what ``make`` gives for DATA; ``options`` are the others of ``_training_options``."""
-    with warnings_as_lines():
-        dataset = open_dataset(data, **_taken(options, "layout", "audio_root", "group_by"))
-        if dataset.splits is None:
-            dataset = _divided(dataset, (1 - validation - test, validation, test), seed)
-        if single_label and not dataset.single_label:
-            raise ArgumentError(
-                f"--single-label needs exactly one tag a track; {dataset.name} has tracks with "
-                "several or none"
-            )
-        classes = dataset.single_label if single_label is None else single_label
-        click.echo(printable(repr(dataset)), err=True)
-
-        import keras
-
-        from musicnn_zoo.augmentation import Augmentation
-        from musicnn_zoo.training.fit import train_model
-
-        if deterministic:
-            make_deterministic(seed)
-        else:
-            keras.utils.set_random_seed(seed)
-        augmenting = _taken(
-            options, "time_shift_s", "gain_db", "noise_snr_db", "freq_mask", "time_mask", "mixup"
+    dataset = open_dataset(data, **_taken(options, "layout", "audio_root", "group_by"))
+    if dataset.splits is None:
+        dataset = _divided(dataset, (1 - validation - test, validation, test), seed)
+    if single_label and not dataset.single_label:
+        raise ArgumentError(
+            f"--single-label needs exactly one tag a track; {dataset.name} has tracks with "
+            "several or none"
         )
-        augmentation = Augmentation(**{name: value for name, value in augmenting.items() if value})
-        model = make(dataset, "softmax" if classes else "sigmoid")
-        recipe = replace(
-            recipe, **_taken(options, "batch_size", "steps_per_epoch", "l2", "balance")
-        )
-        options |= {"recipe": recipe, "augmentation": augmentation, "seed": seed}
-        options |= {"callbacks": [_line_printer()], "progress": sys.stderr.isatty()}
-        try:
-            training = train_model(model, dataset, output, **options)
-        except KeyboardInterrupt:
-            click.echo(
-                "\nstopped; the same command continues after the last finished epoch", err=True
-            )
-            raise click.exceptions.Exit(130) from None
-        click.echo(str(training), err=True)
-        _measure(dataset, output, classes=classes)
+    classes = dataset.single_label if single_label is None else single_label
+    click.echo(printable(repr(dataset)), err=True)
+
+    import keras
+
+    from musicnn_zoo.augmentation import Augmentation
+    from musicnn_zoo.training.fit import train_model
+
+    if deterministic:
+        make_deterministic(seed)
+    else:
+        keras.utils.set_random_seed(seed)
+    augmenting = _taken(
+        options, "time_shift_s", "gain_db", "noise_snr_db", "freq_mask", "time_mask", "mixup"
+    )
+    augmentation = Augmentation(**{name: value for name, value in augmenting.items() if value})
+    model = make(dataset, "softmax" if classes else "sigmoid")
+    recipe = replace(recipe, **_taken(options, "batch_size", "steps_per_epoch", "l2", "balance"))
+    options |= {"recipe": recipe, "augmentation": augmentation, "seed": seed}
+    options |= {"callbacks": [_line_printer()], "progress": sys.stderr.isatty()}
+    try:
+        training = train_model(model, dataset, output, **options)
+    except KeyboardInterrupt:
+        click.echo("\nstopped; the same command continues after the last finished epoch", err=True)
+        raise click.exceptions.Exit(130) from None
+    click.echo(str(training), err=True)
+    _measure(dataset, output, classes=classes)
 
 
 def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -411,10 +389,9 @@ def evaluate(
     if scores is not None:
         check_ending(scores, SCORE_ENDINGS)
     check_plot(plot)
-    with warnings_as_lines():
-        dataset = open_dataset(data, **_taken(options, "layout", "audio_root", "group_by"))
-        options |= {"split": chosen, "thresholds": "calibrated" if calibrated else None}
-        found = evaluate_model(model, dataset, progress=sys.stderr.isatty(), **options)
+    dataset = open_dataset(data, **_taken(options, "layout", "audio_root", "group_by"))
+    options |= {"split": chosen, "thresholds": "calibrated" if calibrated else None}
+    found = evaluate_model(model, dataset, progress=sys.stderr.isatty(), **options)
     click.echo(str(found))
     if output is not None:
         save_evaluation(found, output)

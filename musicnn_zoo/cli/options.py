@@ -19,11 +19,6 @@ from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 Command = Callable[..., None]
 
 
-def warn(line: str) -> None:
-    """Print a warning on a line of standard error."""
-    click.echo(f"Warning: {printable(line)}", err=True)
-
-
 Options = Callable[[Command], Command]
 
 

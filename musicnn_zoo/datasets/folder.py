@@ -27,7 +27,7 @@ def from_folder(
 ) -> Dataset:
     """Read a folder of classes: ``folder/CLASS/…/file.wav``.
 
-    Files count at any depth below their class. What :func:`musicnn_zoo.sound.find.find_audio`
+    Files count at any depth below their class. What :func:`musicnn_zoo.find_audio`
     leaves out does not count. Classes are sorted; names that differ in case or in hyphens and
     spaces are one class. If the subfolders are called after splits (``train``, ``val``,
     ``test``) and hold folders only, the classes are the folders in them, and the splits are

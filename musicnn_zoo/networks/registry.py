@@ -24,17 +24,17 @@ MODULES = {
     "BalancedBinaryCrossentropy": "training.fit",
     "ClassToken": "networks.backends",
     "FirstFrame": "networks.backends",
-    "Gain": "augmentation.layers",
+    "Gain": "augmentation.model",
     "LogMel": "networks.logmel",
     "MaxThenBatchNorm": "runtimes.variants",
-    "Noise": "augmentation.layers",
+    "Noise": "augmentation.model",
     "OnEveryFrame": "runtimes.variants",
     "Skipped": "runtimes.variants",
-    "SpecAugment": "augmentation.layers",
+    "SpecAugment": "augmentation.model",
     "TaggingModel": "networks.build",
     "TemporalAttention": "networks.backends",
     "TemporalMaximum": "networks.backends",
-    "TimeShift": "augmentation.layers",
+    "TimeShift": "augmentation.model",
 }
 """Where each registered class is."""
 

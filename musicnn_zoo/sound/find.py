@@ -114,7 +114,7 @@ def find_audio(
         ``~`` is the home folder.
     include, exclude : str or sequence of str
         Patterns such as ``"*.flac"``, ``"Podcasts"`` or ``"Live/*"`` of what to take only and what
-        to leave out; see :class:`Selection`.
+        to leave out; see :class:`musicnn_zoo.sound.find.Selection`.
     hidden : bool
         Search hidden files and folders, too.
     on_problem : callable, optional

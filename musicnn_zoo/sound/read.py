@@ -143,11 +143,15 @@ def load_audio(
     UserWarning
         If samples are far above full scale, or channels have nothing in common.
     """
-    check_one(audio, "load_audio", None)
-    stream = AudioStream(
-        audio, sample_rate=sample_rate, target_rate=target_rate, damaged=damaged, isolate=isolate
-    )
-    blocks = list(stream)
+    try:
+        stream = AudioStream(
+            audio, sample_rate=sample_rate, target_rate=target_rate, damaged=damaged,
+            isolate=isolate,
+        )  # fmt: skip
+        blocks = list(stream)
+    except AudioError:
+        check_one(audio, "load_audio", None)
+        raise
     samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return Audio(samples, target_rate, stream.source, stream.damaged, stream.lost_s)
 

@@ -338,7 +338,7 @@ def tag_files(
     ----------
     paths : iterable of path
         May be a generator; for the files of a directory see
-        :func:`musicnn_zoo.sound.find.find_audio`.
+        :func:`musicnn_zoo.find_audio`.
     model, top_k, threshold, patch_s, hop_s, tail, silence, damaged, isolate, engine, device
         See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`, but for those of a
         file, which are in its result.
@@ -356,8 +356,7 @@ def tag_files(
     Examples
     --------
     >>> import musicnn_zoo
-    >>> from musicnn_zoo.sound.find import find_audio
-    >>> for result in musicnn_zoo.tag_files(find_audio("examples/audio")):
+    >>> for result in musicnn_zoo.tag_files(musicnn_zoo.find_audio("examples/audio")):
     ...     print(result.source, result.value.names[0] if result.value else result.error)
     examples/audio/bach_chorale_strings.ogg classical
     examples/audio/bach_prelude_harpsichord.ogg harpsichord
