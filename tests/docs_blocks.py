@@ -89,7 +89,10 @@ def check_command(words: list[str]) -> None:
     """See that a command and its options are there, and that it takes their values."""
     name, *arguments = words
     try:
-        context = cli.commands[name].make_context(name, arguments)
+        command = cli.get_command(click.Context(cli), name)
+        if command is None:
+            raise AssertionError(f"there is no command musicnn-zoo {name}")
+        context = command.make_context(name, arguments)
     except click.exceptions.Exit:
         return
     except click.ClickException as error:

@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 import soundfile
 from click.testing import CliRunner
-from conftest import BUNDLED
+from conftest import BUNDLED, CLIPS
 from helpers_audio import STRINGS, TECHNO, chirps, cut_in_half, encode
 
 import musicnn_zoo
@@ -804,6 +804,60 @@ def test_what_needs_no_model_loads_no_tensorflow():
         assert "musicnn_zoo.cli" in loaded
         heavy = loaded & {"tensorflow", "keras", "kapre", "librosa", "av"}
         assert not heavy, arguments
+
+
+COMMANDS_BY_MODULE = {
+    "analysis": ["embed", "events", "map", "tag", "taggram"],
+    "catalogue": ["download", "export", "info", "models"],
+    "learning": ["evaluate", "finetune", "train"],
+    "listen": ["listen"],
+    "selftest": ["selftest"],
+}
+
+
+def test_the_help_lists_all_commands_with_what_they_do():
+    names = sorted(name for several in COMMANDS_BY_MODULE.values() for name in several)
+    result = run("--help")
+    listed = re.findall(r"^  ([a-z]+)  +([A-Z].{15,})$", result.output, re.MULTILINE)
+    assert [name for name, _ in listed] == names
+    for name in names:
+        assert re.match(rf"Usage: cli {name} \[OPTIONS\]", run(name, "--help").output)
+        assert "--traceback" in run(name, "--help").output
+
+
+@pytest.mark.parametrize("module", COMMANDS_BY_MODULE)
+def test_a_command_imports_no_other_commands(module):
+    (loaded,) = modules_after([COMMANDS_BY_MODULE[module][0], "--help"])
+    found = {each for each in COMMANDS_BY_MODULE if f"musicnn_zoo.cli.{each}" in loaded}
+    needed = {"listen": {"analysis"}}.get(module, set())
+    assert found == {module} | needed
+
+
+def test_tagging_imports_nothing_that_it_does_not_need():
+    clip = CLIPS / "bach_prelude_harpsichord.ogg"
+    (loaded,) = modules_after(["tag", str(clip)])
+    assert {"onnxruntime", "musicnn_zoo.sound.read"} <= loaded
+    needless = {"av", "filelock", "http.client", "pyarrow", "soundfile", "sklearn", "tqdm"}
+    assert not loaded & needless
+
+
+@pytest.mark.parametrize("arguments", [["models", "MTT_*"], ["tag", "missing.wav"], ["tog"]])
+def test_the_end_of_the_process_keeps_what_was_printed_and_the_exit_code(arguments):
+    expected = run(*arguments)
+    command = [sys.executable, "-m", "musicnn_zoo", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == expected.exit_code
+    assert result.stdout == expected.stdout
+    assert bool(result.stderr) == bool(expected.stderr)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_result_that_cannot_be_written_at_the_end_is_an_error():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "musicnn_zoo", "models"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert result.returncode == 1
+    assert b"No space left" in result.stderr
 
 
 # What people guess

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 import soundfile
 from conftest import CLIPS, ROOT
@@ -192,7 +193,9 @@ def test_commands_in_the_text_exist(name: str) -> None:
 
 def test_options_in_the_text_exist() -> None:
     known = set(OTHER_OPTIONS)
-    for command in cli.commands.values():
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
         for parameter in command.params:
             known |= {*parameter.opts, *parameter.secondary_opts}
     for example in (ROOT / "examples").glob("*.py"):

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import click
 import pytest
 from conftest import ROOT
 
@@ -94,7 +95,9 @@ def test_every_public_name_has_an_entry(pages: dict[Path, Page]) -> None:
 
 def test_every_command_has_an_entry(site: Path) -> None:
     page = (site / "reference" / "command_line.html").read_text(encoding="utf-8")
-    for name, command in cli.commands.items():
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
         assert f'id="musicnn-zoo-{name}"' in page, name
         for parameter in command.params:
             for option in (*parameter.opts, *parameter.secondary_opts):

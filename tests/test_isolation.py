@@ -26,6 +26,7 @@ from musicnn_zoo.machine import isolation
 from musicnn_zoo.sound import read
 from musicnn_zoo.sound.decoders import NotDecodedError
 from musicnn_zoo.sound.read import AudioStream, load_audio
+from musicnn_zoo.sound.worker import prepare_decoding
 
 INPUTS = Path(__file__).parent / "inputs"
 
@@ -143,6 +144,66 @@ def test_a_consumer_that_stops_leaves_no_worker_behind(tmp_path):
     blocks.close()
     assert not any(worker.busy for worker in isolation._workers._busy)
     assert len(load_audio(path, isolate=True).samples) == 65 * 16000
+
+
+@pytest.fixture
+def no_workers():
+    isolation._workers.close()
+    yield
+    isolation._workers.close()
+
+
+KINDS = {"WAV": "av", "FLAC": "av", "MP3": "soundfile", "OGG": "soundfile"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_process_that_decodes_can_be_started_before(kind, tmp_path, no_workers):
+    path = tmp_path / f"clip.{kind.lower()}"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 16000), 16000, format=kind)
+    prepare_decoding(["--top-k", "3", str(tmp_path / "missing.wav"), str(tmp_path), str(path)])
+    (prepared,) = isolation._workers._idle
+    assert not prepared._imported
+    assert len(load_audio(path, isolate=True).samples) == 16000
+    assert isolation._workers._idle == [prepared]
+    assert prepared._imported == {KINDS[kind], "soxr", "musicnn_zoo.sound.read"}
+
+
+def test_a_process_imports_more_for_another_kind_of_file(tmp_path, no_workers):
+    paths = [tmp_path / "clip.mp3", tmp_path / "clip.flac"]
+    for path in paths:
+        soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
+        assert len(load_audio(path, isolate=True).samples) == 16000
+    (worker,) = isolation._workers._idle
+    assert {"soundfile", "av"} <= worker._imported
+
+
+def test_nothing_is_started_before_for_what_is_no_file(tmp_path, no_workers):
+    prepare_decoding([])
+    prepare_decoding(["-h", str(tmp_path), str(tmp_path / "missing.wav"), "a\0b"])
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        prepare_decoding([str(tmp_path / "pipe")])
+    assert not isolation._workers._idle
+
+
+def test_a_prepared_process_that_died_is_replaced(tmp_path, no_workers):
+    path = tmp_path / "clip.wav"
+    write(path)
+    prepare_decoding([str(path)])
+    (prepared,) = isolation._workers._idle
+    prepared._process.kill()
+    prepared._process.wait()
+    assert len(load_audio(path, isolate=True).samples) == 8000
+    (worker,) = isolation._workers._idle
+    assert worker is not prepared
+
+
+def test_what_cannot_be_imported_for_a_file_is_no_fault_of_the_file(no_workers):
+    worker = isolation._workers.take(["soxr"])
+    isolation._workers.give_back(worker, "")
+    with pytest.raises(isolation.WorkerStartError, match="No module named 'no_such_module'"):
+        isolation._workers.take(["soxr", "no_such_module"])
+    assert not worker.alive()
 
 
 def test_workers_that_were_killed_while_idle_are_no_fault_of_a_file(tmp_path):

@@ -22,6 +22,25 @@ BANDS = {
     "22 kHz": LogMelInput(
         sample_rate=22050, n_fft=2048, hop=512, n_mels=128, f_min=30.0, f_max=11000.0
     ),
+    "speech": LogMelInput(n_fft=400, hop=160, n_mels=64),
+}
+ODD = {
+    "padded, with shorter windows": LogMelInput(
+        n_mels=40, shorter_windows=(256, 384), padding="reflect", compression="decibel"
+    ),
+    "hop longer than the window": LogMelInput(n_fft=256, hop=320, n_mels=40),
+    "odd window": LogMelInput(n_fft=513, hop=171),
+    "window of prime length": LogMelInput(n_fft=509, hop=509),
+    "hop without a common divisor": LogMelInput(hop=255),
+}
+STEPS = {
+    (512, 256): (32, 16),
+    (2048, 512): (64, 32),
+    (400, 160): (25, 16),
+    (256, 320): (32, 8),
+    (513, 171): (27, 19),
+    (509, 509): None,
+    (512, 255): None,
 }
 
 
@@ -116,6 +135,47 @@ def test_implementations_agree(name: str) -> None:
         np.testing.assert_allclose(other, first, atol=5e-5)
 
 
+@pytest.mark.parametrize("name", ODD)
+def test_implementations_agree_on_odd_windows(name: str) -> None:
+    signal = signals()["clip"][np.newaxis, :50111]
+    spectrogram = ODD[name]
+    # Decibels of what rounding leaves in an empty band differ.
+    atol = 1e-2 if spectrogram.compression == "decibel" else 1e-5
+    first, *others = (
+        LogMel.from_input(spectrogram, implementation=implementation)(signal)
+        for implementation in HERE
+    )
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=atol)
+
+
+@pytest.mark.parametrize(("lengths", "steps"), STEPS.items())
+def test_the_transform_takes_two_steps_where_window_and_hop_allow(
+    lengths: tuple[int, int], steps: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spectrogram = LogMelInput(n_fft=lengths[0], hop=lengths[1])
+    layer = LogMel.from_input(spectrogram, implementation="products")
+    taken = []
+    products = layer._products_mel
+    monkeypatch.setattr(
+        layer, "_products_mel", lambda *sizes: taken.append(sizes) or products(*sizes)
+    )
+    layer(signals()["noise"].astype(np.float32)[np.newaxis])
+    assert taken == ([steps] if steps else [])
+
+
+@pytest.mark.parametrize("kind", list(signals()))
+def test_the_transform_in_two_steps_is_exact(kind: str) -> None:
+    signal = signals()[kind].astype(np.float32)[np.newaxis]
+    convolution, products = (
+        np.asarray(LogMel(implementation=implementation)(signal), np.float64)[0, :, :, 0]
+        for implementation in ("convolution", "products")
+    )
+    exact = np.log10(10000 * librosa_power(signal[0].astype(np.float64)) + 1)
+    error = np.abs(products - exact).max()
+    assert error <= 1e-5 or error <= 1.5 * np.abs(convolution - exact).max()
+
+
 def test_an_odd_window_of_unknown_length_has_the_frames_it_says() -> None:
     inputs = keras.Input((None,))
     spectrogram = LogMelInput(n_fft=511, hop=100, n_mels=16, shorter_windows=(129,))
@@ -166,7 +226,7 @@ def test_numpy_computes_the_same_log_mel(compression: str) -> None:
 
 
 def test_refuses_an_unknown_implementation() -> None:
-    with pytest.raises(ArgumentError, match="kapre, portable, convolution"):
+    with pytest.raises(ArgumentError, match="kapre, portable, convolution, products"):
         LogMel(implementation="fft")
 
 

@@ -102,9 +102,8 @@ def both(request):
 def tiny(name="tiny", tags=("calm", "loud", "odd"), seed=0, **signal_options):
     """A model of any length that is converted in a second, with the same weights each time."""
     keras.utils.set_random_seed(seed)
-    signal = LogMelInput(
-        sample_rate=8000, n_fft=256, hop=128, n_mels=24, f_max=4000, **signal_options
-    )
+    options = {"sample_rate": 8000, "n_fft": 256, "hop": 128, "n_mels": 24, "f_max": 4000}
+    signal = LogMelInput(**{**options, **signal_options})
     model = build_model(input=signal, frontend="horizontal", patch=20, tags=tags, name=name)
     randomize(model, seed)
     return model
@@ -242,6 +241,24 @@ def test_a_model_of_ones_own_becomes_an_equal_graph_of_any_length(tmp_path):
     metadata = open_session(path).get_modelmeta().custom_metadata_map
     assert json.loads(metadata["tags"]) == ["calm", "loud", "odd"]
     assert (metadata["model"], metadata["sample_rate"]) == ("tiny", "8000")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shorter_windows": (128, 200), "compression": "decibel"},
+        {"hop": 320, "mel_scale": "htk", "mel_norm": None},
+        {"hop": 127},
+        {"n_fft": 251, "hop": 251},
+    ],
+    ids=str,
+)
+def test_every_log_mel_becomes_an_equal_graph_of_any_length(options, tmp_path):
+    model = tiny(**options)
+    convert(model, tmp_path / "tiny.onnx")
+    for patches in (0.51, 1, 7.3):
+        waveforms = noise_for(model, count=3, patches=patches)
+        assert_agree(run_graph(tmp_path / "tiny.onnx", waveforms), run_model(model, waveforms))
 
 
 def test_converting_leaves_the_model_as_it_was(tmp_path):

@@ -5,7 +5,13 @@ from keras import layers
 
 from musicnn_zoo import build_model, list_models
 from musicnn_zoo.networks.logmel import LogMel
-from musicnn_zoo.runtimes.variants import MaxThenBatchNorm, for_runtime, remake, with_precision
+from musicnn_zoo.runtimes.variants import (
+    MaxThenBatchNorm,
+    OneChannelBatchNorm,
+    for_runtime,
+    remake,
+    with_precision,
+)
 
 SMALL = {
     "musicnn": {"frontend": {"kind": "timbral_temporal", "timbral": [[0.4, 7, 5], [0.7, 7, 20]]}},
@@ -72,6 +78,26 @@ def test_a_model_remade_for_a_runtime_gives_the_same(name: str) -> None:
     for name in names:
         atol = 2e-5 * max(1, np.abs(theirs[name]).max())
         np.testing.assert_allclose(ours[name], theirs[name], atol=atol)
+
+
+@pytest.mark.parametrize("shape", [(9, 1), (5, 7, 1)])
+def test_batchnorm_of_one_channel_is_the_same(shape: tuple[int, ...]) -> None:
+    x = keras.Input(shape)
+    y = layers.BatchNormalization(name="one")(x)
+    model = keras.Model(x, layers.BatchNormalization(axis=1, name="several")(y))
+    randomize(model)
+    remade = for_runtime(model)
+    kinds = [type(layer) for layer in remade.layers[1:]]
+    assert kinds == [OneChannelBatchNorm, layers.BatchNormalization]
+    values = np.random.default_rng(2).normal(0, 1, (4, *shape)).astype(np.float32)
+    expected = model.predict(values, verbose=0)
+    np.testing.assert_allclose(remade.predict(values, verbose=0), expected, atol=1e-5)
+
+
+def test_the_log_mel_of_a_runtime_is_made_of_products() -> None:
+    remade = for_runtime(build_model("musicnn", tags=3, **SMALL["musicnn"]))
+    (logmel,) = (layer for layer in remade.layers if isinstance(layer, LogMel))
+    assert logmel.implementation == "products"
 
 
 def test_what_is_to_be_kept_or_used_elsewhere_stays_as_it_is() -> None:

@@ -6,20 +6,23 @@ was wrong or needs what is not installed, 130 after Ctrl+C.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from musicnn_zoo.cli import analysis, catalogue, learning, listen, selftest
-from musicnn_zoo.cli.options import Failure, describe_unexpected, warnings_as_lines
+from musicnn_zoo.cli.failures import Failure, describe_unexpected, warnings_as_lines
 from musicnn_zoo.errors import ArgumentError, MissingPackageError, MusicnnZooError
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import explained
 from musicnn_zoo.machine.processes import keep_libraries_to_usable_cores
+from musicnn_zoo.sound.worker import prepare_decoding
 
 
 def main() -> None:
@@ -29,6 +32,9 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     keep_libraries_to_usable_cores()
+    command, *arguments = sys.argv[1:] or [""]
+    if command in _DECODING:
+        prepare_decoding(arguments)
     cli()
 
 
@@ -49,20 +55,61 @@ def _silence_native_libraries() -> None:
     sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
 
 
-class _Commands(click.Group):
-    """Commands with ``--traceback``, whose errors become one line and an exit code."""
+_COMMANDS = {
+    "tag": "musicnn_zoo.cli.analysis:tag",
+    "taggram": "musicnn_zoo.cli.analysis:taggram",
+    "events": "musicnn_zoo.cli.analysis:events",
+    "embed": "musicnn_zoo.cli.analysis:embed",
+    "map": "musicnn_zoo.cli.analysis:map_files",
+    "listen": "musicnn_zoo.cli.listen:listen",
+    "train": "musicnn_zoo.cli.learning:train",
+    "finetune": "musicnn_zoo.cli.learning:finetune",
+    "evaluate": "musicnn_zoo.cli.learning:evaluate",
+    "models": "musicnn_zoo.cli.catalogue:models",
+    "info": "musicnn_zoo.cli.catalogue:info",
+    "export": "musicnn_zoo.cli.catalogue:export",
+    "download": "musicnn_zoo.cli.catalogue:download",
+    "selftest": "musicnn_zoo.cli.selftest:selftest",
+}
+_DECODING = ("tag", "taggram", "events", "embed", "map")
+"""Commands that decode files at once."""
 
-    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        cmd.params.append(_TRACEBACK)
-        super().add_command(cmd, name)
+
+@contextlib.contextmanager
+def _stopping_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("\nstopped by Ctrl+C", err=True)
+        raise click.exceptions.Exit(130) from None
+
+
+class _Commands(click.Group):
+    """Commands with ``--traceback``, whose errors become one line and an exit code.
+
+    A command is imported when it is asked for, so that none waits for what others import.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands and cmd_name in _COMMANDS:
+            module, _, function = _COMMANDS[cmd_name].partition(":")
+            command: click.Command = getattr(importlib.import_module(module), function)
+            command.params.append(_TRACEBACK)
+            self.add_command(command, cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _stopping_in_one_line():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with warnings_as_lines():
+            with _stopping_in_one_line(), warnings_as_lines():
                 return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("\nstopped by Ctrl+C", err=True)
-            ctx.exit(130)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
@@ -70,7 +117,7 @@ class _Commands(click.Group):
                 raise
             told = error
             if isinstance(error, ModuleNotFoundError):
-                told = explained(error, f"musicnn-zoo {ctx.invoked_subcommand}")
+                told = explained(error, f"musicnn-zoo {ctx.invoked_subcommand or ''}".rstrip())
             if isinstance(told, MusicnnZooError):
                 of_arguments = isinstance(told, ArgumentError | MissingPackageError)
                 raise Failure(str(told), 2 if of_arguments else 1) from error
@@ -97,22 +144,3 @@ def cli() -> None:
     written file by file: an interrupted run continues when it is started again, and leaves out
     files that have not changed.
     """
-
-
-for command in (
-    analysis.tag,
-    analysis.taggram,
-    analysis.events,
-    analysis.embed,
-    analysis.map_files,
-    listen.listen,
-    learning.train,
-    learning.finetune,
-    learning.evaluate,
-    catalogue.models,
-    catalogue.info,
-    catalogue.export,
-    catalogue.download,
-    selftest.selftest,
-):
-    cli.add_command(command)

@@ -13,12 +13,11 @@ from typing import Any
 
 import click
 
+from musicnn_zoo.cli.failures import Failure, describe_unexpected, warn
 from musicnn_zoo.cli.options import (
     ChoiceOrNone,
-    Failure,
     analysis_options,
     check_plot,
-    describe_unexpected,
     layer_option,
     library_options,
     option,
@@ -27,7 +26,6 @@ from musicnn_zoo.cli.options import (
     plot_option,
     report_unusable,
     silence_option,
-    warn,
     writer_options,
 )
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
@@ -37,6 +35,7 @@ from musicnn_zoo.library.text_store import EmbeddingArchive, Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
 from musicnn_zoo.sound.find import find_audio, irregularity
 from musicnn_zoo.sound.sources import local_path
+from musicnn_zoo.sound.worker import prepare_decoding
 from musicnn_zoo.tagging.results import (
     DEFAULT_THRESHOLD,
     Clip,
@@ -227,6 +226,7 @@ class FileRun(AudioFiles):
     def _analyse(self, paths: list[str]) -> Iterator[FileResult[Any]]:
         if not paths:
             return
+        prepare_decoding(paths[:1])
         from musicnn_zoo.tagging.tagger import Tagger
 
         analyse = getattr(Tagger(self._model, **self._loading), _METHODS[self._kind])

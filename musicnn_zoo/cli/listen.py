@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import click
 
 from musicnn_zoo.cli.analysis import AudioFiles, warn_of_damage
+from musicnn_zoo.cli.failures import warn
 from musicnn_zoo.cli.options import (
     MODEL_HELP,
     PATH,
@@ -27,7 +28,6 @@ from musicnn_zoo.cli.options import (
     patch_options,
     path_option,
     speed_options,
-    warn,
 )
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.listening.page import DEFAULT_HOP_S, check_place, listening_page, listening_pages

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any, get_args
@@ -21,40 +19,7 @@ from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 Command = Callable[..., None]
 
 
-class Failure(click.ClickException):
-    """A one-line message with its exit code."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(printable(message))
-        self.exit_code = exit_code  # type: ignore[misc]
-
-
-def warn(line: str) -> None:
-    """Print a warning on a line of standard error."""
-    click.echo(f"Warning: {printable(line)}", err=True)
-
-
-def describe_unexpected(error: Exception) -> str:
-    """Return one line on an unexpected error."""
-    detail = (str(error).strip().splitlines() or [""])[0]
-    return f"unexpected {type(error).__name__}: {detail} (--traceback shows where)"
-
-
 Options = Callable[[Command], Command]
-
-
-@contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """Print each warning on a line of standard error, without the place in the code."""
-
-    def show(message: Warning | str, *rest: object, **named: object) -> None:
-        del rest, named
-        warn(str(message))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = show
-        yield
 
 
 def option_group(*options: Options) -> Options:

@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError, OutputError
 from musicnn_zoo.files import (
     GrowingFile,
@@ -68,6 +66,8 @@ class Store:
             raise ArgumentError(
                 f"output {str(output)!r} must end in .parquet, .jsonl or .csv; received {suffix!r}"
             )
+        from filelock import FileLock
+
         check_parent(output)
         self._output = output.resolve() if output.is_symlink() else output
         self._label = f"output {str(self._output)!r}"
@@ -93,6 +93,8 @@ class Store:
         self._synced_at = time.monotonic()
 
     def __enter__(self) -> Store:
+        from filelock import Timeout
+
         with self._reporting():
             if not (self._overwrite or self._settings_file.exists()) and self._rows.exist():
                 raise ArgumentError(

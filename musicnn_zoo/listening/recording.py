@@ -17,7 +17,6 @@ import numpy as np
 from musicnn_zoo.errors import AudioError
 from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
 from musicnn_zoo.sound.decoders import main_audio_stream, open_container
-from musicnn_zoo.sound.read import WORKER_IMPORTS
 from musicnn_zoo.sound.sources import AudioSource
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ class Recording:
         try:
             yield from call_isolated(
                 f"{__name__}:{function.__name__}", str(self.path or self.name), content=content,
-                size=size, imports=WORKER_IMPORTS, **arguments,
+                size=size, imports=("av", "soxr"), **arguments,
             )  # fmt: skip
         except WorkerStartError:
             if content is not None:

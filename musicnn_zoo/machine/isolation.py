@@ -52,6 +52,11 @@ def serve(modules: Sequence[str]) -> None:
     with contextlib.suppress(BrokenPipeError):
         while line := requests.readline():
             request = json.loads(line)
+            if "imports" in request:
+                for module in request["imports"]:
+                    importlib.import_module(module)
+                _send(answers, b"R")
+                continue
             content = None
             if request["content"] is not None:
                 _limit_memory(beside=request["content"])
@@ -145,8 +150,8 @@ def call_isolated(
 
     It yields bytes; its arguments, and what it returns, are what JSON can hold. ``content`` becomes
     its argument ``audio``, as a binary file object. Messages call the file ``label``; one that has
-    more bytes, ``size``, may take longer. A worker imports the modules ``imports`` when it starts,
-    so that no time of a call is spent on them.
+    more bytes, ``size``, may take longer. A worker imports the modules ``imports`` before the
+    call, so that no time of a call is spent on them.
 
     Raises
     ------
@@ -207,6 +212,12 @@ def call_isolated(
     raise AssertionError
 
 
+def prepare_worker(modules: Sequence[str]) -> None:
+    """Start a process with modules for the next :func:`call_isolated`, and do not wait for it."""
+    with contextlib.suppress(WorkerStartError):
+        _workers.prepare(modules)
+
+
 def _audio_error(name: str, text: str) -> AudioError:
     """Return the error of that class, or an AudioError where this process lacks the class."""
     classes = [AudioError]
@@ -248,7 +259,8 @@ class _Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
-        self.ready = False
+        self._asked_for: set[str] = set()
+        self._imported: set[str] = set()
 
     @property
     def reason(self) -> str:
@@ -259,19 +271,38 @@ class _Worker:
             return signal.Signals(-code).name
         return f"signal {-code}"
 
+    def begin(self, modules: Sequence[str]) -> None:
+        """Tell a new process what to import, and do not wait for it."""
+        paths = [path for path in sys.path if isinstance(path, str)]
+        self._asked_for.update(modules)
+        with self._explained():
+            self._send([paths, modules], None, _START_S)
+
     def start(self, modules: Sequence[str]) -> None:
         """Wait until it has imported modules and takes requests."""
-        self.busy = True
-        paths = [path for path in sys.path if isinstance(path, str)]
+        if not self._asked_for:
+            self.begin(modules)
+        with self._explained():
+            if self._asked_for != self._imported:
+                self._wait_for_imports()
+            if missing := [module for module in modules if module not in self._imported]:
+                self._asked_for.update(missing)
+                self._send({"imports": missing}, None, _START_S)
+                self._wait_for_imports()
+
+    def _wait_for_imports(self) -> None:
+        kind, _ = self._receive(_START_S)
+        assert kind == b"R"
+        self._imported.update(self._asked_for)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            self._send([paths, modules], None, _START_S)
-            kind, _ = self._receive(_START_S)
+            yield
         except _WorkerDiedError as error:
             printed = self._printed()
             self.end("")
             raise WorkerStartError(printed or str(error)) from error
-        assert kind == b"R"
-        self.ready = True
 
     def ask(
         self, request: dict[str, Any], content: bytes | None, patience_s: float
@@ -363,17 +394,13 @@ class _Workers:
         self._watcher: threading.Thread | None = None
 
     def take(self, modules: Sequence[str], *, new: bool = False) -> _Worker:
-        """Return a worker that waits for a request; start one, if there is none.
+        """Return a worker that waits for a request and has modules; start one, if there is none.
 
         A file that ended one worker is tried in a ``new`` one: the waiting ones may have been ended
         from outside, or damaged by an earlier file.
         """
         with self._lock:
-            if self._owner != os.getpid():
-                self._of_parents += {*self._idle, *self._busy}
-                for worker in self._of_parents:
-                    worker.leave_to_parent()
-                self._forget()
+            self._leave_those_of_parents()
             while self._idle and not new:
                 worker = self._idle.pop()
                 if worker.alive():
@@ -386,9 +413,26 @@ class _Workers:
             if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, daemon=True)
                 self._watcher.start()
-        if not worker.ready:
-            worker.start(modules)
+        worker.start(modules)
         return worker
+
+    def prepare(self, modules: Sequence[str]) -> None:
+        """Start a worker, if none waits, and do not wait until it has imported modules."""
+        with self._lock:
+            self._leave_those_of_parents()
+            if self._idle:
+                return
+            worker = _Worker()
+            worker.begin(modules)
+            worker.idle_since = time.monotonic()
+            self._idle.append(worker)
+
+    def _leave_those_of_parents(self) -> None:
+        if self._owner != os.getpid():
+            self._of_parents += {*self._idle, *self._busy}
+            for worker in self._of_parents:
+                worker.leave_to_parent()
+            self._forget()
 
     def give_back(self, worker: _Worker, label: str) -> None:
         """Keep a worker for the next call."""

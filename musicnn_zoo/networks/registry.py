@@ -28,6 +28,7 @@ MODULES = {
     "MaxThenBatchNorm": "runtimes.variants",
     "Noise": "augmentation.model",
     "OnEveryFrame": "runtimes.variants",
+    "OneChannelBatchNorm": "runtimes.variants",
     "Skipped": "runtimes.variants",
     "SpecAugment": "augmentation.model",
     "TaggingModel": "networks.build",

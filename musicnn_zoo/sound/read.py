@@ -44,7 +44,7 @@ from musicnn_zoo.sound.decoders import (
     decoded_by_libsndfile,
     is_tolerated_part,
 )
-from musicnn_zoo.sound.mpeg import count_samples, is_mpeg
+from musicnn_zoo.sound.mpeg import START_BYTES, count_samples, is_mpeg, late_imports
 from musicnn_zoo.sound.parts import Data, Link, find_corrections, find_data, find_joined, find_links
 from musicnn_zoo.sound.sources import AudioSource, as_source, check_one, local_path, source_name
 from musicnn_zoo.sound.statements import is_long_voc, note_missing, part_of_stated
@@ -53,9 +53,6 @@ if TYPE_CHECKING:
     import av
 
 _log = logging.getLogger(__name__)
-
-WORKER_IMPORTS = "av", "soxr"
-"""What decoding imports late."""
 
 _LOUDEST = 1e10
 """Powers of larger samples overflow. Full scale is 1, or 2e9 for 32-bit integers as floats."""
@@ -261,6 +258,8 @@ class AudioStream:
         assert not isinstance(self._audio, np.ndarray)
         with contextlib.ExitStack() as files:
             source = _open_source(self._audio, label, files)
+            source.file.seek(0)
+            imports = late_imports(source.file.read(START_BYTES))
             size = source.file.seek(0, io.SEEK_END)
             content, arguments = None, {}
             if isinstance(self._audio, str | os.PathLike) and Path(self._audio).is_file():
@@ -270,8 +269,8 @@ class AudioStream:
                 content = source.file.read()
         given, self.samples = self.samples, 0
         pieces = call_isolated(
-            f"{__name__}:isolated_blocks", label, content=content, size=size,
-            imports=WORKER_IMPORTS, source=label, target_rate=self._target_rate,
+            f"{__name__}:isolated_blocks", label, content=content, size=size, imports=imports,
+            source=label, target_rate=self._target_rate,
             damaged=self._on_damage, **arguments,
         )  # fmt: skip
         while True:

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias, cast, runtime_checkable
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,9 +144,11 @@ def local_path(path: str | os.PathLike[str]) -> str:
     if address is None or os.path.lexists(text):
         return text
     if address[1].lower() == "file":
-        return url2pathname(
-            urlsplit(re.sub("^file:/+(localhost/)?", "file:///", text, flags=re.I)).path
-        )
+        from urllib.parse import urlsplit
+        from urllib.request import url2pathname  # with the modules of the network: 20 ms
+
+        plain = re.sub("^file:/+(localhost/)?", "file:///", text, flags=re.I)
+        return url2pathname(urlsplit(plain).path)
     raise AudioError(
         f"{text}: addresses of the network are not read; download the file, and pass its path"
     )

@@ -14,9 +14,7 @@ import hashlib
 import json
 import logging
 import re
-import socket
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
@@ -232,6 +230,9 @@ def _check_connection(address: str) -> None:
 
 def _connect(address: str) -> None:
     """Open a connection to the server of an address, or to the proxy before it, and close it."""
+    import socket
+    import urllib.request
+
     try:
         server = urlsplit(address)
         proxies = urllib.request.getproxies()

@@ -1,0 +1,44 @@
+"""What the command line says when something goes wrong; it imports nothing that may be missing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from musicnn_zoo.text import printable
+
+
+class Failure(click.ClickException):
+    """A one-line message with its exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(printable(message))
+        self.exit_code = exit_code  # type: ignore[misc]
+
+
+def describe_unexpected(error: Exception) -> str:
+    """Return one line on an unexpected error."""
+    detail = (str(error).strip().splitlines() or [""])[0]
+    return f"unexpected {type(error).__name__}: {detail} (--traceback shows where)"
+
+
+def warn(line: str) -> None:
+    """Print a warning on a line of standard error."""
+    click.echo(f"Warning: {printable(line)}", err=True)
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print each warning on a line of standard error, without the place in the code."""
+
+    def show(message: Warning | str, *rest: object, **named: object) -> None:
+        del rest, named
+        warn(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
