@@ -35,6 +35,8 @@ MODULES = {
     "TemporalAttention": "networks.backends",
     "TemporalMaximum": "networks.backends",
     "TimeShift": "augmentation.layers",
+    "WithConstants": "runtimes.pruning",
+    "WithOnes": "runtimes.pruning",
 }
 """Where each registered class is."""
 

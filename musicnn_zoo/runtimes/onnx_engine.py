@@ -18,7 +18,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from musicnn_zoo.errors import ExportError, UnknownNameError, WeightsError
 from musicnn_zoo.files import raising, sha256_of
 from musicnn_zoo.machine.installation import cache_folder, cache_lock, own_folder
-from musicnn_zoo.machine.processes import usable_cores
+from musicnn_zoo.machine.processes import ForkedLock, usable_cores
 from musicnn_zoo.runtimes.engine import difference, probes
+from musicnn_zoo.runtimes.onnx_file import outputs_of, with_outputs
 from musicnn_zoo.text import first_line
 from musicnn_zoo.zoo.load import Pretrained
 from musicnn_zoo.zoo.weights import bundled
@@ -50,6 +51,8 @@ TOLERANCE = 1e-4
 _BATCHES_PER_CORE = 8
 _MOST_BATCHES = 64
 _MOST_KEPT = 16
+_MOST_SESSIONS = 3
+_SCORES = ("output",)
 _FOLDER = "onnx"
 _DIGEST = ".sha256"
 _LOCK = ".lock"
@@ -69,6 +72,7 @@ class OnnxEngine:
     def __init__(self, graph: Path, *, batch_size: int | None = None) -> None:
         self._graph = graph
         self._by_process = {os.getpid(): _Runner(graph)}
+        self.outputs = self._runner().outputs
         self._batch_size = batch_size or 1
         cores = usable_cores()
         batches = cores * _BATCHES_PER_CORE
@@ -76,7 +80,6 @@ class OnnxEngine:
         # get a second call meanwhile, because larger calls would hold much audio in memory.
         self.calls = 1 if batches <= _MOST_BATCHES else 2
         self.patches_per_call = self._batch_size * min(batches, max(_MOST_BATCHES, cores))
-        self.outputs = tuple(output.name for output in self._runner().session.get_outputs())
 
     def missing(self, layers: tuple[str, ...]) -> tuple[str, ...]:
         """Return those of ``layers`` that are no outputs of the graph."""
@@ -92,9 +95,10 @@ class OnnxEngine:
         parts = [windows[start : start + step] for start in range(0, len(windows), step)]
 
         runner = self._runner()
+        session = runner.session_for(layers)
 
         def compute(part: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-            activations: list[NDArray[np.float32]] = runner.session.run(
+            activations: list[NDArray[np.float32]] = session.run(
                 list(layers), {"waveform": np.ascontiguousarray(part)}
             )
             return activations
@@ -113,15 +117,33 @@ class OnnxEngine:
 
 
 class _Runner:
-    """A session, and threads to run it."""
+    """Sessions for the outputs that are asked for together, and threads to run them."""
 
     def __init__(self, graph: Path) -> None:
-        self.session = open_session(graph)
         self.pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="musicnn-zoo-onnx")
+        self._graph = graph
+        self._lock = ForkedLock()
+        self._sessions = {frozenset(_SCORES): open_session(graph, _SCORES)}
+        self.outputs = outputs_of(graph.read_bytes())
+
+    def session_for(self, layers: Iterable[str]) -> onnxruntime.InferenceSession:
+        """Session that computes these outputs and no others, or, of many sets, one for all."""
+        with self._lock:
+            wanted = frozenset(layers)
+            if wanted not in self._sessions and len(self._sessions) >= _MOST_SESSIONS:
+                wanted = frozenset(self.outputs)
+            if wanted not in self._sessions:
+                self._sessions[wanted] = open_session(self._graph, wanted)
+            return self._sessions[wanted]
 
 
-def open_session(graph: Path) -> onnxruntime.InferenceSession:
-    """Open a graph to be run by the threads that call it; a WeightsError if it cannot be read."""
+def open_session(
+    graph: Path, outputs: Collection[str] | None = None
+) -> onnxruntime.InferenceSession:
+    """Open a graph to be run by the threads that call it; a WeightsError if it cannot be read.
+
+    What only other ``outputs`` need is not computed; by default it has all.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -131,8 +153,9 @@ def open_session(graph: Path) -> onnxruntime.InferenceSession:
     with raising(
         WeightsError, f"{graph}: ONNX Runtime cannot read this graph", instead_of=Exception
     ):
+        content = graph if outputs is None else with_outputs(graph.read_bytes(), outputs)
         return onnxruntime.InferenceSession(
-            graph, sess_options=options, providers=["CPUExecutionProvider"]
+            content, sess_options=options, providers=["CPUExecutionProvider"]
         )
 
 
@@ -188,7 +211,8 @@ def convert(model: TaggingModel, path: Path) -> float:
     :func:`musicnn_zoo.runtimes.engine.probes`. An ExportError is raised if the converter is
     missing, cannot convert the model, or that difference is more than 1e-4.
     """
-    from musicnn_zoo.runtimes.variants import for_runtime
+    from musicnn_zoo.runtimes.pruning import prune
+    from musicnn_zoo.runtimes.variants import in_plain_operations
 
     try:
         import onnx
@@ -205,8 +229,8 @@ def convert(model: TaggingModel, path: Path) -> float:
         failure = f"{model.name} cannot become an ONNX graph"
         # The converter's errors have no common base.
         with muted("tf2onnx"), raising(ExportError, failure, instead_of=Exception):
-            twin = for_runtime(model, keep=model.endpoints)
-            graph = _with_endpoints(twin, model.endpoints)
+            pruned = prune(model, keep=model.endpoints)
+            graph = in_plain_operations(pruned.model, keep=model.endpoints)
             graph(signals[:1])
             graph.export(written, format="onnx", verbose=False)
         proto = onnx.load(written)
@@ -227,6 +251,8 @@ def convert(model: TaggingModel, path: Path) -> float:
             "sample_rate": str(model.zoo_config.input.sample_rate),
             "tags": json.dumps(model.tags),
             "config": json.dumps(model.zoo_config.to_dict()),
+            "filters": json.dumps(pruned.filters),
+            "pruning_bound": f"{pruned.bound:.1e}",
         },
     )
     path.parent.mkdir(parents=True, exist_ok=True)
