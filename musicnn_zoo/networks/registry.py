@@ -35,8 +35,8 @@ MODULES = {
     "TemporalAttention": "networks.backends",
     "TemporalMaximum": "networks.backends",
     "TimeShift": "augmentation.layers",
-    "WithConstants": "runtimes.pruning",
-    "WithOnes": "runtimes.pruning",
+    "WithConstants": "runtimes.channels",
+    "WithOnes": "runtimes.channels",
 }
 """Where each registered class is."""
 

@@ -15,7 +15,8 @@ from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.networks.build import finish_normalization
 from musicnn_zoo.networks.config import block_names, block_spec
 from musicnn_zoo.networks.logmel import LogMel
-from musicnn_zoo.runtimes.pruning import BLOCK, affine, prune
+from musicnn_zoo.runtimes.channels import affine
+from musicnn_zoo.runtimes.pruning import BLOCK, prune
 
 if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
