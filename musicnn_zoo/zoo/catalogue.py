@@ -266,22 +266,22 @@ PRESETS: dict[str, Preset] = {
         _pons(
             "MTT_musicnn", 90.67, 38.31, _HUB_SAFETENSORS,
             weights="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
-            graph="1fecae394c39daac669b602f39c12eed32904fad511e2fdac993ffd5644d6ffe",
+            graph="32fbc61099a8f328b884b5dd68d3e69adba8a202de32b284deb7e1bc9173f840",
         ),
         _pons(
             "MSD_musicnn", 88.02, 28.91, _hub_checkpoint("MSD_musicnn"),
             weights="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
-            graph="049350a00b16fb933f539cb93be50e0b00aba0f815f0db215a517f7ad11d041e",
+            graph="d297c8ba7d91e6d73b3b11357bec7a80fceba0817e9604b251e480cbfac0b918",
         ),
         _pons(
             "MTT_vgg", 90.30, 38.23,
             weights="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
-            graph="44e98ae6867b9f2f0be04b906110782272db8a1910661e2ad0d6a0373cc9cf55",
+            graph="c32afa8391aacbfd04754f3e9b39fa03dd3757955b6cbfd867f8f0351a40d635",
         ),
         _pons(
             "MSD_vgg", 87.68, 28.19,
             weights="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
-            graph="c6b2828116b48a135ce64560a0bc87fd28f96d2d3a3463e7fc60cea0df6ddac6",
+            graph="97ad83d091667be79a6ccdfc074b2043a6179eb9a2b4014e384d744dc8dba1cd",
         ),
         _pons(
             "MSD_musicnn_big", 88.41, 30.03, _hub_checkpoint("MSD_musicnn_big"),
