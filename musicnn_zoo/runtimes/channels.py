@@ -36,8 +36,6 @@ LOUDEST = 10.0
 ONE = -1
 """In the place of a unit: a channel that is none of the model's, but 1 everywhere."""
 
-_TINY = 1e-5
-
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Units = NDArray[np.intp]
@@ -68,14 +66,8 @@ class Range:
     @property
     def constant(self) -> Flags:
         """Which units are the same everywhere, whatever is played."""
-        return self.radius == 0
-
-    @property
-    def almost_constant(self) -> Flags:
-        """Which units move by no more than 1e-5 of what the largest value is at least."""
-        largest = float((np.abs(self.centre) - self.radius).max(initial=0))
-        tiny: Flags = self.radius <= largest * _TINY
-        return tiny
+        found: Flags = self.radius == 0
+        return found
 
     def between(self, low: Floats, high: Floats) -> Range:
         """Range of a tensor of the same shape with other values."""

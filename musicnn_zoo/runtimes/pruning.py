@@ -13,7 +13,8 @@ Which channels these are is not taken from recordings, but proved from the weigh
 2. Backwards: by how much can a score change if a channel changes by one? At most by the absolute
    weights that lead there.
 3. A channel that has one value only is dropped. So are channels that have so little room, or so
-   little influence, that all of them together move no score by more than the tolerance.
+   little influence, that all of them together move no score by more than the tolerance, and
+   no number that is asked for of a layer on the way.
 
 Moore, Kearfott, Cloud. "Introduction to Interval Analysis." SIAM, 2009. Gouk, Frank, Pfahringer,
 Cree. "Regularisation of neural networks by enforcing Lipschitz continuity." Machine Learning 110,
@@ -47,6 +48,7 @@ from musicnn_zoo.runtimes.channels import (
 
 TOLERANCE = 1e-5
 """By how much all dropped channels together may move a score."""
+_MOST_COLUMNS = 2000
 BLOCK = 16
 """So many channels runtimes compute and pool at once."""
 
@@ -87,10 +89,9 @@ def prune(
     model : keras.Model
         Of one input.
     keep : collection of str
-        Layers whose outputs keep all their channels. A channel that moves by no more than 1e-5 of
-        the largest value counts as constant there.
+        Layers whose outputs keep all their channels.
     tolerance : float
-        By how much a score may differ.
+        By how much a score may differ, and any number of the layers that are kept.
     block : int
         The number of filters of a convolution that is made smaller is a multiple of it, as
         runtimes compute so many at once. The last ones give the channel of ones.
@@ -141,70 +142,87 @@ Use = tuple[int, int]
 """A tensor as a layer takes it: number of the node, number of the input."""
 
 
-def _costs(nodes: Sequence[_Node], outputs: Sequence[int]) -> dict[Use, Floats]:
-    """By how much each score can change if a use of a unit is replaced by its centre."""
-    sizes = {node.output: len(node.rule.range.centre) for node in nodes}
-    columns = sum(sizes[one] for one in outputs)
-    gains = {one: np.zeros((size, columns)) for one, size in sizes.items()}
-    start = 0
-    for one in outputs:
-        gains[one][:, start : start + sizes[one]] += np.eye(sizes[one])
-        start += sizes[one]
+def _costs(nodes: Sequence[_Node], ends: dict[int, Floats]) -> dict[Use, Floats]:
+    """By how much each number of ``ends`` can change if a use of a unit becomes its centre.
+
+    ``ends`` has, for each tensor that counts, a column for each of its numbers (units, columns).
+    """
+    columns = next(iter(ends.values())).shape[1]
+    gains = {node.output: np.zeros((len(node.rule.range.centre), columns)) for node in nodes}
+    for one, seed in ends.items():
+        gains[one] += seed
     costs = {}
     for index in range(len(nodes) - 1, -1, -1):
         node = nodes[index]
-        found = node.rule.gains(gains.pop(node.output)) if node.inputs else []
+        after = gains.pop(node.output)
+        found = node.rule.gains(after) if node.inputs else []
         for number, (one, gain) in enumerate(zip(node.inputs, found, strict=True)):
-            radius = node.rule.inputs[number].radius
-            costs[index, number] = product(gain, radius[:, np.newaxis])
-            gains[one] = gains[one] + gain
+            gains[one] += gain
+            if not isinstance(node.rule, Separate):  # others get what they are asked for
+                radius = node.rule.inputs[number].radius
+                costs[index, number] = product(gain, radius[:, np.newaxis])
     return costs
+
+
+def _columns(sizes: dict[int, int], kept: Collection[int]) -> dict[int, Floats]:
+    """One column for each number of each tensor, or for several together where there are many.
+
+    The sum of what several change by is no less than what each does.
+    """
+    many = sum(sizes[one] for one in kept)
+    together = {one: -(-many // _MOST_COLUMNS) if one in kept else 1 for one in sizes}
+    counts = {one: -(-size // together[one]) for one, size in sizes.items()}
+    ends, start = {}, 0
+    for one, size in sizes.items():
+        ends[one] = np.zeros((size, sum(counts.values())))
+        ends[one][np.arange(size), start + np.arange(size) // together[one]] = 1
+        start += counts[one]
+    return ends
 
 
 def _needed(
     nodes: Sequence[_Node], outputs: Sequence[int], kept: Sequence[int], tolerance: float
 ) -> tuple[dict[int, Flags], float]:
     """Which units of each tensor are needed, and how much a score can change without the others."""
-    costs = _costs(nodes, outputs)
     ranges = {node.output: node.rule.range for node in nodes}
+    sizes = {one: len(ranges[one].centre) for one in (*outputs, *kept)}
+    ends = _columns(sizes, set(kept) - set(outputs))
+    scores = np.any([ends[one].any(axis=0) for one in outputs], axis=0)
+    costs = _costs(nodes, ends)
 
-    def without(dearest: float) -> tuple[dict[int, Flags], float]:
+    def without(dearest: float) -> tuple[dict[int, Flags], Floats]:
         """Drop what costs at most so much."""
         needed = {one: np.zeros(len(each.centre), bool) for one, each in ranges.items()}
-        for one in outputs:
-            needed[one] |= ~ranges[one].constant
-        for one in kept:
-            needed[one] |= ~ranges[one].almost_constant
+        for one in ends:
+            needed[one] |= ranges[one].radius > (0 if one in outputs else dearest)
         for index in range(len(nodes) - 1, -1, -1):
             node = nodes[index]
             if not needed[node.output].any():
                 needed[node.output][0] = True  # a layer of none is no layer
-            may_drop = [
-                costs[index, number].max(axis=1) <= dearest for number in range(len(node.inputs))
-            ]
-            for one, each in zip(
-                node.inputs, node.rule.needs(needed[node.output], may_drop), strict=True
-            ):
+            uses = [(index, number) for number in range(len(node.inputs))]
+            may_drop = [costs[use].max(axis=1) <= dearest for use in uses if use in costs]
+            asked = node.rule.needs(needed[node.output], may_drop)
+            for one, each in zip(node.inputs, asked, strict=True):
                 needed[one] |= each
-        total = sum(
-            cost[~needed[nodes[index].inputs[number]]].sum(axis=0)
-            for (index, number), cost in costs.items()
-            if not isinstance(nodes[index].rule, Separate)  # which get what they are asked for
-        )
-        return needed, float(np.max(total))
+        total = np.zeros(len(scores))
+        for (index, number), cost in costs.items():
+            total += cost[~needed[nodes[index].inputs[number]]].sum(axis=0)
+        for one, seed in ends.items():
+            total += np.where(needed[one], 0, ranges[one].radius) @ seed
+        return needed, total
 
     prices = np.unique(np.concatenate([cost.max(axis=1) for cost in costs.values()]))
     prices = prices[(prices > 0) & (prices <= tolerance)]
-    needed, bound = without(0.0)
+    needed, found = without(0.0)
     low, high = 0, len(prices)
     while low < high:
         middle = (low + high) // 2
-        found, total = without(float(prices[middle]))
-        if total <= tolerance:
-            needed, bound, low = found, total, middle + 1
+        fewer, total = without(float(prices[middle]))
+        if total.max() <= tolerance:
+            needed, found, low = fewer, total, middle + 1
         else:
             high = middle
-    return needed, bound
+    return needed, float(found[scores].max())
 
 
 def _rebuilt(

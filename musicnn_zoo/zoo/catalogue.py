@@ -266,22 +266,22 @@ PRESETS: dict[str, Preset] = {
         _pons(
             "MTT_musicnn", 90.67, 38.31, _HUB_SAFETENSORS,
             weights="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
-            graph="32fbc61099a8f328b884b5dd68d3e69adba8a202de32b284deb7e1bc9173f840",
+            graph="17297769525465fe4c6c758ff1c3a71bc2ffd18c9817b2ee806a5c3936c9c93a",
         ),
         _pons(
             "MSD_musicnn", 88.02, 28.91, _hub_checkpoint("MSD_musicnn"),
             weights="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
-            graph="d297c8ba7d91e6d73b3b11357bec7a80fceba0817e9604b251e480cbfac0b918",
+            graph="fea506ad6cfb971fac198bd124fd15d560c719ba2c9ef5ec909dcaafb8cc7dd4",
         ),
         _pons(
             "MTT_vgg", 90.30, 38.23,
             weights="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
-            graph="c32afa8391aacbfd04754f3e9b39fa03dd3757955b6cbfd867f8f0351a40d635",
+            graph="214405517bf2df19c63cc4ab7b34306160e28d09dd3ab937a0225f827efb6a2b",
         ),
         _pons(
             "MSD_vgg", 87.68, 28.19,
             weights="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
-            graph="97ad83d091667be79a6ccdfc074b2043a6179eb9a2b4014e384d744dc8dba1cd",
+            graph="30a033c6c6542236085b10b2e06a21c518c32cd1d5d8ce198279b3cf31198936",
         ),
         _pons(
             "MSD_musicnn_big", 88.41, 30.03, _hub_checkpoint("MSD_musicnn_big"),
