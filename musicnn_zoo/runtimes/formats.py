@@ -24,7 +24,7 @@ from musicnn_zoo.errors import ExportError
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.networks.config import ModelSpec, Provenance
 from musicnn_zoo.runtimes.onnx_engine import convert, open_session, require_tensorflow
-from musicnn_zoo.runtimes.onnx_file import with_properties
+from musicnn_zoo.zoo.onnx_file import with_properties
 
 if TYPE_CHECKING:
     import keras

@@ -31,9 +31,9 @@ from musicnn_zoo.files import raising, sha256_of
 from musicnn_zoo.machine.installation import cache_folder, cache_lock, own_folder
 from musicnn_zoo.machine.processes import ForkedLock, usable_cores
 from musicnn_zoo.runtimes.engine import difference, probes
-from musicnn_zoo.runtimes.onnx_file import outputs_of, with_outputs
 from musicnn_zoo.text import first_line
 from musicnn_zoo.zoo.load import Pretrained
+from musicnn_zoo.zoo.onnx_file import outputs_of, with_outputs
 from musicnn_zoo.zoo.weights import bundled
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Increased when graphs that were made before must not be used any more."""
 TOLERANCE = 1e-4
 _BATCHES_PER_CORE = 8
@@ -203,14 +203,18 @@ def convert(model: TaggingModel, path: Path) -> float:
     """Write the ONNX graph of a model, if it gives the model's outputs.
 
     The graph has the input ``waveform`` (batch, samples) and the outputs ``output``, which are the
-    scores, and one for each of the model's endpoints. Its metadata hold ``tags`` (JSON),
-    ``sample_rate``, ``model``, ``config`` (JSON) and ``format``. The file appears whole or not at
-    all.
+    scores, and one for each of the model's endpoints. It lacks channels that are constant whatever
+    is played (see :mod:`.pruning`). Its metadata hold ``tags`` (JSON), ``sample_rate``, ``model``,
+    ``config`` (JSON), ``format``, ``filters`` (JSON: how many of each convolution are alive, and of
+    how many), and ``pruning_bound`` (by how much a score may differ for that). The file appears
+    whole or not at all.
 
     Return the largest difference of an output from the model's, on the signals of
     :func:`musicnn_zoo.runtimes.engine.probes`. An ExportError is raised if the converter is
     missing, cannot convert the model, or that difference is more than 1e-4.
     """
+    import keras
+
     from musicnn_zoo.runtimes.pruning import prune
     from musicnn_zoo.runtimes.variants import in_plain_operations
 
@@ -240,6 +244,11 @@ def convert(model: TaggingModel, path: Path) -> float:
     else:
         samples.dim_value = model.input_shape[1]
     batch.dim_param = "batch"
+    filters = {
+        name: counts
+        for name, counts in pruned.filters.items()
+        if not isinstance(model.get_layer(name), keras.layers.Dense)
+    }
     for output in proto.graph.output:
         for dimension in output.type.tensor_type.shape.dim[:1]:
             dimension.dim_param = "batch"
@@ -251,7 +260,7 @@ def convert(model: TaggingModel, path: Path) -> float:
             "sample_rate": str(model.zoo_config.input.sample_rate),
             "tags": json.dumps(model.tags),
             "config": json.dumps(model.zoo_config.to_dict()),
-            "filters": json.dumps(pruned.filters),
+            "filters": json.dumps(filters),
             "pruning_bound": f"{pruned.bound:.1e}",
         },
     )

@@ -66,7 +66,7 @@ class Pruned:
         No score differs by more than that from the whole model's, but for rounding, whatever the
         waveform is, of samples in ±10.
     filters : dict of str to (int, int)
-        How many filters of each convolution, or units of each dense layer, are left, and of how
+        How many filters of each convolution, or units of each dense layer, are needed, and of how
         many.
     """
 
@@ -100,13 +100,14 @@ def prune(
     outputs = [id(one) for one in keras.tree.flatten(model.output)]
     kept = [id(model.get_layer(name).output) for name in keep]
     needed, bound = _needed(nodes, outputs, kept, tolerance)
+    filters = {}
     for node in nodes:
         if isinstance(node.rule, Weighted):
             left = needed[node.output]
-            count = int(left.sum())
+            filters[node.name] = count, _ = int(left.sum()), len(left)
             if count + node.rule.spare(count, block) >= len(left):
                 left[:] = True
-    parts, filters, whole = _rebuilt(model, nodes, needed, {*outputs, *kept}, block)
+    parts, whole = _rebuilt(model, nodes, needed, {*outputs, *kept}, block)
     output = keras.tree.map_structure(lambda one: whole[id(one)], model.output)
     if keep:
         output = {"output": output} | dict(zip(keep, map(whole.get, kept), strict=True))
@@ -231,18 +232,16 @@ def _rebuilt(
     needed: dict[int, Flags],
     kept: Collection[int],
     block: int,
-) -> tuple[dict[int, Part], dict[str, tuple[int, int]], dict[int, Any]]:
-    """Build the model again: its tensors, its filters, and those tensors that have all units."""
+) -> tuple[dict[int, Part], dict[int, Any]]:
+    """Build the model again: its tensors, and those to be kept, which have all units."""
     parts: dict[int, Part] = {}
-    filters: dict[str, tuple[int, int]] = {}
     whole: dict[int, Any] = {}
     for node in nodes:
         name, one, rule = node.name, node.output, node.rule
-        count = len(rule.range.centre)
         if isinstance(rule, Source):
             given = model.input
             source = keras.Input(batch_shape=given.shape, dtype=given.dtype, name=given.name)
-            parts[one] = Part(source, np.arange(count))
+            parts[one] = Part(source, np.arange(len(rule.range.centre)))
             continue
         before = [parts[each] for each in node.inputs]
         part = rule.rebuild(before, Wanted(needed[one], name, block))
@@ -251,6 +250,4 @@ def _rebuilt(
         parts[one] = part
         if one in kept:
             whole[one] = with_constants(parts[one], rule.range, name)
-        if isinstance(rule, Weighted):
-            filters[name] = len(parts[one].named), count
-    return parts, filters, whole
+    return parts, whole

@@ -1,4 +1,4 @@
-"""Change an ONNX file without the package onnx: its properties, and which outputs it has.
+"""Read and change an ONNX file without the package onnx: its properties and its outputs.
 
 A serialized ``onnx.ModelProto`` is a row of fields, each a number, a length and a content, which
 may be a message of fields again (https://protobuf.dev/programming-guides/encoding).
@@ -37,6 +37,12 @@ def with_properties(model: bytes, properties: Mapping[str, str]) -> bytes:
         for key, value in properties.items()
     ]
     return b"".join([*kept, *added])
+
+
+def properties_of(model: bytes) -> dict[str, str]:
+    """Metadata properties of a serialized ``onnx.ModelProto``."""
+    entries = _contents(model, _METADATA_PROPS)
+    return {_name_in(entry, _KEY): _name_in(entry, _VALUE) for entry in entries}
 
 
 def outputs_of(model: bytes) -> tuple[str, ...]:
