@@ -14,7 +14,8 @@ from test_blocks import MIDENDS, SMALL_BACKENDS, SMALL_FRONTENDS
 from musicnn_zoo import build_model
 from musicnn_zoo.networks.architectures import ARCHITECTURES
 from musicnn_zoo.networks.build import TaggingModel
-from musicnn_zoo.runtimes.pruning import Pruned, prune
+from musicnn_zoo.runtimes.channels import LOUDEST
+from musicnn_zoo.runtimes.pruning import Pruned, _nodes_of, prune
 
 FRONTENDS = [one for several in SMALL_FRONTENDS.values() for one in several]
 BACKENDS = [one for several in SMALL_BACKENDS.values() for one in several]
@@ -117,6 +118,58 @@ def test_whichever_channels_are_dead(
     pruned = prune(model, keep=model.endpoints, block=block)
     if block == 1:
         assert_smaller(pruned, killed)
+    assert_same(model, pruned)
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+def test_all_values_lie_in_the_ranges_that_were_proved(blocks: str) -> None:
+    model = model_of(blocks)
+    kill(model, seed=3)
+    x = noise_for(model)
+    x = np.concatenate([x, np.sign(x), x * 20]).clip(-LOUDEST, LOUDEST)
+    nodes = _nodes_of(model)[1:]
+    outputs = {node.name: model.get_layer(node.name).output for node in nodes}
+    found = keras.Model(model.input, outputs)(x, training=False)
+    bounded = 0
+    for node in nodes:
+        known = node.rule.range
+        values = np.asarray(found[node.name], np.float64)
+        values = values.reshape(-1, *values.shape[1:][: known.spatial], len(known.centre))
+        slack = 5e-4 * max(1, np.abs(values).max())  # means of many float32
+        assert (values >= known.low - slack).all(), node.name
+        assert (values <= known.high + slack).all(), node.name
+        bounded += np.isfinite(known.radius).all()
+    assert bounded > 2
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 0.05, 0.4])
+@pytest.mark.parametrize("blocks", ["timbral_temporal-dense_residual-26", "vgg-mlp-28"])
+def test_no_score_moves_by_more_than_the_bound(blocks: str, tolerance: float) -> None:
+    model = model_of(blocks)
+    kill(model, seed=4)
+    for layer in model.layers:
+        if "conv" in layer.name and layer.weights and layer.weights[0].ndim > 2:
+            kernel, bias = layer.get_weights()
+            kernel *= 10.0 ** np.random.default_rng(5).uniform(-9, 0, bias.shape)
+            layer.set_weights([kernel, bias])
+    exact, pruned = prune(model, tolerance=0), prune(model, tolerance=tolerance, block=1)
+    assert exact.bound == 0 < pruned.bound <= tolerance
+    assert sum(left for left, _ in pruned.filters.values()) < sum(
+        left for left, _ in exact.filters.values()
+    )
+    x = noise_for(model)
+    moved = np.abs(np.asarray(pruned.model(x)) - np.asarray(model(x))).max()
+    assert moved <= pruned.bound + 1e-5
+
+
+def test_what_a_kept_layer_needs_stays_though_no_score_does() -> None:
+    model = model_of("timbral_temporal-dense_residual-26")
+    kill(model, seed=6, deaths=())
+    kernel, bias = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([0 * kernel, bias])
+    assert sum(left for left, _ in prune(model, block=1).filters.values()) < 30
+    pruned = prune(model, keep=model.endpoints, block=1)
+    assert all(left == of for name, (left, of) in pruned.filters.items() if name != "logits")
     assert_same(model, pruned)
 
 
