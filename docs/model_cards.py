@@ -51,7 +51,7 @@ WEIGHTS = """\
 | SHA-256 | {sha256} |
 | architecture | [{architecture}](../architectures.md#{architecture}), {paper} |
 | receptive field | {seen} |
-
+{filters}
 """
 
 
@@ -75,6 +75,7 @@ def _card(info: ModelInfo) -> str:
         architecture=preset.architecture.name,
         paper=info.paper,
         seen=f"{seen:.3f} s" if math.isfinite(seen) else "the whole input",
+        filters=f"| filters alive | {info.describe_filters()} |\n" if info.filters else "",
     )
     card = card.replace("## Training data\n", f"{weights}## Training data\n")
     if "bundled" not in info.weights:

@@ -393,3 +393,19 @@ def test_copies_of_a_model_follow_its_weights(options):
 def test_precision_on_an_absent_gpu_is_a_device_error():
     with pytest.raises(DeviceError, match="'gpu' is not there"):
         Tagger("MTT_vgg", device="gpu", precision="float16")
+
+
+def test_only_what_is_asked_for_is_computed_and_is_the_same_as_with_the_rest() -> None:
+    engine = OnnxEngine(bundled_graph("MTT_vgg"))
+    windows = np.random.default_rng(0).normal(0, 0.1, (2, 48128)).astype(np.float32)
+    together = engine.run(windows, engine.outputs)
+    asked = [(name,) for name in engine.outputs] + [("output", "pool1"), ("pool1", "output")]
+    for layers in asked:
+        received = engine.run(windows, layers)
+        assert tuple(received) == layers
+        for name, values in received.items():
+            np.testing.assert_allclose(values, together[name], rtol=0, atol=1e-5)
+    sessions = engine._runner()._sessions
+    assert frozenset({"output"}) in sessions
+    assert frozenset(engine.outputs) in sessions
+    assert len(sessions) <= 4

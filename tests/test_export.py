@@ -159,7 +159,9 @@ def test_an_export_tells_what_was_found(exported, name, precision):
 @pytest.mark.slow
 def test_smaller_weights_make_smaller_files(exported):
     sizes = [exported("model.tflite", one).size for one in ("float32", "float16", "int8")]
-    assert sizes[0] > 1.4 * sizes[1] > 1.6 * sizes[2]
+    # The spectrogram, 1.1 MB, stays in float32.
+    assert sizes[0] > 1.3 * sizes[1]
+    assert sizes[1] > 1.1 * sizes[2]
 
 
 def expected_metadata(model, precision):

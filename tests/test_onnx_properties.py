@@ -1,11 +1,13 @@
-"""Metadata properties are set in the bytes of an ONNX file, and nothing else is."""
+"""Properties and outputs are changed in the bytes of an ONNX file, and nothing else is."""
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from conftest import bundled_graph
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from musicnn_zoo.runtimes.formats import with_properties
+from musicnn_zoo.zoo.onnx_file import outputs_of, with_outputs, with_properties
 
 
 @pytest.fixture
@@ -60,3 +62,66 @@ def test_the_bundled_graphs_take_them_as_the_package_onnx_has_it():
 def test_what_is_no_such_file_is_refused(content, message):
     with pytest.raises(ValueError, match=f"no protobuf message: .*{message}"):
         with_properties(content, {"a": "b"})
+
+
+@pytest.fixture
+def forked():
+    """From x to y = x + 1, z = 2 y, and w, which is z or -y as x says, by graphs inside it."""
+    number = {
+        name: numpy_helper.from_array(np.array([value], np.float32), name)
+        for name, value in {"one": 1, "two": 2, "idle": 3}.items()
+    }
+    x, y, z, w, inner = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xyzwv"
+    )
+    branches = {
+        "then_branch": helper.make_node("Identity", ["z"], ["v"]),
+        "else_branch": helper.make_node("Neg", ["y"], ["v"]),
+    }
+    graphs = {name: helper.make_graph([node], name, [], [inner]) for name, node in branches.items()}
+    nodes = [
+        helper.make_node("Add", ["x", "one"], ["y"]),
+        helper.make_node("Mul", ["y", "two"], ["z"]),
+        helper.make_node("Cast", ["x"], ["which"], to=TensorProto.BOOL),
+        helper.make_node("If", ["which"], ["w"], **graphs),
+    ]
+    graph = helper.make_graph(nodes, "forked", [x], [y, z, w], list(number.values()))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("names", "operations", "numbers"),
+    [
+        (["y"], ["Add"], ["one"]),
+        (["z"], ["Add", "Mul"], ["one", "two"]),
+        (["w"], ["Add", "Mul", "Cast", "If"], ["one", "two"]),
+        (["w", "y"], ["Add", "Mul", "Cast", "If"], ["one", "two"]),
+    ],
+)
+def test_only_what_outputs_are_made_of_stays(forked, names, operations, numbers):
+    content = with_outputs(forked.SerializeToString(), names)
+    assert sorted(outputs_of(content)) == sorted(names)
+    reduced = onnx.load_from_string(content)
+    onnx.checker.check_model(reduced, full_check=True)
+    assert sorted(output.name for output in reduced.graph.output) == sorted(names)
+    assert [node.op_type for node in reduced.graph.node] == operations
+    assert [each.name for each in reduced.graph.initializer] == numbers
+    for x in (0, 5):
+        expected, received = (
+            onnxruntime.InferenceSession(one.SerializeToString()).run(
+                names, {"x": np.array([x], np.float32)}
+            )
+            for one in (forked, reduced)
+        )
+        np.testing.assert_array_equal(received, expected)
+
+
+def test_the_bundled_graphs_give_each_output_alone_as_with_the_others():
+    content = bundled_graph("MTT_vgg").read_bytes()
+    names = outputs_of(content)
+    x = np.random.default_rng(0).normal(0, 0.1, (1, 48128)).astype(np.float32)
+    together = onnxruntime.InferenceSession(content).run(names, {"waveform": x})
+    for name, expected in zip(names, together, strict=True):
+        alone = onnxruntime.InferenceSession(with_outputs(content, [name]))
+        (received,) = alone.run(None, {"waveform": x})
+        np.testing.assert_allclose(received, expected, rtol=0, atol=1e-4 * np.abs(expected).max())

@@ -35,6 +35,8 @@ MODULES = {
     "TemporalAttention": "networks.backends",
     "TemporalMaximum": "networks.backends",
     "TimeShift": "augmentation.model",
+    "WithConstants": "runtimes.channels",
+    "WithOnes": "runtimes.channels",
 }
 """Where each registered class is."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -24,6 +24,7 @@ from musicnn_zoo.errors import ExportError
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.networks.config import ModelSpec, Provenance
 from musicnn_zoo.runtimes.onnx_engine import convert, open_session, require_tensorflow
+from musicnn_zoo.zoo.onnx_file import with_properties
 
 if TYPE_CHECKING:
     import keras
@@ -67,79 +68,6 @@ def metadata_json(model: TaggingModel, precision: str) -> str:
 def tag_lines(model: TaggingModel) -> str:
     """Return the tags as text, one a line, in the order of the outputs."""
     return "".join(f"{tag}\n" for tag in model.tags)
-
-
-_METADATA_PROPS = 14
-"""Number of the field in onnx.proto's ``ModelProto``; its entries have a key 1 and a value 2."""
-_KEY, _VALUE = 1, 2
-_VARINT, _LENGTH = 0, 2
-_FIXED_SIZES = {1: 8, 5: 4}
-
-
-def with_properties(graph: bytes, properties: Mapping[str, str]) -> bytes:
-    """Set metadata properties of a serialized ``onnx.ModelProto``; all else stays.
-
-    A ValueError is raised if it is no protobuf message.
-    """
-    kept = [
-        graph[start:end]
-        for number, start, content, end in _fields(graph)
-        if number != _METADATA_PROPS or _key_of(graph[content:end]) not in properties
-    ]
-    added = [
-        _field(_METADATA_PROPS, _field(_KEY, key.encode()) + _field(_VALUE, value.encode()))
-        for key, value in properties.items()
-    ]
-    return b"".join([*kept, *added])
-
-
-def _key_of(entry: bytes) -> str | None:
-    keys = [entry[content:end] for number, _, content, end in _fields(entry) if number == _KEY]
-    return keys[-1].decode() if keys else None
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Give the number of each field, where it and its content begin, and where it ends."""
-    end = 0
-    while end < len(message):
-        start = end
-        tag, content = _read_varint(message, start)
-        number, kind = tag >> 3, tag & 7
-        if kind == _VARINT:
-            _, end = _read_varint(message, content)
-        elif kind in _FIXED_SIZES:
-            end = content + _FIXED_SIZES[kind]
-        elif kind == _LENGTH:
-            length, content = _read_varint(message, content)
-            end = content + length
-        else:
-            raise ValueError(f"no protobuf message: a field of type {kind} at {start}")
-        if end > len(message):
-            raise ValueError(f"no protobuf message: the field at {start} is cut off")
-        yield number, start, content, end
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | _LENGTH) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; all but the last have the highest bit set."""
-    digits = bytearray()
-    while value > 0x7F:
-        digits.append(value & 0x7F | 0x80)
-        value >>= 7
-    digits.append(value)
-    return bytes(digits)
-
-
-def _read_varint(message: bytes, start: int) -> tuple[int, int]:
-    value = 0
-    for shift, position in enumerate(range(start, min(start + 10, len(message)))):
-        value |= (message[position] & 0x7F) << 7 * shift
-        if not message[position] & 0x80:
-            return value, position + 1
-    raise ValueError(f"no protobuf message: the number at {start} does not end")
 
 
 def write_keras(model: TaggingModel, path: Path, precision: str) -> None:

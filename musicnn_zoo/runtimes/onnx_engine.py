@@ -1,8 +1,8 @@
 """Run an ONNX graph by ONNX Runtime, and make the graph from a Keras model.
 
 Keras converts a model to ONNX with tf2onnx, which cannot convert the complex numbers of Kapre.
-So the model is first remade (see :mod:`.variants`) with a log-mel of plain operations, and with
-maxima before BatchNorm, which is cheaper. The graph is compared with the model before it is used,
+So the model is first remade (see :mod:`.pruning` and :mod:`.variants`) without constant channels,
+with a log-mel of plain operations, and with maxima before BatchNorm, which is cheaper. The graph is compared with the model before it is used,
 and kept by the digest of the weights, with its own SHA-256 beside it, which is compared at every
 use. Graphs of the bundled models are bundled.
 """
@@ -18,7 +18,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 from musicnn_zoo.errors import ExportError, UnknownNameError, WeightsError
 from musicnn_zoo.files import raising, sha256_of
 from musicnn_zoo.machine.installation import cache_folder, cache_lock, own_folder
-from musicnn_zoo.machine.processes import usable_cores
+from musicnn_zoo.machine.processes import ForkedLock, usable_cores
 from musicnn_zoo.runtimes.engine import difference, probes
 from musicnn_zoo.text import first_line
 from musicnn_zoo.zoo.load import Pretrained
+from musicnn_zoo.zoo.onnx_file import outputs_of, with_outputs
 from musicnn_zoo.zoo.weights import bundled
 
 if TYPE_CHECKING:
@@ -44,12 +45,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Increased when graphs that were made before must not be used any more."""
 TOLERANCE = 1e-4
 _BATCHES_PER_CORE = 8
 _MOST_BATCHES = 64
 _MOST_KEPT = 16
+_MOST_SESSIONS = 3
+_SCORES = ("output",)
 _FOLDER = "onnx"
 _DIGEST = ".sha256"
 _LOCK = ".lock"
@@ -69,6 +72,7 @@ class OnnxEngine:
     def __init__(self, graph: Path, *, batch_size: int | None = None) -> None:
         self._graph = graph
         self._by_process = {os.getpid(): _Runner(graph)}
+        self.outputs = self._runner().outputs
         self._batch_size = batch_size or 1
         cores = usable_cores()
         batches = cores * _BATCHES_PER_CORE
@@ -76,7 +80,6 @@ class OnnxEngine:
         # get a second call meanwhile, because larger calls would hold much audio in memory.
         self.calls = 1 if batches <= _MOST_BATCHES else 2
         self.patches_per_call = self._batch_size * min(batches, max(_MOST_BATCHES, cores))
-        self.outputs = tuple(output.name for output in self._runner().session.get_outputs())
 
     def missing(self, layers: tuple[str, ...]) -> tuple[str, ...]:
         """Return those of ``layers`` that are no outputs of the graph."""
@@ -92,9 +95,10 @@ class OnnxEngine:
         parts = [windows[start : start + step] for start in range(0, len(windows), step)]
 
         runner = self._runner()
+        session = runner.session_for(layers)
 
         def compute(part: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-            activations: list[NDArray[np.float32]] = runner.session.run(
+            activations: list[NDArray[np.float32]] = session.run(
                 list(layers), {"waveform": np.ascontiguousarray(part)}
             )
             return activations
@@ -113,15 +117,33 @@ class OnnxEngine:
 
 
 class _Runner:
-    """A session, and threads to run it."""
+    """Sessions for the outputs that are asked for together, and threads to run them."""
 
     def __init__(self, graph: Path) -> None:
-        self.session = open_session(graph)
         self.pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="musicnn-zoo-onnx")
+        self._graph = graph
+        self._lock = ForkedLock()
+        self._sessions = {frozenset(_SCORES): open_session(graph, _SCORES)}
+        self.outputs = outputs_of(graph.read_bytes())
+
+    def session_for(self, layers: Iterable[str]) -> onnxruntime.InferenceSession:
+        """Session that computes these outputs and no others, or, of many sets, one for all."""
+        with self._lock:
+            wanted = frozenset(layers)
+            if wanted not in self._sessions and len(self._sessions) >= _MOST_SESSIONS:
+                wanted = frozenset(self.outputs)
+            if wanted not in self._sessions:
+                self._sessions[wanted] = open_session(self._graph, wanted)
+            return self._sessions[wanted]
 
 
-def open_session(graph: Path) -> onnxruntime.InferenceSession:
-    """Open a graph to be run by the threads that call it; a WeightsError if it cannot be read."""
+def open_session(
+    graph: Path, outputs: Collection[str] | None = None
+) -> onnxruntime.InferenceSession:
+    """Open a graph to be run by the threads that call it; a WeightsError if it cannot be read.
+
+    What only other ``outputs`` need is not computed; by default it has all.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -131,8 +153,9 @@ def open_session(graph: Path) -> onnxruntime.InferenceSession:
     with raising(
         WeightsError, f"{graph}: ONNX Runtime cannot read this graph", instead_of=Exception
     ):
+        content = graph if outputs is None else with_outputs(graph.read_bytes(), outputs)
         return onnxruntime.InferenceSession(
-            graph, sess_options=options, providers=["CPUExecutionProvider"]
+            content, sess_options=options, providers=["CPUExecutionProvider"]
         )
 
 
@@ -180,15 +203,20 @@ def convert(model: TaggingModel, path: Path) -> float:
     """Write the ONNX graph of a model, if it gives the model's outputs.
 
     The graph has the input ``waveform`` (batch, samples) and the outputs ``output``, which are the
-    scores, and one for each of the model's endpoints. Its metadata hold ``tags`` (JSON),
-    ``sample_rate``, ``model``, ``config`` (JSON) and ``format``. The file appears whole or not at
-    all.
+    scores, and one for each of the model's endpoints. It lacks channels that are constant whatever
+    is played (see :mod:`.pruning`). Its metadata hold ``tags`` (JSON), ``sample_rate``, ``model``,
+    ``config`` (JSON), ``format``, ``filters`` (JSON: how many of each convolution are alive, and of
+    how many), and ``pruning_bound`` (by how much a score may differ for that). The file appears
+    whole or not at all.
 
     Return the largest difference of an output from the model's, on the signals of
     :func:`musicnn_zoo.runtimes.engine.probes`. An ExportError is raised if the converter is
     missing, cannot convert the model, or that difference is more than 1e-4.
     """
-    from musicnn_zoo.runtimes.variants import for_runtime
+    import keras
+
+    from musicnn_zoo.runtimes.pruning import prune
+    from musicnn_zoo.runtimes.variants import in_plain_operations
 
     try:
         import onnx
@@ -205,8 +233,8 @@ def convert(model: TaggingModel, path: Path) -> float:
         failure = f"{model.name} cannot become an ONNX graph"
         # The converter's errors have no common base.
         with muted("tf2onnx"), raising(ExportError, failure, instead_of=Exception):
-            twin = for_runtime(model, keep=model.endpoints)
-            graph = _with_endpoints(twin, model.endpoints)
+            pruned = prune(model, keep=model.endpoints)
+            graph = in_plain_operations(pruned.model, keep=model.endpoints)
             graph(signals[:1])
             graph.export(written, format="onnx", verbose=False)
         proto = onnx.load(written)
@@ -216,6 +244,11 @@ def convert(model: TaggingModel, path: Path) -> float:
     else:
         samples.dim_value = model.input_shape[1]
     batch.dim_param = "batch"
+    filters = {
+        name: counts
+        for name, counts in pruned.filters.items()
+        if not isinstance(model.get_layer(name), keras.layers.Dense)
+    }
     for output in proto.graph.output:
         for dimension in output.type.tensor_type.shape.dim[:1]:
             dimension.dim_param = "batch"
@@ -227,6 +260,8 @@ def convert(model: TaggingModel, path: Path) -> float:
             "sample_rate": str(model.zoo_config.input.sample_rate),
             "tags": json.dumps(model.tags),
             "config": json.dumps(model.zoo_config.to_dict()),
+            "filters": json.dumps(filters),
+            "pruning_bound": f"{pruned.bound:.1e}",
         },
     )
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,8 @@ from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.networks.build import finish_normalization
 from musicnn_zoo.networks.config import block_names, block_spec
 from musicnn_zoo.networks.logmel import LogMel
+from musicnn_zoo.runtimes.channels import affine
+from musicnn_zoo.runtimes.pruning import BLOCK, prune
 
 if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 Change = Callable[[keras.layers.Layer, dict[str, Any]], None]
 
-_BLOCK = 16
 SCORE_LAYERS = ("tags", "frame_scores")
 """Layers that stay in float32 under every precision."""
 
@@ -100,7 +101,16 @@ class OneChannelBatchNorm(layers.Layer):
 
 
 def for_runtime(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Model:
-    """Copy a model for a runtime: the log-mel in plain operations, maxima before BatchNorm.
+    """Copy a model for a runtime: without dead channels, and in cheaper operations.
+
+    It computes the same; see :mod:`.pruning` and :func:`in_plain_operations`. With layers to
+    ``keep``, its output is a dictionary of ``output`` and of theirs, which stay what they are.
+    """
+    return in_plain_operations(prune(model, keep=keep).model, keep=keep)
+
+
+def in_plain_operations(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Model:
+    """Copy a model: the log-mel in plain operations, maxima before BatchNorm.
 
     It computes the same; see :class:`MaxThenBatchNorm`. The output of the layers ``keep`` stays
     what it is.
@@ -167,7 +177,7 @@ def _gelu(x: Any) -> Any:
 
 def _fill(filters: int) -> int:
     """How many filters fill up the last block of channels, in which runtimes compute and pool."""
-    return -filters % _BLOCK
+    return -filters % BLOCK
 
 
 Swap = tuple[keras.layers.Layer, keras.layers.BatchNormalization]
@@ -205,17 +215,7 @@ def _maxima_of_batchnorm(model: keras.Model, keep: Collection[str]) -> dict[str,
 def _affine(
     batchnorm: keras.layers.BatchNormalization,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scale and offset of a BatchNorm with its moving statistics."""
-    mean, variance = (
-        np.asarray(keras.ops.convert_to_numpy(x), np.float64)
-        for x in (batchnorm.moving_mean, batchnorm.moving_variance)
-    )
-    scale = 1 / np.sqrt(variance + batchnorm.epsilon)
-    if batchnorm.scale:
-        scale *= keras.ops.convert_to_numpy(batchnorm.gamma)
-    offset = -mean * scale
-    if batchnorm.center:
-        offset += keras.ops.convert_to_numpy(batchnorm.beta)
+    scale, offset = affine(batchnorm)
     return scale.astype(np.float32), offset.astype(np.float32)
 
 

@@ -266,22 +266,22 @@ PRESETS: dict[str, Preset] = {
         _pons(
             "MTT_musicnn", 90.67, 38.31, _HUB_SAFETENSORS,
             weights="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
-            graph="1fecae394c39daac669b602f39c12eed32904fad511e2fdac993ffd5644d6ffe",
+            graph="30a1f1811be183835c0801fcc3ab4c52a88df61c54c5a7a8c1c90595cf51a59a",
         ),
         _pons(
             "MSD_musicnn", 88.02, 28.91, _hub_checkpoint("MSD_musicnn"),
             weights="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
-            graph="049350a00b16fb933f539cb93be50e0b00aba0f815f0db215a517f7ad11d041e",
+            graph="bb68f2a6b75ae7a2965930ce6b9275c96a700d4015f2e3b7d5b122a9add99451",
         ),
         _pons(
             "MTT_vgg", 90.30, 38.23,
             weights="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
-            graph="44e98ae6867b9f2f0be04b906110782272db8a1910661e2ad0d6a0373cc9cf55",
+            graph="c1b2a560b7a62150d355f9c27c435a06c6024ac5c8ceda01fadee61db6844433",
         ),
         _pons(
             "MSD_vgg", 87.68, 28.19,
             weights="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
-            graph="c6b2828116b48a135ce64560a0bc87fd28f96d2d3a3463e7fc60cea0df6ddac6",
+            graph="5b68217ff9077c9a486d609664ccdc725bcbcc6df30fb078f43192d166effed4",
         ),
         _pons(
             "MSD_musicnn_big", 88.41, 30.03, _hub_checkpoint("MSD_musicnn_big"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -38,7 +39,14 @@ from musicnn_zoo.zoo.folder import (
     read_folder,
     save_pretrained,
 )
-from musicnn_zoo.zoo.weights import PresetWeights, bundled_folder, limited_weights, load_into
+from musicnn_zoo.zoo.onnx_file import properties_of
+from musicnn_zoo.zoo.weights import (
+    PresetWeights,
+    bundled,
+    bundled_folder,
+    limited_weights,
+    load_into,
+)
 
 if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
@@ -373,6 +381,10 @@ class ModelInfo:
         where no figures could be checked.
     weights, sha256 : str
         Where the weights are, and their digest if it is known beforehand.
+    filters : dict of str to (int, int)
+        How many filters of each convolution of a bundled graph do anything, and of how many; the
+        others are constant whatever is played, and left out by
+        :mod:`musicnn_zoo.runtimes.pruning`. Empty if the model has no bundled graph.
     """
 
     name: str
@@ -398,11 +410,18 @@ class ModelInfo:
     citation: str = ""
     weights: str = ""
     sha256: str = ""
+    filters: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def architecture(self) -> str:
         """Front-end, mid-end and back-end in one line."""
         return " → ".join(filter(None, (self.frontend, self.midend, self.backend)))
+
+    def describe_filters(self) -> str:
+        """Return how many filters do anything, for people."""
+        alive, of = (sum(counts) for counts in zip(*self.filters.values(), strict=True))
+        each = ", ".join(f"{name} {some}/{all_}" for name, (some, all_) in self.filters.items())
+        return f"{alive} of {of}: {each}"
 
     def __str__(self) -> str:
         length = f"{self.patch_s:.3f} s" + ("" if self.fixed_length else " or any other length")
@@ -417,6 +436,8 @@ class ModelInfo:
             "endpoints": ", ".join(self.endpoints),
         }
         if self.pretrained:
+            if self.filters:
+                rows["filters alive"] = self.describe_filters()
             figures = " %, ".join(f"{figure:.2f}" for figure in self.metrics.values())
             rows |= {
                 "trained on": self.trained_on,
@@ -457,9 +478,10 @@ def model_info(model: str | os.PathLike[str] = DEFAULT_MODEL) -> ModelInfo:
     if isinstance(model, str) and model in PRESETS:
         preset = PRESETS[model]
         source = preset.source()
-        return _of_trained(
+        info = _of_trained(
             preset.architecture, preset.spec, preset.provenance, source.address, source.sha256 or ""
         )
+        return info if preset.graph is None else replace(info, filters=_filters_in(preset.graph))
     if isinstance(model, str) and model in ARCHITECTURES:
         return _of_architecture(ARCHITECTURES[model])
     if isinstance(model, str) and not looks_like_place(model):
@@ -497,6 +519,15 @@ def _of_architecture(architecture: Architecture) -> ModelInfo:
         receptive_field_s=architecture.receptive_field_s,
         paper=architecture.paper,
     )
+
+
+def _filters_in(graph: BundledFile) -> dict[str, tuple[int, int]]:
+    try:
+        properties = properties_of(bundled(graph).read_bytes())
+    except WeightsError:  # which whoever uses the graph will hear of
+        return {}
+    counts = json.loads(properties["filters"])
+    return {name: (alive, of) for name, (alive, of) in counts.items()}
 
 
 def _of_trained(

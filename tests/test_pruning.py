@@ -1,0 +1,181 @@
+"""Models without their constant channels compute what they computed with them."""
+
+from functools import cache
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import layers
+from test_blocks import MIDENDS, SMALL_BACKENDS, SMALL_FRONTENDS
+
+from musicnn_zoo import build_model
+from musicnn_zoo.networks.architectures import ARCHITECTURES
+from musicnn_zoo.networks.build import TaggingModel
+from musicnn_zoo.runtimes.channels import LOUDEST
+from musicnn_zoo.runtimes.pruning import Pruned, _nodes_of, prune
+
+FRONTENDS = [one for several in SMALL_FRONTENDS.values() for one in several]
+BACKENDS = [one for several in SMALL_BACKENDS.values() for one in several]
+MUSICNN = SMALL_FRONTENDS["timbral_temporal"][0]
+BLOCKS = {
+    "-".join(getattr(block, "kind", str(block)) for block in blocks.values()) + f"-{number}": blocks
+    for number, blocks in enumerate(
+        [
+            *({"frontend": one, "backend": "temporal_pooling"} for one in FRONTENDS),
+            *({"frontend": MUSICNN, "backend": one} for one in BACKENDS),
+            *({"frontend": MUSICNN, "midend": one} for one in MIDENDS),
+            {"frontend": SMALL_FRONTENDS["vgg"][0], "backend": "mlp"},
+        ]
+    )
+}  # fmt: skip
+DEATHS = ("zero", "tiny", "never on")
+
+
+@cache
+def model_of(blocks: str) -> TaggingModel:
+    return build_model(**BLOCKS[blocks], tags=3)
+
+
+def kill(model: keras.Model, seed: int, deaths: tuple[str, ...] = DEATHS) -> dict[str, int]:
+    """Give a model weights as after training, and kill filters; count those of kernel zero."""
+    random = np.random.default_rng(seed)
+    killed = {}
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            shape = layer.moving_mean.shape
+            gamma = random.uniform(0.5, 1.5, shape) * random.choice([-1, 1], shape)
+            beta, mean = random.normal(0, 0.3, (2, *shape))
+            layer.set_weights([gamma, beta, mean, random.uniform(0.5, 2, shape)])
+        if isinstance(layer, layers.Conv1D | layers.Conv2D | layers.Dense):
+            kernel, bias = layer.get_weights()
+            kernel = random.normal(0, 1, kernel.shape) / np.sqrt(np.prod(kernel.shape[:-1]))
+            bias = random.normal(0, 0.5, bias.shape)
+            if layer.name != "logits" and layer.activation is not keras.activations.gelu:
+                fate = random.choice(["alive", *deaths], bias.shape)
+                kernel[..., fate == "zero"] = 0
+                kernel[..., fate == "tiny"] *= 1e-14
+                bias[fate == "never on"] = -1e4
+                killed[layer.name] = int((fate == "zero").sum())
+            layer.set_weights([kernel, bias])
+    return killed
+
+
+def noise_for(model: TaggingModel) -> np.ndarray:
+    samples = model.input_shape[1] or model.zoo_config.grid.patch_samples
+    random = np.random.default_rng(0)
+    loudness = np.array([[0.3], [0.01], [0]])
+    return (random.normal(0, 1, (3, samples)) * loudness).astype(np.float32)
+
+
+def outputs_of(model: keras.Model, names: tuple[str, ...], x: np.ndarray) -> dict[str, np.ndarray]:
+    outputs: Any = {name: model.get_layer(name).output for name in names}
+    part = keras.Model(model.input, outputs | {"output": model.output})
+    return {name: np.asarray(value) for name, value in part(x, training=False).items()}
+
+
+def assert_same(model: TaggingModel, pruned: Pruned) -> None:
+    x = noise_for(model)
+    expected = outputs_of(model, model.endpoints, x)
+    received = pruned.model(x, training=False)
+    assert set(received) == {"output", *model.endpoints}
+    np.testing.assert_allclose(received["output"], expected["output"], rtol=0, atol=1e-5)
+    for name in model.endpoints:
+        atol = 1e-4 * np.abs(expected[name]).max() + 1e-9
+        np.testing.assert_allclose(received[name], expected[name], rtol=0, atol=atol, err_msg=name)
+
+
+def assert_smaller(pruned: Pruned, killed: dict[str, int]) -> None:
+    for name, count in killed.items():
+        left, of = pruned.filters[name]
+        assert left <= max(1, of - count), name
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+def test_every_block_without_its_dead_channels_gives_the_same(blocks: str) -> None:
+    model = model_of(blocks)
+    killed = kill(model, seed=1)
+    pruned = prune(model, keep=model.endpoints, block=1)
+    assert_smaller(pruned, killed)
+    assert pruned.bound <= 1e-5
+    assert_same(model, pruned)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    blocks=st.sampled_from(list(BLOCKS)),
+    seed=st.integers(0, 2**32 - 1),
+    deaths=st.lists(st.sampled_from(DEATHS), max_size=4).map(tuple),
+    block=st.sampled_from([1, 2, 4]),
+)
+def test_whichever_channels_are_dead(
+    blocks: str, seed: int, deaths: tuple[str, ...], block: int
+) -> None:
+    model = model_of(blocks)
+    killed = kill(model, seed, deaths)
+    pruned = prune(model, keep=model.endpoints, block=block)
+    if block == 1:
+        assert_smaller(pruned, killed)
+    assert_same(model, pruned)
+
+
+@pytest.mark.parametrize("blocks", [name for name in BLOCKS if "recurrent" not in name])
+def test_all_values_lie_in_the_ranges_that_were_proved(blocks: str) -> None:
+    model = model_of(blocks)
+    kill(model, seed=3)
+    x = noise_for(model)
+    x = np.concatenate([x, np.sign(x), x * 20]).clip(-LOUDEST, LOUDEST)
+    nodes = _nodes_of(model)[1:]
+    outputs = {node.name: model.get_layer(node.name).output for node in nodes}
+    found = keras.Model(model.input, outputs)(x, training=False)
+    bounded = 0
+    for node in nodes:
+        known = node.rule.range
+        values = np.asarray(found[node.name], np.float64)
+        values = values.reshape(-1, *values.shape[1:][: known.spatial], len(known.centre))
+        slack = 5e-4 * max(1, np.abs(values).max())  # means of many float32
+        assert (values >= known.low - slack).all(), node.name
+        assert (values <= known.high + slack).all(), node.name
+        bounded += np.isfinite(known.radius).all()
+    assert bounded > 2
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 0.05, 0.4])
+@pytest.mark.parametrize("blocks", ["timbral_temporal-dense_residual-26", "vgg-mlp-28"])
+def test_no_score_moves_by_more_than_the_bound(blocks: str, tolerance: float) -> None:
+    model = model_of(blocks)
+    kill(model, seed=4)
+    for layer in model.layers:
+        if "conv" in layer.name and layer.weights and layer.weights[0].ndim > 2:
+            kernel, bias = layer.get_weights()
+            kernel *= 10.0 ** np.random.default_rng(5).uniform(-9, 0, bias.shape)
+            layer.set_weights([kernel, bias])
+    exact, pruned = prune(model, tolerance=0), prune(model, tolerance=tolerance, block=1)
+    assert exact.bound == 0 < pruned.bound <= tolerance
+    assert sum(left for left, _ in pruned.filters.values()) < sum(
+        left for left, _ in exact.filters.values()
+    )
+    x = noise_for(model)
+    moved = np.abs(np.asarray(pruned.model(x)) - np.asarray(model(x))).max()
+    assert moved <= pruned.bound + 1e-5
+
+
+def test_what_a_kept_layer_needs_stays_though_no_score_does() -> None:
+    model = model_of("timbral_temporal-dense_residual-26")
+    kill(model, seed=6, deaths=())
+    kernel, bias = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([0 * kernel, bias])
+    assert sum(left for left, _ in prune(model, block=1).filters.values()) < 30
+    pruned = prune(model, keep=model.endpoints, block=1)
+    assert all(left == of for name, (left, of) in pruned.filters.items() if name != "logits")
+    assert_same(model, pruned)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_without_its_dead_channels_gives_the_same(name: str) -> None:
+    model = build_model(name, tags=3)
+    kill(model, seed=2)
+    assert_same(model, prune(model, keep=model.endpoints))
