@@ -266,22 +266,22 @@ PRESETS: dict[str, Preset] = {
         _pons(
             "MTT_musicnn", 90.67, 38.31, _HUB_SAFETENSORS,
             weights="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
-            graph="30a1f1811be183835c0801fcc3ab4c52a88df61c54c5a7a8c1c90595cf51a59a",
+            graph="2df80fc73cdb82c281b3365734e7f8d42c7fa0e7be666c9358d3454e1136794a",
         ),
         _pons(
             "MSD_musicnn", 88.02, 28.91, _hub_checkpoint("MSD_musicnn"),
             weights="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
-            graph="bb68f2a6b75ae7a2965930ce6b9275c96a700d4015f2e3b7d5b122a9add99451",
+            graph="c2cea2f6072f8f87c4a345316ee9e12ed187f2b4f3631681b95b56f18e84e9f8",
         ),
         _pons(
             "MTT_vgg", 90.30, 38.23,
             weights="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
-            graph="c1b2a560b7a62150d355f9c27c435a06c6024ac5c8ceda01fadee61db6844433",
+            graph="e1ae481761b06fc2f7e6f69af5c6112375543bf96973e9fd0524bc3b9e8c7bfb",
         ),
         _pons(
             "MSD_vgg", 87.68, 28.19,
             weights="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
-            graph="5b68217ff9077c9a486d609664ccdc725bcbcc6df30fb078f43192d166effed4",
+            graph="532233c994d35fcdd2f38461a6de9aac698447c389caba2405f08a3d5d5f91d8",
         ),
         _pons(
             "MSD_musicnn_big", 88.41, 30.03, _hub_checkpoint("MSD_musicnn_big"),
