@@ -136,7 +136,10 @@ def mutant(data, seed):
 
 
 class Memory(threading.Thread):
-    """The most memory that a process below this one had."""
+    """The most memory that a process below this one had.
+
+    One that was just forked, and runs no program of its own yet, still has this one's memory.
+    """
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -144,10 +147,13 @@ class Memory(threading.Thread):
         self.ended = threading.Event()
 
     def run(self):
+        own = Path("/proc/self/cmdline").read_bytes()
         while not self.ended.wait(0.1):
             for process in Path("/proc").glob("[0-9]*"):
                 try:
                     if f"\nPPid:\t{os.getpid()}\n" not in (process / "status").read_text():
+                        continue
+                    if (process / "cmdline").read_bytes() == own:
                         continue
                     status = (process / "status").read_text().split("\n")
                 except OSError:

@@ -334,7 +334,7 @@ def test_events_print_as_a_table():
         "   0:01.5 –  0:03.0  a\\x1b[2J<b>  0.100"
     )
     assert repr(FOUND) == str(FOUND)
-    assert str(events_of()) == "song.mp3, 12.3 s (M)"
+    assert str(events_of()) == "song.mp3, 12.3 s (M)\n  no events"
     assert FOUND._repr_html_().count("<tr>") == 3
 
 

@@ -228,7 +228,7 @@ def _form_of(output: Path | None, form: Format | None) -> Format:
         return form
     if suffix not in _SUFFIXES:
         raise ArgumentError(
-            f"output {str(output)!r} must end in .txt, .json, .jsonl, .csv, .jams or .parquet; "
+            f"output {str(output)!r} must end in .txt, .json, .jams, .jsonl, .csv or .parquet; "
             f"received {suffix!r} (--format chooses a format for any other ending)"
         )
     return _SUFFIXES[suffix]

@@ -206,7 +206,7 @@ class AudioStream:
             if self._array_rate is None:
                 self.source = source_name(self._audio)
             else:
-                check_rate(self._array_rate)
+                check_rate(self._array_rate, least=LOWEST_RATE)
         self._target_rate = target_rate
         self._on_damage = damaged
         self._isolate = isolate
@@ -368,14 +368,14 @@ def isolated_blocks(
     return stream.damaged, stream.lost_s
 
 
-def check_rate(rate: object, name: str = "sample_rate") -> None:
-    """Refuse a rate that is not a positive whole number, or above what any recording has."""
+def check_rate(rate: object, name: str = "sample_rate", *, least: int = 1) -> None:
+    """Refuse a rate that is no positive whole number, or not between ``least`` and 1 MHz."""
     number: Any = rate if isinstance(rate, Real) and not isinstance(rate, bool) else math.nan
     if not 1 <= number < math.inf or number != int(number):
         raise ArgumentError(f"{name} must be a positive whole number of Hz; received {rate!r}")
-    if number < LOWEST_RATE and name == "sample_rate":
+    if number < least:
         raise ArgumentError(
-            f"{name} must be at least {LOWEST_RATE:,} Hz; received {rate!r} (44.1 kHz is 44100)"
+            f"{name} must be at least {least:,} Hz; received {rate!r} (44.1 kHz is 44100)"
         )
     if number > HIGHEST_RATE:
         raise ArgumentError(f"{name} must be at most {HIGHEST_RATE:,} Hz; received {rate!r}")
