@@ -1,10 +1,11 @@
 """Run an ONNX graph by ONNX Runtime, and make the graph from a Keras model.
 
-Keras converts a model to ONNX with tf2onnx, which cannot convert the complex numbers of Kapre.
-So the model is first remade (see :mod:`.pruning` and :mod:`.variants`) without constant channels,
-with a log-mel of plain operations, and with maxima before BatchNorm, which is cheaper. The graph
-is compared with the model before it is used, and kept by the digest of the weights, with its own
-SHA-256 beside it, which is compared at every use. Graphs of the bundled models are bundled.
+Keras converts a model to ONNX with tf2onnx, which cannot convert the complex numbers of Kapre. So
+the model is first remade (see :mod:`musicnn_zoo.runtimes.pruning` and
+:mod:`musicnn_zoo.runtimes.variants`) without constant channels, with a log-mel of plain
+operations, and with maxima before BatchNorm, which is cheaper. The graph is compared with the
+model before it is used, and kept by the digest of the weights, with its own SHA-256 beside it,
+which is compared at every use. Graphs of the bundled models are bundled.
 """
 
 from __future__ import annotations

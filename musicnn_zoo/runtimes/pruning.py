@@ -6,7 +6,7 @@ once and for all: in the bias of a dense layer or of a convolution without paddi
 one channel of ones for all, which ends where the map ends, as the constants did.
 
 Which channels these are is not taken from recordings, but proved from the weights, in three steps
-(what each kind of layer has to do with them is in :mod:`.channels`).
+(what each kind of layer has to do with them is in ``runtimes/channels.py``).
 
 1. Forwards: between which values does every channel lie, for any waveform? The log-mel is bounded
    since its waveform is, and so is all that follows.
