@@ -98,7 +98,7 @@ class AudioFiles:
         for given in files:
             path = given
             try:
-                path = Path(local_path(given))
+                path = given if os.path.lexists(given) else Path(local_path(given))
                 mode = path.stat().st_mode
             except AudioError as error:
                 self._miss(given, str(error).partition(": ")[2])

@@ -129,8 +129,10 @@ class _Runner:
 
     def session_for(self, layers: Iterable[str]) -> onnxruntime.InferenceSession:
         """Session that computes these outputs and no others, or, of many sets, one for all."""
+        wanted = frozenset(layers)
+        if wanted in self._sessions:
+            return self._sessions[wanted]
         with self._lock:
-            wanted = frozenset(layers)
             if wanted not in self._sessions and len(self._sessions) >= _MOST_SESSIONS:
                 wanted = frozenset(self.outputs)
             if wanted not in self._sessions:
