@@ -274,7 +274,6 @@ def answered(function: Callable[Params, Returned]) -> Callable[Params, Returned]
     parameters = inspect.signature(function).parameters.values()
     named = {each.name for each in parameters}
     positional = [each.name for each in parameters if each.kind == each.POSITIONAL_OR_KEYWORD]
-
     name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
     @functools.wraps(function)
@@ -302,13 +301,14 @@ _PARTS = {
 
 _ALIKE = 0.75
 """How alike names must be for one to be taken for the other."""
-_LOWEST_RATE = 1000
+_LIKE_A_RATE = 1000
+"""Numbers from here on are taken for a sample rate, smaller ones for a count."""
 
 
 def _likely_options(value: object) -> tuple[str, ...]:
     """Return what a value that was not named may be meant for."""
     number = finite(value)
-    if number is not None and number >= _LOWEST_RATE:
+    if number is not None and number >= _LIKE_A_RATE:
         return "target_rate", "sample_rate"
     if isinstance(number, int):
         return "k", "top_k", "jobs"
