@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers_audio import TECHNO
 
 import musicnn_zoo
 from musicnn_zoo.cli import cli
@@ -90,7 +91,7 @@ def test_importing_keras_without_our_models_loads_none_of_them():
 
 def test_a_keras_file_is_a_model_for_all_calls(saved, tmp_path):
     place = saved / "model.keras"
-    clip = PACKAGE.parent / "examples" / "audio" / "techno_loop.ogg"
+    clip = TECHNO
     tags = musicnn_zoo.tag(clip, model=place)
     assert set(tags.keys()) == {"a", "b"}
     assert musicnn_zoo.Tagger(str(place)).tag(clip) == tags
