@@ -8,7 +8,9 @@ from musicnn_zoo.networks.logmel import LogMel
 from musicnn_zoo.runtimes.variants import (
     MaxThenBatchNorm,
     OneChannelBatchNorm,
+    SpectralMaximum,
     for_runtime,
+    in_plain_operations,
     remake,
     with_precision,
 )
@@ -78,6 +80,82 @@ def test_a_model_remade_for_a_runtime_gives_the_same(name: str) -> None:
     for name in names:
         atol = 2e-5 * max(1, np.abs(theirs[name]).max())
         np.testing.assert_allclose(ours[name], theirs[name], atol=atol)
+
+
+@pytest.mark.parametrize("filters", [5, 50, 96])
+@pytest.mark.parametrize(
+    ("bands", "kernel"), [(96, (7, 38)), (96, (7, 67)), (41, (3, 12)), (40, (1, 39)), (7, (2, 7))]
+)
+def test_a_maximum_of_a_convolution_is_the_same_by_a_transform(bands, kernel, filters) -> None:
+    random = np.random.default_rng(3)
+    x = keras.Input((None, bands, 1))
+    layer = SpectralMaximum(filters, kernel, filters - 2)
+    model = keras.Model(x, layer(x))
+    weights = random.normal(0, 0.1, (*kernel, 1, filters)), random.normal(0, 1, filters)
+    weights[0][..., -2:] = 0
+    layer.set_weights(weights)
+    maps = random.uniform(0, 4, (2, kernel[0] + 11, bands, 1)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(maps[..., 0], kernel, axis=(1, 2))
+    sums = np.einsum("btpij,ijf->btpf", windows, weights[0][:, :, 0]) + weights[1]
+    expected = sums.max(axis=2, keepdims=True)
+    received = model.predict(maps, verbose=0)
+    assert received.shape == model.compute_output_shape(maps.shape) == expected.shape
+    np.testing.assert_allclose(received, expected, atol=2e-6 * np.abs(expected).max())
+
+
+def spectral(model: keras.Model) -> list[str]:
+    return [layer.name for layer in model.layers if isinstance(layer, SpectralMaximum)]
+
+
+def test_a_model_with_transforms_along_bands_gives_the_same(tmp_path) -> None:
+    timbral = [[0.4, 7, 5], [0.7, 7, 20], [0.2, 1, 4]]
+    model = build_model(
+        "musicnn", tags=7, frontend={"kind": "timbral_temporal", "timbral": timbral}
+    )
+    randomize(model)
+    remade = in_plain_operations(model, keep=model.endpoints, spectral=True)
+    assert len(swapped(remade)) == 6
+    # With filters of one frame there is too little to save.
+    assert spectral(remade) == ["frontend_timbral_38x7", "frontend_timbral_67x7"]
+    assert spectral(in_plain_operations(model)) == []
+    names = (*model.endpoints, model.layers[-1].name)
+    theirs, ours = (
+        keras.Model(m.input, {name: m.get_layer(name).output for name in names}).predict_on_batch(
+            noise(model)
+        )
+        for m in (model, remade)
+    )
+    for name in names:
+        atol = 2e-5 * max(1, np.abs(theirs[name]).max())
+        np.testing.assert_allclose(ours[name], theirs[name], atol=atol)
+    remade.save(tmp_path / "remade.keras")
+    x = noise(model, 1)
+    loaded = keras.saving.load_model(tmp_path / "remade.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), remade.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"padding": "same"},
+        {"strides": (2, 1)},
+        {"dilation_rate": (2, 1)},
+        {"use_bias": False},
+        {"pool": (1, 29)},
+        {"pool": (2, 59)},
+        {"channels": 2},
+    ],
+)
+def test_only_maxima_over_all_bands_of_one_channel_are_transformed(changes) -> None:
+    def remade(pool=(1, 59), channels=1, **options):
+        x = keras.Input((30, 96, channels))
+        y = layers.Conv2D(4, (7, 38), activation="relu", **options)(x)
+        y = layers.MaxPooling2D(pool)(layers.BatchNormalization()(y))
+        return in_plain_operations(keras.Model(x, y), spectral=True)
+
+    assert len(spectral(remade())) == 1
+    assert spectral(remade(**changes)) == []
+    assert len(swapped(remade(**changes))) == 1
 
 
 @pytest.mark.parametrize("shape", [(9, 1), (5, 7, 1)])

@@ -31,6 +31,7 @@ MODULES = {
     "OneChannelBatchNorm": "runtimes.variants",
     "Skipped": "runtimes.variants",
     "SpecAugment": "augmentation.model",
+    "SpectralMaximum": "runtimes.variants",
     "TaggingModel": "networks.build",
     "TemporalAttention": "networks.backends",
     "TemporalMaximum": "networks.backends",

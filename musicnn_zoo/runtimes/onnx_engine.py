@@ -2,10 +2,10 @@
 
 Keras converts a model to ONNX with tf2onnx, which cannot convert the complex numbers of Kapre. So
 the model is first remade (see :mod:`musicnn_zoo.runtimes.pruning` and
-:mod:`musicnn_zoo.runtimes.variants`) without constant channels, with a log-mel of plain
-operations, and with maxima before BatchNorm, which is cheaper. The graph is compared with the
-model before it is used, and kept by the digest of the weights, with its own SHA-256 beside it,
-which is compared at every use. Graphs of the bundled models are bundled.
+:mod:`musicnn_zoo.runtimes.variants`) without constant channels, with a log-mel of plain operations,
+and, which is cheaper, with maxima before BatchNorm and wide filters by transforms. The graph is
+compared with the model before it is used, and kept by the digest of the weights, with its own
+SHA-256 beside it, which is compared at every use. Graphs of the bundled models are bundled.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Increased when graphs that were made before must not be used any more."""
 TOLERANCE = 1e-4
 _BATCHES_PER_CORE = 8
@@ -237,7 +237,7 @@ def convert(model: TaggingModel, path: Path) -> float:
         # The converter's errors have no common base.
         with muted("tf2onnx"), raising(ExportError, failure, instead_of=Exception):
             pruned = prune(model, keep=model.endpoints)
-            graph = in_plain_operations(pruned.model, keep=model.endpoints)
+            graph = in_plain_operations(pruned.model, keep=model.endpoints, spectral=True)
             graph(signals[:1])
             graph.export(written, format="onnx", verbose=False)
         proto = onnx.load(written)

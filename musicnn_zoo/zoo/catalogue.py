@@ -266,22 +266,22 @@ PRESETS: dict[str, Preset] = {
         _pons(
             "MTT_musicnn", 90.67, 38.31, _HUB_SAFETENSORS,
             weights="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
-            graph="2df80fc73cdb82c281b3365734e7f8d42c7fa0e7be666c9358d3454e1136794a",
+            graph="d81b86d246c6e21d395fb52135690f3a59956e6c93d87d45f149e0b9691d5237",
         ),
         _pons(
             "MSD_musicnn", 88.02, 28.91, _hub_checkpoint("MSD_musicnn"),
             weights="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
-            graph="c2cea2f6072f8f87c4a345316ee9e12ed187f2b4f3631681b95b56f18e84e9f8",
+            graph="bcb32c1bfa6783112a29cfff70d804599214e04834009bc80e61dee7790ef455",
         ),
         _pons(
             "MTT_vgg", 90.30, 38.23,
             weights="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
-            graph="e1ae481761b06fc2f7e6f69af5c6112375543bf96973e9fd0524bc3b9e8c7bfb",
+            graph="5daf4591fc728aaaf0f26179401190a972a406fe961eb2eea3fa699c43d44a49",
         ),
         _pons(
             "MSD_vgg", 87.68, 28.19,
             weights="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
-            graph="532233c994d35fcdd2f38461a6de9aac698447c389caba2405f08a3d5d5f91d8",
+            graph="ba19d300c4bc1bf92aa63bba7307f33a9259fffce601c0da118613b89c18cddc",
         ),
         _pons(
             "MSD_musicnn_big", 88.41, 30.03, _hub_checkpoint("MSD_musicnn_big"),
