@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import DeviceError, UnknownNameError
 from musicnn_zoo.machine.processes import ForkedLock, refuse_forked_tensorflow
+from musicnn_zoo.runtimes.pruning import prune
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +78,8 @@ def split_devices(device: str | None) -> tuple[str | None, ...]:
 class KerasEngine:
     """Runs a Keras model; see :class:`musicnn_zoo.runtimes.engine.Engine`.
 
-    ``make_model`` is called once on each device, for a model with input ``(batch, samples)``.
+    ``make_model`` is called once on each device, for a model with input ``(batch, samples)``. Of
+    the model, a copy without constant channels is run, which takes a second to make.
     Several devices, separated by commas, share the patches; each computes ``batch_size`` of them at
     once, by default 8 on a CPU, 64 on a GPU. A DeviceError is raised if a device is not there, and,
     by :meth:`run` too, if TensorFlow began to run before this process was forked.
@@ -163,8 +165,8 @@ class _Replica:
             return self._forwards[layers]
 
     def _compile(self, layers: tuple[str, ...]) -> Forward:
-        outputs = {name: self._output(name) for name in layers}
-        part = keras.Model(self._model.input, outputs)
+        with device_scope(self._device):
+            part = self._part(layers)
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
@@ -186,12 +188,15 @@ class _Replica:
 
         return forward_in_turn
 
-    def _output(self, name: str) -> Any:
-        if name == "output":
-            return self._model.output
-        if name not in self.layers:
-            raise UnknownNameError(f"layer of {self._model.name}", name, self.layers)
-        return self._model.get_layer(name).output
+    def _part(self, layers: tuple[str, ...]) -> keras.Model:
+        """Copy what these layers need, without constant channels; see :mod:`.pruning`."""
+        kept = [name for name in layers if name != "output"]
+        for name in kept:
+            if name not in self.layers:
+                raise UnknownNameError(f"layer of {self._model.name}", name, self.layers)
+        pruned = prune(self._model, keep=kept).model
+        outputs = pruned.output if kept else {"output": pruned.output}
+        return keras.Model(pruned.input, {name: outputs[name] for name in layers})
 
 
 def _on_gpu(device: str | None) -> bool:
