@@ -1,21 +1,28 @@
-"""Models without their constant channels compute what they computed with them."""
+"""Models without their constant channels compute what they computed with them.
 
+``MUSICNN_ZOO_PATCHES=1000 pytest -m slow tests/test_pruning.py`` tries more patches of music.
+"""
+
+import os
 from functools import cache
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from conftest import ROOT, bundled_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 from test_blocks import MIDENDS, SMALL_BACKENDS, SMALL_FRONTENDS
 
-from musicnn_zoo import build_model
+from musicnn_zoo import build_model, load_audio, load_model
 from musicnn_zoo.networks.architectures import ARCHITECTURES
 from musicnn_zoo.networks.build import TaggingModel
 from musicnn_zoo.runtimes.channels import LOUDEST
+from musicnn_zoo.runtimes.onnx_engine import open_session
 from musicnn_zoo.runtimes.pruning import Pruned, _nodes_of, prune
+from musicnn_zoo.zoo.catalogue import PRESETS
 
 FRONTENDS = [one for several in SMALL_FRONTENDS.values() for one in several]
 BACKENDS = [one for several in SMALL_BACKENDS.values() for one in several]
@@ -31,6 +38,7 @@ BLOCKS = {
         ]
     )
 }  # fmt: skip
+PATCHES = int(os.environ.get("MUSICNN_ZOO_PATCHES", "40"))
 DEATHS = ("zero", "tiny", "never on")
 
 
@@ -179,3 +187,40 @@ def test_every_architecture_without_its_dead_channels_gives_the_same(name: str) 
     model = build_model(name, tags=3)
     kill(model, seed=2)
     assert_same(model, prune(model, keep=model.endpoints))
+
+
+def loud_and_quiet_patches(length: int) -> np.ndarray:
+    """Noise from -60 to 0 dBFS, silence, squares at full scale, and random patches of music."""
+    random = np.random.default_rng(0)
+    times = np.arange(length) / 16000
+    noises = [random.normal(0, 10 ** (level / 20), length) for level in range(-60, 1, 6)]
+    squares = [np.sign(np.sin(2 * np.pi * hertz * times)) for hertz in (50, 440, 1000, 7000)]
+    clips = [load_audio(path).samples for path in sorted((ROOT / "examples/audio").glob("*.ogg"))]
+    patches = []
+    for _ in range(PATCHES):
+        first, second = (clips[number] for number in random.integers(len(clips), size=2))
+        start, other = (random.integers(len(clip) - length) for clip in (first, second))
+        mix = first[start:][:length] + random.uniform(0, 0.5) * second[other:][:length]
+        patches.append(mix * 10 ** random.uniform(-2, 0.3))
+    return np.array([*noises, *squares, np.zeros(length), *patches], np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, one in PRESETS.items() if one.graph])
+def test_a_bundled_graph_gives_what_the_whole_model_gives(name: str) -> None:
+    model = load_model(name)
+    whole = keras.Model(
+        model.input,
+        {"output": model.output} | {one: model.get_layer(one).output for one in model.endpoints},
+    )
+    session = open_session(bundled_graph(name))
+    names = [output.name for output in session.get_outputs()]
+    assert set(names) == {"output", *model.endpoints}
+    patches = loud_and_quiet_patches(model.zoo_config.grid.patch_samples)
+    for some in np.array_split(patches, -(-len(patches) // 8)):
+        expected = whole.predict_on_batch(some)
+        received = dict(zip(names, session.run(names, {"waveform": some}), strict=True))
+        for one in names:
+            largest = 0.1 if one == "output" else np.abs(expected[one]).max()
+            difference = np.abs(received[one] - expected[one]).max()
+            assert difference <= 1e-4 * largest, one
