@@ -3,6 +3,7 @@
     python -m benchmarks --quick                        # a few small files, to see that it works
     python -m benchmarks                                # everything, well over an hour on two cores
     python -m benchmarks --only network,coldstart --torch-python /path/to/python
+    python -m benchmarks --model MSD_musicnn --previous REVISION --candidates ours,previous
 
 It needs the project, and the internet once: Essentia and the original musicnn are installed into
 environments of their own under ``benchmarks/.cache`` (3 GB). The audio is made there too. Tables
@@ -19,9 +20,10 @@ instructions the machine has, and the network is also timed with ``TF_ENABLE_ONE
 Parts
 -----
 ``network``
-    16 patches of 3 s of noise through MTT_musicnn, mel included: the plain Keras graph, this
-    project's engines, a bare ONNX Runtime session with default options, and PyTorch (the same
-    layers and weights, written with ``torch.nn.functional``).
+    16 patches of 3 s of noise through a model, MTT_musicnn by default, mel included: the plain
+    Keras graph, this project's engines, a bare ONNX Runtime session with default options on the
+    whole model (no filter left out), and PyTorch (the same layers and weights, written with
+    ``torch.nn.functional``).
 ``endtoend``
     Tagging 50 files of 1 to 4 minutes, and 300 clips of 10 s, models loaded beforehand.
 ``memory``
@@ -31,6 +33,8 @@ Parts
 
 The peers
 ---------
+Previous
+    This project at another revision, in a worktree of git, with the libraries of now.
 Essentia
     ``MonoLoader(sampleRate=16000, resampleQuality=4)``, as its documentation has it, into
     ``TensorflowPredictMusiCNN(patchHopSize=187)``: patches without overlap, as ours. Its graph is

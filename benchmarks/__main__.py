@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import sys
 from contextlib import ExitStack
 from functools import partial
@@ -15,7 +14,7 @@ from typing import Any
 import click
 
 from benchmarks import report
-from benchmarks.candidates import Candidate, Setup
+from benchmarks.candidates import Candidate, Setup, quiet_environment
 from benchmarks.data import make_files, make_plain_clip
 from benchmarks.schedule import (
     CandidateError,
@@ -101,7 +100,7 @@ class Benchmark:
         """Tag one clip in a fresh process."""
         job = {"paths": make_files(self._data("coldstart"), [30.0])}
         turns = {
-            candidate.name: fresh_process(_whole_command(candidate))
+            candidate.name: fresh_process(_whole_command(candidate), quiet_environment(candidate))
             for candidate in self._setup.candidates("coldstart")
         }
         measured = alternate(turns, job, warm_up=job, rounds=self._count(5))
@@ -137,8 +136,10 @@ class Benchmark:
 def _whole_command(candidate: Candidate) -> list[str]:
     if candidate.kind != "project":
         return worker_command(candidate)
-    command = shutil.which("musicnn-zoo", path=str(Path(sys.executable).parent))
-    return [command or "musicnn-zoo", "tag", "--engine", candidate.options["engine"]]
+    engine, model = candidate.options["engine"], candidate.options["model"]
+    # The folder from which this runs must not come before the previous revision.
+    run = "import runpy, sys; sys.path.pop(0); runpy.run_module('musicnn_zoo', None, '__main__')"
+    return [sys.executable, "-c", run, "tag", "--engine", engine, "--model", model]
 
 
 def _listed(_context: Any, _option: Any, value: str) -> tuple[str, ...]:
@@ -152,24 +153,35 @@ def _listed(_context: Any, _option: Any, value: str) -> tuple[str, ...]:
 @click.option("--quick", is_flag=True, help="A few small files and two rounds: a test.")
 @click.option("--name", help="Of the results; by default 'quick' or 'latest'.")
 @click.option("--cache", type=click.Path(path_type=Path), default=FOLDER / ".cache")
+@click.option("--model", default="MTT_musicnn", help="One that is bundled.")
+@click.option("--previous", metavar="REVISION", help="Of git: takes part beside what is here.")
 @click.option("--python", default=sys.executable, help="Makes the peers' environments.")
 @click.option("--torch-python", default=sys.executable, help="Has PyTorch.")
 def main(
     only: tuple[str, ...], candidates: tuple[str, ...], rounds: int | None, quick: bool,
-    name: str | None, cache: Path, python: str, torch_python: str,
+    name: str | None, cache: Path, model: str, previous: str | None, python: str,
+    torch_python: str,
 ) -> None:  # fmt: skip
     """Compare speed and memory with what else tags music; see `python -m pydoc benchmarks`."""
     unknown = ", ".join(set(only) - set(PARTS))
     if unknown:
         raise click.UsageError(f"no such part: {unknown}; there are {', '.join(PARTS)}")
+    if model != "MTT_musicnn" and "torch" in candidates:
+        raise click.UsageError("torch is MTT_musicnn only")
     machine = report.machine()
     click.echo("\n".join(f"- {key}: {value}" for key, value in machine.items()))
-    benchmark = Benchmark(Setup(cache, python, torch_python, candidates), rounds, quick)
+    setup = Setup(model, cache, python, torch_python, candidates, previous)
+    benchmark = Benchmark(setup, rounds, quick)
     path = FOLDER / "results" / f"{name or ('quick' if quick else 'latest')}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     for part in only:
         getattr(benchmark, part)()
-        results = {"machine": machine, "versions": benchmark.versions, "parts": benchmark.found}
+        results = {
+            "machine": machine,
+            "model": model,
+            "versions": benchmark.versions,
+            "parts": benchmark.found,
+        }
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,9 +1,10 @@
 """Write this project's model as the peers need it.
 
-    python -m benchmarks.export FOLDER
+    python -m benchmarks.export FOLDER [--model MTT_musicnn]
 
-writes ``essentia.pb``, the frozen graph after the log-mel, and ``torch.npz``, the weights and the
-mel filters. The folder is made if it is not there.
+writes ``essentia.pb``, the frozen graph after the log-mel, ``whole.onnx``, the whole model as Keras
+converts it, with the log-mel as a convolution, and ``torch.npz``, the weights and the mel filters.
+The folder is made if it is not there.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import tensorflow as tf
 from librosa.filters import mel
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from benchmarks.worker import MODEL
 from musicnn_zoo import load_model
+from musicnn_zoo.networks.logmel import LogMel
+from musicnn_zoo.runtimes.variants import remake
 
 
 def write_frozen_graph(model: Any, path: Path) -> None:
@@ -39,6 +41,18 @@ def write_frozen_graph(model: Any, path: Path) -> None:
     path.write_bytes(graph.SerializeToString())
 
 
+def write_whole_graph(model: Any, path: Path) -> None:
+    """Write the model as an ONNX graph, nothing left out."""
+
+    def change(layer: Any, config: dict[str, Any]) -> None:
+        if isinstance(layer, LogMel):
+            config["implementation"] = "convolution"
+
+    whole = remake(model, change)
+    whole(np.zeros((1, model.zoo_config.grid.patch_samples), np.float32))
+    whole.export(path, format="onnx", verbose=False)
+
+
 def write_weights(model: Any, path: Path) -> None:
     """Write all variables by layer and name, and the mel filters."""
     weights = {
@@ -53,11 +67,13 @@ def write_weights(model: Any, path: Path) -> None:
 
 @click.command(help="Write this project's model into FOLDER as the peers need it.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-def main(folder: Path) -> None:
-    """Write both files."""
+@click.option("--model", "name", default="MTT_musicnn", show_default=True)
+def main(folder: Path, name: str) -> None:
+    """Write the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = load_model(MODEL)
+    model = load_model(name)
     write_frozen_graph(model, folder / "essentia.pb")
+    write_whole_graph(model, folder / "whole.onnx")
     write_weights(model, folder / "torch.npz")
 
 

@@ -54,9 +54,14 @@ class Worker:
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                worker_command(candidate), env=quiet_environment(), text=True, encoding="utf-8",
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-            )  # fmt: skip
+                worker_command(candidate),
+                env=quiet_environment(candidate),
+                text=True,
+                encoding="utf-8",
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
         self.versions: dict[str, str] = self._answer()["versions"]
 
     def __enter__(self) -> Worker:
@@ -84,13 +89,13 @@ class Worker:
         return answer
 
 
-def fresh_process(command: list[str]) -> Turn:
+def fresh_process(command: list[str], environment: dict[str, str]) -> Turn:
     """Return a turn that runs a command on the files of its job, and waits for its end."""
 
     def turn(job: dict[str, Any]) -> dict[str, Any]:
         start = time.perf_counter()
         ended = subprocess.run(
-            [*command, *job["paths"]], env=quiet_environment(), capture_output=True, check=False
+            [*command, *job["paths"]], env=environment, capture_output=True, check=False
         )
         seconds = time.perf_counter() - start
         if ended.returncode:

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MODEL = "MTT_musicnn"
 Run = Callable[[Any], Any]
 """From patches, or from a list of paths, to a row of scores for each, as the model's tags."""
 
@@ -35,7 +34,7 @@ def load_keras(options: dict[str, Any]) -> Run:
 
     from musicnn_zoo import load_model
 
-    model = load_model(MODEL)
+    model = load_model(options["model"])
     graph = tf.function(lambda windows: model(windows, training=False))
     return lambda patches: graph(patches).numpy()
 
@@ -44,21 +43,16 @@ def load_engine(options: dict[str, Any]) -> Run:
     """Load what this project computes patches with."""
     from musicnn_zoo import Tagger
 
-    engine = Tagger(MODEL, engine=options["engine"]).engine_for(("output",))
+    engine = Tagger(options["model"], engine=options["engine"]).engine_for(("output",))
     return lambda patches: engine.run(patches, ("output",))["output"]
 
 
-def load_onnxruntime(_options: dict[str, Any]) -> Run:
-    """Load a bare session on this project's graph, for patches."""
+def load_onnxruntime(options: dict[str, Any]) -> Run:
+    """Load a bare session on the whole model's graph, for patches."""
     import onnxruntime
 
-    from musicnn_zoo import load_model
-    from musicnn_zoo.runtimes.onnx_engine import find_graph
-    from musicnn_zoo.zoo.load import find_pretrained
-
-    graph = find_graph(find_pretrained(MODEL), lambda: load_model(MODEL))
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    return lambda patches: session.run(["output"], {"waveform": patches})[0]
+    session = onnxruntime.InferenceSession(options["graph"], providers=["CPUExecutionProvider"])
+    return lambda patches: session.run(None, {session.get_inputs()[0].name: patches})[0]
 
 
 def load_torch(options: dict[str, Any]) -> Run:
@@ -114,7 +108,7 @@ def load_project(options: dict[str, Any]) -> Run:
     """Load this project, for files."""
     from musicnn_zoo import Tagger
 
-    tagger = Tagger(MODEL, engine=options["engine"])
+    tagger = Tagger(options["model"], engine=options["engine"])
 
     def run(paths: list[str]) -> list[list[float]]:
         results = tagger.tag_files(paths, top_k=len(tagger.tags))
@@ -140,14 +134,14 @@ def load_essentia(options: dict[str, Any]) -> Run:
     return lambda paths: np.array([scores(path) for path in paths])
 
 
-def load_original(_options: dict[str, Any]) -> Run:
+def load_original(options: dict[str, Any]) -> Run:
     """Load the original musicnn, for files."""
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     import numpy as np
     from musicnn.extractor import extractor
 
     def scores(path: str) -> Any:
-        return extractor(path, model=MODEL, extract_features=False)[0].mean(axis=0)
+        return extractor(path, model=options["model"], extract_features=False)[0].mean(axis=0)
 
     return lambda paths: np.array([scores(path) for path in paths])
 

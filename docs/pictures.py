@@ -2,8 +2,8 @@
 
     python docs/pictures.py [NAME…]
 
-NAME is tags, taggram, events, filters or embedding_map; without one, all are drawn. They go to
-``docs/pictures``; those that are large there get fewer colours.
+NAME is tags, taggram, events, filters, living_filters or embedding_map; without one, all are drawn.
+They go to ``docs/pictures``; those that are large there get fewer colours.
 """
 
 from __future__ import annotations
@@ -47,6 +47,40 @@ def draw_filters(path: Path) -> None:
     musicnn_zoo.learned_filters().plot(path)
 
 
+def draw_living_filters(path: Path) -> None:
+    """Draw the 204 timbral filters of 38 bands of two models; those that are dead stay grey."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from musicnn_zoo.runtimes.pruning import prune
+
+    layer, columns = "frontend_timbral_38", 34
+    figure = Figure(figsize=(9, 7.4), layout="constrained")
+    for axes, name in zip(figure.subplots(2), ("MTT_musicnn", "MSD_musicnn"), strict=True):
+        model = musicnn_zoo.load_model(name)
+        kernels = model.get_layer(layer).get_weights()[0][:, :, 0]
+        living = prune(model).living[layer]
+        order = np.argsort(~living, kind="stable")
+        frames, bands, count = kernels.shape
+        shape = (count // columns * (bands + 2), columns * (frames + 2))
+        filters, dead = np.ma.masked_all(shape), np.ma.masked_all(shape)
+        for place, number in enumerate(order):
+            row, column = divmod(place, columns)
+            top, left = row * (bands + 2), column * (frames + 2)
+            here = slice(top, top + bands), slice(left, left + frames)
+            if living[number]:
+                kernel = kernels[..., number].T
+                filters[here] = kernel / np.abs(kernel).max()
+            else:
+                dead[here] = 0.2
+        options = {"aspect": "auto", "interpolation": "none"}
+        axes.imshow(filters, cmap="RdBu_r", vmin=-1, vmax=1, **options)
+        axes.imshow(dead, cmap="Greys", vmin=0, vmax=1, **options)
+        axes.set_title(f"{name}: {living.sum()} of {count} filters of 7 frames × 38 bands live")
+        axes.set_axis_off()
+    figure.savefig(path, dpi=110)
+
+
 def draw_embedding_map(path: Path) -> None:
     """Map excerpts of the clips, one folder for each clip."""
     with tempfile.TemporaryDirectory() as folder:
@@ -67,6 +101,7 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "taggram": draw_taggram,
     "events": draw_events,
     "filters": draw_filters,
+    "living_filters": draw_living_filters,
     "embedding_map": draw_embedding_map,
 }
 

@@ -65,14 +65,18 @@ class Pruned:
     bound : float
         No score differs by more than that from the whole model's, but for rounding, whatever the
         waveform is, of samples in ±10.
-    filters : dict of str to (int, int)
-        How many filters of each convolution, or units of each dense layer, are needed, and of how
-        many.
+    living : dict of str to ndarray of bool
+        Which filters of each convolution, or units of each dense layer, are needed.
     """
 
     model: keras.Model
     bound: float
-    filters: dict[str, tuple[int, int]]
+    living: dict[str, Flags]
+
+    @property
+    def filters(self) -> dict[str, tuple[int, int]]:
+        """How many filters of each convolution, or units of each dense layer, of how many."""
+        return {name: (int(each.sum()), len(each)) for name, each in self.living.items()}
 
 
 def prune(
@@ -100,11 +104,12 @@ def prune(
     outputs = [id(one) for one in keras.tree.flatten(model.output)]
     kept = [id(model.get_layer(name).output) for name in keep]
     needed, bound = _needed(nodes, outputs, kept, tolerance)
-    filters = {}
+    living = {}
     for node in nodes:
         if isinstance(node.rule, Weighted):
             left = needed[node.output]
-            filters[node.name] = count, _ = int(left.sum()), len(left)
+            living[node.name] = left.copy()
+            count = int(left.sum())
             if count + node.rule.spare(count, block) >= len(left):
                 left[:] = True
     parts, whole = _rebuilt(model, nodes, needed, {*outputs, *kept}, block)
@@ -113,7 +118,7 @@ def prune(
         output = {"output": output} | dict(zip(keep, map(whole.get, kept), strict=True))
     pruned = keras.Model(parts[id(model.input)].tensor, output, name=model.name)
     finish_normalization(pruned)
-    return Pruned(pruned, bound, filters)
+    return Pruned(pruned, bound, living)
 
 
 @dataclass(frozen=True)
