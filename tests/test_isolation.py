@@ -22,8 +22,7 @@ import musicnn_zoo
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
 from musicnn_zoo.library.store import Store, run_library
-from musicnn_zoo.machine import isolation
-from musicnn_zoo.sound import read
+from musicnn_zoo.sound import isolation, read
 from musicnn_zoo.sound.decoders import NotDecodedError
 from musicnn_zoo.sound.read import AudioStream, load_audio
 from musicnn_zoo.sound.worker import prepare_decoding
@@ -107,7 +106,7 @@ def test_a_worker_gives_what_this_process_does(tmp_path):
 def test_a_crash_is_an_error_of_the_file(tmp_path, caplog):
     path = write(tmp_path / "segv.wav")
     with (
-        caplog.at_level(logging.DEBUG, "musicnn_zoo.machine.isolation"),
+        caplog.at_level(logging.DEBUG, "musicnn_zoo.sound.isolation"),
         pytest.raises(DecoderCrashError, match=r"segv.wav: crashes the decoder \(SIGSEGV\), tried"),
     ):
         load_audio(path, isolate=True)
@@ -131,7 +130,7 @@ def test_a_decoder_that_hangs_is_ended(tmp_path):
 
 @pytest.mark.usefixtures("deadly_decoder")
 def test_what_decoders_print_is_for_the_log(tmp_path, caplog, capfd):
-    with caplog.at_level(logging.DEBUG, "musicnn_zoo.machine.isolation"):
+    with caplog.at_level(logging.DEBUG, "musicnn_zoo.sound.isolation"):
         load_audio(write(tmp_path / "print.wav"), isolate=True)
     assert "print.wav: Note: Illegal Audio-MPEG-Header" in caplog.text
     assert capfd.readouterr() == ("", "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from musicnn_zoo.machine.isolation import prepare_worker
+from musicnn_zoo.sound.isolation import prepare_worker
 from musicnn_zoo.sound.mpeg import START_BYTES, late_imports
 
 _MODULE = "musicnn_zoo.sound.read"

@@ -124,7 +124,7 @@ _WATCH_S = 0.2
 _START = (
     "import sys; sys.path[:] = [path for path in sys.path if path]; "
     "import json; sys.path[:], modules = json.loads(sys.stdin.buffer.readline()); "
-    "from musicnn_zoo.machine.isolation import serve; serve(modules)"
+    "from musicnn_zoo.sound.isolation import serve; serve(modules)"
 )
 """Nothing is imported from the folder in which the user happens to be."""
 
