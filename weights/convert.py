@@ -73,9 +73,9 @@ def read_checkpoint(folder: Path) -> dict[str, NDArray[np.float32]]:
 def convert(name: str, checkpoint: dict[str, NDArray[np.float32]], output: Path) -> Path:
     """Write the Keras weights file of one model and return its path."""
     from musicnn_zoo.networks.build import build_model
-    from musicnn_zoo.zoo.catalogue import get_preset
+    from musicnn_zoo.zoo.catalogue import PRESETS
 
-    preset = get_preset(name)
+    preset = PRESETS[name]
     model = build_model(preset.config, tags=preset.tags, name=name)
     left = dict(checkpoint)
     for theirs, ours in LAYERS[name].items():

@@ -453,7 +453,18 @@ class PresetWeights:
     """
 
     def __init__(self, preset: Preset, source: SourceKind | None = None) -> None:
-        self._preset, self._file = preset, preset.source(source)
+        fitting = [each for each in preset.sources if source in (None, each.kind)]
+        if not fitting:
+            kinds = ", ".join(repr(each.kind) for each in preset.sources)
+            raise ArgumentError(
+                f"the sources of {preset.name} are {kinds}; received source={source!r}"
+            )
+        self._preset, self._file = preset, fitting[0]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether they come from the first of the sources."""
+        return self._file is self._preset.sources[0]
 
     @cached_property
     def _origin(self) -> dict[str, Any]:
