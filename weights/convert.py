@@ -96,7 +96,7 @@ def convert(name: str, checkpoint: dict[str, NDArray[np.float32]], output: Path)
 
 
 def drop_empty_groups(path: Path) -> None:
-    """Write an HDF5 file anew without groups that hold nothing.
+    """Rewrite an HDF5 file without groups that hold nothing.
 
     Keras makes one for every layer without weights and does not miss it; so the bytes depend
     on the weights alone, and not on a renamed pooling layer.

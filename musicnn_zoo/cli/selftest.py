@@ -164,7 +164,7 @@ def selftest() -> None:
 
     Decoders, the resampler and the four bundled models are run on a sound that is made on the
     spot, and compared with what is known to be right. It takes some seconds, no file and no
-    network. Its output belongs into a report of a fault.
+    network. Add its output to a bug report.
     """
     click.echo(f"musicnn-zoo {__version__}, {_versions()}")
     failures = 0

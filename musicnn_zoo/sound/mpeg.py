@@ -104,7 +104,7 @@ def count_samples(file: BinaryIO) -> int | None:
     """Count the samples in the frames of a tidy MP3; None if it is not tidy.
 
     That is one of nothing but frames of one rate and layout, as many as its header states, or of
-    one bit rate, if it has none: nothing was joined to it, lost of it or put into it.
+    one bit rate, if it has none: nothing was added to it or lost from it.
     """
     file.seek(end_of_id3(file))
     start = file.read(4)

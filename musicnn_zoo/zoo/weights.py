@@ -148,7 +148,7 @@ def _read_pytorch(path: Path) -> Arrays:
     except Exception as error:  # it raises whatever a damaged file provokes
         raise WeightsError(
             f"{path}: refused; a PyTorch checkpoint may hold tensors by name and nothing else, "
-            "and PyTorch could not read this one so (torch.load(weights_only=True) raised "
+            "and PyTorch could not read this one that way (torch.load(weights_only=True) raised "
             f"{type(error).__name__})"
         ) from error
     if not isinstance(state, Mapping) or not all(
@@ -594,7 +594,7 @@ def load_into(model: keras.Model, path: Path) -> None:
         arrays = from_torch(state, shapes)
     except (LookupError, ValueError) as error:
         raise WeightsError(
-            f"{path}: the arrays have the names of a known family and not its shapes "
+            f"{path}: the arrays have the names of a known family but not its shapes "
             f"({shown(error)})"
         ) from error
     assign(model, arrays, origin=path)
