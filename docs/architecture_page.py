@@ -1,4 +1,4 @@
-"""Write what docs/architectures.md shows of the architectures anew, and leave its prose.
+"""Update what docs/architectures.md shows of the architectures, and keep its prose.
 
     python docs/architecture_page.py
 

@@ -32,7 +32,7 @@ def model_table() -> str:
 
 
 def with_table(text: str) -> str:
-    """Return the README's text with its table made anew."""
+    """Return the README's text with its table updated."""
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
     return f"{before}{START}{model_table()}{END}{after}"

@@ -73,7 +73,7 @@ class DecoderCrashError(AudioError):
 
 
 class DecoderTimeoutError(AudioError):
-    """A file of which the decoder gave nothing for a long time."""
+    """A file from which the decoder returned nothing for a long time."""
 
 
 class WeightsError(MusicnnZooError):

@@ -172,7 +172,7 @@ def check_ending(path: str | os.PathLike[str], endings: tuple[str, ...]) -> Path
 
 
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-"""So that opening a pipe that nobody writes to does not wait for ever."""
+"""So that opening a pipe that nobody writes to does not wait forever."""
 
 
 def check_regular(path: Path, *, largest: int, origin: str) -> None:

@@ -24,7 +24,7 @@ SHARED = ROOT.parent / "shared"
 """Reference outputs that may not be committed; tests that need them are skipped without."""
 
 
-BUNDLED = [preset.name for preset in PRESETS.values() if preset.source().kind == "bundled"]
+BUNDLED = [preset.name for preset in PRESETS.values() if preset.sources[0].kind == "bundled"]
 """Models whose weights and graphs are in the package; the others are downloaded."""
 
 

@@ -12,6 +12,7 @@ import importlib
 import json
 import math
 import re
+import runpy
 import socket
 import struct
 import sys
@@ -22,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -29,46 +31,6 @@ import pytest
 
 _SMALL = ("", ".json", ".md", ".py", ".txt")
 """Endings of files that the Hub names after git's digest and not after their SHA-256."""
-
-
-@dataclass
-class Fault:
-    """What goes wrong with requests; `methods`, `path` and `times` say with which."""
-
-    status: int | None = None
-    """Answered instead of what was asked for."""
-    code: str | None = None
-    """`X-Error-Code`, if the Hub itself is to have answered and no proxy."""
-    message: str | None = None
-    wait_s: float = 0
-    hang_up: bool = False
-    """Close the connection instead of answering."""
-    cut: int | None = None
-    """Close it after so many bytes of a longer body."""
-    reset: bool = False
-    """By RST, as a firewall or a crash does, instead of FIN."""
-    size: int | None = None
-    """Send only so many bytes of a longer body, as if that were all."""
-    changed: int | None = None
-    """Flip the bits of this byte of the body."""
-    piece: int | None = None
-    """Send the body in pieces of so many bytes, with a pause after each."""
-    pause_s: float = 0
-    ranges: bool = True
-    """False: answer a request for a range with the whole file."""
-    methods: tuple[str, ...] = ()
-    path: str = ""
-    """Part of the addresses."""
-    times: float = math.inf
-
-    def hits(self, method: str, path: str, body: bytes | None) -> bool:
-        """Say whether it concerns a request, or the body that is sent for it."""
-        if (self.methods and method not in self.methods) or self.path not in path:
-            return False
-        of_body = any(x is not None for x in (self.cut, self.size, self.changed, self.piece))
-        if body is None or not of_body:
-            return (body is None) != of_body
-        return method == "GET" and len(body) > (self.cut or self.size or 0)
 
 
 @dataclass(frozen=True)
@@ -81,19 +43,67 @@ class Request:
 
 
 @dataclass
-class _Answer:
+class _Answer(Exception):  # noqa: N818
+    """What is sent; raised where it is a refusal."""
+
     body: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class _Refused(Exception):  # noqa: N818
-    """The request is answered with an error."""
+def _json(said: Any, status: int = 200, **headers: str) -> _Answer:
+    headers = {"Content-Type": "application/json", **headers}
+    return _Answer(json.dumps(said).encode(), status, headers)
 
-    def __init__(self, status: int, message: str, code: str | None = None) -> None:
-        super().__init__(message)
-        headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
-        self.answer = _Answer(json.dumps({"error": message}).encode(), status, headers)
+
+def _refused(status: int, message: str, code: str | None = None) -> _Answer:
+    headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+    return _json({"error": message}, status, **headers)
+
+
+@dataclass
+class Fault:
+    """What goes wrong with requests; `methods`, `path` and `times` say with which.
+
+    `wait_s` comes before the answer; `hang_up` closes the connection instead. An answer of
+    `status` is the Hub's with a `code` (`X-Error-Code`) or `message`, and else that of some proxy.
+    Of the body, `cut` sends so many bytes and closes the connection, `size` sends so many as if
+    that were all, `changed` flips the bits of this byte, and `piece` sends pieces of so many bytes
+    with a pause after each. Connections are closed by FIN, or with `reset` by RST, as a firewall
+    or a crash does. Without `ranges`, who asks for a range gets the whole file.
+    """
+
+    status: int | None = None
+    code: str | None = None
+    message: str | None = None
+    wait_s: float = 0
+    hang_up: bool = False
+    cut: int | None = None
+    reset: bool = False
+    size: int | None = None
+    changed: int | None = None
+    piece: int | None = None
+    pause_s: float = 0
+    ranges: bool = True
+    methods: tuple[str, ...] = ()
+    path: str = ""
+    times: float = math.inf
+
+    def hits(self, method: str, path: str, body: bytes | None) -> bool:
+        """Say whether it concerns a request, or the body that is sent for it."""
+        if (self.methods and method not in self.methods) or self.path not in path:
+            return False
+        of_body = any(x is not None for x in (self.cut, self.size, self.changed, self.piece))
+        if body is None or not of_body:
+            return (body is None) != of_body
+        return method == "GET" and len(body) > (self.cut or self.size or 0)
+
+    def answer(self) -> _Answer | None:
+        """Return what is answered instead of what was asked for."""
+        if self.status is None or self.code or self.message:
+            return self.status and _refused(self.status, self.message or "", self.code)
+        body = f"<html><body>{self.status}</body></html>".encode()
+        return _Answer(body, self.status, {"Content-Type": "text/html"})
 
 
 @dataclass
@@ -111,7 +121,7 @@ class _Repo:
     def resolve(self, revision: str) -> str:
         commit = self.refs.get(revision, revision)
         if commit not in self.commits:
-            raise _Refused(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+            raise _refused(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return commit
 
 
@@ -126,17 +136,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
         pass
 
-    def _read(self) -> bytes:
-        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        chunks = []
-        while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
-            chunks.append(self.rfile.read(size + 2)[:-2])
-        return b"".join(chunks)
-
     def _handle(self) -> None:
-        hub, sent, answer = self.server.hub, self._read(), None
+        hub, answer = self.server.hub, None
         headers = {name.lower(): value for name, value in self.headers.items()}
+        sent = self.rfile.read(int(headers.get("content-length", 0)))
         hub.requests.append(Request(self.command, self.path, dict(headers)))
         for fault in hub.struck(self.command, self.path):
             if self.server.closing.wait(fault.wait_s):
@@ -146,13 +149,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             if not fault.ranges:
                 headers.pop("range", None)
-            if fault.status is not None:
-                answer = _failed(fault.status, fault)
-        if answer is None:
-            try:
-                answer = hub.answer(self.command, self.path, headers, sent)
-            except _Refused as refused:
-                answer = refused.answer
+            answer = fault.answer() or answer
+        try:
+            answer = answer or hub.answer(self.command, self.path, headers, sent)
+        except _Answer as refused:
+            answer = refused
         self._send(answer)
 
     do_GET = do_HEAD = do_POST = _handle  # noqa: N815
@@ -216,14 +217,9 @@ class HubServer:
         self._repos: dict[str, _Repo] = {}
         self._plain: dict[str, bytes] = {}
         self._server: _Server | None = None
-        self._held = socket.socket()
-        self._held.bind(("127.0.0.1", 0))
+        self._hold(0)
         self._port = self._held.getsockname()[1]
-
-    @property
-    def endpoint(self) -> str:
-        """The address, for `HF_ENDPOINT`."""
-        return f"http://127.0.0.1:{self._port}"
+        self.endpoint = f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> "HubServer":
         self.up()
@@ -236,7 +232,7 @@ class HubServer:
             raise self.errors[0]
 
     def up(self) -> None:
-        """Answer, on the same port as ever."""
+        """Answer, always on the same port."""
         if self._server is None:
             self._held.close()
             self._server = _Server(self, self._port)
@@ -250,10 +246,13 @@ class HubServer:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
-            # Bound without listening: nobody else gets the port meanwhile.
-            self._held = socket.socket()
-            self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._held.bind(("127.0.0.1", self._port))
+            self._hold(self._port)
+
+    def _hold(self, port: int) -> None:
+        """Bind a port without listening, so that nobody else gets it."""
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("127.0.0.1", port))
 
     def fail(self, fault: Fault | None = None, **changes: Any) -> None:
         """Let requests fail like this from now on; a fault may be given by its fields.
@@ -314,7 +313,7 @@ class HubServer:
         may_see = "authorization" in headers
         with self._lock:
             if path == "/api/repos/create":
-                return self._create(json.loads(sent), may_see=may_see)
+                return self._create(json.loads(sent))
             if path == "/api/validate-yaml":
                 return _json({"warnings": [], "errors": []})
             if found := re.fullmatch("/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
@@ -324,47 +323,43 @@ class HubServer:
                 name, what, revision = (unquote(part or "main") for part in found.groups())
                 repo = self._repo(name, may_see=may_see)
                 commit = repo.resolve(revision)
+                files = repo.commits[commit]
                 if what == "preupload":
-                    modes = [
-                        {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
-                        for file in json.loads(sent)["files"]
-                    ]
-                    return _json({"files": modes})
+                    regular = {"uploadMode": "regular", "shouldIgnore": False}
+                    wanted = json.loads(sent)["files"]
+                    return _json({"files": [{"path": file["path"], **regular} for file in wanted]})
                 if what == "commit":
                     return self._commit(repo, name, revision, sent)
-                files = repo.commits[commit]
                 if what == "tree":
                     return _json([_entry(path, content) for path, content in files.items()])
                 siblings = [{"rfilename": file} for file in files]
                 return _json({"id": name, "sha": commit, "tags": [], "siblings": siblings})
-        raise _Refused(404, "Sorry, we can't find the page you are looking for.")
+        raise _refused(404, "Sorry, we can't find the page you are looking for.")
 
     def _repo(self, name: str, *, may_see: bool) -> _Repo:
         repo = self._repos.get(name)
         if repo is not None and (may_see or not repo.private):
             return repo
-        raise _Refused(404 if may_see else 401, "Repository not found", "RepoNotFound")
+        raise _refused(404 if may_see else 401, "Repository not found", "RepoNotFound")
 
     def _file(self, repo: _Repo, revision: str, path: str, headers: Mapping[str, str]) -> _Answer:
         commit = repo.resolve(revision)
         there = {"X-Repo-Commit": commit}
         content = repo.commits[commit].get(path)
         if content is None:
-            refused = _Refused(404, "Entry not found", "EntryNotFound")
-            refused.answer.headers |= there
+            refused = _refused(404, "Entry not found", "EntryNotFound")
+            refused.headers |= there
             raise refused
         if Path(path).suffix not in _SMALL:
             etag = hashlib.sha256(content).hexdigest()
             there |= {"X-Linked-Size": str(len(content)), "X-Linked-Etag": f'"{etag}"'}
         return _content(headers, content, {"ETag": f'"{git_blob(content)}"', **there})
 
-    def _create(self, wanted: dict[str, Any], *, may_see: bool) -> _Answer:
-        if not may_see:
-            raise _Refused(401, "Invalid username or password.")
+    def _create(self, wanted: dict[str, Any]) -> _Answer:
         name = f"{wanted.get('organization') or 'tester'}/{wanted['name']}"
         there = {"url": f"{self.endpoint}/{name}", "name": name}
         if name in self._repos:
-            return replace(_json({"error": "You already created this", **there}), status=409)
+            return _json({"error": "You already created this", **there}, 409)
         private = bool(wanted.get("private")) or wanted.get("visibility") == "private"
         self.add_repo(name, {".gitattributes": b""}, private=private)
         return _json(there)
@@ -380,17 +375,6 @@ class HubServer:
         commit = repo.commit(branch, files)
         url = f"{self.endpoint}/{name}/commit/{commit}"
         return _json({"success": True, "commitOid": commit, "commitUrl": url, "hookOutput": ""})
-
-
-def _failed(status: int, fault: Fault) -> _Answer:
-    if fault.code or fault.message:
-        return _Refused(status, fault.message or "", fault.code).answer
-    body = f"<html><body>{status}</body></html>".encode()  # some proxy or portal, and not the Hub
-    return _Answer(body, status, {"Content-Type": "text/html"})
-
-
-def _json(said: Any) -> _Answer:
-    return _Answer(json.dumps(said).encode(), headers={"Content-Type": "application/json"})
 
 
 def _entry(path: str, content: bytes) -> dict[str, Any]:
@@ -419,11 +403,13 @@ def hub_environment(
     `cache` is `HF_HOME`, in which `hub` holds the downloads. Without `token`, one of the user is
     not sent either.
     """
+    off = ("XET", "TELEMETRY", "PROGRESS_BARS", "UPDATE_CHECK", "SYMLINKS_WARNING")
     return {
         "HF_ENDPOINT": server.endpoint,
         "HF_HOME": str(cache),
         "HF_HUB_CACHE": str(cache / "hub"),
         "HUGGINGFACE_HUB_CACHE": str(cache / "hub"),
+        "HUGGINGFACE_ASSETS_CACHE": str(cache / "assets"),
         "HF_ASSETS_CACHE": str(cache / "assets"),
         "HF_XET_CACHE": str(cache / "xet"),
         "HF_TOKEN_PATH": str(cache / "token"),
@@ -431,32 +417,16 @@ def hub_environment(
         "HUGGING_FACE_HUB_TOKEN": "",
         "HF_HUB_OFFLINE": str(int(offline)),
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0",
-        **dict.fromkeys(_OFF, "1"),
+        **dict.fromkeys((f"HF_HUB_DISABLE_{what}" for what in off), "1"),
         "HF_HUB_ENABLE_HF_TRANSFER": "0",
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
     }
 
 
-_OFF = tuple(
-    f"HF_HUB_DISABLE_{what}"
-    for what in ("XET", "TELEMETRY", "PROGRESS_BARS", "UPDATE_CHECK", "SYMLINKS_WARNING")
-)
 _READERS = ("constants", "hf_api", "file_download", "_snapshot_download", "utils._http",
             "utils.tqdm", "utils._cache_manager", "utils._cache_assets")  # fmt: skip
-
-
-class _QuickTime:
-    """The module `time`, except that nothing sleeps."""
-
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(time, name)
+_TIMEOUTS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT", "_ETAG_RETRY_TIMEOUT")
 
 
 def patch_hub(
@@ -478,33 +448,17 @@ def patch_hub(
     for name in _READERS:
         with suppress(ImportError):
             readers[name] = importlib.import_module(f"huggingface_hub.{name}")
-    environment = hub_environment(server, cache, token=token, offline=offline)
-    for name, value in environment.items():
+    for name, value in hub_environment(server, cache, token=token, offline=offline).items():
         monkeypatch.setenv(name, value)
-    values: dict[str, Any] = {
-        **{name: path for name, path in environment.items() if path.startswith(str(cache))},
-        **dict.fromkeys(_OFF, True),
-        **dict.fromkeys(
-            ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT", "_ETAG_RETRY_TIMEOUT"), timeout
-        ),
-        "ENDPOINT": server.endpoint,
-        "HUGGINGFACE_CO_URL_TEMPLATE": server.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-        "HUGGINGFACE_ASSETS_CACHE": environment["HF_ASSETS_CACHE"],
-        "HF_STORED_TOKENS_PATH": str(cache / "stored_tokens"),
-        "AGENT_HARNESSES_PATH": str(cache / ".agent_harnesses.json"),
-        "CHECK_FOR_UPDATE_DONE_PATH": str(cache / ".check_for_update_done"),
-        "HF_HUB_OFFLINE": offline,
-        "HF_HUB_DISABLE_IMPLICIT_TOKEN": False,
-        "HF_HUB_ENABLE_HF_TRANSFER": False,
-    }
+    http, constants = readers["utils._http"], readers["constants"]
+    # What the constants are in a process that is started now.
+    fresh = {k: v for k, v in runpy.run_path(constants.__file__).items() if k.lstrip("_").isupper()}
+    values = {**fresh, **dict.fromkeys(_TIMEOUTS, timeout)}
     for module_name, module in sys.modules.copy().items():
         if module is not None and module_name.split(".")[0] == "huggingface_hub":
             for name in values.keys() & vars(module).keys():
                 monkeypatch.setattr(module, name, values[name])
     monkeypatch.setattr(readers["hf_api"].api, "endpoint", server.endpoint)
-    http, constants = readers["utils._http"], readers["constants"]
-    if hasattr(constants, "HF_URL_HOSTS"):
-        monkeypatch.setattr(constants, "HF_URL_HOSTS", constants.HF_URL_HOSTS | {"127.0.0.1"})
     if hasattr(http, "_HUB_ORIGINS"):
         origins = http._HUB_ORIGINS | {http._url_origin(server.endpoint)}
         monkeypatch.setattr(http, "_HUB_ORIGINS", origins)
@@ -512,7 +466,8 @@ def patch_hub(
     if hasattr(http, "_get_session_from_cache"):
         sessions = functools.lru_cache(http._get_session_from_cache.__wrapped__)
         monkeypatch.setattr(http, "_get_session_from_cache", sessions)
-    clock = _QuickTime()
+    slept: list[float] = []
+    clock = SimpleNamespace(**{**vars(time), "sleep": slept.append})
     for name in ("utils._http", "file_download"):
         monkeypatch.setattr(readers[name], "time", clock)
-    return clock.slept
+    return slept

@@ -160,5 +160,5 @@ def test_names_of_a_family_without_its_shapes_are_refused(tmp_path: Path) -> Non
     layers = [f"layer{number}.{part}.weight" for number in range(1, 5) for part in ("conv", "bn")]
     names = ["spec_bn.weight", "dense.weight", "layer5.weight_ih_l0", *layers]
     save_file({name: np.zeros(2, np.float32) for name in names}, tmp_path / "x.safetensors")
-    with pytest.raises(WeightsError, match="names of a known family and not its shapes"):
+    with pytest.raises(WeightsError, match="names of a known family but not its shapes"):
         load_model("MTT_musicnn", weights=tmp_path / "x.safetensors")

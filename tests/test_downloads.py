@@ -149,7 +149,7 @@ def test_a_branch_stands_for_its_commit(hub):
     assert fetch(HubFile(REPO, second, "config.json")).read_bytes() == b"{}"
 
 
-def test_a_private_repository_is_had_with_hf_token(hub, monkeypatch, tmp_path):
+def test_a_private_repository_is_read_with_hf_token(hub, monkeypatch, tmp_path):
     commit = hub.add_repo("tester/own", {"w.safetensors": CONTENT}, private=True)
     file = HubFile("tester/own", commit, "w.safetensors")
     complaint(DownloadError, lambda: fetch(file), file.address, "private", "set HF_TOKEN")

@@ -1,4 +1,4 @@
-"""What a forked process may use, and that it says what it may not instead of waiting for ever."""
+"""What a forked process may use, and that it says what it may not instead of waiting forever."""
 
 import os
 import subprocess
@@ -61,7 +61,7 @@ print(forked(lambda: zoo.load_model("MTT_vgg")))
 """)
     assert tags == "True"
     for line in refused:
-        assert line.startswith("DeviceError: TensorFlow had begun to run before this process")
+        assert line.startswith("DeviceError: TensorFlow was running before this process")
     assert len(refused) == 3
 
 

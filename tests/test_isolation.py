@@ -22,11 +22,10 @@ import musicnn_zoo
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import AudioError, DecoderCrashError, DecoderTimeoutError
 from musicnn_zoo.library.store import Store, run_library
-from musicnn_zoo.machine import isolation
-from musicnn_zoo.sound import read
+from musicnn_zoo.sound import isolation, read
 from musicnn_zoo.sound.decoders import NotDecodedError
+from musicnn_zoo.sound.isolation import prepare_decoding
 from musicnn_zoo.sound.read import AudioStream, load_audio
-from musicnn_zoo.sound.worker import prepare_decoding
 
 INPUTS = Path(__file__).parent / "inputs"
 
@@ -107,7 +106,7 @@ def test_a_worker_gives_what_this_process_does(tmp_path):
 def test_a_crash_is_an_error_of_the_file(tmp_path, caplog):
     path = write(tmp_path / "segv.wav")
     with (
-        caplog.at_level(logging.DEBUG, "musicnn_zoo.machine.isolation"),
+        caplog.at_level(logging.DEBUG, "musicnn_zoo.sound.isolation"),
         pytest.raises(DecoderCrashError, match=r"segv.wav: crashes the decoder \(SIGSEGV\), tried"),
     ):
         load_audio(path, isolate=True)
@@ -131,7 +130,7 @@ def test_a_decoder_that_hangs_is_ended(tmp_path):
 
 @pytest.mark.usefixtures("deadly_decoder")
 def test_what_decoders_print_is_for_the_log(tmp_path, caplog, capfd):
-    with caplog.at_level(logging.DEBUG, "musicnn_zoo.machine.isolation"):
+    with caplog.at_level(logging.DEBUG, "musicnn_zoo.sound.isolation"):
         load_audio(write(tmp_path / "print.wav"), isolate=True)
     assert "print.wav: Note: Illegal Audio-MPEG-Header" in caplog.text
     assert capfd.readouterr() == ("", "")
@@ -160,7 +159,9 @@ KINDS = {"WAV": "av", "FLAC": "av", "MP3": "soundfile", "OGG": "soundfile"}
 def test_the_process_that_decodes_can_be_started_before(kind, tmp_path, no_workers):
     path = tmp_path / f"clip.{kind.lower()}"
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 16000), 16000, format=kind)
-    prepare_decoding(["--top-k", "3", str(tmp_path / "missing.wav"), str(tmp_path), str(path)])
+    prepare_decoding(
+        read.__name__, ["--top-k", "3", str(tmp_path / "missing.wav"), str(tmp_path), str(path)]
+    )
     (prepared,) = isolation._workers._idle
     assert not prepared._imported
     assert len(load_audio(path, isolate=True).samples) == 16000
@@ -178,18 +179,18 @@ def test_a_process_imports_more_for_another_kind_of_file(tmp_path, no_workers):
 
 
 def test_nothing_is_started_before_for_what_is_no_file(tmp_path, no_workers):
-    prepare_decoding([])
-    prepare_decoding(["-h", str(tmp_path), str(tmp_path / "missing.wav"), "a\0b"])
+    prepare_decoding(read.__name__, [])
+    prepare_decoding(read.__name__, ["-h", str(tmp_path), str(tmp_path / "missing.wav"), "a\0b"])
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        prepare_decoding([str(tmp_path / "pipe")])
+        prepare_decoding(read.__name__, [str(tmp_path / "pipe")])
     assert not isolation._workers._idle
 
 
 def test_a_prepared_process_that_died_is_replaced(tmp_path, no_workers):
     path = tmp_path / "clip.wav"
     write(path)
-    prepare_decoding([str(path)])
+    prepare_decoding(read.__name__, [str(path)])
     (prepared,) = isolation._workers._idle
     prepared._process.kill()
     prepared._process.wait()

@@ -282,7 +282,7 @@ def test_without_a_bootstrap_there_are_no_intervals():
     found = evaluate(*tracks(50))
     assert found.roc_auc_interval is None
     assert all(tag.roc_auc_interval is None for tag in found.per_tag)
-    assert found.conventions["bootstrap"] == "none, hence no intervals"
+    assert found.conventions["bootstrap"] == "none, so no intervals"
 
 
 def test_where_all_replicates_agree_there_is_no_interval():

@@ -713,7 +713,7 @@ def test_a_pretrained_model_whose_graph_is_not_bundled_is_converted_once(
     assert Tagger("MTT_vgg").engine == "onnxruntime"
     (path,) = conversions
     assert find_graph(find_pretrained("MTT_vgg"), lambda: pytest.fail("loaded")) == path
-    assert preset.source().sha256[:24] in path.name
+    assert preset.sources[0].sha256[:24] in path.name
 
 
 @pytest.mark.slow

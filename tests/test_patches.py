@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block, patch_grid
 from musicnn_zoo.networks.patches import PatchGrid, PatchStream, patch_at
-from musicnn_zoo.zoo.catalogue import get_preset
+from musicnn_zoo.zoo.catalogue import PRESETS
 
-MUSICNN = get_preset("MTT_musicnn").config
-VGG = get_preset("MTT_vgg").config
+MUSICNN = PRESETS["MTT_musicnn"].config
+VGG = PRESETS["MTT_vgg"].config
 RATE, FRAME_HOP, N_FFT = 16000, 256, 512
 SMALL = ModelConfig(
     input=LogMelInput(sample_rate=1000, n_fft=32, hop=16, f_max=500),

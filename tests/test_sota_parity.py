@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_every_checkpoint_of_the_web_is_compared() -> None:
-    assert set(MODELS) == {n for n, preset in PRESETS.items() if preset.source().kind == "web"}
+    assert set(MODELS) == {n for n, preset in PRESETS.items() if preset.sources[0].kind == "web"}
 
 
 @pytest.mark.torch

@@ -22,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_weights_have_the_digest_of_the_table(name: str) -> None:
-    assert weights.bundled(PRESETS[name].source()).name == f"{name}.weights.h5"
+    assert weights.bundled(PRESETS[name].sources[0]).name == f"{name}.weights.h5"
 
 
 def test_the_authors_notice_lies_beside_the_weights() -> None:
@@ -48,7 +48,7 @@ def test_a_missing_file_is_an_error_that_names_it(folder: Path) -> None:
 def test_weights_of_another_architecture_do_not_load() -> None:
     model = build_model("musicnn")
     with pytest.raises(WeightsError, match=r"MTT_vgg\.weights\.h5.*does not fit"):
-        weights.load_into(model, weights.bundled(PRESETS["MTT_vgg"].source()))
+        weights.load_into(model, weights.bundled(PRESETS["MTT_vgg"].sources[0]))
 
 
 def test_loading_sets_every_weight() -> None:
@@ -65,7 +65,7 @@ def test_loading_sets_every_weight() -> None:
 @pytest.mark.parametrize("name", BUNDLED)
 def test_files_hold_float32_only(name: str) -> None:
     dtypes = set()
-    with h5py.File(weights.bundled(PRESETS[name].source())) as file:
+    with h5py.File(weights.bundled(PRESETS[name].sources[0])) as file:
         file.visititems(
             lambda path, item: (
                 dtypes.add(str(item.dtype))

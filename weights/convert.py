@@ -73,9 +73,9 @@ def read_checkpoint(folder: Path) -> dict[str, NDArray[np.float32]]:
 def convert(name: str, checkpoint: dict[str, NDArray[np.float32]], output: Path) -> Path:
     """Write the Keras weights file of one model and return its path."""
     from musicnn_zoo.networks.build import build_model
-    from musicnn_zoo.zoo.catalogue import get_preset
+    from musicnn_zoo.zoo.catalogue import PRESETS
 
-    preset = get_preset(name)
+    preset = PRESETS[name]
     model = build_model(preset.config, tags=preset.tags, name=name)
     left = dict(checkpoint)
     for theirs, ours in LAYERS[name].items():
@@ -96,7 +96,7 @@ def convert(name: str, checkpoint: dict[str, NDArray[np.float32]], output: Path)
 
 
 def drop_empty_groups(path: Path) -> None:
-    """Write an HDF5 file anew without groups that hold nothing.
+    """Rewrite an HDF5 file without groups that hold nothing.
 
     Keras makes one for every layer without weights and does not miss it; so the bytes depend
     on the weights alone, and not on a renamed pooling layer.

@@ -22,7 +22,7 @@ def render(folder: Path, user: str) -> dict[str, Path]:
     return {
         name: save_pretrained(load_model(name), folder / name, repo=f"{user}/{name}")
         for name, preset in PRESETS.items()
-        if preset.source().kind == "bundled"
+        if preset.sources[0].kind == "bundled"
     }
 
 

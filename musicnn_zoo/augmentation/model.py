@@ -74,7 +74,7 @@ def symmetric_beta(shape: tuple[Any, ...], alpha: float, seed: keras.random.Seed
     1994), with two uniform numbers for each: XLA, which Keras uses by itself on a GPU, cannot
     compile the gamma variates that ``keras.random.beta`` is made of.
     """
-    # t = cosine * sqrt(1 / q - 1) has the t-distribution of 2 alpha degrees, but for a factor.
+    # t = cosine * sqrt(1 / q - 1) has the t-distribution of 2 alpha degrees, up to a factor.
     q = ops.power(keras.random.uniform(shape, dtype="float32", seed=seed), 1 / alpha)
     cosine = ops.cos(2 * pi * keras.random.uniform(shape, dtype="float32", seed=seed))
     square = (1 - q) * ops.square(cosine)
@@ -398,7 +398,7 @@ class Mixup:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to the training data, in the order of the parameters, but for mixup first.
+    """What is done to the training data: mixup first, then the rest in the order given here.
 
     By default nothing.
 

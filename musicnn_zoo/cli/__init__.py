@@ -11,18 +11,19 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from musicnn_zoo.cli.failures import Failure, describe_unexpected, warnings_as_lines
+from musicnn_zoo.cli.failures import Failure, describe_unexpected, warn
 from musicnn_zoo.errors import ArgumentError, MissingPackageError, MusicnnZooError
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import explained
 from musicnn_zoo.machine.processes import keep_libraries_to_usable_cores
-from musicnn_zoo.sound.worker import prepare_decoding
+from musicnn_zoo.sound.isolation import prepare_decoding
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
     keep_libraries_to_usable_cores()
     command, *arguments = sys.argv[1:] or [""]
     if command in _DECODING:
-        prepare_decoding(arguments)
+        prepare_decoding(_DECODER, arguments)
     cli()
 
 
@@ -73,6 +74,7 @@ _COMMANDS = {
 }
 _DECODING = ("tag", "taggram", "events", "embed", "map")
 """Commands that decode files at once."""
+_DECODER = "musicnn_zoo.sound.read"
 
 
 @contextlib.contextmanager
@@ -82,6 +84,20 @@ def _stopping_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo("\nstopped by Ctrl+C", err=True)
         raise click.exceptions.Exit(130) from None
+
+
+@contextlib.contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print each warning on a line of standard error, without the place in the code."""
+
+    def show(message: Warning | str, *rest: object, **named: object) -> None:
+        del rest, named
+        warn(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
 
 
 class _Commands(click.Group):
@@ -108,7 +124,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _stopping_in_one_line(), warnings_as_lines():
+            with _stopping_in_one_line(), _warnings_as_lines():
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise

@@ -33,9 +33,10 @@ from musicnn_zoo.files import check_ending, check_writable
 from musicnn_zoo.library.store import LIBRARY_SUFFIXES, Store, run_library
 from musicnn_zoo.library.text_store import EmbeddingArchive, Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
+from musicnn_zoo.sound import read
 from musicnn_zoo.sound.find import find_audio, irregularity
+from musicnn_zoo.sound.isolation import prepare_decoding
 from musicnn_zoo.sound.sources import local_path
-from musicnn_zoo.sound.worker import prepare_decoding
 from musicnn_zoo.tagging.results import (
     DEFAULT_THRESHOLD,
     Clip,
@@ -226,7 +227,7 @@ class FileRun(AudioFiles):
     def _analyse(self, paths: list[str]) -> Iterator[FileResult[Any]]:
         if not paths:
             return
-        prepare_decoding(paths[:1])
+        prepare_decoding(read.__name__, paths[:1])
         from musicnn_zoo.tagging.tagger import Tagger
 
         analyse = getattr(Tagger(self._model, **self._loading), _METHODS[self._kind])

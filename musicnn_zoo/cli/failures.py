@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import click
 
 from musicnn_zoo.text import printable
@@ -28,17 +24,3 @@ def describe_unexpected(error: Exception) -> str:
 def warn(line: str) -> None:
     """Print a warning on a line of standard error."""
     click.echo(f"Warning: {printable(line)}", err=True)
-
-
-@contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """Print each warning on a line of standard error, without the place in the code."""
-
-    def show(message: Warning | str, *rest: object, **named: object) -> None:
-        del rest, named
-        warn(str(message))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = show
-        yield

@@ -84,7 +84,7 @@ def _training_options(recipe: Recipe) -> Options:
         option("--validation", type=click.FloatRange(0, 1), default=0.1, metavar="PART",
                help="Part of the tracks, if DATA has no splits of its own."),
         option("--test", type=click.FloatRange(0, 1), default=0.1, metavar="PART",
-               help="Likewise; measured once, at the end."),
+               help="The same for testing, which is done once, at the end."),
         option("--single-label/--multi-label", default=None,
                help="One tag a track (softmax), or any number (sigmoid).  "
                "[default: as DATA has it]"),

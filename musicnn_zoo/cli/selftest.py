@@ -66,7 +66,7 @@ def checks() -> Iterator[tuple[str, Callable[[], Check]]]:
     yield "decoder of FLAC (libsndfile)", _decodes_flac
     yield "decoder of M4A (FFmpeg)", _decodes_m4a
     for name, preset in PRESETS.items():
-        if isinstance(preset.source(), BundledFile):
+        if isinstance(preset.sources[0], BundledFile):
             yield f"{name} (ONNX Runtime)", functools.partial(_scores, name, "onnxruntime")
     if has_keras():
         yield "MTT_musicnn (Keras)", functools.partial(_scores, "MTT_musicnn", "keras")
@@ -164,7 +164,7 @@ def selftest() -> None:
 
     Decoders, the resampler and the four bundled models are run on a sound that is made on the
     spot, and compared with what is known to be right. It takes some seconds, no file and no
-    network. Its output belongs into a report of a fault.
+    network. Add its output to a bug report.
     """
     click.echo(f"musicnn-zoo {__version__}, {_versions()}")
     failures = 0

@@ -37,7 +37,7 @@ def split(
     :math:`f_p` the fraction of the part and :math:`a_{pk}` what the part has already. This is
     the greedy idea of Sechidis, Tsoumakas and Vlahavas ("On the stratification of multi-label
     data", ECML PKDD 2011), for groups and for all tags of a track at once. With one tag a track
-    and no groups, each part has each class in proportion, but for rounding.
+    and no groups, each part has each class in proportion, apart from rounding.
 
     Parameters
     ----------

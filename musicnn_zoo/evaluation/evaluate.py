@@ -454,7 +454,7 @@ def evaluate_model(
         model scores each tag by itself, even if each track of the data has only one.
     thresholds : "calibrated" or array-like, shape (tags of the model,), optional
         The score from which on each tag is given, for precision, recall and F1: the model's own,
-        or one for each tag (NaN for none). By default the best F1 on these very tracks decides.
+        or one for each tag (NaN for none). By default the best F1 on these same tracks decides.
     bootstrap, level, seed
         Of the intervals; see :func:`musicnn_zoo.evaluation.metrics.evaluate_scores`.
     resample : {"tracks", "groups"}, optional

@@ -79,7 +79,7 @@ def evaluate_scores(
         leaves them out; PR-AUCs of the two are not comparable.
     thresholds : array-like, shape (tags,), optional
         A tag is given from this score on; NaN for none. By default what
-        :func:`best_f1_thresholds` finds on these very tracks, whose F1 is optimistic.
+        :func:`best_f1_thresholds` finds on these same tracks, whose F1 is optimistic.
     bootstrap : int
         Replicates for the intervals; 0 for no intervals.
     level : float
@@ -170,7 +170,7 @@ def evaluate_scores(
             "averages": f"macro, the mean over {count(int(defined.sum()), 'tag')}; "
             + _left_out("tags on no track or on every one", left_out),
             "untagged": untagged_statement(n_untagged, untagged),
-            "thresholds": "best F1 on these very tracks, hence optimistic F1"
+            "thresholds": "best F1 on these same tracks, so F1 is optimistic"
             if thresholds is None
             else "as given, not chosen on these tracks",
             "bootstrap": resampling.describe(
@@ -487,7 +487,7 @@ class Bootstrap:
     def describe(self, undefined: str) -> str:
         """Say in words what the intervals are."""
         if not self.replicates:
-            return "none, hence no intervals"
+            return "none, so no intervals"
         n_units = len(np.unique(self.units))
         return (
             f"{self.level * 100:g} % intervals from {self.replicates} resamples of "

@@ -138,7 +138,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         ArgumentError
             If a parameter cannot be used.
         UnknownNameError, DownloadError, WeightsError
-            If the model cannot be had.
+            If the model cannot be found or loaded.
         """
         self._grid()
         return self
@@ -302,7 +302,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         return {path: rows[place] for path, place in places.items()}
 
     def _stack(self, keys: list[Any], rows: Mapping[Any, Row]) -> NDArray[np.float32]:
-        """Return the rows in the order of ``keys``, and say which could not be had."""
+        """Return the rows in the order of ``keys``, and say which sounds could not be used."""
         vectors = {key: row for key, row in rows.items() if not isinstance(row, AudioError)}
         errors = [row for row in rows.values() if isinstance(row, AudioError)]
         if errors and self.on_error == "raise":

@@ -300,7 +300,7 @@ def read_shard(shard: Path, columns: list[str] | None = None) -> tuple[pa.Table,
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise OutputError(
             f"{shard}: cannot be read ({error}); move it away and run the same command again, "
-            "which does its files anew"
+            "which computes its files again"
         ) from error
 
 

@@ -261,7 +261,7 @@ class Store:
             file.append(csv_lines(rows).encode())
 
     def failed_as_before(self, reason: str) -> bool:
-        """Whether the run before noted the very same failure."""
+        """Whether the previous run noted the same failure."""
         return safe_cell(printable(reason)) in self._failed_before
 
     def record_crash(self, stamp: Stamp) -> None:

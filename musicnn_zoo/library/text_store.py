@@ -39,7 +39,7 @@ from musicnn_zoo.text import csv_lines, path_cell, path_to_text, safe_tag
 
 SYNC_FILES = 64
 """So many results at most are lost by a power loss."""
-REMEDY = "name another output (--output), or start this one anew (--overwrite)"
+REMEDY = "name another output (--output), or discard this one and start again (--overwrite)"
 TAG_COLUMNS = ("source", "rank", "tag", "score")
 EVENT_COLUMNS = ("source", "tag", "start_s", "end_s", "score")
 

@@ -74,8 +74,8 @@ def find_envelope(
 ) -> Envelope:
     """Take the envelope of a mono signal that comes in blocks of any lengths.
 
-    A stretch is ``finest_s`` seconds long; of signals that have more than ``most`` stretches, it
-    is doubled until they have not.
+    A stretch is ``finest_s`` seconds long. It is doubled until the signal has no more than ``most``
+    stretches.
     """
     step = max(1, round(finest_s * sample_rate))
     lowest, highest = [], []

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from musicnn_zoo.errors import AudioError
-from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
 from musicnn_zoo.sound.decoders import main_audio_stream, open_container
+from musicnn_zoo.sound.isolation import WorkerStartError, call_isolated
 from musicnn_zoo.sound.sources import AudioSource
 
 if TYPE_CHECKING:

@@ -161,13 +161,13 @@ class ForkedLock:
 
 
 def refuse_forked_tensorflow() -> None:
-    """Raise a DeviceError where TensorFlow would wait for ever for threads left behind by a fork.
+    """Raise a DeviceError where TensorFlow would wait forever for threads left behind by a fork.
 
-    That is where TensorFlow had begun to run before this process was forked.
+    That is where TensorFlow was running before this process was forked.
     """
     if _has_forked_tensorflow:
         raise DeviceError(
-            "TensorFlow had begun to run before this process was forked, and cannot go on in it: "
+            "TensorFlow was running before this process was forked, and cannot continue in it: "
             "start processes by 'spawn' or 'forkserver', load models only after the fork, or take "
             "engine='onnxruntime', which may be forked"
         )

@@ -535,7 +535,7 @@ def sample_level(
 
 def _two_convolutions(x: Any, filters: int, width: int, name: str, *, padding: str) -> Any:
     if padding != "same":
-        raise ArgumentError("a residual module needs padding='same', or its two ways differ")
+        raise ArgumentError("a residual module needs padding='same', or its branches differ")
     x = convolution(x, filters, width, name=f"{name}a", order="bn_relu")
     x = layers.Dropout(0.2, name=f"{name}_dropout")(x)
     return convolution(x, filters, width, name=f"{name}b", activation=None)

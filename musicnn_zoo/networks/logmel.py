@@ -60,7 +60,7 @@ class LogMel(keras.layers.Layer):
     spectrogram : LogMelInput, optional
         In place of the options.
     **options
-        Those of :class:`musicnn_zoo.networks.config.LogMelInput`, but for ``normalization`` and
+        Those of :class:`musicnn_zoo.networks.config.LogMelInput`, except ``normalization`` and
         ``bn_epsilon``; and those of a Keras layer.
 
     Raises

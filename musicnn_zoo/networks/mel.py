@@ -1,7 +1,7 @@
 """Mel bands in NumPy, and the log-mel spectrogram of a whole recording for the eye.
 
 The same numbers as ``librosa.filters.mel`` and ``librosa.feature.melspectrogram``, without
-librosa, whose compiler (Numba) is late for each new Python and large.
+librosa, whose compiler (Numba) is large and supports each new Python late.
 """
 
 from __future__ import annotations

@@ -293,7 +293,7 @@ def draw_map(
 ) -> Figure:
     """Draw points (files, 2) in colours of groups; see :func:`musicnn_zoo.plots.plot_map`.
 
-    Up to 40 points have their names, but for those that would cover others; up to 1000 are
+    Up to 40 points have their names, except those that would cover others; up to 1000 are
     translucent, so that overlaps can be seen. The axes are principal components if it is known what
     part of the variance they explain.
     """

@@ -430,7 +430,7 @@ class _Each(Separate):
 
 
 class _ZeroPadded(_Each):
-    """Zeros around: what was constant is so no longer, but for zero."""
+    """Zeros around: what was constant no longer is, unless it was zero."""
 
     @cached_property
     def range(self) -> Range:

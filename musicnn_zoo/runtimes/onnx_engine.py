@@ -181,7 +181,7 @@ def has_graph(pretrained: Pretrained) -> bool:
     """Whether :func:`find_graph` needs no model.
 
     A DownloadError or WeightsError is raised if nothing is known of the weights and they cannot be
-    had.
+    downloaded or read.
     """
     if pretrained.graph is not None:
         return True

@@ -63,7 +63,7 @@ class Pruned:
         Its output is that of the whole model, or, if layers were to be kept, a dictionary of
         ``output`` and of their outputs by name, which have all channels.
     bound : float
-        No score differs by more than that from the whole model's, but for rounding, whatever the
+        No score differs by more than that from the whole model's, apart from rounding, whatever the
         waveform is, of samples in ±10.
     living : dict of str to ndarray of bool
         Which filters of each convolution, or units of each dense layer, are needed.

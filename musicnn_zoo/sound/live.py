@@ -1,4 +1,4 @@
-"""Sound that comes while it is heard: from a pipe or a microphone."""
+"""Live sound, from a pipe or a microphone."""
 
 from __future__ import annotations
 

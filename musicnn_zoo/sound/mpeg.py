@@ -56,20 +56,6 @@ class _Header(NamedTuple):
     silent: int
 
 
-START_BYTES = 512
-_BY_LIBSNDFILE = re.compile(
-    rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]|OggS.{0,255}\x01vorbis", re.DOTALL
-)
-
-
-def late_imports(start: bytes) -> tuple[str, ...]:
-    """Guess what must be imported to decode a file that starts with these bytes.
-
-    libsndfile decodes MP3 and Vorbis, FFmpeg the rest, and what is odd.
-    """
-    return ("soundfile" if _BY_LIBSNDFILE.match(start) else "av"), "soxr"
-
-
 def stated_length(file: BinaryIO) -> tuple[float, bool] | None:
     """Return the seconds that a Xing, Info or VBRI header states, and whether they are exact.
 
@@ -118,7 +104,7 @@ def count_samples(file: BinaryIO) -> int | None:
     """Count the samples in the frames of a tidy MP3; None if it is not tidy.
 
     That is one of nothing but frames of one rate and layout, as many as its header states, or of
-    one bit rate, if it has none: nothing was joined to it, lost of it or put into it.
+    one bit rate, if it has none: nothing was added to it or lost from it.
     """
     file.seek(end_of_id3(file))
     start = file.read(4)

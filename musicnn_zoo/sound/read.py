@@ -31,7 +31,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError, answered, unknown_attribute
-from musicnn_zoo.machine.isolation import WorkerStartError, call_isolated
 from musicnn_zoo.sound.decoders import (
     BLOCK_S,
     HIGHEST_RATE,
@@ -44,7 +43,13 @@ from musicnn_zoo.sound.decoders import (
     decoded_by_libsndfile,
     is_tolerated_part,
 )
-from musicnn_zoo.sound.mpeg import START_BYTES, count_samples, is_mpeg, late_imports
+from musicnn_zoo.sound.isolation import (
+    START_BYTES,
+    WorkerStartError,
+    call_isolated,
+    late_imports,
+)
+from musicnn_zoo.sound.mpeg import count_samples, is_mpeg
 from musicnn_zoo.sound.parts import Data, Link, find_corrections, find_data, find_joined, find_links
 from musicnn_zoo.sound.sources import AudioSource, as_source, check_one, local_path, source_name
 from musicnn_zoo.sound.statements import is_long_voc, note_missing, part_of_stated

@@ -341,7 +341,7 @@ def tag_files(
         May be a generator; for the files of a directory see
         :func:`musicnn_zoo.find_audio`.
     model, top_k, threshold, patch_s, hop_s, tail, silence, damaged, isolate, engine, device
-        See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`, but for those of a
+        See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`, except those of a
         file, which are in its result.
     jobs : int, optional
         Threads that read files; by default one a core up to 8, then one for three cores.

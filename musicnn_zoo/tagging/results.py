@@ -284,9 +284,7 @@ def find_events(
 
 def check_event_rule(threshold: float, release: float | None, min_length_s: float) -> float:
     """Check the options of :func:`find_events` and return the release."""
-    level = finite(threshold)
-    if level is None or not 0 <= level <= 1:
-        raise ArgumentError(f"threshold must be between 0 and 1; received {shown(threshold)}")
+    _check_threshold(threshold)
     if release is None:
         release = DEFAULT_RELEASE * threshold
     if not 0 <= release <= threshold:
@@ -296,6 +294,13 @@ def check_event_rule(threshold: float, release: float | None, min_length_s: floa
     if not min_length_s >= 0:
         raise ArgumentError(f"min_length_s must not be negative; received {min_length_s}")
     return release
+
+
+def _check_threshold(threshold: object, *, hint: str = "") -> float:
+    level = finite(threshold)
+    if level is None or not 0 <= level <= 1:
+        raise ArgumentError(f"threshold must be between 0 and 1; received {shown(threshold)}{hint}")
+    return level
 
 
 def _runs(held: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -492,13 +497,7 @@ def check_ranking(
         return (DEFAULT_TOP_K if top_k is None else top_k), 0.0
     if isinstance(threshold, str) and threshold == CALIBRATED:
         return top_k, CALIBRATED
-    level = finite(threshold)
-    if level is None or not 0 <= level <= 1:
-        raise ArgumentError(
-            f"threshold must be between 0 and 1; received {shown(threshold)} ('calibrated' takes "
-            "the model's own)"
-        )
-    return top_k, level
+    return top_k, _check_threshold(threshold, hint=" ('calibrated' takes the model's own)")
 
 
 @dataclass(frozen=True, eq=False)

@@ -182,8 +182,8 @@ class _CurrentEngine:
 class _Engines:
     """What computes a model: Keras, or ONNX Runtime; and Keras for the scores of frames.
 
-    Keras computes the model itself and so sees its weights change, but for other precisions and
-    several devices, where it has copies.
+    Keras computes the model itself and so sees its weights change, except with other precisions
+    and several devices, where it has copies.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError, answered
+from musicnn_zoo.errors import answered
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
 from musicnn_zoo.networks.config import ModelConfig, ModelSpec, Provenance
 
@@ -187,14 +187,6 @@ class Preset:
         """The tags, in the order of the outputs."""
         return VOCABULARIES[self.vocabulary]
 
-    def source(self, kind: SourceKind | None = None) -> WeightsSource:
-        """Where the weights are; ``kind`` chooses among several, or raises an ArgumentError."""
-        for source in self.sources:
-            if kind in (None, source.kind):
-                return source
-        kinds = ", ".join(repr(source.kind) for source in self.sources)
-        raise ArgumentError(f"the sources of {self.name} are {kinds}; received source={kind!r}")
-
 
 _HUB_REPO = "oriyonay/musicnn-pytorch"
 _HUB_SAFETENSORS = HubFile(
@@ -308,27 +300,6 @@ PRESETS: dict[str, Preset] = {
 """All pretrained models by name."""
 
 DEFAULT_MODEL = "MTT_musicnn"
-
-
-def get_preset(name: str) -> Preset:
-    """Look up a pretrained model.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name; the message suggests the nearest ones.
-    ArgumentError
-        If the name is that of an architecture, which has no weights.
-    """
-    if name in PRESETS:
-        return PRESETS[name]
-    if name in ARCHITECTURES:
-        raise ArgumentError(
-            f"{name!r} is an architecture without pretrained weights; "
-            f"build_model({name!r}) makes an untrained one, and there are pretrained: "
-            + ", ".join(PRESETS)
-        )
-    raise UnknownNameError("model", name, PRESETS)
 
 
 @answered

@@ -319,7 +319,7 @@ def _why_not_fetched(error: Exception, what: str) -> str:
         return "it is not in the cache, and HF_HUB_OFFLINE is set; unset it to download"
     if status in (401, 403, 404) and not what.startswith("hf://"):
         return (
-            f"the server does not give it any more (status {status}); update this package, which "
+            f"the server no longer serves it (status {status}); update this package, which "
             "may know where it is now (pip install --upgrade musicnn-zoo), or try again later"
         )
     if status in (401, 403):
@@ -327,7 +327,7 @@ def _why_not_fetched(error: Exception, what: str) -> str:
     if status == 404:
         return "there is no such file; check the repository, the revision and the name"
     if status is not None:
-        return f"the server cannot give it now (status {status}); try again later"
+        return f"the server cannot serve it now (status {status}); try again later"
     if _caused_by(error, errors.FileMetadataError):
         return (
             f"what answers at {constants.ENDPOINT} is no Hugging Face Hub; log in to the network "
@@ -354,7 +354,7 @@ def _why_not_sent(error: Exception, _: str) -> str:
         said = first_line(getattr(error, "server_message", None) or error)
         return (
             f"the server does not take it (status {status}: {said}); check the names "
-            "of the repository and the branch, and what the model says of itself"
+            "of the repository and the branch, and the model's description"
         )
     if status is not None:
         return f"the server cannot take it now (status {status}); try again later"

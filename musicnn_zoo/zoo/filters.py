@@ -110,7 +110,7 @@ def learned_filters(
         If the front-end has no convolutions, or another argument cannot be used; if inputs are
         sought and Keras does not run on TensorFlow.
     DownloadError, WeightsError
-        If the model cannot be had.
+        If the model cannot be found or loaded.
 
     References
     ----------
@@ -166,7 +166,7 @@ def learned_filters(
 
 
 def _frontend_of(model: TaggingModel) -> Any:
-    """Make the front-end anew, for an input of any length, with the weights of the model."""
+    """Make the front-end again, for an input of any length, with the weights of the model."""
     import keras
 
     from musicnn_zoo.networks.build import build_features

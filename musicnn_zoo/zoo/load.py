@@ -25,7 +25,6 @@ from musicnn_zoo.zoo.catalogue import (
     BundledFile,
     Preset,
     SourceKind,
-    get_preset,
     list_models,
 )
 from musicnn_zoo.zoo.downloads import LIBRARY, explained
@@ -164,14 +163,10 @@ def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> P
     It raises what that raises before weights are read.
     """
     if isinstance(model, str) and not looks_like_place(model):
-        preset = get_preset(model)
-        return Pretrained(
-            preset.name,
-            preset.spec,
-            _with_notice(preset),
-            PresetWeights(preset, source),
-            preset.graph if preset.source(source) is preset.source() else None,
-        )
+        preset = _preset_of(model)
+        weights = PresetWeights(preset, source)
+        graph = preset.graph if weights.is_first else None
+        return Pretrained(preset.name, preset.spec, _with_notice(preset), weights, graph)
     if source is not None:
         raise ArgumentError(f"source goes with the name of a model; received {os.fspath(model)!r}")
     if isinstance(model, str) and model.startswith(HUB_SCHEME):
@@ -183,6 +178,19 @@ def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> P
             return Pretrained(origin, loaded.spec, loaded.provenance, KerasFile(folder))
     contents = read_folder(folder, origin=origin)
     return Pretrained(origin, contents.spec, contents.provenance, contents)
+
+
+def _preset_of(name: str) -> Preset:
+    """Look up a pretrained model."""
+    if name in PRESETS:
+        return PRESETS[name]
+    if name in ARCHITECTURES:
+        raise ArgumentError(
+            f"{name!r} is an architecture without pretrained weights; "
+            f"build_model({name!r}) makes an untrained one, and there are pretrained: "
+            + ", ".join(PRESETS)
+        )
+    raise UnknownNameError("model", name, PRESETS)
 
 
 @cache
@@ -265,7 +273,7 @@ def load_model(
             f"source and weights exclude each other; received source={source!r} and "
             f"weights={os.fspath(weights)!r}"
         )
-    preset, path = get_preset(os.fspath(model)), Path(weights)
+    preset, path = _preset_of(os.fspath(model)), Path(weights)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file of weights")
     from musicnn_zoo.networks.build import build_model
@@ -477,7 +485,7 @@ def model_info(model: str | os.PathLike[str] = DEFAULT_MODEL) -> ModelInfo:
     """
     if isinstance(model, str) and model in PRESETS:
         preset = PRESETS[model]
-        source = preset.source()
+        source = preset.sources[0]
         info = _of_trained(
             preset.architecture, preset.spec, preset.provenance, source.address, source.sha256 or ""
         )

@@ -148,7 +148,7 @@ def _read_pytorch(path: Path) -> Arrays:
     except Exception as error:  # it raises whatever a damaged file provokes
         raise WeightsError(
             f"{path}: refused; a PyTorch checkpoint may hold tensors by name and nothing else, "
-            "and PyTorch could not read this one so (torch.load(weights_only=True) raised "
+            "and PyTorch could not read this one that way (torch.load(weights_only=True) raised "
             f"{type(error).__name__})"
         ) from error
     if not isinstance(state, Mapping) or not all(
@@ -453,7 +453,18 @@ class PresetWeights:
     """
 
     def __init__(self, preset: Preset, source: SourceKind | None = None) -> None:
-        self._preset, self._file = preset, preset.source(source)
+        fitting = [each for each in preset.sources if source in (None, each.kind)]
+        if not fitting:
+            kinds = ", ".join(repr(each.kind) for each in preset.sources)
+            raise ArgumentError(
+                f"the sources of {preset.name} are {kinds}; received source={source!r}"
+            )
+        self._preset, self._file = preset, fitting[0]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether they come from the first of the sources."""
+        return self._file is self._preset.sources[0]
 
     @cached_property
     def _origin(self) -> dict[str, Any]:
@@ -583,7 +594,7 @@ def load_into(model: keras.Model, path: Path) -> None:
         arrays = from_torch(state, shapes)
     except (LookupError, ValueError) as error:
         raise WeightsError(
-            f"{path}: the arrays have the names of a known family and not its shapes "
+            f"{path}: the arrays have the names of a known family but not its shapes "
             f"({shown(error)})"
         ) from error
     assign(model, arrays, origin=path)

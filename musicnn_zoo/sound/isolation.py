@@ -6,7 +6,8 @@ its end, with what the function returned as JSON; ``A`` an AudioError, as JSON o
 text; ``X`` another exception.
 
 Decoders are native code, and files come from anywhere. A worker is kept for the next call; one that
-died is replaced.
+died is replaced. This module imports nothing that takes long, so that a worker can be started while
+what computes is still loaded.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -124,7 +126,7 @@ _WATCH_S = 0.2
 _START = (
     "import sys; sys.path[:] = [path for path in sys.path if path]; "
     "import json; sys.path[:], modules = json.loads(sys.stdin.buffer.readline()); "
-    "from musicnn_zoo.machine.isolation import serve; serve(modules)"
+    "from musicnn_zoo.sound.isolation import serve; serve(modules)"
 )
 """Nothing is imported from the folder in which the user happens to be."""
 
@@ -212,10 +214,37 @@ def call_isolated(
     raise AssertionError
 
 
-def prepare_worker(modules: Sequence[str]) -> None:
-    """Start a process with modules for the next :func:`call_isolated`, and do not wait for it."""
-    with contextlib.suppress(WorkerStartError):
-        _workers.prepare(modules)
+START_BYTES = 512
+_BY_LIBSNDFILE = re.compile(
+    rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]|OggS.{0,255}\x01vorbis", re.DOTALL
+)
+
+
+def late_imports(start: bytes) -> tuple[str, ...]:
+    """Guess what must be imported to decode a file that starts with these bytes.
+
+    libsndfile decodes MP3 and Vorbis, FFmpeg the rest, and what is odd.
+    """
+    return ("soundfile" if _BY_LIBSNDFILE.match(start) else "av"), "soxr"
+
+
+def prepare_decoding(module: str, arguments: Sequence[str]) -> None:
+    """Start the process in which a module will decode the first of ``arguments`` that is a file.
+
+    It returns at once; the process takes as long to start as what computes takes to load. Nothing
+    depends on it: a process that is not needed ends with this one.
+    """
+    for path in map(Path, arguments):
+        try:
+            if not path.is_file():  # what comes through a pipe can be read only once
+                continue
+            with path.open("rb") as file:
+                start = file.read(START_BYTES)
+        except (OSError, ValueError):
+            continue
+        with contextlib.suppress(WorkerStartError):
+            _workers.prepare([*late_imports(start), module])
+        return
 
 
 def _audio_error(name: str, text: str) -> AudioError:
