@@ -59,7 +59,7 @@ def draw_living_filters(path: Path) -> None:
     for axes, name in zip(figure.subplots(2), ("MTT_musicnn", "MSD_musicnn"), strict=True):
         model = musicnn_zoo.load_model(name)
         kernels = model.get_layer(layer).get_weights()[0][:, :, 0]
-        living = prune(model).living[layer]
+        living = prune(model, keep=model.endpoints).living[layer]
         order = np.argsort(~living, kind="stable")
         frames, bands, count = kernels.shape
         shape = (count // columns * (bands + 2), columns * (frames + 2))
