@@ -68,6 +68,7 @@ _SHARED_ACCESS = frozenset(
     }
 )  # fmt: skip
 """What Azure signs besides ``sig``."""
+_LONGEST_SAID = 300
 _FILE_NAME = re.compile(r"\.\w{2,5}$")
 _LONG = 32
 _SHORTEST_SECRET = 6
@@ -251,7 +252,8 @@ def _secrets(address: Address) -> set[str]:
 
 def _cleaned(error: BaseException, address: Address) -> str:
     """Return what an error says, on one line, without what is secret."""
-    said = " ".join(first_line(error).split())
+    message = getattr(error, "message", None)
+    said = " ".join(first_line(message if isinstance(message, str) else error).split()).strip(":")
     for secret in sorted(_secrets(address), key=len, reverse=True):
         said = said.replace(secret, "…")
     said = _URL.sub(lambda found: clean_address(found[0]), said)
@@ -312,17 +314,22 @@ class NothingThereError(RemoteError):
     """There is nothing at an address."""
 
 
-def _status(error: BaseException | None) -> int | None:
-    """Return the status of HTTP that an error stands for, if it does for one."""
-    for each in (error, getattr(error, "__cause__", None)):
+def _status(error: BaseException) -> int | None:
+    """Return the status of HTTP that an error stands for, if it does for one.
+
+    Drivers for S3 make plain errors of the system of what the store answers.
+    """
+    is_plain = type(error).__module__ == "builtins"
+    for each in (error, error.__cause__ if is_plain else None):
         response = getattr(each, "response", None)
         if isinstance(response, Mapping):
             number = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         else:
             number = getattr(response, "status_code", None)
-        for candidate in (number, *(getattr(each, a, None) for a in _STATUS_ATTRIBUTES)):
-            if isinstance(candidate, int) and 100 <= candidate < 600:
-                return int(candidate)
+        for attribute in _STATUS_ATTRIBUTES:
+            number = getattr(each, attribute, None) if number is None else number
+        if isinstance(number, int) and 100 <= number < 600:
+            return number
     return None
 
 
@@ -369,13 +376,16 @@ def _refusal(error: Exception, address: Address, tries: int = 1) -> MusicnnZooEr
     if isinstance(error, MusicnnZooError):
         return error
     status, said = _status(error), _cleaned(error, address)
-    detail = f"{type(error).__name__}: {said}" if said != type(error).__name__ else said
+    name = type(error).__name__
+    detail = name if said == name else f"{name}: {said[:_LONGEST_SAID]}"
+    if status is not None and str(status) not in detail:
+        detail = f"{status}, {detail}"
     if isinstance(error, FileNotFoundError) or status in _GONE:
         why = f" ({said})" if "bucket" in said.lower() else ""
         return NothingThereError(f"{address}: there is no such file or folder{why}")
     if isinstance(error, IsADirectoryError):
         return RemoteError(f"{address}: is a directory, not an audio file")
-    no_credentials = _NO_CREDENTIALS.search(type(error).__name__)
+    no_credentials = _NO_CREDENTIALS.search(name)
     if isinstance(error, PermissionError) or status in _DENIED or no_credentials:
         return RemoteError(
             f"{address}: access is denied ({detail}); check the credentials that the driver for "

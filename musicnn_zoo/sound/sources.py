@@ -73,10 +73,11 @@ def as_source(
     ----------
     audio : object
         A path (``~`` is the home folder), a ``file://`` address, or one that fsspec knows, such as
-        ``s3://bucket/song.mp3``; the bytes of a file, or a binary file object; an
-        array, tensor, Series or list of numbers with ``sample_rate``; a pair of such samples and
-        their rate, in either order, as librosa, soundfile and SciPy give it; a dict with ``"array"`` and ``"sampling_rate"``, or with ``"bytes"`` or ``"path"``, as
-        Hugging Face datasets have it; what :func:`musicnn_zoo.load_audio` gives.
+        ``s3://bucket/song.mp3``; the bytes of a file, or a binary file object; an array, tensor,
+        Series or list of numbers with ``sample_rate``; a pair of such samples and their rate, in
+        either order, as librosa, soundfile and SciPy give it; a dict with ``"array"`` and
+        ``"sampling_rate"``, or with ``"bytes"`` or ``"path"``, as Hugging Face datasets have it;
+        what :func:`musicnn_zoo.load_audio` gives.
     sample_rate : float, optional
         Of samples that come without it, in Hz.
 
