@@ -36,7 +36,7 @@ from musicnn_zoo.library.remote_store import landed, store_at
 from musicnn_zoo.library.store import LIBRARY_SUFFIXES, run_library
 from musicnn_zoo.library.text_store import EmbeddingArchive, Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
-from musicnn_zoo.sound.find import find_audio, irregularity
+from musicnn_zoo.sound.find import find_audio, irregularity, is_pattern
 from musicnn_zoo.sound.remote import Address
 from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.sound.worker import prepare_decoding
@@ -132,7 +132,8 @@ class AudioFiles:
         if not found and len(self._failed) == failed:
             chosen = any(self._selection.values())
             fits = " that fit --include, --exclude and --hidden" if chosen else ""
-            self._miss(folder, f"the directory holds no audio files{fits}")
+            what = "no audio file fits the pattern" if is_pattern(folder) else None
+            self._miss(folder, what or f"the directory holds no audio files{fits}")
         return found
 
     def _miss(self, path: Path | Address, reason: str) -> None:
@@ -381,13 +382,13 @@ def embed(
     if run.stored(output):
         return
     run.refuse_storing(output)
+    if isinstance(output, Path):
+        check_writable(output)
     if output.suffix.lower() != ".npz":
         raise ArgumentError(f"output {str(output)!r} must end in .npz, .parquet or .jsonl")
-    with run, landed(output) as place:
-        check_writable(place)
-        with EmbeddingArchive(place) as archive:
-            for value in run.values():
-                archive.add(value)
+    with run, landed(output) as place, EmbeddingArchive(place) as archive:
+        for value in run.values():
+            archive.add(value)
 
 
 @click.command(name="map")

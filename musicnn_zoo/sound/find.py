@@ -188,6 +188,11 @@ def walk_audio(
 _MAGIC = re.compile(r"[*?\[]")
 
 
+def is_pattern(place: Path | Address) -> bool:
+    """Whether an address has the characters of a pattern."""
+    return isinstance(place, Address) and not place.is_web and bool(_MAGIC.search(place))
+
+
 def _walk_address(address: Address, selection: Selection) -> Iterator[Found]:
     """Walk a folder of a store, or take the file, or what fits a pattern."""
     try:

@@ -182,7 +182,7 @@ def as_address(path: object) -> Address | None:
     """Return the address that a path is, or None for a path of this machine."""
     if isinstance(path, Address):
         return path
-    text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str) or ":/" not in text:
         return None
     scheme = _SCHEME.match(text)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError, shown
-from musicnn_zoo.sound.remote import as_address, clean_address, place_of
+from musicnn_zoo.sound.remote import Address, as_address, place_of
 from musicnn_zoo.text import count
 
 
@@ -153,7 +153,7 @@ def local_path(path: str | os.PathLike[str]) -> str:
         plain = re.sub("^file:/+(localhost/)?", "file:///", text, flags=re.I)
         return url2pathname(urlsplit(plain).path)
     raise AudioError(
-        f"{clean_address(text)}: addresses are not read here; download the file, and pass its path"
+        f"{Address(text)}: addresses are not read here; download the file, and pass its path"
     )
 
 
