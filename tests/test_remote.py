@@ -262,7 +262,9 @@ def test_a_library_goes_from_a_store_to_a_store(music, store, door, troubles, tm
     assert far["000.wav"]["scores"] == far["001.wav"]["scores"]
 
 
-def test_patterns_and_selections_are_listed(music, store):
+@pytest.mark.parametrize("page", [7, 1000])
+def test_patterns_and_selections_are_listed(music, store, monkeypatch, page):
+    monkeypatch.setattr(remote, "_PAGE", page)
     names = [path.name for path in find_audio("s3://bucket/**/00*.wav")]
     assert names == [f"00{n}.wav" for n in range(10)]
     assert len(list(find_audio("s3://bucket/music/*"))) == FILES

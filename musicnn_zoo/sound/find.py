@@ -208,21 +208,19 @@ def _walk_address(address: Address, selection: Selection) -> Iterator[Found]:
     waiting = [(root, "")]
     while waiting:
         folder, place = waiting.pop()
+        folders = []
         try:
-            entries = list_folder(folder)
+            for name, path, is_folder in list_folder(folder):
+                below = f"{place}{name}"
+                if selection.leaves_out(name, below, folder=is_folder):
+                    continue
+                if is_folder:
+                    if fits is None or fits.may_hold(below):
+                        folders.append((path, f"{below}/"))
+                elif fits is None or fits.match(below):
+                    yield Found(path, "audio" if _has_ending(path) else "not_audio")
         except RemoteError as error:
             yield Found(folder, "unread_folder", _reason(error, folder))
-            continue
-        folders = []
-        for name, path, is_folder in entries:
-            below = f"{place}{name}"
-            if selection.leaves_out(name, below, folder=is_folder):
-                continue
-            if is_folder:
-                if fits is None or fits.may_hold(below):
-                    folders.append((path, f"{below}/"))
-            elif fits is None or fits.match(below):
-                yield Found(path, "audio" if _has_ending(path) else "not_audio")
         waiting += reversed(folders)
 
 

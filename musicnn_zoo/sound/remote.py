@@ -37,6 +37,7 @@ MOST_BYTES = 16 << 30
 PATIENCE_S = 60.0
 LEAST_BYTES_S = 1024
 """A file that comes more slowly than so many bytes a second for ``PATIENCE_S`` is given up."""
+_PAGE = 1000
 AHEAD = 8
 """So many files are fetched at a time, ahead of the decoding."""
 _CONNECT_S = 15.0
@@ -116,15 +117,25 @@ class Address(str):
         given = address.whole if isinstance(address, Address) else os.fspath(address)
         whole = "::".join(_SCHEME.sub(r"\1://", part, count=1) for part in given.split("::"))
         self = super().__new__(cls, clean_address(whole))
-        self.whole = whole
+        self._whole = None if whole == self else whole
         self.state = state
-        self.storage_options = storage_options or getattr(address, "storage_options", {})
+        self._options = storage_options or getattr(address, "_options", None)
         return self
 
-    whole: str
-    """With what is secret in it."""
+    __slots__ = ("_options", "_whole", "state")  # there may be millions
+    _whole: str | None
+    _options: dict[str, Any] | None
     state: State | None
-    storage_options: dict[str, Any]
+
+    @property
+    def whole(self) -> str:
+        """With what is secret in it."""
+        return self._whole or str(self)
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """What is said to the driver."""
+        return dict(self._options or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _remade, (self.whole, self.state, self.storage_options)
@@ -439,25 +450,60 @@ def look(address: Address) -> State | None:
     return None if info.get("type") == "directory" else _state_of(info)
 
 
-def list_folder(folder: Address) -> list[Entry]:
-    """List what is in a folder, sorted by name; the errors are those of :func:`look`."""
-    system, path = file_system(folder)
+def list_folder(folder: Address) -> Iterator[Entry]:
+    """Yield what is in a folder, sorted by name; the errors are those of :func:`look`.
 
+    A folder of S3 is listed page by page, since it may hold millions.
+    """
+    system, path = file_system(folder)
+    own = path.strip("/")
+    of_s3 = hasattr(system, "call_s3") and bool(own)
+    for page in _pages_of_s3(system, own, folder) if of_s3 else _one_page(system, path, folder):
+        entries = []
+        for info in page:
+            full = str(info["name"]).strip("/")
+            name = full.rpartition("/")[2]
+            if full == own or not name:  # stores keep an empty file for a folder
+                continue
+            is_folder = info.get("type") == "directory"
+            state = None if is_folder else _state_of(info)
+            entries.append(Entry(name, folder.below(name, state), is_folder))
+        yield from sorted(entries, key=lambda entry: entry.name)
+
+
+def _one_page(
+    system: FileSystem, path: str, folder: Address
+) -> Iterator[Iterable[Mapping[str, Any]]]:
     def listed() -> list[dict[str, Any]]:
         system.invalidate_cache(path)
         return system.ls(path, detail=True)
 
-    entries = []
-    own = path.strip("/")
-    for info in tried(listed, folder):
-        full = str(info["name"]).strip("/")
-        name = full.rpartition("/")[2]
-        if full == own or not name:  # stores keep an empty file for a folder
-            continue
-        is_folder = info.get("type") == "directory"
-        state = None if is_folder else _state_of(info)
-        entries.append(Entry(name, folder.below(name, state), is_folder))
-    return sorted(entries, key=lambda entry: entry.name)
+    yield tried(listed, folder)
+
+
+def _pages_of_s3(system: Any, path: str, folder: Address) -> Iterator[Iterable[Mapping[str, Any]]]:
+    bucket, key, _ = system.split_path(path)
+    prefix = f"{key}/" if key else ""
+    asked = {"Bucket": bucket, "Prefix": prefix, "Delimiter": "/", "MaxKeys": _PAGE}
+    is_empty = True
+    while True:
+        answer = tried(lambda: system.call_s3("list_objects_v2", **asked), folder)
+        page = [
+            {"name": f"{bucket}/{each['Prefix']}", "type": "directory"}
+            for each in answer.get("CommonPrefixes", ())
+        ]
+        page += [
+            {**each, "name": f"{bucket}/{each['Key']}", "size": each["Size"]}
+            for each in answer.get("Contents", ())
+            if each["Key"] != prefix
+        ]
+        is_empty &= not page and not answer.get("Contents")
+        yield page
+        if not answer.get("IsTruncated"):
+            break
+        asked["ContinuationToken"] = answer["NextContinuationToken"]
+    if is_empty and prefix:
+        raise NothingThereError(f"{folder}: there is no such file or folder")
 
 
 _TIMES = (
