@@ -318,7 +318,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stamp:
     """A file as it was when its result was computed: its size in bytes, and its last change."""
 
