@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from conftest import CLIPS
-from hub_server import HubServer
+from hub_server import HubServer, patch_hub
 from store_front import Door, Trouble
 from test_library import make_clips
 
@@ -156,6 +156,7 @@ def shards(store, output):
         ),
         ("https://x.blob.core.windows.net/c/a.mp3?sv=2024&se=2026&sp=r&sig=k%3D",
          "https://x.blob.core.windows.net/c/a.mp3"),
+        ("https://example.org/get?st=4&sp=1", "https://example.org/get?st=4&sp=1"),
         ("https://example.org/get?key=one.mp3", "https://example.org/get?key=one.mp3"),
         ("sftp://me:p@ss@example.org/a.mp3", "sftp://example.org/a.mp3"),
         ("abfs://container@account.dfs.core.windows.net/a.mp3",) * 2,
@@ -646,6 +647,33 @@ def test_tables_may_hold_addresses(memory, tmp_path):
     with pytest.warns(UserWarning, match="single file"):
         rooted = from_table(table, audio_root="memory://music")
     assert rooted.paths == data.paths
+
+
+def test_embeddings_of_addresses_are_kept(memory, tmp_path):
+    memory.pipe("/music/a.ogg", TECHNO.read_bytes())
+    first, second = (
+        Embedder(MODEL, cache=tmp_path).transform(["memory://music/a.ogg"]) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, second)
+    memory.pipe("/music/a.ogg", (CLIPS / "bach_chorale_strings.ogg").read_bytes())
+    assert (Embedder(MODEL, cache=tmp_path).transform(["memory://music/a.ogg"]) != first).any()
+
+
+def test_repositories_of_the_hub_hold_audio(web, tmp_path, monkeypatch):
+    patch_hub(monkeypatch, web, tmp_path)
+    web.add_repo("me/music", {"techno.ogg": TECHNO.read_bytes(), "README.md": b""})
+    assert (
+        Tagger(MODEL).tag("hf://me/music/techno.ogg").items() == Tagger(MODEL).tag(TECHNO).items()
+    )
+    assert list(find_audio("hf://me/music")) == ["hf://me/music/techno.ogg"]
+
+
+def test_a_cache_that_cannot_be_written_is_named(store, tmp_path):
+    (tmp_path / "file").touch()
+    said = run(
+        "tag", TECHNO, "-m", MODEL, "-o", "s3://bucket/x.csv", cache=tmp_path / "file"
+    ).stderr
+    assert "set MUSICNN_ZOO_CACHE to a folder that can" in said
 
 
 def test_several_addresses_for_one_recording_are_refused(memory):

@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, OutputError, RemoteError
-from musicnn_zoo.files import replacing
+from musicnn_zoo.files import raising, replacing
 from musicnn_zoo.library.store import Store
 from musicnn_zoo.library.text_store import Result
-from musicnn_zoo.machine.installation import own_folder
+from musicnn_zoo.machine.installation import ENVIRONMENT_VARIABLE, own_folder
 from musicnn_zoo.sound.find import Stamp
 from musicnn_zoo.sound.remote import (
     Address,
@@ -46,6 +46,7 @@ from musicnn_zoo.sound.remote import (
 
 _log = logging.getLogger(__name__)
 
+_CACHE_ADVICE = f"cannot be written; set {ENVIRONMENT_VARIABLE} to a folder that can"
 UPLOAD_S = 60.0
 _SHARE = 20
 """Uploads take at most one part in so many of the time."""
@@ -177,8 +178,9 @@ class _Mirror:
         self._address = address
         self._label = f"output {str(address)!r}"
         name = hashlib.sha256(address.encode()).hexdigest()[:20]
-        self._folder = own_folder("outputs", make=True) / name
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        with raising(OutputError, f"{self._label} grows in the cache, which {_CACHE_ADVICE}"):
+            self._folder = own_folder("outputs", make=True) / name
+            self._folder.mkdir(mode=0o700, exist_ok=True)
         self.output = self._folder / address.name
         self._run = f"{address.name}.run"
         self._is_folder = address.suffix.lower() == ".parquet"

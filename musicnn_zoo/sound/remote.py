@@ -226,15 +226,24 @@ def _clean_part(part: str) -> str:
         rest = re.sub(r"^[^/?#]*@", "", rest)
     if scheme.lower() in _WEB:
         place, _, query = rest.partition("#")[0].partition("?")
-        kept = "&".join(each for each in query.split("&") if each and not _is_secret(each))
+        kept = "&".join(_open_parameters(query))
         rest = f"{place}?{kept}" if kept else place
     return f"{scheme}://{rest}"
 
 
+def _open_parameters(query: str) -> list[str]:
+    """Return the parameters that are neither secret nor of a signature, as of Azure's."""
+    given = [each for each in query.split("&") if each]
+    is_signed = any(each.startswith("sig=") for each in given)
+    return [
+        each
+        for each in given
+        if not (_is_secret(each) or (is_signed and each.partition("=")[0] in _SHARED_ACCESS))
+    ]
+
+
 def _is_secret(parameter: str) -> bool:
     name, _, value = parameter.partition("=")
-    if name in _SHARED_ACCESS:
-        return True
     return (bool(_SECRET_NAME.search(name)) and not _FILE_NAME.search(value)) or len(value) > _LONG
 
 
