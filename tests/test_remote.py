@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from musicnn_zoo.errors import (
 )
 from musicnn_zoo.library import remote_store
 from musicnn_zoo.library.embedder import Embedder
+from musicnn_zoo.machine.installation import temporary_folder
 from musicnn_zoo.sound import remote
 from musicnn_zoo.sound.find import take_stamp, unchanged
 from musicnn_zoo.sound.remote import Address, as_address, clean_address, fetched
@@ -683,18 +685,35 @@ def test_several_addresses_for_one_recording_are_refused(memory):
         musicnn_zoo.tag_files("memory://music/*.ogg")
 
 
-def test_no_file_stays_behind(memory, tmp_path, monkeypatch):
-    monkeypatch.setattr(remote.tempfile, "tempdir", str(tmp_path))
+def test_no_file_stays_behind(memory):
     for number in range(30):
         memory.pipe(f"/music/{number:02}.ogg", TECHNO.read_bytes() if number % 3 else b"no audio")
     results = Tagger(MODEL).tag_files(find_audio("memory://music"))
     next(results)
+    folder = temporary_folder()
+    assert list(folder.iterdir())
     results.close()
     del results
-    deadline = time.monotonic() + 5
-    while list(tmp_path.iterdir()) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 30
+    while list(folder.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl+C of another process")
+def test_no_file_stays_behind_after_ctrl_c(store, tmp_path):
+    store.pipe({f"bucket/long/{n}.ogg": TECHNO.read_bytes() for n in range(9)})
+    command = "-m", "musicnn_zoo", "tag", "s3://bucket/long", "--hop", "0.032", "-f", "jsonl"
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    out = subprocess.DEVNULL
+    with subprocess.Popen([sys.executable, *command], env=env, stdout=out, stderr=out) as running:
+        deadline = time.monotonic() + 60
+        while not (begun := list(tmp_path.rglob("*.ogg"))) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+    assert begun
+    assert running.returncode == 130
+    assert list(tmp_path.glob("musicnn-zoo-*")) == []
 
 
 # Credentials

@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
 
 from musicnn_zoo.errors import AudioError, MissingPackageError, MusicnnZooError, RemoteError
+from musicnn_zoo.machine.installation import temporary_folder
 from musicnn_zoo.text import first_line
 
 _log = logging.getLogger(__name__)
@@ -573,8 +574,9 @@ def fetch(address: Address, place: Path | None = None) -> Path:
     is_temporary = place is None
     if place is None:
         ending = re.sub(r"[^.\w-]", "", address.suffix)[:12]
+        folder = temporary_folder()
         try:
-            handle, name = tempfile.mkstemp(ending, "musicnn-zoo-")
+            handle, name = tempfile.mkstemp(ending, dir=folder)
         except OSError as error:
             raise AudioError(f"{address}: cannot be kept on the disk ({error})") from error
         os.close(handle)
