@@ -68,6 +68,10 @@ class AudioError(MusicnnZooError):
     """A file, file object or array that cannot be used as audio."""
 
 
+class RemoteError(AudioError):
+    """A file or a folder at an address that cannot be reached, listed or read."""
+
+
 class DecoderCrashError(AudioError):
     """A file that ended the process which decoded it, twice."""
 

@@ -24,9 +24,9 @@ def nowhere(monkeypatch, tmp_path):
         monkeypatch.delenv(name)
     monkeypatch.setattr(installation, "_is_writable", lambda _: False)
     monkeypatch.setattr(installation.tempfile, "tempdir", str(tmp_path))
-    installation._temporary_folder.cache_clear()
+    installation.temporary_folder.cache_clear()
     yield tmp_path
-    installation._temporary_folder.cache_clear()
+    installation.temporary_folder.cache_clear()
 
 
 def test_what_can_be_written_nowhere_goes_into_a_folder_of_ones_own(nowhere) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback as tracebacks
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import click
 
 from musicnn_zoo.cli.failures import Failure, describe_unexpected, warn
 from musicnn_zoo.cli.options import (
+    PLACE,
     ChoiceOrNone,
     analysis_options,
     check_plot,
@@ -30,12 +32,14 @@ from musicnn_zoo.cli.options import (
 )
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.files import check_ending, check_writable
-from musicnn_zoo.library.store import LIBRARY_SUFFIXES, Store, run_library
+from musicnn_zoo.library.remote_store import landed, store_at
+from musicnn_zoo.library.store import LIBRARY_SUFFIXES, run_library
 from musicnn_zoo.library.text_store import EmbeddingArchive, Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
 from musicnn_zoo.sound import read
-from musicnn_zoo.sound.find import find_audio, irregularity
+from musicnn_zoo.sound.find import find_audio, irregularity, is_pattern
 from musicnn_zoo.sound.isolation import prepare_decoding
+from musicnn_zoo.sound.remote import Address
 from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.tagging.results import (
     DEFAULT_THRESHOLD,
@@ -62,13 +66,13 @@ class AudioFiles:
     directories in which they were found.
     """
 
-    def __init__(self, files: tuple[Path, ...], **selection: Any) -> None:
+    def __init__(self, files: tuple[Path | Address, ...], **selection: Any) -> None:
         self._selection = selection
         self._failed: list[str] = []
         self._failed_as_before: Callable[[str], bool] | None = None
         self._not_found: list[tuple[str, str]] = []
         self._missed: set[str] = set()
-        self.folders: dict[str, Path] = {}
+        self.folders: dict[str, Path | Address] = {}
         self.paths = list(self._expand(files))
         self._total = len(self.paths) + len(self._failed)
 
@@ -95,8 +99,11 @@ class AudioFiles:
             tracebacks.print_exception(error)
         return message
 
-    def _expand(self, files: tuple[Path, ...]) -> Iterator[str]:
+    def _expand(self, files: tuple[Path | Address, ...]) -> Iterator[str]:
         for given in files:
+            if isinstance(given, Address):
+                yield from self._found_below(given)
+                continue
             path = given
             try:
                 path = given if os.path.lexists(given) else Path(local_path(given))
@@ -111,28 +118,35 @@ class AudioFiles:
                 self._miss(path, f"cannot be read ({error.strerror})")
                 continue
             if stat.S_ISDIR(mode):
-                failed = len(self._failed)
-                audio = find_audio(path, **self._selection, on_problem=self._miss)
-                found = [os.fspath(each) for each in audio]
-                self.folders.update(dict.fromkeys(found, path))
-                if not found and len(self._failed) == failed:
-                    chosen = any(self._selection.values())
-                    fits = " that fit --include, --exclude and --hidden" if chosen else ""
-                    self._miss(path, f"the directory holds no audio files{fits}")
-                yield from found
+                yield from self._found_below(path)
             elif (irregular := irregularity(mode)) and not _is_handed_over(path, mode):
                 self._miss(path, irregular)
             else:
                 yield os.fspath(path)
 
-    def _miss(self, path: Path, reason: str) -> None:
-        # A link is identified by its own place, not by its target.
-        place = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
+    def _found_below(self, folder: Path | Address) -> list[str]:
+        failed = len(self._failed)
+        audio = find_audio(folder, **self._selection, on_problem=self._miss)
+        found = [each if isinstance(each, Address) else os.fspath(each) for each in audio]
+        if found != [folder]:
+            self.folders.update(dict.fromkeys(found, folder))
+        if not found and len(self._failed) == failed:
+            chosen = any(self._selection.values())
+            fits = " that fit --include, --exclude and --hidden" if chosen else ""
+            what = "no audio file fits the pattern" if is_pattern(folder) else None
+            self._miss(folder, what or f"the directory holds no audio files{fits}")
+        return found
+
+    def _miss(self, path: Path | Address, reason: str) -> None:
+        if isinstance(path, Address):
+            place = str(path)
+        else:  # A link is identified by its own place, not by its target.
+            place = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
         if place in self._missed:
             return
         self._missed.add(place)
         self._failed.append(f"{path}: {reason}")
-        self._not_found.append((os.fspath(path), self._failed[-1]))
+        self._not_found.append((str(path), self._failed[-1]))
 
 
 _CUTTING = ("patch_s", "hop_s", "tail")
@@ -156,7 +170,12 @@ class FileRun(AudioFiles):
     """
 
     def __init__(
-        self, files: tuple[Path, ...], model: str, kind: str, own: dict[str, Any], **options: Any
+        self,
+        files: tuple[Path | Address, ...],
+        model: str,
+        kind: str,
+        own: dict[str, Any],
+        **options: Any,
     ) -> None:
         self._model = find_pretrained(model)
         self._kind = kind
@@ -185,7 +204,7 @@ class FileRun(AudioFiles):
         """Yield what comes of the files that can be used."""
         return (result.unwrap() for result in self.results() if result.error is None)
 
-    def stored(self, output: Path) -> bool:
+    def stored(self, output: Path | Address) -> bool:
         """Write results to an output that a later run continues, if it is one, and sum up."""
         if output.suffix.lower() not in LIBRARY_SUFFIXES:
             return False
@@ -199,7 +218,7 @@ class FileRun(AudioFiles):
         if self._kind == "taggrams" or "wide" in settings:  # a column for each tag
             settings["tags"] = self.tags
         with self:
-            with Store(output, settings, overwrite=self._storing["overwrite"]) as store:
+            with store_at(output, settings, overwrite=self._storing["overwrite"]) as store:
                 hashing = self._storing["content_hash"]
                 summary = run_library(
                     self.paths, self._analyse, store, content_hash=hashing, failed=self.fail
@@ -209,12 +228,12 @@ class FileRun(AudioFiles):
             summary.failed += len(self._not_found)
             click.echo(f"{printable(str(output))}: {summary}", err=True)
             if summary.damaged:
-                click.echo(f"damaged: {printable(str(store.damage))}", err=True)
+                click.echo(f"damaged: {printable(store.place_of(store.damage))}", err=True)
             if summary.failed:
-                click.echo(f"reasons: {printable(str(store.failures))}", err=True)
+                click.echo(f"reasons: {printable(store.place_of(store.failures))}", err=True)
         return True
 
-    def refuse_storing(self, output: Path | None) -> None:
+    def refuse_storing(self, output: Path | Address | None) -> None:
         """Refuse options that do not go with an output that is written in one go."""
         for name, given in self._storing.items():
             if given:
@@ -341,13 +360,16 @@ def events(
 
 @click.command()
 @analysis_options
-@path_option("-o", "--output", required=True, help="File to write: .npz, .parquet or .jsonl.")
+@path_option("-o", "--output", required=True, kind=PLACE,
+             help="File to write: .npz, .parquet or .jsonl.")  # fmt: skip
 @layer_option
 @option("--pooling", type=ChoiceOrNone(["mean", "max", "none"]), default="mean",
         help="How patches become one vector; none keeps one a patch.")  # fmt: skip
 @silence_option
 @library_options
-def embed(output: Path, layer: str, pooling: str | None, silence: str, **options: Any) -> None:
+def embed(
+    output: Path | Address, layer: str, pooling: str | None, silence: str, **options: Any
+) -> None:
     """Write embeddings of the files.
 
     FILE.parquet has a row for each file, or with --pooling none for each patch, with its
@@ -361,10 +383,11 @@ def embed(output: Path, layer: str, pooling: str | None, silence: str, **options
     if run.stored(output):
         return
     run.refuse_storing(output)
-    check_writable(output)
+    if isinstance(output, Path):
+        check_writable(output)
     if output.suffix.lower() != ".npz":
         raise ArgumentError(f"output {str(output)!r} must end in .npz, .parquet or .jsonl")
-    with run, EmbeddingArchive(output) as archive:
+    with run, landed(output) as place, EmbeddingArchive(place) as archive:
         for value in run.values():
             archive.add(value)
 
@@ -378,9 +401,14 @@ def embed(output: Path, layer: str, pooling: str | None, silence: str, **options
 @option("--colour-by", default="folder", metavar="WHAT",
         help="folder, or tag: the strongest of each file.")  # fmt: skip
 @plot_option("the map")
-@path_option("-o", "--output", help="Write the points: .json or .csv.")
+@path_option("-o", "--output", kind=PLACE, help="Write the points: .json or .csv.")
 def map_files(
-    layer: str, method: Any, colour_by: Any, plot: Path | None, output: Path | None, **options: Any
+    layer: str,
+    method: Any,
+    colour_by: Any,
+    plot: Path | None,
+    output: Path | Address | None,
+    **options: Any,
 ) -> None:
     """Place the files on a plane: those that sound alike to the model are close together.
 
@@ -389,14 +417,16 @@ def map_files(
     from musicnn_zoo.library.embedding_map import MAP_ENDINGS, check_map, make_map, save_map
 
     check_map(method, colour_by)
-    if output is not None:
-        check_ending(output, MAP_ENDINGS)
-    check_plot(plot)
-    with FileRun(kind="embedded tags", own={"layer": layer}, **options) as run:
+    with ExitStack() as stack:
+        place = None
+        if output is not None:
+            place = check_ending(stack.enter_context(landed(output)), MAP_ENDINGS)
+        check_plot(plot)
+        run = stack.enter_context(FileRun(kind="embedded tags", own={"layer": layer}, **options))
         found = make_map(run.results(), method=method, colour_by=colour_by)
         click.echo(str(found))
-        if output is not None:
-            save_map(found, output)
+        if place is not None:
+            save_map(found, place)
         if plot is not None:
             found.plot(plot)
 
@@ -405,9 +435,9 @@ def _write(
     kind: str,
     own: dict[str, Any],
     *,
-    files: tuple[Path, ...],
+    files: tuple[Path | Address, ...],
     form: Format | None,
-    output: Path | None,
+    output: Path | Address | None,
     plot: Path | None,
     **options: Any,
 ) -> None:
@@ -429,20 +459,23 @@ def _write(
         if run.stored(output):
             return
     run.refuse_storing(output)
-    writer = Writer(output, form, wide=run.tags if "wide" in own else None)
-    if writer.form == "jams":
-        _check_one_file(files, "a JAMS file holds one recording")
-    with run, writer:
+    with ExitStack() as stack:
+        place = None if output is None else stack.enter_context(landed(output))
+        writer = Writer(place, form, wide=run.tags if "wide" in own else None)
+        if writer.form == "jams":
+            _check_one_file(files, "a JAMS file holds one recording")
+        stack.enter_context(run)
+        stack.enter_context(writer)
         for value in run.values():
             writer.write(value)
             if plot is not None:
                 value.plot(plot)
 
 
-def _check_one_file(files: tuple[Path, ...], why: str) -> None:
+def _check_one_file(files: tuple[Path | Address, ...], why: str) -> None:
     received = f"{len(files)} files"
     if len(files) == 1:
-        if not files[0].is_dir():
+        if isinstance(files[0], Address) or not files[0].is_dir():
             return
         received = f"the directory {str(files[0])!r}"
     raise ArgumentError(f"{why}; received {received}")

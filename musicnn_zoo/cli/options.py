@@ -12,6 +12,7 @@ import click
 from musicnn_zoo.library.text_store import FORMATS
 from musicnn_zoo.runtimes.engine import ENGINES, PRECISIONS
 from musicnn_zoo.sound.read import OnDamage
+from musicnn_zoo.sound.remote import as_address
 from musicnn_zoo.tagging.results import Silence
 from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
@@ -29,6 +30,19 @@ def option_group(*options: Options) -> Options:
 
 option = partial(click.option, show_default=True)
 PATH = click.Path(path_type=Path)
+
+
+class Place(click.ParamType):  # type: ignore[type-arg]
+    """A path, or an address that fsspec knows."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return an address as one, and all else as a path."""
+        return as_address(value) or PATH.convert(value, param, ctx)
+
+
+PLACE = Place()
 WHOLE = click.IntRange(min=1)
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -42,9 +56,14 @@ class ChoiceOrNone(click.Choice[str]):
         return None if word == "none" else word
 
 
-def path_option(*names: str, metavar: str = "FILE", **more: Any) -> Options:
+def path_option(
+    *names: str,
+    metavar: str = "FILE",
+    kind: click.ParamType = PATH,  # type: ignore[type-arg]
+    **more: Any,
+) -> Options:
     """Return an option that names a file or a folder."""
-    return option(*names, type=PATH, metavar=metavar, **more)
+    return option(*names, type=kind, metavar=metavar, **more)
 
 
 def plot_option(what: str) -> Options:
@@ -60,7 +79,7 @@ def check_plot(plot: Path | None) -> None:
         check_picture(plot)
 
 
-files_argument = click.argument("files", nargs=-1, required=True, type=PATH)
+files_argument = click.argument("files", nargs=-1, required=True, type=PLACE)
 
 MODEL_HELP = "One of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder"
 
@@ -137,7 +156,7 @@ library_options = option_group(
 writer_options = option_group(
     option("-f", "--format", "form", type=click.Choice(FORMATS),
            help="[default: by the ending of --output, else text]"),
-    path_option("-o", "--output",
+    path_option("-o", "--output", kind=PLACE,
                 help="Write there instead of to standard output (-): .txt, .json, .jsonl, .csv "
                 "or .parquet."),
 )  # fmt: skip

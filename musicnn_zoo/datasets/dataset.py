@@ -15,7 +15,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError, check_choice
+from musicnn_zoo.errors import ArgumentError, AudioError, UnknownNameError, check_choice
+from musicnn_zoo.sound.find import Stamp, take_stamps
+from musicnn_zoo.sound.remote import as_address
 from musicnn_zoo.text import path_to_text, printable
 
 EXAMPLES = 3
@@ -548,7 +550,8 @@ def assemble(
             for track in kept
         ]
     if check_files:
-        kept = [track for track in kept if _usable(track.path, found)]
+        remote = dict(take_stamps(filter(as_address, (track.path for track in kept))))
+        kept = [track for track in kept if _usable(track.path, remote, found)]
     if any(track.split is not None for track in kept):
         found.add("without_split", *(track.path for track in kept if track.split is None))
         kept = [track for track in kept if track.split is not None]
@@ -626,17 +629,24 @@ def merge_repeated(tracks: Iterable[Track], found: Findings) -> list[Track]:
     return list(merged.values())
 
 
-def _usable(path: str, found: Findings) -> bool:
+def _usable(path: str, remote: Mapping[str, Stamp | AudioError], found: Findings) -> bool:
+    size = _size_of(path, remote.get(path))
+    if size is None:
+        found.add("missing_files", path)
+        return False
+    if size == 0:
+        found.add("empty_files", path)
+    return size != 0
+
+
+def _size_of(path: str, remote: Stamp | AudioError | None) -> int | None:
+    if remote is not None:
+        return remote.size if isinstance(remote, Stamp) else None
     try:
         status = Path(path).stat()
     except (OSError, ValueError):
-        status = None
-    if status is None or not stat.S_ISREG(status.st_mode):
-        found.add("missing_files", path)
-        return False
-    if status.st_size == 0:
-        found.add("empty_files", path)
-    return status.st_size > 0
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _groups(tracks: list[Track], found: Findings) -> tuple[str, ...] | None:

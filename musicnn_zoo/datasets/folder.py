@@ -107,6 +107,6 @@ def _subfolders(folder: Path) -> list[Path]:
 def _audio_below(folder: Path, found: Findings) -> Iterator[Path]:
     for path, kind, _ in walk_audio(folder):
         if kind == "audio":
-            yield path
+            yield Path(path)
         else:
             found.add("unread_folders" if kind.endswith("_folder") else kind, str(path))

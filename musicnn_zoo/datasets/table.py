@@ -23,6 +23,7 @@ from musicnn_zoo.datasets.dataset import (
     merge_repeated,
     split_name,
 )
+from musicnn_zoo.sound.remote import Address, as_address
 
 _DELIMITERS = (",", "\t", ";", "|")
 _TAB_ENDINGS = (".tsv", ".tab")
@@ -242,8 +243,9 @@ def from_table(
     path : path
         CSV or TSV, UTF-8; see :func:`musicnn_zoo.datasets.table.read_rows` for the delimiter.
     audio_root : path, optional
-        Where relative paths start; by default the folder of the table. If there is no file with
-        the path as written, backslashes in it are taken for slashes.
+        Where relative paths start, also an address; by default the folder of the table. If there
+        is no file with the path as written, backslashes in it are taken for slashes. A cell may
+        hold an address, such as ``s3://bucket/song.mp3``.
     name : str, optional
         By default that of the file.
     tags : sequence of str, optional
@@ -279,7 +281,7 @@ def from_table(
         )
     if "tags" not in columns:
         _refuse_other_than_tags(table, rest)
-    root = audio_folder(table.path, audio_root)
+    root = as_address(audio_root) or audio_folder(table.path, audio_root)
     if separators is None:
         separators = separators_of(table)
     rows = _tracks(table, columns, rest, root, separators, check_files, found)
@@ -295,7 +297,12 @@ def from_table(
     )  # fmt: skip
 
 
-def _resolve(root: Path, text: str, *, check_files: bool) -> str:
+def _resolve(root: Path | Address, text: str, *, check_files: bool) -> str:
+    address = as_address(text)
+    if address is not None:
+        return address
+    if isinstance(root, Address):
+        return root.below(text.replace("\\", "/").lstrip("/"))
     path = root / text
     if check_files and "\\" in text and not path.exists():
         path = root / text.replace("\\", "/")
@@ -361,7 +368,7 @@ def _tracks(
     table: TextTable,
     columns: dict[str, int],
     rest: list[int],
-    root: Path,
+    root: Path | Address,
     separators: str,
     check_files: bool,
     found: Findings,

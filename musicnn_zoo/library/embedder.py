@@ -23,6 +23,7 @@ from musicnn_zoo.networks.config import ModelSpec, patch_grid
 from musicnn_zoo.networks.patches import PatchGrid, Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import AudioStream
+from musicnn_zoo.sound.remote import as_address, place_of
 from musicnn_zoo.tagging.functions import shared_tagger
 from musicnn_zoo.tagging.pipeline import Cutting, embedding_task, process
 from musicnn_zoo.tagging.results import Embedding, FileResult
@@ -283,7 +284,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         }
         output = cache / _store_name(settings)
         # The same file has the same name in the store, wherever the process stands.
-        places = {path: os.path.realpath(path) for path in paths}
+        places = {path: as_address(path) or os.path.realpath(path) for path in paths}
         errors: dict[str, Row] = {}
 
         def failed(place: str, error: Exception) -> str:
@@ -350,7 +351,7 @@ def _list_sounds(sounds: Any) -> list[Any]:
     for position, sound in enumerate(sounds):
         path = os.fspath(sound) if isinstance(sound, str | os.PathLike) else None
         if isinstance(path, str):
-            listed.append(str(path))
+            listed.append(place_of(path))
         elif isinstance(sound, np.ndarray):
             listed.append(sound)
         else:

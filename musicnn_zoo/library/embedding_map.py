@@ -21,6 +21,7 @@ from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.find import find_audio
 from musicnn_zoo.sound.read import OnDamage
+from musicnn_zoo.sound.remote import Address
 from musicnn_zoo.tagging.functions import ModelLike, shared_tagger
 from musicnn_zoo.tagging.pipeline import EmbeddedTags
 from musicnn_zoo.tagging.results import FileResult, plain_floats, require_pandas
@@ -220,7 +221,7 @@ def map_embeddings(
     check_map(method, colour_by)
     unread: list[FileResult[EmbeddedTags]] = []
 
-    def note(path: Path, reason: str) -> None:
+    def note(path: Path | Address, reason: str) -> None:
         unread.append(FileResult(os.fspath(path), None, AudioError(f"{path}: {reason}")))
 
     if isinstance(paths, str | os.PathLike):

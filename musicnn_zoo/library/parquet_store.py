@@ -138,8 +138,8 @@ class ParquetRows:
 
     _log: GrowingFile | None = None
 
-    def __init__(self, output: Path, folder: Path, settings: Mapping[str, Any]) -> None:
-        self._label = f"output {str(output)!r}"
+    def __init__(self, output: Path, folder: Path, settings: Mapping[str, Any], label: str) -> None:
+        self._label = label
         if output.exists() and not output.is_dir():
             raise ArgumentError(
                 f"{self._label} is a file, and would be a folder of Parquet files; "
@@ -317,7 +317,7 @@ def _files_of(file: pq.ParquetFile) -> Files:
 
 def _files_of_old(file: pq.ParquetFile, exact: Mapping[str, str]) -> Files:
     """Return the files of a shard of an earlier release, which stand in its columns."""
-    columns = [column.name for column in fields(Stamp) if column.name != "path"]
+    columns = [column.name for column in fields(Stamp) if column.name in _FILE]
     rows = file.read(columns, use_threads=False).to_pylist()
     for at, path in exact.items():
         rows[int(at)]["source"] = path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -22,7 +21,7 @@ from musicnn_zoo.files import (
     sync_folder,
 )
 from musicnn_zoo.library.text_store import KINDS, REMEDY, SYNC_FILES, Result, TextRows
-from musicnn_zoo.sound.find import Stamp, take_stamp, unchanged
+from musicnn_zoo.sound.find import Stamp, is_there, take_stamps, unchanged
 from musicnn_zoo.tagging.results import FileResult
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable, safe_cell
 
@@ -45,7 +44,8 @@ class Store:
     folder of Parquet files, which together are one table). The folder ``<output>.run`` beside it
     holds what a later run needs to continue. ``settings`` are all that the results depend on, as
     values that JSON knows; a run with others is refused. Their ``"kind"`` is one of :data:`KINDS`.
-    ``overwrite`` starts from nothing.
+    ``overwrite`` starts from nothing. Messages say that the output is ``called`` so, by default by
+    its path.
 
     Use it as a context manager. Entering it takes the lock, repairs what a crash left, and checks
     the settings; leaving it completes the output. After an :class:`OutputError` it can only be
@@ -59,7 +59,12 @@ class Store:
     """
 
     def __init__(
-        self, output: Path, settings: Mapping[str, Any], *, overwrite: bool = False
+        self,
+        output: Path,
+        settings: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        called: str | None = None,
     ) -> None:
         suffix = output.suffix.lower()
         if suffix not in LIBRARY_SUFFIXES:
@@ -70,7 +75,7 @@ class Store:
 
         check_parent(output)
         self._output = output.resolve() if output.is_symlink() else output
-        self._label = f"output {str(self._output)!r}"
+        self._label = f"output {called or str(self._output)!r}"
         self._settings = json.loads(json.dumps({**settings, "layout": _LAYOUT}))
         if self._settings.get("kind") not in KINDS:
             raise ArgumentError(f"settings need a kind, one of {', '.join(KINDS)}")
@@ -78,7 +83,7 @@ class Store:
             raise ArgumentError("settings of taggrams need the tags")
         self._overwrite = overwrite
         self._folder = self._output.with_name(f"{self._output.name}.run")
-        self._rows = _rows_of(suffix, self._output, self._folder, self._settings)
+        self._rows = _rows_of(suffix, self._output, self._folder, self._settings, self._label)
         self._lock = FileLock(self._folder / "lock", timeout=0, thread_local=False)
         self._settings_file = self._folder / "settings.json"
         self.failures = self._folder / "failures.csv"
@@ -260,6 +265,10 @@ class Store:
         with self._reporting(), closing(GrowingFile(self.failures)) as file:
             file.append(csv_lines(rows).encode())
 
+    def place_of(self, path: Path) -> str:
+        """Return what a file of the run folder is called."""
+        return str(path)
+
     def failed_as_before(self, reason: str) -> bool:
         """Whether the previous run noted the same failure."""
         return safe_cell(printable(reason)) in self._failed_before
@@ -324,14 +333,14 @@ def _shown(settings: Mapping[str, Any], name: str) -> str:
 
 
 def _rows_of(
-    suffix: str, output: Path, folder: Path, settings: Mapping[str, Any]
+    suffix: str, output: Path, folder: Path, settings: Mapping[str, Any], label: str
 ) -> TextRows | ParquetRows:
     """Return what writes results in the format of an ending."""
     if suffix == ".parquet":
         from musicnn_zoo.library.parquet_store import ParquetRows
 
-        return ParquetRows(output, folder, settings)
-    return TextRows(output, folder, settings, is_csv=suffix == ".csv")
+        return ParquetRows(output, folder, settings, label)
+    return TextRows(output, folder, settings, label, is_csv=suffix == ".csv")
 
 
 Analyse = Callable[[list[str]], Iterator[FileResult[Any]]]
@@ -397,13 +406,11 @@ def run_library(
         store.record_failures([(path, failed(path, error))])
 
     stamps: dict[str, Stamp] = {}
-    for source in dict.fromkeys(paths):
-        try:
-            stamp = take_stamp(source, content_hash=content_hash)
-        except AudioError as error:
-            note_failure(source, error)
-            continue
-        stamps.setdefault(stamp.path, stamp)
+    for source, stamp in take_stamps(dict.fromkeys(paths), content_hash=content_hash):
+        if isinstance(stamp, AudioError):
+            note_failure(source, stamp)
+        else:
+            stamps.setdefault(stamp.path, stamp)
     todo = {
         path: stamp
         for path, stamp in stamps.items()
@@ -450,7 +457,7 @@ def _find_moves(known: Mapping[str, Stamp], todo: Mapping[str, Stamp]) -> dict[s
     moves: dict[str, Stamp] = {}
     for stamp in todo.values():
         for path in old_paths.get((stamp.size, stamp.sha256), ()):
-            if path not in moves and (path in todo or not os.path.lexists(path)):
+            if path not in moves and (path in todo or not is_there(path)):
                 moves[path] = stamp
                 break
     return moves

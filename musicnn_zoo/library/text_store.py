@@ -257,12 +257,12 @@ class TextRows:
     """Results as JSON lines or, all but embeddings, as CSV; of one store."""
 
     def __init__(
-        self, output: Path, folder: Path, settings: Mapping[str, Any], *, is_csv: bool
+        self, output: Path, folder: Path, settings: Mapping[str, Any], label: str, *, is_csv: bool
     ) -> None:
         if output.exists() and not output.is_file():
-            raise ArgumentError(f"output {str(output)!r} is not a file; name a file")
+            raise ArgumentError(f"{label} is not a file; name a file")
         self._output = output
-        self._label = f"output {str(output)!r}"
+        self._label = label
         self._is_csv = is_csv
         kind = settings["kind"]
         self._wide: Sequence[str] | None = settings["tags"] if settings.get("wide") else None
@@ -423,7 +423,7 @@ class TextRows:
 
 def _json_result(stamp: Stamp, fields: dict[str, Any]) -> bytes:
     stated = {**asdict(stamp), "source": path_to_text(stamp.source)}
-    del stated["path"]
+    del stated["path"], stated["etag"]
     stated = {name: value for name, value in stated.items() if value is not None}
     rest = {name: value for name, value in fields.items() if name not in asdict(stamp)}
     return json_line({**stated, **rest})

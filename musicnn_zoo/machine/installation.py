@@ -184,7 +184,7 @@ def provide_writable_caches() -> None:
 
 
 def _use_temporary(variable: str) -> bool:
-    folder = _temporary_folder()
+    folder = temporary_folder()
     if folder is not None:
         os.environ[variable] = str(folder / _TEMPORARY[variable])
     return folder is not None
@@ -226,8 +226,11 @@ def _is_writable(folder: Path | None) -> bool:
 
 
 @functools.cache
-def _temporary_folder() -> Path | None:
-    """Return a private folder, which the process that made it removes when it ends."""
+def temporary_folder() -> Path | None:
+    """Return a private folder, which the process that made it removes when it ends.
+
+    None if there can be none.
+    """
     try:
         folder = Path(tempfile.mkdtemp(prefix="musicnn-zoo-"))
     except OSError:

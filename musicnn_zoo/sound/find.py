@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from musicnn_zoo.errors import AudioError, shown
+from musicnn_zoo.errors import AudioError, RemoteError, shown
 from musicnn_zoo.files import kind_of, sha256_of
+from musicnn_zoo.sound.remote import Address, as_address, fetched, list_folder, look
 from musicnn_zoo.sound.sources import local_path
 
 AUDIO_SUFFIXES = frozenset(
@@ -40,7 +45,7 @@ SYSTEM_FOLDERS = frozenset(
 )  # fmt: skip
 """Folders, in lower case, in which a system or a NAS keeps thumbnails, snapshots and rubbish."""
 
-OnProblem = Callable[[Path, str], None]
+OnProblem = Callable[[Path | Address, str], None]
 
 
 class Found(NamedTuple):
@@ -48,7 +53,7 @@ class Found(NamedTuple):
 
     Parameters
     ----------
-    path : Path
+    path : Path or Address
     kind : {"audio", "not_audio", "not_regular", "linked_folder", "unread_folder"}
         A file that its name says to be audio; another file; something with the name of audio that
         is no file; a link to a folder, which is not followed; a folder that cannot be listed.
@@ -56,7 +61,7 @@ class Found(NamedTuple):
         Of the last three, what is wrong.
     """
 
-    path: Path
+    path: Path | Address
     kind: Literal["audio", "not_audio", "not_regular", "linked_folder", "unread_folder"]
     reason: str = ""
 
@@ -102,7 +107,7 @@ def find_audio(
     exclude: str | Sequence[str] = (),
     hidden: bool = False,
     on_problem: OnProblem | None = None,
-) -> Iterator[Path]:
+) -> Iterator[Path | Address]:
     """Yield all audio files below a directory, sorted, by the endings of their names.
 
     Hidden files and folders are left out, and the ``SYSTEM_FOLDERS``; links to folders are not
@@ -111,7 +116,8 @@ def find_audio(
     Parameters
     ----------
     directory : path
-        ``~`` is the home folder.
+        ``~`` is the home folder. An address of fsspec, such as ``s3://bucket/music`` or
+        ``s3://bucket/**/*.flac``, is listed folder by folder, and its files are addresses.
     include, exclude : str or sequence of str
         Patterns such as ``"*.flac"``, ``"Podcasts"`` or ``"Live/*"`` of what to take only and what
         to leave out; see :class:`musicnn_zoo.sound.find.Selection`.
@@ -127,7 +133,9 @@ def find_audio(
         Of each of these, if ``on_problem`` is not given.
     """
     selection = Selection(_patterns(include), _patterns(exclude), hidden)
-    place = directory if os.path.lexists(directory) else local_path(directory)
+    place: str | os.PathLike[str] = as_address(directory) or directory
+    if not isinstance(place, Address) and not os.path.lexists(place):
+        place = local_path(directory)
     for path, kind, reason in walk_audio(place, selection):
         if kind == "audio":
             yield path
@@ -149,6 +157,9 @@ def walk_audio(
     directory: str | os.PathLike[str], selection: Selection = _ORDINARY
 ) -> Iterator[Found]:
     """Yield all that is below a directory and not left out, sorted: files before folders."""
+    if isinstance(directory, Address):
+        yield from _walk_address(directory, selection)
+        return
     waiting = [Path(directory)]
     while waiting:
         folder = waiting.pop()
@@ -174,6 +185,97 @@ def walk_audio(
         waiting += reversed(folders)
 
 
+_MAGIC = re.compile(r"[*?\[]")
+
+
+def is_pattern(place: Path | Address) -> bool:
+    """Whether an address has the characters of a pattern."""
+    return isinstance(place, Address) and not place.is_web and bool(_MAGIC.search(place))
+
+
+def _walk_address(address: Address, selection: Selection) -> Iterator[Found]:
+    """Walk a folder of a store, or take the file, or what fits a pattern."""
+    try:
+        root, pattern = _parted(address)
+        state = None if pattern else look(address)
+    except RemoteError as error:
+        yield Found(address, "unread_folder", _reason(error, address))
+        return
+    if state is not None:
+        yield Found(Address(address, state=state), "audio")
+        return
+    fits = _Pattern(pattern) if pattern else None
+    waiting = [(root, "")]
+    while waiting:
+        folder, place = waiting.pop()
+        folders = []
+        try:
+            for name, path, is_folder in list_folder(folder):
+                below = f"{place}{name}"
+                if selection.leaves_out(name, below, folder=is_folder):
+                    continue
+                if is_folder:
+                    if fits is None or fits.may_hold(below):
+                        folders.append((path, f"{below}/"))
+                elif fits is None or fits.match(below):
+                    yield Found(path, "audio" if _has_ending(path) else "not_audio")
+        except RemoteError as error:
+            yield Found(folder, "unread_folder", _reason(error, folder))
+        waiting += reversed(folders)
+
+
+def _reason(error: RemoteError, address: Address) -> str:
+    return str(error).removeprefix(f"{address}: ")
+
+
+def _parted(address: Address) -> tuple[Address, str]:
+    """Return a folder and the pattern of what is meant in it, which is empty if it is no pattern.
+
+    A file or a folder may have the characters of a pattern in its name.
+    """
+    first, chain, rest = address.whole.partition("::")
+    scheme, slashes, path = first.partition("://")
+    magic = _MAGIC.search(path)
+    if address.is_web or magic is None:
+        return address, ""
+    with suppress(RemoteError):
+        look(address)
+        return address, ""
+    fixed = path[: path[: magic.start()].rfind("/") + 1]
+    root = Address(f"{scheme}{slashes}{fixed}{chain}{rest}", **address.storage_options)
+    return root, path[len(fixed) :].strip("/")
+
+
+class _Pattern:
+    """A pattern of paths below a folder, as of shells: ``**`` is any number of folders."""
+
+    def __init__(self, pattern: str) -> None:
+        self._parts = pattern.split("/")
+
+    def match(self, below: str) -> bool:
+        """Whether a file fits."""
+        return _fit_parts(below.split("/"), self._parts)
+
+    def may_hold(self, below: str) -> bool:
+        """Whether files in a folder may fit."""
+        for position, name in enumerate(below.split("/")):
+            if position >= len(self._parts) - 1:
+                return False
+            if self._parts[position] == "**":
+                return True
+            if not fnmatchcase(name, self._parts[position]):
+                return False
+        return True
+
+
+def _fit_parts(names: list[str], parts: list[str]) -> bool:
+    if not parts:
+        return not names
+    if parts[0] == "**":
+        return any(_fit_parts(names[at:], parts[1:] or ["*"]) for at in range(len(names)))
+    return bool(names) and fnmatchcase(names[0], parts[0]) and _fit_parts(names[1:], parts[1:])
+
+
 def is_left_out(name: str) -> bool:
     """Whether a search leaves out files and folders of this name, if it is not asked for them."""
     return _ORDINARY.leaves_out(name, name, folder=True)
@@ -181,7 +283,11 @@ def is_left_out(name: str) -> bool:
 
 def has_audio_name(path: Path) -> bool:
     """Whether the name of a file says that it is audio."""
-    return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
+    return _has_ending(path) and not path.name.startswith(".")
+
+
+def _has_ending(path: Path | Address) -> bool:
+    return path.suffix.lower() in AUDIO_SUFFIXES
 
 
 def irregularity(mode: int) -> str | None:
@@ -192,7 +298,7 @@ def irregularity(mode: int) -> str | None:
 
 
 def _judge_file(entry: os.DirEntry[str], path: Path) -> Found:
-    if path.suffix.lower() not in AUDIO_SUFFIXES:
+    if not _has_ending(path):
         return Found(path, "not_audio")
     try:
         if entry.is_file():
@@ -212,7 +318,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stamp:
     """A file as it was when its result was computed: its size in bytes, and its last change."""
 
@@ -224,6 +330,8 @@ class Stamp:
     """Of the content, if it was asked for."""
     path: str = ""
     """Absolute, without links: what tells the file from others. By default ``source``."""
+    etag: str | None = None
+    """Of a file at an address, what its store says of its content."""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -234,8 +342,10 @@ class Stamp:
         """Return the stamp in a record; one of an earlier release has no path but the source."""
         source: str = fields["source"]
         path = fields.get("path") or os.path.realpath(source)
-        stamp = cls(source, fields["size"], fields["mtime_ns"], fields["sha256"], path)
-        texts, numbers = (source, path, stamp.sha256 or ""), (stamp.size, stamp.mtime_ns)
+        etag = fields.get("etag")
+        stamp = cls(source, fields["size"], fields["mtime_ns"], fields["sha256"], path, etag)
+        texts = (source, path, stamp.sha256 or "", etag or "")
+        numbers = (stamp.size, stamp.mtime_ns)
         if not (
             all(isinstance(each, str) for each in texts) and all(type(n) is int for n in numbers)
         ):
@@ -246,8 +356,12 @@ class Stamp:
 def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:
     """Return the stamp of a file as it is now; ``content_hash`` reads it all.
 
-    An :class:`AudioError` says if it is not there, not a file, or cannot be read.
+    An :class:`AudioError` says if it is not there, not a file, or cannot be read. What a listing
+    said of a file at an address is taken as it is.
     """
+    address = as_address(path)
+    if address is not None:
+        return _take_remote_stamp(address, content_hash=content_hash)
     try:
         status = Path(path).stat()
         irregular = irregularity(status.st_mode)
@@ -261,8 +375,62 @@ def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:
     return Stamp(path, status.st_size, status.st_mtime_ns, digest, os.path.realpath(path))
 
 
+def _take_remote_stamp(address: Address, *, content_hash: bool) -> Stamp:
+    state = address.state or look(address)
+    if state is None:
+        raise AudioError(f"{address}: is a directory, not an audio file")
+    digest = None
+    if content_hash:
+        with fetched(address) as place:
+            digest = sha256_of(place)
+    return Stamp(address, state.size, state.mtime_ns, digest, str(address), state.etag)
+
+
+def take_stamps(
+    paths: Iterable[str], *, content_hash: bool = False
+) -> Iterator[tuple[str, Stamp | AudioError]]:
+    """Yield each path with its stamp, or what is wrong with it; stores are asked by threads."""
+
+    def stamp_of(path: str) -> Stamp | AudioError:
+        try:
+            return take_stamp(path, content_hash=content_hash)
+        except AudioError as error:
+            return error
+
+    waiting = iter(paths)
+    while batch := list(islice(waiting, _STAMPS_AT_ONCE)):
+        if any(map(as_address, batch)):
+            with ThreadPoolExecutor(_ASKING) as pool:
+                yield from zip(batch, pool.map(stamp_of, batch), strict=True)
+        else:
+            yield from zip(batch, map(stamp_of, batch), strict=True)
+
+
+_STAMPS_AT_ONCE = 256
+_ASKING = 16
+
+
+def is_there(path: str) -> bool:
+    """Whether there is something at a path or an address."""
+    address = as_address(path)
+    if address is None:
+        return os.path.lexists(path)
+    try:
+        look(address)
+    except RemoteError:
+        return False
+    return True
+
+
 def unchanged(old: Stamp, new: Stamp) -> bool:
-    """Compare size and content if ``new`` has a hash, else size and time."""
+    """Compare size and content if ``new`` has a hash, else size and ETag or time.
+
+    Without any of these, a file at an address counts as changed.
+    """
     if new.sha256 is not None:
         return (old.size, old.sha256) == (new.size, new.sha256)
+    if None not in (old.etag, new.etag):
+        return (old.size, old.etag) == (new.size, new.etag)
+    if new.mtime_ns < 0 and new.etag is None and isinstance(new.source, Address):
+        return False
     return (old.size, old.mtime_ns) == (new.size, new.mtime_ns)

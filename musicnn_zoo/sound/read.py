@@ -51,6 +51,7 @@ from musicnn_zoo.sound.isolation import (
 )
 from musicnn_zoo.sound.mpeg import count_samples, is_mpeg
 from musicnn_zoo.sound.parts import Data, Link, find_corrections, find_data, find_joined, find_links
+from musicnn_zoo.sound.remote import Address, Fetching, fetched, place_of
 from musicnn_zoo.sound.sources import AudioSource, as_source, check_one, local_path, source_name
 from musicnn_zoo.sound.statements import is_long_voc, note_missing, part_of_stated
 
@@ -187,6 +188,10 @@ class AudioStream:
     damaged : bool
     lost_s : float
         As in :class:`Audio`, when the blocks have ended.
+    address : Address or None
+        Where the file is, if it is not on this machine; it is fetched before it is decoded.
+    fetching : Fetching or None
+        What has begun to fetch it.
     """
 
     def __init__(
@@ -205,7 +210,8 @@ class AudioStream:
         self._array_rate: float | None = None
         self.source: str | None = None
         if isinstance(audio, str | os.PathLike) and sample_rate is None:
-            self._audio = self.source = str(os.fspath(audio))
+            self._audio = place_of(audio)
+            self.source = str(self._audio)
         else:
             self._audio, self._array_rate = as_source(audio, sample_rate)
             if self._array_rate is None:
@@ -214,6 +220,8 @@ class AudioStream:
                 check_rate(self._array_rate, least=LOWEST_RATE)
         self._target_rate = target_rate
         self._on_damage = damaged
+        self.address = self._audio if isinstance(self._audio, Address) else None
+        self.fetching: Fetching | None = None
         self._isolate = isolate
         self._in_worker = False
         self._is_loud = False
@@ -227,6 +235,14 @@ class AudioStream:
         return self.samples / self._target_rate
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        if self.address is not None:
+            with self.fetching.place() if self.fetching else fetched(self.address) as place:
+                self._audio = str(place)
+                yield from self._mono_blocks()
+        else:
+            yield from self._mono_blocks()
+
+    def _mono_blocks(self) -> Iterator[NDArray[np.float32]]:
         label = self.source or "array"
         if isinstance(self._audio, np.ndarray):
             mono = downmix_array(self._audio)

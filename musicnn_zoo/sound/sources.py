@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError, shown
+from musicnn_zoo.sound.remote import Address, as_address, place_of
 from musicnn_zoo.text import count
 
 
@@ -71,18 +72,20 @@ def as_source(
     Parameters
     ----------
     audio : object
-        A path (``~`` is the home folder) or a ``file://`` address; the bytes of a file, or a
-        binary file object; an array, tensor, Series or list of numbers with ``sample_rate``; a
-        pair of such samples and their rate, in either order, as librosa, soundfile and SciPy give
-        it; a dict with ``"array"`` and ``"sampling_rate"``, or with ``"bytes"`` or ``"path"``, as
-        Hugging Face datasets have it; what :func:`musicnn_zoo.load_audio` gives.
+        A path (``~`` is the home folder), a ``file://`` address, or one that fsspec knows, such as
+        ``s3://bucket/song.mp3``; the bytes of a file, or a binary file object; an array, tensor,
+        Series or list of numbers with ``sample_rate``; a pair of such samples and their rate, in
+        either order, as librosa, soundfile and SciPy give it; a dict with ``"array"`` and
+        ``"sampling_rate"``, or with ``"bytes"`` or ``"path"``, as Hugging Face datasets have it;
+        what :func:`musicnn_zoo.load_audio` gives.
     sample_rate : float, optional
         Of samples that come without it, in Hz.
 
     Returns
     -------
     source : str, binary file object or ndarray
-        A path is as it was given; see :func:`local_path`. An array is ``(samples,)`` or
+        A path is as it was given; see :func:`local_path`. An address is an
+        :class:`~musicnn_zoo.sound.remote.Address`. An array is ``(samples,)`` or
         ``(channels, samples)``; ``(samples, channels)`` is turned where it has more than 8 rows and
         at most 8 columns.
     sample_rate : float or None
@@ -121,7 +124,7 @@ def as_source(
 def source_name(audio: object) -> str:
     """Return the name of a file for results and messages: its path, or what kind of object."""
     if isinstance(audio, str | os.PathLike):
-        return str(os.fspath(audio))
+        return str(place_of(audio))
     name = getattr(audio, "name", None)
     return name if isinstance(name, str) else f"<{type(audio).__name__}>"
 
@@ -132,7 +135,7 @@ def local_path(path: str | os.PathLike[str]) -> str:
     Raises
     ------
     AudioError
-        If it is an address of the network.
+        If it is an address of another kind.
     """
     text = os.fspath(path)
     if text.startswith("~") and not os.path.lexists(text):
@@ -150,7 +153,7 @@ def local_path(path: str | os.PathLike[str]) -> str:
         plain = re.sub("^file:/+(localhost/)?", "file:///", text, flags=re.I)
         return url2pathname(urlsplit(plain).path)
     raise AudioError(
-        f"{text}: addresses of the network are not read; download the file, and pass its path"
+        f"{Address(text)}: addresses are not read here; download the file, and pass its path"
     )
 
 
@@ -197,6 +200,14 @@ def check_one(audio: object, call: str, many: str | None) -> None:
         )
     if not isinstance(audio, str | os.PathLike):
         return
+    address = as_address(audio)
+    if address is not None:
+        if not address.is_web and re.search(r"[*?]", address):
+            raise AudioError(
+                f"{address}: there is no such file; for a pattern, "
+                + for_all % f"find_audio({str(address)!r})"
+            )
+        return
     path = local_path(audio)
     if not path:
         raise AudioError("the path of the audio is empty")
@@ -213,7 +224,7 @@ def _opened(audio: object) -> tuple[str | BinaryIO | NDArray[Any], float | None]
     if isinstance(audio, np.ndarray):
         return audio, None
     if isinstance(audio, str | os.PathLike):
-        return str(os.fspath(audio)), None
+        return place_of(audio), None
     if isinstance(audio, bytes | bytearray) or (
         isinstance(audio, memoryview) and audio.format == "B"
     ):

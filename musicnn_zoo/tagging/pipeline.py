@@ -366,6 +366,7 @@ class _Pipeline(Generic[Result]):
             for thread in threads:
                 if thread.ident is not None:
                     thread.join(_PATIENCE_S)  # one may hang in an iterator of the caller's
+            self._streams = iter(())  # errors of files keep this object, but not what is fetched
 
     def _next_finished(self) -> _File | None:
         with self._changed:

@@ -24,6 +24,7 @@ from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
 from musicnn_zoo.sound.read import AudioStream, OnDamage
+from musicnn_zoo.sound.remote import as_address, fetched_ahead, place_of
 from musicnn_zoo.sound.sources import AudioSource, check_one, is_folder, local_path, source_name
 from musicnn_zoo.tagging.live import TaggramStream
 from musicnn_zoo.tagging.pipeline import (
@@ -82,6 +83,7 @@ class _Refused(AudioStream):
 
     def __init__(self, given: object, error: MusicnnZooError) -> None:
         self.source = source_name(given)
+        self.address = None
         self._error = error
 
     def __iter__(self) -> Iterator[Any]:
@@ -696,17 +698,19 @@ class Tagger:
         call: str,
     ) -> Iterator[FileResult[Result]]:
         if isinstance(paths, str | os.PathLike):
-            given = os.fspath(paths)
+            given = place_of(paths)
             hint = f"for one file, {call.removesuffix('_files')}({given!r})"
-            if is_folder(local_path(given)):
+            if not as_address(given) and is_folder(local_path(given)):
                 hint = f"those in a folder: find_audio({given!r})"
+            elif "*" in given and as_address(given):
+                hint = f"those that fit a pattern: find_audio({given!r})"
             elif "*" in given:
                 hint = f"those that fit a pattern: glob.glob({given!r}, recursive=True)"
             raise ArgumentError(f"paths must be several; received one, {given!r}: {hint}")
         if not isinstance(paths, Iterable):
             raise ArgumentError(f"paths must be an iterable of paths; received {shown(paths)}")
         rate = task.cutting.grid.sample_rate
-        streams = (_stream_of(path, rate, reading) for path in paths)
+        streams = fetched_ahead(_stream_of(path, rate, reading) for path in paths)
         engine = self._engine_of(task, many=True)
         results = process(streams, task, engine=engine, jobs=jobs)
         if not progress:

@@ -32,7 +32,9 @@ from musicnn_zoo.errors import (
 from musicnn_zoo.files import replacing
 from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.networks.patches import PatchGrid, patch_at
+from musicnn_zoo.sound.find import take_stamp
 from musicnn_zoo.sound.read import check_rate, load_audio
+from musicnn_zoo.sound.remote import as_address
 from musicnn_zoo.text import printable
 
 _log = logging.getLogger(__name__)
@@ -232,11 +234,16 @@ def _decode(path: str, sample_rate: int, cache: Path | None) -> NDArray[np.float
 
 def _place(path: str, sample_rate: int, cache: Path) -> Path:
     """Return the path in the cache for a file with its present size and time of change."""
-    try:
-        status = Path(path).stat()
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
-    identity = f"{Path(path).resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{sample_rate}"
+    if as_address(path) is not None:
+        stamp = take_stamp(path)
+        identity = f"{stamp.path}\0{stamp.size}\0{stamp.etag or stamp.mtime_ns}\0{sample_rate}"
+    else:
+        try:
+            status = Path(path).stat()
+        except OSError as error:
+            raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
+        place = Path(path).resolve()
+        identity = f"{place}\0{status.st_size}\0{status.st_mtime_ns}\0{sample_rate}"
     name = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()
     return cache / name[:2] / f"{name}.npy"
 
