@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from musicnn_zoo.library.embedder import Embedder
     from musicnn_zoo.library.embedding_map import EmbeddingMap, map_embeddings
+    from musicnn_zoo.library.merging import Merging, merge_outputs
     from musicnn_zoo.listening import ListeningPage, listening_page
     from musicnn_zoo.networks.build import TaggingModel, build_model
     from musicnn_zoo.networks.config import (
@@ -116,6 +117,10 @@ _HOMES = {
     "library.embedding_map": (
         "EmbeddingMap",
         "map_embeddings",
+    ),
+    "library.merging": (
+        "Merging",
+        "merge_outputs",
     ),
     "listening": (
         "ListeningPage",
@@ -206,6 +211,7 @@ __all__ = [
     "LearnedFilters",
     "ListeningPage",
     "LogMelInput",
+    "Merging",
     "MissingPackageError",
     "ModelConfig",
     "ModelEvaluation",
@@ -243,6 +249,7 @@ __all__ = [
     "load_audio",
     "load_model",
     "map_embeddings",
+    "merge_outputs",
     "model_info",
     "push_to_hub",
     "save_pretrained",

@@ -33,7 +33,7 @@ from musicnn_zoo.files import check_ending, check_writable
 from musicnn_zoo.library.store import LIBRARY_SUFFIXES, Store, run_library
 from musicnn_zoo.library.text_store import EmbeddingArchive, Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
-from musicnn_zoo.sound.find import find_audio, irregularity
+from musicnn_zoo.sound.find import WHOLE, Shard, find_audio, irregularity
 from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.sound.worker import prepare_decoding
 from musicnn_zoo.tagging.results import (
@@ -61,8 +61,11 @@ class AudioFiles:
     directories in which they were found.
     """
 
-    def __init__(self, files: tuple[Path, ...], **selection: Any) -> None:
+    def __init__(
+        self, files: tuple[Path, ...], *, shard: Shard | None = None, **selection: Any
+    ) -> None:
         self._selection = selection
+        self.shard = shard or WHOLE
         self._failed: list[str] = []
         self._failed_as_before: Callable[[str], bool] | None = None
         self._not_found: list[tuple[str, str]] = []
@@ -111,14 +114,17 @@ class AudioFiles:
                 continue
             if stat.S_ISDIR(mode):
                 failed = len(self._failed)
-                audio = find_audio(path, **self._selection, on_problem=self._miss)
+                share = str(self.shard)
+                audio = find_audio(path, **self._selection, shard=share, on_problem=self._miss)
                 found = [os.fspath(each) for each in audio]
                 self.folders.update(dict.fromkeys(found, path))
-                if not found and len(self._failed) == failed:
+                if not found and len(self._failed) == failed and self.shard == WHOLE:
                     chosen = any(self._selection.values())
                     fits = " that fit --include, --exclude and --hidden" if chosen else ""
                     self._miss(path, f"the directory holds no audio files{fits}")
                 yield from found
+            elif not self.shard.holds(given):
+                continue
             elif (irregular := irregularity(mode)) and not _is_handed_over(path, mode):
                 self._miss(path, irregular)
             else:
@@ -163,8 +169,9 @@ class FileRun(AudioFiles):
         self._reading = {name: options.pop(name) for name in ("damaged", "jobs")}
         self._storing = {name: options.pop(name, False) for name in ("overwrite", "content_hash")}
         selection = {name: options.pop(name) for name in ("include", "exclude", "hidden")}
+        shard = options.pop("shard", None)
         self._loading = options
-        super().__init__(files, **selection)
+        super().__init__(files, shard=shard, **selection)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -201,8 +208,9 @@ class FileRun(AudioFiles):
             with Store(output, settings, overwrite=self._storing["overwrite"]) as store:
                 hashing = self._storing["content_hash"]
                 summary = run_library(
-                    self.paths, self._analyse, store, content_hash=hashing, failed=self.fail
-                )
+                    self.paths, self._analyse, store,
+                    content_hash=hashing, shard=self.shard, failed=self.fail,
+                )  # fmt: skip
                 store.record_failures(self._not_found)
                 self._failed_as_before = store.failed_as_before
             summary.failed += len(self._not_found)

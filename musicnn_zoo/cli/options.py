@@ -11,6 +11,7 @@ import click
 
 from musicnn_zoo.library.text_store import FORMATS
 from musicnn_zoo.runtimes.engine import ENGINES, PRECISIONS
+from musicnn_zoo.sound.find import Shard
 from musicnn_zoo.sound.read import OnDamage
 from musicnn_zoo.tagging.results import Silence
 from musicnn_zoo.text import printable
@@ -31,6 +32,17 @@ option = partial(click.option, show_default=True)
 PATH = click.Path(path_type=Path)
 WHOLE = click.IntRange(min=1)
 POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+class ShardType(click.ParamType):  # type: ignore[type-arg]
+    """A share of a library."""
+
+    name = "K/N"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the :class:`Shard` that was given."""
+        del param, ctx
+        return value if isinstance(value, Shard) else Shard.parse(value)
 
 
 class ChoiceOrNone(click.Choice[str]):
@@ -131,6 +143,8 @@ library_options = option_group(
     option("--overwrite", is_flag=True, help="Replace the output instead of continuing it."),
     option("--hash", "content_hash", is_flag=True,
            help="Recognise unchanged and moved files by their content, not by their time."),
+    option("--shard", type=ShardType(), metavar="K/N",
+           help="Do only the K-th of N shares of the files; 'musicnn-zoo merge' joins them."),
 )  # fmt: skip
 """Options of outputs that a later run continues."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import groupby
 from pathlib import Path
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.files import GrowingFile, json_line, read_lines, replacing, sync_folder
-from musicnn_zoo.library.text_store import EVENT_COLUMNS, Result, taggram_columns
+from musicnn_zoo.library.text_store import EVENT_COLUMNS, Batch, Result, taggram_columns
 from musicnn_zoo.sound.find import Stamp
 from musicnn_zoo.tagging.results import Events, Taggram, Tags
 from musicnn_zoo.text import path_to_text
@@ -216,15 +216,47 @@ class ParquetRows:
         """Make a shard of what waits."""
         if not self._pending:
             return
-        shard = self._output / f"part-{self._number:05}.parquet"
         entries = list(self._pending.values())
         kind = self._settings["kind"]
         files = [(Stamp.of(entry), _count_rows(kind, entry)) for entry in entries]
-        self._write_shard(shard, _make_table(self._settings, entries), files)
-        self._shard_of.update(dict.fromkeys(self._pending, shard))
+        self._add_shard(_make_table(self._settings, entries), files)
         self._pending = {}
-        self._number += 1
         self._write_pending()
+
+    def _add_shard(self, table: pa.Table, files: Files) -> None:
+        shard = self._output / f"part-{self._number:05}.parquet"
+        self._write_shard(shard, table, files)
+        self._shard_of.update({stamp.path: shard for stamp, _ in files})
+        self._number += 1
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield all results, a shard at a time."""
+        self.complete()
+        for shard in self._contents():
+            if shard.suffix == ".parquet":
+                table, files = read_shard(shard)
+                yield Batch([stamp for stamp, _ in files], (table, files))
+
+    def take(self, batch: Batch, stamps: Mapping[str, Stamp]) -> None:
+        """Add the results of some files of a batch, as a shard."""
+        table, files = batch.rows
+        mask = [stamp.path in stamps for stamp, rows in files for _ in range(rows)]
+        kept = [(stamp, rows) for stamp, rows in files if stamp.path in stamps]
+        if kept:
+            self._add_shard(table.filter(pa.array(mask, pa.bool_())), kept)
+
+    def cells(self, paths: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of some files, without their sources."""
+        self.complete()
+        found: dict[str, list[dict[str, Any]]] = {}
+        for shard in sorted({self._shard_of[path] for path in paths}):
+            table, files = read_shard(shard)
+            start = 0
+            for stamp, rows in files:
+                if stamp.path in paths:
+                    found[stamp.path] = table.slice(start, rows).drop(["source"]).to_pylist()
+                start += rows
+        return found
 
     def rewrite(self, changes: Mapping[str, Stamp | None]) -> None:
         """Give the rows of some paths to other files, and drop those that come to no file."""
