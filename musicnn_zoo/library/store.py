@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError, OutputError
 from musicnn_zoo.files import (
@@ -265,6 +265,24 @@ class Store:
         with self._reporting(), closing(GrowingFile(self.failures)) as file:
             file.append(csv_lines(rows).encode())
 
+    def note_written(self, stamps: Iterable[Stamp]) -> None:
+        """Count files as known whose results another process has put into the output."""
+        self.known.update((stamp.path, stamp) for stamp in stamps)
+
+    def reread(self) -> None:
+        """Look again at what is in an output of Parquet files, into which others have written.
+
+        Rows that are there twice are dropped.
+        """
+        from musicnn_zoo.library.parquet_store import ParquetRows
+
+        assert isinstance(self._rows, ParquetRows)
+        with self._reporting():
+            self.known = self._rows.open()
+            found = {path: f"{lost_s:.3f}" for path, lost_s in self._rows.damaged().items()}
+            self._lost = {**self._lost, **found}
+            self._write_damage(self.known)
+
     def listed_failures(self) -> list[tuple[str, str]]:
         """Return the list of failures, as it is written."""
         return [(path, why) for path, why in _read_table(self.failures, _FAILURE_COLUMNS)]
@@ -487,6 +505,52 @@ def run_library(
 
     if shard is not None:
         store.note_share(str(shard), finished=False)
+    todo = find_todo(paths, store, summary, note_failure, content_hash=content_hash)
+    if todo:
+        sources = [stamp.source for stamp in todo.values()]
+        for stamp, result in zip(todo.values(), analyse(sources), strict=True):
+            if result.error is not None:
+                if isinstance(result.error, DecoderCrashError):
+                    store.record_crash(stamp)
+                note_failure(stamp.source, result.error)
+                continue
+            value = result.unwrap()
+            store.add(stamp, value)
+            summary.done += 1
+            summary.damaged += value.clip.damaged
+            summary.audio_s += value.clip.duration_s
+    if shard is not None:
+        store.note_share(str(shard), finished=True)
+    summary.elapsed_s = time.monotonic() - begun
+    return summary
+
+
+class Known(Protocol):
+    """What is in an output: a :class:`Store`, or one that a cluster writes."""
+
+    known: dict[str, Stamp]
+    crashed: dict[str, Stamp]
+
+    def discard(self, paths: Collection[str]) -> None:
+        """Drop all rows of these files."""
+
+    def move(self, moves: Mapping[str, Stamp]) -> None:
+        """Give the rows of known paths to other files."""
+
+
+def find_todo(
+    paths: Iterable[str],
+    store: Known,
+    summary: Summary,
+    note_failure: Callable[[str, Exception], None],
+    *,
+    content_hash: bool,
+) -> dict[str, Stamp]:
+    """Return the files that are to be done, by path; see :func:`run_library`.
+
+    Rows of files that have changed are dropped, and those of files that were moved go along.
+    ``summary`` counts what needs nothing done, and ``note_failure`` takes what cannot be done.
+    """
     stamps: dict[str, Stamp] = {}
     for source in dict.fromkeys(paths):
         try:
@@ -512,23 +576,7 @@ def run_library(
             del todo[path]
             reason = "crashed the decoder in an earlier run, and has not changed"
             note_failure(stamp.source, AudioError(f"{stamp.source}: {reason}"))
-    if todo:
-        sources = [stamp.source for stamp in todo.values()]
-        for stamp, result in zip(todo.values(), analyse(sources), strict=True):
-            if result.error is not None:
-                if isinstance(result.error, DecoderCrashError):
-                    store.record_crash(stamp)
-                note_failure(stamp.source, result.error)
-                continue
-            value = result.unwrap()
-            store.add(stamp, value)
-            summary.done += 1
-            summary.damaged += value.clip.damaged
-            summary.audio_s += value.clip.duration_s
-    if shard is not None:
-        store.note_share(str(shard), finished=True)
-    summary.elapsed_s = time.monotonic() - begun
-    return summary
+    return todo
 
 
 def _find_moves(known: Mapping[str, Stamp], todo: Mapping[str, Stamp]) -> dict[str, Stamp]:
