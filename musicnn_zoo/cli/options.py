@@ -143,6 +143,11 @@ library_options = option_group(
     option("--overwrite", is_flag=True, help="Replace the output instead of continuing it."),
     option("--hash", "content_hash", is_flag=True,
            help="Recognise unchanged and moved files by their content, not by their time."),
+    option("--cluster", metavar="local|auto|ADDRESS",
+           help="Do it by Ray, on the cores of this machine, on the cluster that runs here, or on "
+           "that at an address (pip install 'musicnn-zoo[ray]')."),
+    option("--gpus", type=click.FloatRange(min=0), default=0.0, show_default=False, metavar="G",
+           help="Share of a GPU for each worker of a cluster.  [default: none]"),
     option("--shard", type=ShardType(), metavar="K/N",
            help="Do only the K-th of N shares of the files; 'musicnn-zoo merge' joins them."),
 )  # fmt: skip

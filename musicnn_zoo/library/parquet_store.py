@@ -80,19 +80,19 @@ def make_table(settings: Mapping[str, Any], entries: Sequence[Entry]) -> pa.Tabl
     counts = [count_rows(kind, entry) for entry in entries]
     sources = [path_to_text(entry["source"]) for entry in entries]
     columns: dict[str, Any] = {"source": _repeated(sources, counts)}
+    if not entries:
+        return row_schema(settings).empty_table()
     if kind == "events":
         events = [event for entry in entries for event in entry["events"]]
         columns |= {name: [row[i] for row in events] for i, name in enumerate(EVENT_COLUMNS[1:])}
-        return pa.table(columns, schema=pa.schema(_EVENTS))
+        return pa.table(columns, schema=row_schema(settings))
     vectors = [_unpacked(entry) for entry in entries]
     times = [time for entry in entries for time in entry["times"]]
     if kind == "taggrams":
         names = taggram_columns(settings["tags"])
-        schema = {"source": pa.string(), "time_s": pa.float64()}
-        schema |= dict.fromkeys(names[2:], pa.float32())
         scores = np.concatenate([rows.reshape(len(rows), len(names) - 2) for rows in vectors])
         columns |= {"time_s": times, **dict(zip(names[2:], scores.T, strict=True))}
-        return pa.table(columns, schema=pa.schema(schema))
+        return pa.table(columns, schema=row_schema(settings))
     columns |= {
         name: _repeated([entry.get(name) for entry in entries], counts) for name in list(_FILE)[1:]
     }
@@ -101,8 +101,18 @@ def make_table(settings: Mapping[str, Any], entries: Sequence[Entry]) -> pa.Tabl
     if kind == "tags":
         tags = [list(map(path_to_text, entry["tags"])) for entry in entries]
         columns |= {"tags": tags, "scores": lists}
-        return pa.table(columns, schema=pa.schema(_TAGS))
-    return pa.table({**columns, "time_s": times, "embedding": lists}, pa.schema(_EMBEDDINGS))
+        return pa.table(columns, schema=row_schema(settings))
+    return pa.table({**columns, "time_s": times, "embedding": lists}, row_schema(settings))
+
+
+def row_schema(settings: Mapping[str, Any]) -> pa.Schema:
+    """Return the columns of the rows of an output."""
+    kind = settings["kind"]
+    if kind == "taggrams":
+        names = taggram_columns(settings["tags"])
+        types = {"source": pa.string(), "time_s": pa.float64()}
+        return pa.schema({**types, **dict.fromkeys(names[2:], pa.float32())})
+    return pa.schema({"events": _EVENTS, "tags": _TAGS, "embeddings": _EMBEDDINGS}[kind])
 
 
 def _with_stamps(table: pa.Table, files: Files) -> pa.Table:
@@ -182,6 +192,7 @@ class ParquetRows:
     def open(self) -> dict[str, Stamp]:
         """Repair what a crash left, and say which files the output has."""
         self._next_shard.unlink(missing_ok=True)
+        self._shard_of, self._pending = {}, {}
         known: dict[str, Stamp] = {}
         for shard in self._contents():
             if shard.suffix == ".parquet":

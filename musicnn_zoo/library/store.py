@@ -33,7 +33,7 @@ LIBRARY_SUFFIXES = (".parquet", ".jsonl", ".csv")
 """Endings of the outputs that a later run continues."""
 SYNC_S = 2.0
 """Results are safe from a power loss after so long, or ``SYNC_FILES`` files, at the latest."""
-_FAILURE_COLUMNS = ("path", "reason")
+FAILURE_COLUMNS = ("path", "reason")
 _DAMAGE_COLUMNS = ("source", "lost_s")
 _LAYOUT = 1
 
@@ -139,7 +139,7 @@ class Store:
             self._check_settings()
         self._failed_before = {reason for _, reason in self.listed_failures()}
         if not (self._keep_failures and self.failures.exists()):
-            self.failures.write_bytes(csv_lines([_FAILURE_COLUMNS]).encode())
+            self.failures.write_bytes(csv_lines([FAILURE_COLUMNS]).encode())
         self.known = self._rows.open()
         listed = self._listed_damage()
         cells = {path: path_cell(stamp.source) for path, stamp in self.known.items()}
@@ -258,10 +258,7 @@ class Store:
 
         The list is of the latest run only.
         """
-        rows = [
-            [safe_cell(printable(path_to_text(path))), safe_cell(printable(reason))]
-            for path, reason in failures
-        ]
+        rows = failure_cells(failures)
         with self._reporting(), closing(GrowingFile(self.failures)) as file:
             file.append(csv_lines(rows).encode())
 
@@ -285,12 +282,12 @@ class Store:
 
     def listed_failures(self) -> list[tuple[str, str]]:
         """Return the list of failures, as it is written."""
-        return [(path, why) for path, why in _read_table(self.failures, _FAILURE_COLUMNS)]
+        return [(path, why) for path, why in _read_table(self.failures, FAILURE_COLUMNS)]
 
     def replace_failures(self, listed: Mapping[str, str]) -> None:
         """Let the list of failures hold these, each with its reason, as they were listed before."""
         with self._reporting(), replacing(self.failures) as file:
-            file.write(csv_lines([_FAILURE_COLUMNS, *listed.items()]).encode())
+            file.write(csv_lines([FAILURE_COLUMNS, *listed.items()]).encode())
 
     def note_share(self, shard: str, *, finished: bool) -> None:
         """Write down that a run over a share of a library has begun, or has come to its end."""
@@ -404,6 +401,19 @@ _NAMED = {
 """What settings are called on the command line."""
 
 
+def failure_cells(failures: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return what is listed of files that could not be used, and of their reasons."""
+    return [
+        (safe_cell(printable(path_to_text(path))), safe_cell(printable(reason)))
+        for path, reason in failures
+    ]
+
+
+def parse_table(text: Iterable[str], columns: tuple[str, ...]) -> list[list[str]]:
+    """Return the rows of a CSV with these columns, without its heading."""
+    return [row for row in csv.reader(text) if len(row) == len(columns) and tuple(row) != columns]
+
+
 def _read_table(path: Path, columns: tuple[str, ...]) -> list[list[str]]:
     """Return the rows of a CSV of the run folder; none where it is not there or is broken."""
     rows: list[list[str]] = []
@@ -411,9 +421,7 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> list[list[str]]:
         suppress(FileNotFoundError, csv.Error),
         path.open(encoding="utf-8", errors="replace", newline="") as file,
     ):
-        rows += [
-            row for row in csv.reader(file) if len(row) == len(columns) and tuple(row) != columns
-        ]
+        rows += parse_table(file, columns)
     return rows
 
 

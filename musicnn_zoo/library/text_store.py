@@ -50,6 +50,17 @@ KINDS: dict[str, type] = {
 """What an output may hold, by the ``kind`` in its settings."""
 
 
+METHODS = {
+    "tags": "tag_files",
+    "taggrams": "taggram_files",
+    "events": "events_files",
+    "embeddings": "embed_files",
+}
+"""The methods of a :class:`musicnn_zoo.Tagger` that make such results of files."""
+ASIDE = ("kind", "model", "weights", "precision", "tags", "wide")
+"""Settings that are no arguments of these methods."""
+
+
 class Batch(NamedTuple):
     """Results of some files on their way from one output to another of the same format."""
 
