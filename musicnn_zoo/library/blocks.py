@@ -283,11 +283,11 @@ class RemoteBlocks:
 
         with ThreadPoolExecutor(_ASKING) as pool:
             for name, (table, files) in zip(names, pool.map(look, names), strict=True):
+                lost |= damaged_files(table, files)
                 paths = [stamp.path for stamp, _ in files]
                 if self.known.keys() & set(paths):
                     self._change(name, {}, self.known)
                     files = [one for one in files if one[0].path not in self.known]
-                lost |= damaged_files(table, files) if files else {}
                 for stamp, _ in files:
                     self.known[stamp.path] = stamp
                     self._block_of[stamp.path] = name

@@ -186,6 +186,8 @@ class DatasetAnalyst:
 
 
 _SOURCE = pa.field("source", pa.string())
+_CONTENT = "<BytesIO>"
+"""What errors call the content of a file."""
 _NO_TIME = -1
 """Instead of the time of change, of what is no file."""
 
@@ -198,9 +200,13 @@ def _stamped(source: str) -> Stamp | MusicnnZooError:
 
 
 def _as_ours(error: Exception, of: Stamp) -> MusicnnZooError:
-    if isinstance(error, MusicnnZooError):
-        return error
-    return AudioError(f"{of.source}: unexpected {type(error).__name__}: {first_line(error)}")
+    """Return what is wrong with a file, under the name that it was given."""
+    if not isinstance(error, MusicnnZooError):
+        return AudioError(f"{of.source}: unexpected {type(error).__name__}: {first_line(error)}")
+    for name in (of.path, _CONTENT):
+        if str(error).startswith(f"{name}: "):
+            return AudioError(f"{of.source}: {str(error).removeprefix(f'{name}: ')}")
+    return error
 
 
 @dataclass(frozen=True)
@@ -472,7 +478,7 @@ class BlockAnalyst(DatasetAnalyst):
         begun = time.monotonic()
         stamps = [Stamp.of(json.loads(text)) for text in batch["stamp"].to_pylist()]
         addresses = map(json.loads, batch["address"].to_pylist())
-        sounds = [address or one.source for address, one in zip(addresses, stamps, strict=True)]
+        sounds = [address or one.path for address, one in zip(addresses, stamps, strict=True)]
         rows: list[dict[str, Any]] = []
         done = []
         for stamp, result in zip(stamps, self.analyse(sounds), strict=True):
