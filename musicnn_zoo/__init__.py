@@ -43,15 +43,8 @@ if TYPE_CHECKING:
         store_thresholds,
         with_thresholds,
     )
-    from musicnn_zoo.library.cluster import (
-        DatasetAnalyst,
-        Progress,
-        Workers,
-        embed_dataset,
-        embed_on_cluster,
-        tag_dataset,
-        tag_on_cluster,
-    )
+    from musicnn_zoo.library.cluster import DatasetAnalyst, Workers, embed_dataset, tag_dataset
+    from musicnn_zoo.library.cluster_run import Progress, embed_on_cluster, tag_on_cluster
     from musicnn_zoo.library.embedder import Embedder
     from musicnn_zoo.library.embedding_map import EmbeddingMap, map_embeddings
     from musicnn_zoo.library.merging import Merging, merge_outputs
@@ -126,11 +119,13 @@ _HOMES = {
     ),
     "library.cluster": (
         "DatasetAnalyst",
-        "Progress",
         "Workers",
         "embed_dataset",
-        "embed_on_cluster",
         "tag_dataset",
+    ),
+    "library.cluster_run": (
+        "Progress",
+        "embed_on_cluster",
         "tag_on_cluster",
     ),
     "library.embedder": ("Embedder",),

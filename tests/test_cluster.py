@@ -122,9 +122,9 @@ def test_other_settings_are_refused_and_overwrite_starts_anew(place):
         put(blocks, "a")
         blocks.record_failures([("e.mp3", "broken")])
         blocks.record_crash(Stamp("f", 1, 1))
-    with pytest.raises(ArgumentError, match=r"other settings: --model m \(now n\)"):
-        with open_blocks(place, {**SETTINGS, "model": "n"}, overwrite=False):
-            pass
+    refused = pytest.raises(ArgumentError, match=r"other settings: --model m \(now n\)")
+    with refused, open_blocks(place, {**SETTINGS, "model": "n"}, overwrite=False):
+        pass
     with open_blocks(place, SETTINGS, overwrite=False) as blocks:
         assert blocks.failed_as_before("broken")
         assert list(blocks.crashed) == ["f"]
@@ -190,7 +190,7 @@ def library(tmp_path_factory):
 
 def tag_all(library, output, **options):
     from musicnn_zoo import find_audio
-    from musicnn_zoo.library.cluster import tag_on_cluster
+    from musicnn_zoo.library.cluster_run import tag_on_cluster
 
     return tag_on_cluster(find_audio(library / "music"), output, **options)
 
@@ -352,7 +352,7 @@ def run_on_two_nodes(music, output):
     from ray.cluster_utils import Cluster
 
     from musicnn_zoo import find_audio
-    from musicnn_zoo.library.cluster import tag_on_cluster
+    from musicnn_zoo.library.cluster_run import tag_on_cluster
 
     node = {"num_cpus": 1, "object_store_memory": 80 << 20}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
@@ -369,7 +369,7 @@ def run_on_two_nodes(music, output):
     told = {"done": summary.done, "failed": summary.failed, "killed": bool(killed)}
     ray.shutdown()
     cluster.shutdown()
-    print(json.dumps(told), flush=True)
+    sys.stdout.write(f"\n{json.dumps(told)}\n")
 
 
 if __name__ == "__main__":

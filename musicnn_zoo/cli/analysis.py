@@ -48,7 +48,7 @@ from musicnn_zoo.zoo.load import find_pretrained
 
 if TYPE_CHECKING:
     from musicnn_zoo.library.blocks import Blocks
-    from musicnn_zoo.library.cluster import Progress
+    from musicnn_zoo.library.cluster_run import Progress
 
 
 def warn_of_damage(path: str, clip: Clip) -> None:
@@ -219,7 +219,8 @@ class FileRun(AudioFiles):
     def _store_by_cluster(self, output: Path, settings: dict[str, Any]) -> None:
         if output.suffix.lower() != ".parquet":
             raise ArgumentError(f"--cluster writes .parquet; received output {str(output)!r}")
-        from musicnn_zoo.library.cluster import Workers, run_on_cluster
+        from musicnn_zoo.library.cluster import Workers
+        from musicnn_zoo.library.cluster_run import run_on_cluster
 
         told = time.monotonic()
 

@@ -284,6 +284,7 @@ class RemoteBlocks:
         with ThreadPoolExecutor(_ASKING) as pool:
             for name, (table, files) in zip(names, pool.map(look, names), strict=True):
                 lost |= damaged_files(table, files)
+                lost |= damaged_files(table, files)
                 paths = [stamp.path for stamp, _ in files]
                 if self.known.keys() & set(paths):
                     self._change(name, {}, self.known)
