@@ -347,6 +347,53 @@ def test_a_cluster_of_two_nodes_goes_on_when_one_is_killed(library, tmp_path):
     assert_same_rows(output, library / "local.parquet")
 
 
+@pytest.fixture
+def bucket(monkeypatch):
+    """A store of the S3 protocol on the loopback address, and what reads it here and in workers."""
+    server = pytest.importorskip("moto.server", reason="moto's server is not installed")
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    running.start()
+    host, port = running.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "key-of-the-test",
+        "AWS_SECRET_ACCESS_KEY": "secret-of-the-test", "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    system = s3fs.S3FileSystem(
+        endpoint_url=environment["AWS_ENDPOINT_URL"], skip_instance_cache=True
+    )
+    system.mkdir("bucket")
+    yield system
+    running.stop()
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_a_store_takes_the_rows_and_a_second_run_continues(library, bucket, tmp_path):
+    code = (
+        "import sys; from musicnn_zoo import find_audio, tag_on_cluster; "
+        "print(tag_on_cluster(find_audio(sys.argv[1]), sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", code, library / "music", "s3://bucket/tags.parquet"]
+    said = ""
+    for expected in ("58 done, 0 unchanged, 2 failed", "0 done, 58 unchanged, 2 failed"):
+        done = subprocess.run(
+            command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False
+        )
+        assert expected in done.stdout, done.stderr
+        said += done.stdout + done.stderr
+    bucket.invalidate_cache()
+    bucket.get("bucket/", f"{tmp_path}/", recursive=True)
+    assert_same_rows(tmp_path / "tags.parquet", library / "local.parquet")
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert "broken.wav" in written.decode("latin-1")
+    for secret in ("key-of-the-test", "secret-of-the-test"):
+        assert secret not in said
+        assert secret.encode() not in written
+
+
 def run_on_two_nodes(music, output):
     import ray
     from ray.cluster_utils import Cluster
