@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 from conftest import CLIPS, ROOT
@@ -16,6 +18,9 @@ def spark(tmp_path_factory):
         pytest.skip("Spark needs Java, which is not here")
     sql = pytest.importorskip("pyspark.sql", reason="PySpark is not installed")
     folder = tmp_path_factory.mktemp("spark")
+    patch = pytest.MonkeyPatch()
+    patch.chdir(folder)  # what Java takes for the place of relative paths
+    patch.setenv("PYSPARK_PYTHON", sys.executable)
     session = (
         sql.SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", "false")
@@ -27,6 +32,7 @@ def spark(tmp_path_factory):
     )
     yield session
     session.stop()
+    patch.undo()
 
 
 def code_of_the_page():
@@ -36,11 +42,11 @@ def code_of_the_page():
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
-def test_the_page_tags_files_in_spark(spark, tmp_path, monkeypatch):
-    make_clips(tmp_path / "music", [3.0] * 6)
-    (tmp_path / "music" / "broken.wav").write_bytes(b"RIFF")
-    shutil.copy(CLIPS / "techno_loop.ogg", tmp_path / "music")
-    monkeypatch.chdir(tmp_path)
+def test_the_page_tags_files_in_spark(spark):
+    music = Path("music").absolute()
+    make_clips(music, [3.0] * 6)
+    (music / "broken.wav").write_bytes(b"RIFF")
+    shutil.copy(CLIPS / "techno_loop.ogg", music)
     names = {"spark": spark}
     for code in code_of_the_page():
         exec(code, names)
