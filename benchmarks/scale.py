@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import statistics
@@ -72,19 +73,34 @@ def make_links(folder: Path, count: int) -> None:
 def _memory_of_workers() -> int:
     """Memory of what computes and decodes for this process, in MiB; the most of one process."""
     listed = subprocess.run(
-        ["ps", "-eo", "ppid,pid,rss,args"], capture_output=True, text=True, check=True
+        ["ps", "-eo", "ppid,pid,args"], capture_output=True, text=True, check=True
     ).stdout.splitlines()[1:]
-    rows = [(int(ppid), int(pid), int(rss), args) for ppid, pid, rss, args in
-            (line.split(None, 3) for line in listed)]  # fmt: skip
+    rows = [
+        (int(parent), int(pid), arguments)
+        for parent, pid, arguments in (line.split(None, 2) for line in listed)
+    ]
     below = {os.getpid()}
     for _ in range(6):
-        below |= {pid for ppid, pid, _, _ in rows if ppid in below}
-    mine = [
-        rss
-        for _, pid, rss, args in rows
-        if pid in below and pid != os.getpid() and ("ray::MapWorker" in args or "isolation" in args)
-    ]
-    return max(mine, default=0) >> 10
+        below |= {pid for parent, pid, _ in rows if parent in below}
+    return max(
+        (
+            memory_of(pid)
+            for _, pid, arguments in rows
+            if pid in below - {os.getpid()}
+            and ("ray::MapWorker" in arguments or "isolation" in arguments)
+        ),
+        default=0,
+    )
+
+
+def memory_of(pid: int | str = "self") -> int:
+    """Return the memory of a process in MiB, without what it shares, such as Ray's object store."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:  # it has ended meanwhile
+        return 0
+    found = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) >> 10 if found else 0
 
 
 @cli.command()
@@ -106,8 +122,10 @@ def step(engine: str, folder: Path, output: Path) -> None:
     paths = [os.fspath(path) for path in find_audio(folder)]
     listed_s = time.monotonic() - begun
     memory: list[int] = []
+    driver = [0, memory_of()]
 
     def look(done: int) -> None:
+        driver.append(memory_of())
         if done >= len(paths) * (len(memory) + 1) / 10:
             memory.append(_memory_of_workers())
 
@@ -138,7 +156,9 @@ def step(engine: str, folder: Path, output: Path) -> None:
                 "engine": engine, "files": len(paths), "done": summary.done,
                 "skipped": summary.skipped, "failed": summary.failed,
                 "list_s": round(listed_s, 1), "seconds": round(time.monotonic() - begun, 1),
-                "driver_MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+                "driver_MiB": max(memory_of(), *driver),
+                "driver_with_shared_MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+                "cpu_s": round(time.process_time(), 1),
                 "worker_MiB_by_tenths": memory,
                 "output_bytes": sum(one.stat().st_size for one in output.iterdir()),
                 "output_files": len(list(output.iterdir())),

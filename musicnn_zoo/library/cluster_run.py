@@ -164,7 +164,8 @@ class BlockAnalyst(DatasetAnalyst):
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Take the column ``stamp``, JSON, and ``address``, if that is not the source."""
         begun = time.monotonic()
-        stamps = [Stamp.of(json.loads(text)) for text in batch["stamp"].to_pylist()]
+        told = map(json.loads, batch["stamp"].to_pylist())
+        stamps = [Stamp.of({"path": one["source"], **one}) for one in told]
         addresses = map(json.loads, batch["address"].to_pylist())
         sounds = [address or one.path for address, one in zip(addresses, stamps, strict=True)]
         rows: list[dict[str, Any]] = []
@@ -340,10 +341,18 @@ def _tables(todo: Mapping[str, Stamp], room: int) -> Iterator[pa.Table]:
         addresses = [getattr(stamp.source, "whole", None) for stamp in some]
         yield pa.table(
             {
-                "stamp": [json.dumps(asdict(stamp)) for stamp in some],
+                "stamp": [json.dumps(_told(stamp)) for stamp in some],
                 "address": [json.dumps(address) for address in addresses],
             }
         )
+
+
+def _told(stamp: Stamp) -> dict[str, Any]:
+    """Return the fields of a stamp, the path only if it is not the source."""
+    fields = asdict(stamp)
+    if stamp.path == stamp.source:
+        del fields["path"]
+    return fields
 
 
 def _explained(error: Exception) -> MusicnnZooError:

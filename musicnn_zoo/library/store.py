@@ -275,6 +275,7 @@ class Store:
 
         assert isinstance(self._rows, ParquetRows)
         with self._reporting():
+            self.known = {}  # not twice in memory
             self.known = self._rows.open()
             found = {path: f"{lost_s:.3f}" for path, lost_s in self._rows.damaged().items()}
             self._lost = {**self._lost, **found}

@@ -278,7 +278,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stamp:
     """A file as it was when its result was computed: its size in bytes, and its last change."""
 
@@ -300,6 +300,7 @@ class Stamp:
         """Return the stamp in a record; one of an earlier release has no path but the source."""
         source: str = fields["source"]
         path = fields.get("path") or os.path.realpath(source)
+        path = source if path == source else path
         stamp = cls(source, fields["size"], fields["mtime_ns"], fields["sha256"], path)
         texts, numbers = (source, path, stamp.sha256 or ""), (stamp.size, stamp.mtime_ns)
         if not (
@@ -324,7 +325,10 @@ def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:
         raise AudioError(f"{path}: there is no such file") from error
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return Stamp(path, status.st_size, status.st_mtime_ns, digest, os.path.realpath(path))
+    real = os.path.realpath(path)
+    # One string where both are equal: there may be a million.
+    place = path if real == path else real
+    return Stamp(path, status.st_size, status.st_mtime_ns, digest, place)
 
 
 def unchanged(old: Stamp, new: Stamp) -> bool:
