@@ -20,6 +20,7 @@ from test_library import SCRIPT, make_clips
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import ArgumentError, ClusterError
 from musicnn_zoo.library.blocks import open_blocks
+from musicnn_zoo.library.cluster import Workers
 from musicnn_zoo.library.parquet_store import make_entry, make_table
 from musicnn_zoo.sound.find import Stamp
 from musicnn_zoo.tagging.results import Clip, Tags, TagScore
@@ -160,6 +161,12 @@ def test_a_cluster_writes_parquet_only(tmp_path, monkeypatch, output):
     assert ".parquet" in ran.output
 
 
+@pytest.mark.parametrize("workers", [{"cores": 0}, {"gpus": -1}, {"least": 3, "most": 2}])
+def test_workers_that_cannot_be_are_refused(workers):
+    with pytest.raises(ArgumentError, match="must be"):
+        Workers(**workers)
+
+
 # What follows starts Ray.
 
 
@@ -219,6 +226,27 @@ def test_the_rows_are_those_of_a_local_run_and_either_continues_the_other(ray, l
     assert "as in the run before" in again.output
     summary = tag_all(library, library / "local.parquet")
     assert (summary.done, summary.skipped, summary.failed) == (0, 58, 2)
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_workers_that_the_machine_cannot_hold_are_refused(ray, library, tmp_path):
+    for workers, said in [
+        (Workers(gpus=1), "1 GPU, and this machine has 0"),
+        (Workers(99), "99 CPU"),
+    ]:
+        with pytest.raises(ArgumentError, match=said):
+            tag_all(library, tmp_path / "x.parquet", workers=workers)
+
+
+@pytest.mark.ray
+def test_a_cluster_that_does_not_answer_is_named(library, tmp_path):
+    pytest.importorskip("ray")
+    command = [SCRIPT, "tag", library / "music", "-o", tmp_path / "x.parquet", "--cluster"]
+    for address in ("127.0.0.1:1", "auto"):
+        done = subprocess.run([*command, address], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert f"cluster '{address}': cannot be reached" in done.stderr
 
 
 @pytest.mark.ray

@@ -251,6 +251,24 @@ class Workers:
             num_gpus=self.gpus or None,
         )
 
+    def check_room(self) -> None:
+        """Refuse actors of which a cluster that does not grow holds none: they would never start.
+
+        Raises
+        ------
+        ArgumentError
+            With what is there.
+        """
+        import ray
+
+        there = ray.cluster_resources()
+        for name, wanted in {"CPU": self.cores, "GPU": self.gpus}.items():
+            if wanted > there.get(name, 0):
+                raise ArgumentError(
+                    f"each worker wants {wanted:g} {name}, and this machine has "
+                    f"{there.get(name, 0):g}"
+                )
+
     def room(self) -> int:
         """Return how many of them the cluster holds now, at least one."""
         import ray

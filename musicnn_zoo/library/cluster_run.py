@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -43,6 +44,7 @@ _FRUITLESS = 3
 """So often the cluster may end a run one after the other before any file is done."""
 _STORE_BYTES = 128 << 20
 """Memory for what Ray moves between processes of one machine: addresses and rows."""
+_ANSWER_S = 10.0
 _ONE_CORE = Workers()
 
 
@@ -262,6 +264,8 @@ def run_on_cluster(
         todo = find_todo(paths, blocks, summary, note_failure, content_hash=content_hash)
         if todo:
             with connected(cluster), _quiet():
+                if cluster == "local":
+                    workers.check_room()
                 told = Progress(len(todo), cores=workers.cores)
                 made = {
                     "settings": settings, "model": model, "damaged": damaged,
@@ -310,8 +314,11 @@ def _statuses(
     while todo:
         before = len(todo)
         room = workers.room()
-        source = ray.data.from_arrow(list(_tables(todo, room)))
-        dataset = workers.map(source, BlockAnalyst, batch_size=None, begun=room, **made)
+        size = max(1, min(_BLOCK_FILES, len(todo) // (room * _BLOCKS_PER_WORKER)))
+        source = ray.data.from_arrow(list(_tables(todo, size)))
+        # A block at once is a batch of any size, but with GPUs Ray wants to know one.
+        batch_size = size if workers.gpus else None
+        dataset = workers.map(source, BlockAnalyst, batch_size=batch_size, begun=room, **made)
         try:
             for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
                 told.elapsed_s = time.monotonic() - begun
@@ -331,9 +338,8 @@ def _statuses(
                 told.done += 1
 
 
-def _tables(todo: Mapping[str, Stamp], room: int) -> Iterator[pa.Table]:
-    """Yield the files in blocks: large ones, but several for each actor."""
-    size = max(1, min(_BLOCK_FILES, len(todo) // (room * _BLOCKS_PER_WORKER)))
+def _tables(todo: Mapping[str, Stamp], size: int) -> Iterator[pa.Table]:
+    """Yield the files in blocks."""
     stamps = list(todo.values())
     for start in range(0, len(stamps), size):
         some = stamps[start : start + size]
@@ -396,6 +402,7 @@ def connected(cluster: str) -> Iterator[None]:
         if cluster == "local":
             ray.init(address="local", **own, **quiet)
         else:
+            _call_at(cluster)
             ray.init(address=cluster, **quiet)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         raise ClusterError(
@@ -407,6 +414,13 @@ def connected(cluster: str) -> Iterator[None]:
     finally:
         with suppress(Exception):
             ray.shutdown()
+
+
+def _call_at(cluster: str) -> None:
+    """See that something answers at an address, for which Ray would wait for minutes."""
+    host, _, port = cluster.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
 
 
 @contextmanager
