@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from musicnn_zoo.errors import (
         ArgumentError,
         AudioError,
+        ClusterError,
         DecoderCrashError,
         DecoderTimeoutError,
         DeviceError,
@@ -42,8 +43,11 @@ if TYPE_CHECKING:
         store_thresholds,
         with_thresholds,
     )
+    from musicnn_zoo.library.cluster import DatasetAnalyst, Workers, embed_dataset, tag_dataset
+    from musicnn_zoo.library.cluster_run import Progress, embed_on_cluster, tag_on_cluster
     from musicnn_zoo.library.embedder import Embedder
     from musicnn_zoo.library.embedding_map import EmbeddingMap, map_embeddings
+    from musicnn_zoo.library.merging import Merging, merge_outputs
     from musicnn_zoo.listening import ListeningPage, listening_page
     from musicnn_zoo.networks.build import TaggingModel, build_model
     from musicnn_zoo.networks.config import (
@@ -93,6 +97,7 @@ _HOMES = {
     "errors": (
         "ArgumentError",
         "AudioError",
+        "ClusterError",
         "DecoderCrashError",
         "DecoderTimeoutError",
         "DeviceError",
@@ -112,10 +117,25 @@ _HOMES = {
         "store_thresholds",
         "with_thresholds",
     ),
+    "library.cluster": (
+        "DatasetAnalyst",
+        "Workers",
+        "embed_dataset",
+        "tag_dataset",
+    ),
+    "library.cluster_run": (
+        "Progress",
+        "embed_on_cluster",
+        "tag_on_cluster",
+    ),
     "library.embedder": ("Embedder",),
     "library.embedding_map": (
         "EmbeddingMap",
         "map_embeddings",
+    ),
+    "library.merging": (
+        "Merging",
+        "merge_outputs",
     ),
     "listening": (
         "ListeningPage",
@@ -189,6 +209,8 @@ __all__ = [
     "Augmentation",
     "Block",
     "Clip",
+    "ClusterError",
+    "DatasetAnalyst",
     "DecoderCrashError",
     "DecoderTimeoutError",
     "DeviceError",
@@ -206,12 +228,14 @@ __all__ = [
     "LearnedFilters",
     "ListeningPage",
     "LogMelInput",
+    "Merging",
     "MissingPackageError",
     "ModelConfig",
     "ModelEvaluation",
     "ModelInfo",
     "MusicnnZooError",
     "OutputError",
+    "Progress",
     "Provenance",
     "TagScore",
     "TagThresholds",
@@ -225,12 +249,15 @@ __all__ = [
     "UploadError",
     "WaveformInput",
     "WeightsError",
+    "Workers",
     "__version__",
     "augment",
     "block",
     "build_model",
     "embed",
+    "embed_dataset",
     "embed_files",
+    "embed_on_cluster",
     "evaluate_model",
     "events",
     "export_model",
@@ -243,13 +270,16 @@ __all__ = [
     "load_audio",
     "load_model",
     "map_embeddings",
+    "merge_outputs",
     "model_info",
     "push_to_hub",
     "save_pretrained",
     "set_trainable",
     "store_thresholds",
     "tag",
+    "tag_dataset",
     "tag_files",
+    "tag_on_cluster",
     "taggram",
     "train_model",
     "with_thresholds",

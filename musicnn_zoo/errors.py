@@ -108,6 +108,10 @@ class OutputError(MusicnnZooError):
     """An output that cannot be written or read any more, for instance on a full disk."""
 
 
+class ClusterError(MusicnnZooError):
+    """A cluster that cannot be reached, or on which a run cannot go on."""
+
+
 class DeviceError(ArgumentError):
     """A device that is not there, or cannot compute in this process."""
 

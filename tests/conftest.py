@@ -83,6 +83,8 @@ def _missing() -> dict[str, str]:
     missing = {}
     if importlib.util.find_spec("torch") is None:
         missing["torch"] = "PyTorch is not installed"
+    if importlib.util.find_spec("ray") is None:
+        missing["ray"] = "Ray is not installed: the extra 'ray'"
     if importlib.util.find_spec("playwright") is None:
         missing["browser"] = "Playwright is not installed"
     elif not (shutil.which("chromium") or shutil.which("chromium-browser")):

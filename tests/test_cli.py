@@ -811,6 +811,7 @@ COMMANDS_BY_MODULE = {
     "catalogue": ["download", "export", "info", "models"],
     "learning": ["evaluate", "finetune", "train"],
     "listen": ["listen"],
+    "merging": ["merge"],
     "selftest": ["selftest"],
 }
 

@@ -61,6 +61,7 @@ _COMMANDS = {
     "taggram": "musicnn_zoo.cli.analysis:taggram",
     "events": "musicnn_zoo.cli.analysis:events",
     "embed": "musicnn_zoo.cli.analysis:embed",
+    "merge": "musicnn_zoo.cli.merging:merge",
     "map": "musicnn_zoo.cli.analysis:map_files",
     "listen": "musicnn_zoo.cli.listen:listen",
     "train": "musicnn_zoo.cli.learning:train",

@@ -10,7 +10,7 @@ import traceback as tracebacks
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,11 +33,11 @@ from musicnn_zoo.cli.options import (
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.files import check_ending, check_writable
 from musicnn_zoo.library.remote_store import landed, store_at
-from musicnn_zoo.library.store import LIBRARY_SUFFIXES, run_library
-from musicnn_zoo.library.text_store import EmbeddingArchive, Format, Writer
+from musicnn_zoo.library.store import LIBRARY_SUFFIXES, Store, Summary, run_library
+from musicnn_zoo.library.text_store import ASIDE, METHODS, EmbeddingArchive, Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
 from musicnn_zoo.sound import read
-from musicnn_zoo.sound.find import find_audio, irregularity, is_pattern
+from musicnn_zoo.sound.find import WHOLE, Shard, find_audio, irregularity, is_pattern
 from musicnn_zoo.sound.isolation import prepare_decoding
 from musicnn_zoo.sound.remote import Address
 from musicnn_zoo.sound.sources import local_path
@@ -50,6 +50,10 @@ from musicnn_zoo.tagging.results import (
 )
 from musicnn_zoo.text import clock, printable
 from musicnn_zoo.zoo.load import find_pretrained
+
+if TYPE_CHECKING:
+    from musicnn_zoo.library.blocks import Blocks
+    from musicnn_zoo.library.cluster_run import Progress
 
 
 def warn_of_damage(path: str, clip: Clip) -> None:
@@ -66,8 +70,11 @@ class AudioFiles:
     directories in which they were found.
     """
 
-    def __init__(self, files: tuple[Path | Address, ...], **selection: Any) -> None:
+    def __init__(
+        self, files: tuple[Path | Address, ...], *, shard: Shard | None = None, **selection: Any
+    ) -> None:
         self._selection = selection
+        self.shard = shard or WHOLE
         self._failed: list[str] = []
         self._failed_as_before: Callable[[str], bool] | None = None
         self._not_found: list[tuple[str, str]] = []
@@ -119,6 +126,8 @@ class AudioFiles:
                 continue
             if stat.S_ISDIR(mode):
                 yield from self._found_below(path)
+            elif not self.shard.holds(given):
+                continue
             elif (irregular := irregularity(mode)) and not _is_handed_over(path, mode):
                 self._miss(path, irregular)
             else:
@@ -126,11 +135,12 @@ class AudioFiles:
 
     def _found_below(self, folder: Path | Address) -> list[str]:
         failed = len(self._failed)
-        audio = find_audio(folder, **self._selection, on_problem=self._miss)
+        share = str(self.shard)
+        audio = find_audio(folder, **self._selection, shard=share, on_problem=self._miss)
         found = [each if isinstance(each, Address) else os.fspath(each) for each in audio]
         if found != [folder]:
             self.folders.update(dict.fromkeys(found, folder))
-        if not found and len(self._failed) == failed:
+        if not found and len(self._failed) == failed and self.shard == WHOLE:
             chosen = any(self._selection.values())
             fits = " that fit --include, --exclude and --hidden" if chosen else ""
             what = "no audio file fits the pattern" if is_pattern(folder) else None
@@ -150,15 +160,7 @@ class AudioFiles:
 
 
 _CUTTING = ("patch_s", "hop_s", "tail")
-_WRITING = ("wide",)
-"""Settings of how results are written, not of what is computed."""
-_METHODS = {
-    "tags": "tag_files",
-    "taggrams": "taggram_files",
-    "events": "events_files",
-    "embeddings": "embed_files",
-    "embedded tags": "embedded_tags_files",
-}
+_METHODS = {**METHODS, "embedded tags": "embedded_tags_files"}
 """Methods of a Tagger by what is made of each file."""
 
 
@@ -183,8 +185,10 @@ class FileRun(AudioFiles):
         self._reading = {name: options.pop(name) for name in ("damaged", "jobs")}
         self._storing = {name: options.pop(name, False) for name in ("overwrite", "content_hash")}
         selection = {name: options.pop(name) for name in ("include", "exclude", "hidden")}
+        shard = options.pop("shard", None)
+        self._cluster, self._gpus = options.pop("cluster", None), options.pop("gpus", 0.0)
         self._loading = options
-        super().__init__(files, **selection)
+        super().__init__(files, shard=shard, **selection)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -217,21 +221,52 @@ class FileRun(AudioFiles):
         }
         if self._kind == "taggrams" or "wide" in settings:  # a column for each tag
             settings["tags"] = self.tags
+        if self._cluster is not None:
+            self._store_by_cluster(output, settings)
+            return True
         with self:
             with store_at(output, settings, overwrite=self._storing["overwrite"]) as store:
                 hashing = self._storing["content_hash"]
                 summary = run_library(
-                    self.paths, self._analyse, store, content_hash=hashing, failed=self.fail
-                )
+                    self.paths, self._analyse, store,
+                    content_hash=hashing, shard=self.shard, failed=self.fail,
+                )  # fmt: skip
                 store.record_failures(self._not_found)
                 self._failed_as_before = store.failed_as_before
-            summary.failed += len(self._not_found)
-            click.echo(f"{printable(str(output))}: {summary}", err=True)
-            if summary.damaged:
-                click.echo(f"damaged: {printable(store.place_of(store.damage))}", err=True)
-            if summary.failed:
-                click.echo(f"reasons: {printable(store.place_of(store.failures))}", err=True)
+            self._sum_up(output, summary, store)
         return True
+
+    def _store_by_cluster(self, output: Path | Address, settings: dict[str, Any]) -> None:
+        if output.suffix.lower() != ".parquet":
+            raise ArgumentError(f"--cluster writes .parquet; received output {str(output)!r}")
+        from musicnn_zoo.library.cluster import Workers
+        from musicnn_zoo.library.cluster_run import run_on_cluster
+
+        told = time.monotonic()
+
+        def tell(progress: Progress) -> None:
+            nonlocal told
+            if time.monotonic() - told >= (1 if sys.stderr.isatty() else _TOLD_EVERY_S):
+                told = time.monotonic()
+                click.echo(str(progress), err=True)
+
+        with self:
+            summary, blocks = run_on_cluster(
+                self.paths, output, settings, model=self._model, cluster=self._cluster,
+                loading=self._loading, damaged=self._reading["damaged"], shard=self.shard,
+                workers=Workers(cores=self._reading["jobs"] or 1, gpus=self._gpus),
+                missed=self._not_found, failed=self.fail, progress=tell, **self._storing,
+            )  # fmt: skip
+            self._failed_as_before = blocks.failed_as_before
+            self._sum_up(output, summary, blocks)
+
+    def _sum_up(self, output: Path | Address, summary: Summary, store: Store | Blocks) -> None:
+        summary.failed += len(self._not_found)
+        click.echo(f"{printable(str(output))}: {summary}", err=True)
+        if summary.damaged:
+            click.echo(f"damaged: {printable(store.place_of('damaged.csv'))}", err=True)
+        if summary.failed:
+            click.echo(f"reasons: {printable(store.place_of('failures.csv'))}", err=True)
 
     def refuse_storing(self, output: Path | Address | None) -> None:
         """Refuse options that do not go with an output that is written in one go."""
@@ -242,6 +277,11 @@ class FileRun(AudioFiles):
                     f"{', '.join(LIBRARY_SUFFIXES)}; "
                     f"received {'none' if output is None else str(output)!r}"
                 )
+        if self._cluster is not None:
+            raise ArgumentError(
+                "--cluster goes with an output that ends in .parquet; "
+                f"received {'none' if output is None else str(output)!r}"
+            )
 
     def _analyse(self, paths: list[str]) -> Iterator[FileResult[Any]]:
         if not paths:
@@ -251,7 +291,7 @@ class FileRun(AudioFiles):
 
         analyse = getattr(Tagger(self._model, **self._loading), _METHODS[self._kind])
         several, on_terminal = len(paths) > 1, sys.stderr.isatty()
-        settings = {name: value for name, value in self._settings.items() if name not in _WRITING}
+        settings = {name: value for name, value in self._settings.items() if name not in ASIDE}
         results = analyse(paths, **settings, **self._reading, progress=several and on_terminal)
         yield from _told(results, len(paths)) if several and not on_terminal else results
 

@@ -11,6 +11,7 @@ import click
 
 from musicnn_zoo.library.text_store import FORMATS
 from musicnn_zoo.runtimes.engine import ENGINES, PRECISIONS
+from musicnn_zoo.sound.find import Shard
 from musicnn_zoo.sound.read import OnDamage
 from musicnn_zoo.sound.remote import as_address
 from musicnn_zoo.tagging.results import Silence
@@ -45,6 +46,17 @@ class Place(click.ParamType):  # type: ignore[type-arg]
 PLACE = Place()
 WHOLE = click.IntRange(min=1)
 POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+class ShardType(click.ParamType):  # type: ignore[type-arg]
+    """A share of a library."""
+
+    name = "K/N"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the :class:`Shard` that was given."""
+        del param, ctx
+        return value if isinstance(value, Shard) else Shard.parse(value)
 
 
 class ChoiceOrNone(click.Choice[str]):
@@ -150,6 +162,13 @@ library_options = option_group(
     option("--overwrite", is_flag=True, help="Replace the output instead of continuing it."),
     option("--hash", "content_hash", is_flag=True,
            help="Recognise unchanged and moved files by their content, not by their time."),
+    option("--cluster", metavar="local|auto|ADDRESS",
+           help="Do it by Ray, on the cores of this machine, on the cluster that runs here, or on "
+           "that at an address (pip install 'musicnn-zoo[ray]')."),
+    option("--gpus", type=click.FloatRange(min=0), default=0.0, show_default=False, metavar="G",
+           help="Share of a GPU for each worker of a cluster.  [default: none]"),
+    option("--shard", type=ShardType(), metavar="K/N",
+           help="Do only the K-th of N shares of the files; 'musicnn-zoo merge' joins them."),
 )  # fmt: skip
 """Options of outputs that a later run continues."""
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, OutputError
 from musicnn_zoo.files import GrowingFile, json_line, read_lines, replacing, sync_folder
-from musicnn_zoo.library.text_store import EVENT_COLUMNS, Result, taggram_columns
+from musicnn_zoo.library.text_store import EVENT_COLUMNS, Batch, Result, taggram_columns
 from musicnn_zoo.sound.find import Stamp
 from musicnn_zoo.tagging.results import Events, Taggram, Tags
 from musicnn_zoo.text import path_to_text
@@ -55,7 +55,7 @@ Entry: TypeAlias = dict[str, Any]
 """A result in ``pending.jsonl``."""
 
 
-def _make_entry(stamp: Stamp, result: Result) -> Entry:
+def make_entry(stamp: Stamp, result: Result) -> Entry:
     """Return a result as it waits, ready for JSON; scores and vectors bit for bit."""
     entry = {**result.clip.to_dict(), **asdict(stamp)}
     if isinstance(result, Tags):
@@ -69,30 +69,30 @@ def _make_entry(stamp: Stamp, result: Result) -> Entry:
     return {**entry, "times": times, "floats": _packed(result.values)}
 
 
-def _count_rows(kind: str, entry: Entry) -> int:
+def count_rows(kind: str, entry: Entry) -> int:
     """Count the rows that an entry becomes."""
     return len(entry["events"] if kind == "events" else entry["times"])
 
 
-def _make_table(settings: Mapping[str, Any], entries: Sequence[Entry]) -> pa.Table:
+def make_table(settings: Mapping[str, Any], entries: Sequence[Entry]) -> pa.Table:
     """Return the rows of entries, in their order, without the metadata of a shard."""
     kind = settings["kind"]
-    counts = [_count_rows(kind, entry) for entry in entries]
+    counts = [count_rows(kind, entry) for entry in entries]
     sources = [path_to_text(entry["source"]) for entry in entries]
     columns: dict[str, Any] = {"source": _repeated(sources, counts)}
+    if not entries:
+        return row_schema(settings).empty_table()
     if kind == "events":
         events = [event for entry in entries for event in entry["events"]]
         columns |= {name: [row[i] for row in events] for i, name in enumerate(EVENT_COLUMNS[1:])}
-        return pa.table(columns, schema=pa.schema(_EVENTS))
+        return pa.table(columns, schema=row_schema(settings))
     vectors = [_unpacked(entry) for entry in entries]
     times = [time for entry in entries for time in entry["times"]]
     if kind == "taggrams":
         names = taggram_columns(settings["tags"])
-        schema = {"source": pa.string(), "time_s": pa.float64()}
-        schema |= dict.fromkeys(names[2:], pa.float32())
         scores = np.concatenate([rows.reshape(len(rows), len(names) - 2) for rows in vectors])
         columns |= {"time_s": times, **dict(zip(names[2:], scores.T, strict=True))}
-        return pa.table(columns, schema=pa.schema(schema))
+        return pa.table(columns, schema=row_schema(settings))
     columns |= {
         name: _repeated([entry.get(name) for entry in entries], counts) for name in list(_FILE)[1:]
     }
@@ -101,8 +101,18 @@ def _make_table(settings: Mapping[str, Any], entries: Sequence[Entry]) -> pa.Tab
     if kind == "tags":
         tags = [list(map(path_to_text, entry["tags"])) for entry in entries]
         columns |= {"tags": tags, "scores": lists}
-        return pa.table(columns, schema=pa.schema(_TAGS))
-    return pa.table({**columns, "time_s": times, "embedding": lists}, pa.schema(_EMBEDDINGS))
+        return pa.table(columns, schema=row_schema(settings))
+    return pa.table({**columns, "time_s": times, "embedding": lists}, row_schema(settings))
+
+
+def row_schema(settings: Mapping[str, Any]) -> pa.Schema:
+    """Return the columns of the rows of an output."""
+    kind = settings["kind"]
+    if kind == "taggrams":
+        names = taggram_columns(settings["tags"])
+        types = {"source": pa.string(), "time_s": pa.float64()}
+        return pa.schema({**types, **dict.fromkeys(names[2:], pa.float32())})
+    return pa.schema({"events": _EVENTS, "tags": _TAGS, "embeddings": _EMBEDDINGS}[kind])
 
 
 def _with_stamps(table: pa.Table, files: Files) -> pa.Table:
@@ -182,6 +192,7 @@ class ParquetRows:
     def open(self) -> dict[str, Stamp]:
         """Repair what a crash left, and say which files the output has."""
         self._next_shard.unlink(missing_ok=True)
+        self._shard_of, self._pending = {}, {}
         known: dict[str, Stamp] = {}
         for shard in self._contents():
             if shard.suffix == ".parquet":
@@ -203,10 +214,17 @@ class ParquetRows:
         self._write_pending()
         return known
 
+    def damaged(self) -> dict[str, float]:
+        """Return the seconds that could not be decoded of files, as the rows say it."""
+        found: dict[str, float] = {}
+        for shard in sorted(set(self._shard_of.values())):
+            found |= damaged_files(*read_shard(shard, ["damaged", "lost_s"]))
+        return found
+
     def append(self, stamp: Stamp, result: Result) -> None:
         """Add the result of one file."""
         assert self._log is not None
-        entry = _make_entry(stamp, result)
+        entry = make_entry(stamp, result)
         self._log.append(json_line(entry))
         self._pending[stamp.path] = entry
         if len(self._pending) >= SHARD_FILES or self._log.end >= SHARD_BYTES:
@@ -216,15 +234,47 @@ class ParquetRows:
         """Make a shard of what waits."""
         if not self._pending:
             return
-        shard = self._output / f"part-{self._number:05}.parquet"
         entries = list(self._pending.values())
         kind = self._settings["kind"]
-        files = [(Stamp.of(entry), _count_rows(kind, entry)) for entry in entries]
-        self._write_shard(shard, _make_table(self._settings, entries), files)
-        self._shard_of.update(dict.fromkeys(self._pending, shard))
+        files = [(Stamp.of(entry), count_rows(kind, entry)) for entry in entries]
+        self._add_shard(make_table(self._settings, entries), files)
         self._pending = {}
-        self._number += 1
         self._write_pending()
+
+    def _add_shard(self, table: pa.Table, files: Files) -> None:
+        shard = self._output / f"part-{self._number:05}.parquet"
+        self._write_shard(shard, table, files)
+        self._shard_of.update({stamp.path: shard for stamp, _ in files})
+        self._number += 1
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield all results, a shard at a time."""
+        self.complete()
+        for shard in self._contents():
+            if shard.suffix == ".parquet":
+                table, files = read_shard(shard)
+                yield Batch([stamp for stamp, _ in files], (table, files))
+
+    def take(self, batch: Batch, stamps: Mapping[str, Stamp]) -> None:
+        """Add the results of some files of a batch, as a shard."""
+        table, files = batch.rows
+        mask = [stamp.path in stamps for stamp, rows in files for _ in range(rows)]
+        kept = [(stamp, rows) for stamp, rows in files if stamp.path in stamps]
+        if kept:
+            self._add_shard(table.filter(pa.array(mask, pa.bool_())), kept)
+
+    def cells(self, paths: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of some files, without their sources."""
+        self.complete()
+        found: dict[str, list[dict[str, Any]]] = {}
+        for shard in sorted({self._shard_of[path] for path in paths}):
+            table, files = read_shard(shard)
+            start = 0
+            for stamp, rows in files:
+                if stamp.path in paths:
+                    found[stamp.path] = table.slice(start, rows).drop(["source"]).to_pylist()
+                start += rows
+        return found
 
     def rewrite(self, changes: Mapping[str, Stamp | None]) -> None:
         """Give the rows of some paths to other files, and drop those that come to no file."""
@@ -247,22 +297,11 @@ class ParquetRows:
         self, shard: Path, changes: Mapping[str, Stamp | None], taken: Collection[str] = ()
     ) -> None:
         """Rewrite a shard, without the rows that go to no file or to one of the ``taken`` paths."""
-        table, files = read_shard(shard)
-        written = set(taken)
-        kept: Files = []
-        mask: list[bool] = []
-        for old, rows in files:
-            stamp = changes.get(old.path, old)
-            is_kept = stamp is not None and stamp.path not in written
-            mask += [is_kept] * rows
-            if stamp is not None and is_kept:
-                kept.append((stamp, rows))
-                written.add(stamp.path)
-        if not kept:
+        table, kept = change_rows(*read_shard(shard), changes, taken)
+        if kept:
+            self._write_shard(shard, table, kept)
+        else:
             shard.unlink()
-            return
-        table = table.filter(pa.array(mask, pa.bool_()))
-        self._write_shard(shard, _with_stamps(table, kept), kept)
 
     def sync(self) -> None:
         """Make sure that all results are on the disk."""
@@ -281,27 +320,70 @@ class ParquetRows:
         self._log = GrowingFile(self._pending_path)
 
     def _write_shard(self, shard: Path, table: pa.Table, files: Files) -> None:
-        metadata = {
-            _SETTINGS: self._settings,
-            _FILES: [{**asdict(stamp), "rows": rows} for stamp, rows in files],
-        }
-        table = table.replace_schema_metadata(
-            {name: json.dumps(value) for name, value in metadata.items()}
-        )
         with replacing(shard, self._next_shard) as file:
-            pq.write_table(table, file)
+            write_shard(file, self._settings, table, files)
 
 
-def read_shard(shard: Path, columns: list[str] | None = None) -> tuple[pa.Table, Files]:
-    """Return columns of a shard, by default all, and the files of its rows."""
+def write_shard(file: BinaryIO, settings: Mapping[str, Any], table: pa.Table, files: Files) -> None:
+    """Write the rows of files as a shard."""
+    metadata = {
+        _SETTINGS: settings,
+        _FILES: [{**asdict(stamp), "rows": rows} for stamp, rows in files],
+    }
+    named = {name: json.dumps(value) for name, value in metadata.items()}
+    pq.write_table(table.replace_schema_metadata(named), file)
+
+
+def change_rows(
+    table: pa.Table,
+    files: Files,
+    changes: Mapping[str, Stamp | None],
+    taken: Collection[str] = (),
+) -> tuple[pa.Table, Files]:
+    """Give rows to other files; leave out those that go to none or to one of the ``taken``."""
+    written = set(taken)
+    kept: Files = []
+    mask: list[bool] = []
+    for old, rows in files:
+        stamp = changes.get(old.path, old)
+        is_kept = stamp is not None and stamp.path not in written
+        mask += [is_kept] * rows
+        if stamp is not None and is_kept:
+            kept.append((stamp, rows))
+            written.add(stamp.path)
+    return _with_stamps(table.filter(pa.array(mask, pa.bool_())), kept), kept
+
+
+def read_shard(
+    shard: Path, columns: list[str] | None = None, content: BinaryIO | None = None
+) -> tuple[pa.Table, Files]:
+    """Return columns of a shard, by default all, and the files of its rows.
+
+    ``content`` is read instead of the file, where that is somewhere else.
+    """
     try:
-        with pq.ParquetFile(shard) as file:
+        with pq.ParquetFile(content or shard) as file:
+            if columns is not None:
+                columns = [name for name in columns if name in file.schema_arrow.names]
             return file.read(columns, use_threads=False), _files_of(file)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise OutputError(
             f"{shard}: cannot be read ({error}); move it away and run the same command again, "
             "which computes its files again"
         ) from error
+
+
+def damaged_files(table: pa.Table, files: Files) -> dict[str, float]:
+    """Return how many seconds could not be decoded of each damaged file of a shard."""
+    if "damaged" not in table.column_names:
+        return {}
+    cells = zip(table["damaged"].to_pylist(), table["lost_s"].to_pylist(), strict=True)
+    stamps = _repeated([stamp for stamp, _ in files], [rows for _, rows in files])
+    return {
+        stamp.path: lost_s
+        for stamp, (is_damaged, lost_s) in zip(stamps, cells, strict=True)
+        if is_damaged
+    }
 
 
 def _files_of(file: pq.ParquetFile) -> Files:

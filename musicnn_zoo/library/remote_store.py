@@ -52,7 +52,7 @@ _SHARE = 20
 """Uploads take at most one part in so many of the time."""
 _RUN_FILES = (
     "settings.json", "journal.jsonl", "pending.jsonl", "damaged.csv", "failures.csv",
-    "crashed.jsonl",
+    "crashed.jsonl", "shares.json",
 )  # fmt: skip
 """What goes up of the run folder: the first before the output, the others behind it."""
 
@@ -107,9 +107,9 @@ class RemoteStore(Store):
         super().add(stamp, result)
         self._mirror.push_if_due()
 
-    def place_of(self, path: Path) -> str:
+    def place_of(self, name: str) -> str:
         """Return what a file of the run folder is called."""
-        return str(self._mirror.address_of(f"{path.parent.name}/{path.name}"))
+        return str(self._mirror.address_of(f"{self._folder.name}/{name}"))
 
 
 def check_output(output: Address) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError, OutputError
 from musicnn_zoo.files import (
@@ -20,8 +21,8 @@ from musicnn_zoo.files import (
     replacing,
     sync_folder,
 )
-from musicnn_zoo.library.text_store import KINDS, REMEDY, SYNC_FILES, Result, TextRows
-from musicnn_zoo.sound.find import Stamp, is_there, take_stamps, unchanged
+from musicnn_zoo.library.text_store import KINDS, REMEDY, SYNC_FILES, Batch, Result, TextRows
+from musicnn_zoo.sound.find import Shard, Stamp, is_there, take_stamps, unchanged
 from musicnn_zoo.tagging.results import FileResult
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable, safe_cell
 
@@ -32,7 +33,7 @@ LIBRARY_SUFFIXES = (".parquet", ".jsonl", ".csv")
 """Endings of the outputs that a later run continues."""
 SYNC_S = 2.0
 """Results are safe from a power loss after so long, or ``SYNC_FILES`` files, at the latest."""
-_FAILURE_COLUMNS = ("path", "reason")
+FAILURE_COLUMNS = ("path", "reason")
 _DAMAGE_COLUMNS = ("source", "lost_s")
 _LAYOUT = 1
 
@@ -55,7 +56,8 @@ class Store:
     ``known`` are the files whose results are in the output, and ``crashed`` those that crashed the
     decoder, by path. ``failures`` is the list of failures, and ``damage`` that of the files in the
     output of which some could not be decoded, with the columns ``source``, as in the output, and
-    ``lost_s``; it exists if there are any.
+    ``lost_s``; it exists if there are any. ``shares`` are those of a library, as ``"3/16"``,
+    that runs have begun to write here, and whether they came to their end.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Store:
         *,
         overwrite: bool = False,
         called: str | None = None,
+        keep_failures: bool = False,
     ) -> None:
         suffix = output.suffix.lower()
         if suffix not in LIBRARY_SUFFIXES:
@@ -82,15 +85,18 @@ class Store:
         if self._settings["kind"] == "taggrams" and "tags" not in self._settings:
             raise ArgumentError("settings of taggrams need the tags")
         self._overwrite = overwrite
-        self._folder = self._output.with_name(f"{self._output.name}.run")
+        self._keep_failures = keep_failures
+        self._folder = _run_folder(self._output)
         self._rows = _rows_of(suffix, self._output, self._folder, self._settings, self._label)
         self._lock = FileLock(self._folder / "lock", timeout=0, thread_local=False)
         self._settings_file = self._folder / "settings.json"
         self.failures = self._folder / "failures.csv"
         self.damage = self._folder / "damaged.csv"
         self._crashes = self._folder / "crashed.jsonl"
+        self._shares_file = self._folder / "shares.json"
         self.known: dict[str, Stamp] = {}
         self.crashed: dict[str, Stamp] = {}
+        self.shares: dict[str, bool] = {}
         self._failed_before: set[str] = set()
         self._lost: dict[str, str] = {}
         self._failed: OutputError | None = None
@@ -124,7 +130,7 @@ class Store:
         if self._overwrite:
             self._rows.remove()
         if self._overwrite or not self._settings_file.exists() or not self._output.exists():
-            for leftover in (*self._rows.files, self._crashes, self.damage):
+            for leftover in (*self._rows.files, self._crashes, self.damage, self._shares_file):
                 leftover.unlink(missing_ok=True)
             sync_folder(self._folder)
             with replacing(self._settings_file) as file:
@@ -133,34 +139,30 @@ class Store:
             sync_folder(self._output.parent)
         else:
             self._check_settings()
-        self._failed_before = {row[1] for row in _read_table(self.failures, _FAILURE_COLUMNS)}
-        self.failures.write_bytes(csv_lines([_FAILURE_COLUMNS]).encode())
+        self._failed_before = {reason for _, reason in self.listed_failures()}
+        if not (self._keep_failures and self.failures.exists()):
+            self.failures.write_bytes(csv_lines([FAILURE_COLUMNS]).encode())
         self.known = self._rows.open()
         listed = self._listed_damage()
         cells = {path: path_cell(stamp.source) for path, stamp in self.known.items()}
         self._lost = {path: listed[cell] for path, cell in cells.items() if cell in listed}
         self._write_damage(self.known)
         self.crashed = {stamp.path: stamp for stamp, _ in read_lines(self._crashes, Stamp.of)}
+        with suppress(OSError, ValueError, TypeError):
+            self.shares = {str(k): v is True for k, v in _read_json(self._shares_file).items()}
         sync_folder(self._folder)
 
     def _check_settings(self) -> None:
         """Refuse to continue with other settings than the output was made with."""
         try:
-            old = dict(json.loads(self._settings_file.read_bytes()))
+            old = dict(_read_json(self._settings_file))
         except (ValueError, TypeError) as error:
             raise ArgumentError(
                 f"{self._label} was made with settings that cannot be read; {REMEDY}"
             ) from error
-        if "silence" in self._settings:
-            old.setdefault("silence", "keep")  # what was done before there was a choice
-        different = [
-            f"{_NAMED.get(name, name)} {_shown(old, name)} (now {_shown(self._settings, name)})"
-            for name in dict.fromkeys([*old, *self._settings])
-            if old.get(name) != self._settings.get(name)
-        ]
-        if different:
+        if different := differing_settings(old, self._settings):
             raise ArgumentError(
-                f"{self._label} was made with other settings: {', '.join(different)}; {REMEDY}"
+                f"{self._label} was made with other settings: {different}; {REMEDY}"
             )
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -258,16 +260,75 @@ class Store:
 
         The list is of the latest run only.
         """
-        rows = [
-            [safe_cell(printable(path_to_text(path))), safe_cell(printable(reason))]
-            for path, reason in failures
-        ]
+        rows = failure_cells(failures)
         with self._reporting(), closing(GrowingFile(self.failures)) as file:
             file.append(csv_lines(rows).encode())
 
-    def place_of(self, path: Path) -> str:
+    def place_of(self, name: str) -> str:
         """Return what a file of the run folder is called."""
-        return str(path)
+        return str(self._folder / name)
+
+    def note_written(self, stamps: Iterable[Stamp]) -> None:
+        """Count files as known whose results another process has put into the output."""
+        self.known.update((stamp.path, stamp) for stamp in stamps)
+
+    def reread(self) -> None:
+        """Look again at what is in an output of Parquet files, into which others have written.
+
+        Rows that are there twice are dropped.
+        """
+        from musicnn_zoo.library.parquet_store import ParquetRows
+
+        assert isinstance(self._rows, ParquetRows)
+        with self._reporting():
+            self.known = {}  # not twice in memory
+            self.known = self._rows.open()
+            found = {path: f"{lost_s:.3f}" for path, lost_s in self._rows.damaged().items()}
+            self._lost = {**self._lost, **found}
+            self._write_damage(self.known)
+
+    def listed_failures(self) -> list[tuple[str, str]]:
+        """Return the list of failures, as it is written."""
+        return [(path, why) for path, why in _read_table(self.failures, FAILURE_COLUMNS)]
+
+    def replace_failures(self, listed: Mapping[str, str]) -> None:
+        """Let the list of failures hold these, each with its reason, as they were listed before."""
+        with self._reporting(), replacing(self.failures) as file:
+            file.write(csv_lines([FAILURE_COLUMNS, *listed.items()]).encode())
+
+    def note_share(self, shard: str, *, finished: bool) -> None:
+        """Write down that a run over a share of a library has begun, or has come to its end."""
+        with self._reporting():
+            if finished:
+                self._rows.sync()
+            self.shares[shard] = finished
+            with replacing(self._shares_file) as file:
+                file.write(json.dumps(self.shares).encode())
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield all results, some files at a time, as they are."""
+        with self._reporting():
+            yield from self._rows.batches()
+
+    def lost_s(self, path: str) -> str | None:
+        """Return the seconds of a file that could not be decoded, as text, if it is damaged."""
+        return self._lost.get(path)
+
+    def take(self, batch: Batch, paths: Collection[str], origin: Store) -> None:
+        """Add the results of some files of a batch of another store; none of them is known."""
+        with self._reporting():
+            stamps = {stamp.path: stamp for stamp in batch.files if stamp.path in paths}
+            for path, stamp in stamps.items():
+                if (lost_s := origin.lost_s(path)) is not None:
+                    self._add_damage(stamp, lost_s)
+            self._rows.take(batch, stamps)
+            self._rows.sync()
+            self.known |= stamps
+
+    def cells(self, paths: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of known files, to be compared; without their sources."""
+        with self._reporting():
+            return self._rows.cells(paths)
 
     def failed_as_before(self, reason: str) -> bool:
         """Whether the previous run noted the same failure."""
@@ -297,6 +358,44 @@ class Store:
             raise self._failed from error
 
 
+def _run_folder(output: Path) -> Path:
+    return output.with_name(f"{output.name}.run")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_bytes())
+    return content
+
+
+def read_settings(output: Path) -> dict[str, Any]:
+    """Return the settings that an output was made with, for a :class:`Store` that continues it.
+
+    An :class:`ArgumentError` says if there is none that a library run wrote.
+    """
+    try:
+        settings = dict(_read_json(_run_folder(output.resolve()) / "settings.json"))
+    except (OSError, ValueError, TypeError) as error:
+        missing = not os.path.lexists(output)
+        raise ArgumentError(
+            f"{output}: there is no such output"
+            if missing
+            else f"{output}: was not made by a library run, or its folder "
+            f"{_run_folder(output).name!r} is not beside it"
+        ) from error
+    return {name: value for name, value in settings.items() if name != "layout"}
+
+
+def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in which settings two outputs differ; nothing if they agree."""
+    if "silence" in new:
+        old = {"silence": "keep", **old}  # what was done before there was a choice
+    return ", ".join(
+        f"{_NAMED.get(name, name)} {_shown(old, name)} (now {_shown(new, name)})"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    )
+
+
 _LONGEST_SHOWN = 80
 _NAMED = {
     "content_hash": "--hash", "hop_s": "--hop", "kind": "the kind of result", "layer": "--layer",
@@ -309,6 +408,19 @@ _NAMED = {
 """What settings are called on the command line."""
 
 
+def failure_cells(failures: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return what is listed of files that could not be used, and of their reasons."""
+    return [
+        (safe_cell(printable(path_to_text(path))), safe_cell(printable(reason)))
+        for path, reason in failures
+    ]
+
+
+def parse_table(text: Iterable[str], columns: tuple[str, ...]) -> list[list[str]]:
+    """Return the rows of a CSV with these columns, without its heading."""
+    return [row for row in csv.reader(text) if len(row) == len(columns) and tuple(row) != columns]
+
+
 def _read_table(path: Path, columns: tuple[str, ...]) -> list[list[str]]:
     """Return the rows of a CSV of the run folder; none where it is not there or is broken."""
     rows: list[list[str]] = []
@@ -316,9 +428,7 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> list[list[str]]:
         suppress(FileNotFoundError, csv.Error),
         path.open(encoding="utf-8", errors="replace", newline="") as file,
     ):
-        rows += [
-            row for row in csv.reader(file) if len(row) == len(columns) and tuple(row) != columns
-        ]
+        rows += parse_table(file, columns)
     return rows
 
 
@@ -378,6 +488,7 @@ def run_library(
     store: Store,
     *,
     content_hash: bool = False,
+    shard: Shard | None = None,
     failed: Callable[[str, Exception], str] = lambda _, error: str(error),
 ) -> Summary:
     """Add the results of all files to a store that does not have them yet.
@@ -396,6 +507,8 @@ def run_library(
     of a file that is no longer where it was then become those of a new file with its content. If
     it is still there, the new file is a copy, which gets rows of its own.
 
+    With ``shard``, of which the paths are all files, the store notes when it is begun and finished.
+
     If the store cannot be written, the :class:`OutputError` ends the run; what was written stays.
     """
     begun = time.monotonic()
@@ -405,6 +518,54 @@ def run_library(
         summary.failed += 1
         store.record_failures([(path, failed(path, error))])
 
+    if shard is not None:
+        store.note_share(str(shard), finished=False)
+    todo = find_todo(paths, store, summary, note_failure, content_hash=content_hash)
+    if todo:
+        sources = [stamp.source for stamp in todo.values()]
+        for stamp, result in zip(todo.values(), analyse(sources), strict=True):
+            if result.error is not None:
+                if isinstance(result.error, DecoderCrashError):
+                    store.record_crash(stamp)
+                note_failure(stamp.source, result.error)
+                continue
+            value = result.unwrap()
+            store.add(stamp, value)
+            summary.done += 1
+            summary.damaged += value.clip.damaged
+            summary.audio_s += value.clip.duration_s
+    if shard is not None:
+        store.note_share(str(shard), finished=True)
+    summary.elapsed_s = time.monotonic() - begun
+    return summary
+
+
+class Known(Protocol):
+    """What is in an output: a :class:`Store`, or one that a cluster writes."""
+
+    known: dict[str, Stamp]
+    crashed: dict[str, Stamp]
+
+    def discard(self, paths: Collection[str]) -> None:
+        """Drop all rows of these files."""
+
+    def move(self, moves: Mapping[str, Stamp]) -> None:
+        """Give the rows of known paths to other files."""
+
+
+def find_todo(
+    paths: Iterable[str],
+    store: Known,
+    summary: Summary,
+    note_failure: Callable[[str, Exception], None],
+    *,
+    content_hash: bool,
+) -> dict[str, Stamp]:
+    """Return the files that are to be done, by path; see :func:`run_library`.
+
+    Rows of files that have changed are dropped, and those of files that were moved go along.
+    ``summary`` counts what needs nothing done, and ``note_failure`` takes what cannot be done.
+    """
     stamps: dict[str, Stamp] = {}
     for source, stamp in take_stamps(dict.fromkeys(paths), content_hash=content_hash):
         if isinstance(stamp, AudioError):
@@ -428,21 +589,7 @@ def run_library(
             del todo[path]
             reason = "crashed the decoder in an earlier run, and has not changed"
             note_failure(stamp.source, AudioError(f"{stamp.source}: {reason}"))
-    if todo:
-        sources = [stamp.source for stamp in todo.values()]
-        for stamp, result in zip(todo.values(), analyse(sources), strict=True):
-            if result.error is not None:
-                if isinstance(result.error, DecoderCrashError):
-                    store.record_crash(stamp)
-                note_failure(stamp.source, result.error)
-                continue
-            value = result.unwrap()
-            store.add(stamp, value)
-            summary.done += 1
-            summary.damaged += value.clip.damaged
-            summary.audio_s += value.clip.duration_s
-    summary.elapsed_s = time.monotonic() - begun
-    return summary
+    return todo
 
 
 def _find_moves(known: Mapping[str, Stamp], todo: Mapping[str, Stamp]) -> dict[str, Stamp]:

@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO, TypeAlias, get_args
@@ -48,6 +48,26 @@ KINDS: dict[str, type] = {
     "tags": Tags, "taggrams": Taggram, "events": Events, "embeddings": Embedding,
 }  # fmt: skip
 """What an output may hold, by the ``kind`` in its settings."""
+
+
+METHODS = {
+    "tags": "tag_files",
+    "taggrams": "taggram_files",
+    "events": "events_files",
+    "embeddings": "embed_files",
+}
+"""The methods of a :class:`musicnn_zoo.Tagger` that make such results of files."""
+ASIDE = ("kind", "model", "weights", "precision", "tags", "wide")
+"""Settings that are no arguments of these methods."""
+
+
+class Batch(NamedTuple):
+    """Results of some files on their way from one output to another of the same format."""
+
+    files: list[Stamp]
+    rows: Any
+    """As the format has them."""
+
 
 Format = Literal["text", "json", "jsonl", "csv", "jams"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -281,6 +301,7 @@ class TextRows:
         """What is kept in the run folder."""
         self._journal_path, self._next_journal, self._commit, self._next_output = self.files
         self._opened: list[GrowingFile] = []
+        self._places: dict[str, tuple[int, int]] | None = None
 
     def exist(self) -> bool:
         """Whether the output holds anything."""
@@ -366,7 +387,9 @@ class TextRows:
 
     def append(self, stamp: Stamp, result: Result) -> None:
         """Add the result of one file."""
-        lines = self._format(stamp, result)
+        self._append(stamp, self._format(stamp, result))
+
+    def _append(self, stamp: Stamp, lines: bytes) -> None:
         start = self._lines.end
         self._lines.append(lines)
         try:
@@ -374,11 +397,51 @@ class TextRows:
         except BaseException:
             self._lines.cut(start)
             raise
+        if self._places is not None:
+            self._places[stamp.path] = start, self._lines.end
 
     def _format(self, stamp: Stamp, result: Result) -> bytes:
         if self._is_csv and not isinstance(result, Embedding):
             return csv_lines(result_rows(stamp.source, result, self._wide)).encode()
         return _json_result(stamp, result.to_dict())
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield all results, some files at a time: the lines of each."""
+        entries = [entry for entry, _ in read_lines(self._journal_path, _parse)]
+        with self._output.open("rb") as file:
+            file.seek(len(self._head))
+            for first in range(0, len(entries), SYNC_FILES):
+                some = entries[first : first + SYNC_FILES]
+                lines = [file.read(entry.end - file.tell()) for entry in some]
+                yield Batch([entry.stamp for entry in some], lines)
+
+    def take(self, batch: Batch, stamps: Mapping[str, Stamp]) -> None:
+        """Add the results of some files of a batch."""
+        for stamp, lines in zip(batch.files, batch.rows, strict=True):
+            if stamp.path in stamps:
+                self._append(stamp, lines)
+
+    def cells(self, paths: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of some files, without their sources."""
+        if self._places is None:
+            self._places = {}
+            start = len(self._head)
+            for entry, _ in read_lines(self._journal_path, _parse):
+                self._places[entry.stamp.path] = start, entry.end
+                start = entry.end
+        found: dict[str, list[dict[str, Any]]] = {}
+        with self._output.open("rb") as file:
+            for path in paths:
+                start, end = self._places[path]
+                file.seek(start)
+                found[path] = self._read_cells(file.read(end - start))
+        return found
+
+    def _read_cells(self, lines: bytes) -> list[dict[str, Any]]:
+        if not self._is_csv:
+            return [{name: v for name, v in json.loads(lines).items() if name != "source"}]
+        rows = csv.reader(io.StringIO(lines.decode(), newline=""))
+        return [{str(i): _number(cell) for i, cell in enumerate(cells)} for _, *cells in rows]
 
     def _for_other_file(self, lines: bytes, stamp: Stamp) -> bytes:
         """Return the lines of a result as those of another file."""
@@ -418,7 +481,15 @@ class TextRows:
                 self._next_output.unlink(missing_ok=True)
             raise
         self.close()
+        self._places = None
         self._repair()
+
+
+def _number(cell: str) -> str | float:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
 
 
 def _json_result(stamp: Stamp, fields: dict[str, Any]) -> bytes:

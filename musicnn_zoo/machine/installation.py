@@ -55,6 +55,12 @@ def require_sklearn(what: str) -> None:
         raise _missing(what, *_SKLEARN)
 
 
+def require_ray(what: str) -> None:
+    """Raise a :class:`MissingPackageError` as :func:`require_keras` does, for Ray Data."""
+    if not _is_installed("ray"):
+        raise _missing(what, "Ray", '"musicnn-zoo[ray]"')
+
+
 def explained(error: ModuleNotFoundError, what: str) -> ModuleNotFoundError | MissingPackageError:
     """Return a readable error for a failed import, if a light installation lacks the module.
 

@@ -21,6 +21,7 @@ from weakref import WeakSet
 from musicnn_zoo.errors import DeviceError
 
 _PERIOD_US = 100_000
+_limits: list[int] = []
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _COUNTED_BY_LIBRARIES = (
     "OMP_NUM_THREADS",
@@ -33,17 +34,27 @@ _COUNTED_BY_LIBRARIES = (
 def usable_cores(*, root: Path = Path("/")) -> int:
     """Return how many cores this process may keep busy, at least 1.
 
-    The least of what Python sees (the affinity; since Python 3.13 also ``PYTHON_CPU_COUNT``) and
-    the CPU quotas of its control groups, of version 1 and 2, rounded up. ``proc`` and the mounted
-    control groups are looked for below ``root``.
+    The least of what Python sees (the affinity; since Python 3.13 also ``PYTHON_CPU_COUNT``), the
+    CPU quotas of its control groups, of version 1 and 2, rounded up, and what
+    :func:`limit_cores` was told. ``proc`` and the mounted control groups are looked for below
+    ``root``.
     """
-    seen = _seen_cores()
+    seen = min(_seen_cores(), *_limits) if _limits else _seen_cores()
     quotas = [quota for quota in _quotas(root) if 0 < quota < math.inf]
     return max(1, min([seen, *(math.ceil(quota) for quota in quotas)]))
 
 
+def limit_cores(count: int) -> None:
+    """Keep this process to a share of the machine, as a scheduler has given it.
+
+    That holds for what begins to run afterwards.
+    """
+    _limits[:] = [max(1, count)]
+    keep_libraries_to_usable_cores()
+
+
 def keep_libraries_to_usable_cores() -> None:
-    """Tell libraries that are not loaded yet of a quota, by variables of the environment.
+    """Tell libraries that are not loaded yet of a quota or limit, by variables of the environment.
 
     TensorFlow and OpenBLAS count the cores that they see. Variables that are set already stay as
     they are.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +17,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from musicnn_zoo.errors import AudioError, RemoteError, shown
+from musicnn_zoo.errors import ArgumentError, AudioError, RemoteError, shown
 from musicnn_zoo.files import kind_of, sha256_of
 from musicnn_zoo.sound.remote import Address, as_address, fetched, list_folder, look
 from musicnn_zoo.sound.sources import local_path
+from musicnn_zoo.text import path_to_text
 
 AUDIO_SUFFIXES = frozenset(
     {
@@ -66,6 +69,52 @@ class Found(NamedTuple):
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A share of a library: files that belong to one of several machines.
+
+    A file belongs to the share that a hash (BLAKE2b) of its path below the directory chooses, so
+    that it is the same wherever the directory is mounted, whatever else is in it, and in whatever
+    order it is listed. A file that was named itself counts by the name that was given.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+    count : int
+        How many shares there are.
+    """
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read ``"3/16"``; raise an :class:`ArgumentError` for what is none."""
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise ArgumentError(
+                "shard must be K/N with K from 1 to N, such as 3/16 for the third of sixteen; "
+                f"received {shown(text)}"
+            )
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def holds(self, path: str | os.PathLike[str]) -> bool:
+        """Whether it has the file of that path below the directory."""
+        if self.count == 1:
+            return True
+        text = unicodedata.normalize("NFC", path_to_text(path)).replace("\\", "/")
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.count == self.number - 1
+
+
+WHOLE = Shard()
+"""The only share: all files."""
+
+
 class Selection(NamedTuple):
     """Which of the files and folders below a directory a search takes.
 
@@ -80,18 +129,24 @@ class Selection(NamedTuple):
         Leave out files and folders that fit one of these.
     hidden : bool
         Take those whose names begin with a dot, too.
+    shard : Shard
+        Take the files of this share only.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     hidden: bool = False
+    shard: Shard = WHOLE
 
     def leaves_out(self, name: str, below: str, *, folder: bool) -> bool:
         """Whether it leaves out a file or a folder, ``below`` being its path."""
         hidden = name.startswith(".") and not (self.hidden and name not in (".", ".."))
         if hidden or name.casefold() in SYSTEM_FOLDERS or _fits(name, below, self.exclude):
             return True
-        return bool(self.include) and not folder and not _fits(name, below, self.include)
+        if folder:
+            return False
+        unfit = bool(self.include) and not _fits(name, below, self.include)
+        return unfit or not self.shard.holds(below)
 
 
 def _fits(name: str, below: str, patterns: tuple[str, ...]) -> bool:
@@ -106,6 +161,7 @@ def find_audio(
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     hidden: bool = False,
+    shard: str | None = None,
     on_problem: OnProblem | None = None,
 ) -> Iterator[Path | Address]:
     """Yield all audio files below a directory, sorted, by the endings of their names.
@@ -123,6 +179,9 @@ def find_audio(
         to leave out; see :class:`musicnn_zoo.sound.find.Selection`.
     hidden : bool
         Search hidden files and folders, too.
+    shard : str, optional
+        Take only one share of the files: ``"3/16"`` is the third of sixteen, which together have
+        each file once. See :class:`musicnn_zoo.sound.find.Shard`.
     on_problem : callable, optional
         Receives each folder that cannot be listed, and each pipe, device or broken link with the
         name of an audio file; and what is wrong with it. By default they are warned of.
@@ -131,8 +190,14 @@ def find_audio(
     -----
     UserWarning
         Of each of these, if ``on_problem`` is not given.
+
+    Raises
+    ------
+    ArgumentError
+        If ``shard`` is none.
     """
-    selection = Selection(_patterns(include), _patterns(exclude), hidden)
+    share = WHOLE if shard is None else Shard.parse(shard)
+    selection = Selection(_patterns(include), _patterns(exclude), hidden, share)
     place: str | os.PathLike[str] = as_address(directory) or directory
     if not isinstance(place, Address) and not os.path.lexists(place):
         place = local_path(directory)
@@ -202,7 +267,8 @@ def _walk_address(address: Address, selection: Selection) -> Iterator[Found]:
         yield Found(address, "unread_folder", _reason(error, address))
         return
     if state is not None:
-        yield Found(Address(address, state=state), "audio")
+        if selection.shard.holds(address):
+            yield Found(Address(address, state=state), "audio")
         return
     fits = _Pattern(pattern) if pattern else None
     waiting = [(root, "")]
@@ -343,6 +409,7 @@ class Stamp:
         source: str = fields["source"]
         path = fields.get("path") or os.path.realpath(source)
         etag = fields.get("etag")
+        path = source if path == source else path
         stamp = cls(source, fields["size"], fields["mtime_ns"], fields["sha256"], path, etag)
         texts = (source, path, stamp.sha256 or "", etag or "")
         numbers = (stamp.size, stamp.mtime_ns)
@@ -372,7 +439,10 @@ def take_stamp(path: str, *, content_hash: bool = False) -> Stamp:
         raise AudioError(f"{path}: there is no such file") from error
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return Stamp(path, status.st_size, status.st_mtime_ns, digest, os.path.realpath(path))
+    real = os.path.realpath(path)
+    # One string where both are equal: there may be a million.
+    place = path if real == path else real
+    return Stamp(path, status.st_size, status.st_mtime_ns, digest, place)
 
 
 def _take_remote_stamp(address: Address, *, content_hash: bool) -> Stamp:

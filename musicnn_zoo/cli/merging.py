@@ -1,0 +1,35 @@
+"""The command that joins outputs: merge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from musicnn_zoo.cli.options import PATH, option, report_unusable
+from musicnn_zoo.library.merging import Twice, merge_outputs
+from musicnn_zoo.text import printable
+
+
+@click.command()
+@click.argument("output", type=PATH)
+@click.argument("parts", nargs=-1, required=True, type=PATH, metavar="PART...")
+@option("--twice", type=click.Choice(get_args(Twice)), default="refuse",
+        help="Which results to take of a file that has different ones in two parts.",
+        )  # fmt: skip
+@option("--overwrite", is_flag=True, help="Replace the output instead of adding to it.")
+def merge(output: Path, parts: tuple[Path, ...], twice: Any, overwrite: bool) -> None:
+    """Join the outputs PART... of library runs to one OUTPUT, which a later run continues.
+
+    It says which shares of --shard are missing or were not finished, how many files were there
+    twice, and what failed. The exit code is 1 if anything is missing.
+    """
+    done = merge_outputs(output, parts, twice=twice, overwrite=overwrite)
+    for line in f"{output}: {done}".split("\n"):
+        click.echo(printable(line), err=True)
+    if done.failures:
+        messages = [reason for _, reason in done.failures]
+        report_unusable(messages, done.files + len(messages))
+    if not done.complete:
+        raise click.exceptions.Exit(1)
