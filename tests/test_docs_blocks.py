@@ -37,7 +37,10 @@ SLOW = [name for name in WITH_CODE if any(block.slow for block in PAGES[name])]
 QUICK = [name for name in WITH_CODE if any(not block.slow for block in PAGES[name])]
 NOT_RUN = [block for blocks in PAGES.values() for block in blocks if block.not_run]
 
-LANGUAGES = {"python", "sh", "text", "mermaid", "bibtex", "json", "csv", "{toctree}", "{eval-rst}"}
+LANGUAGES = {
+    "python", "sh", "bash", "yaml", "text", "mermaid", "bibtex", "json", "csv",
+    "{toctree}", "{eval-rst}",
+}  # fmt: skip
 PIECE_S = 3
 ALBUMS = {
     "bach_chorale_strings": ("Bach", "baroque", ("classical", "strings")),

@@ -45,7 +45,7 @@ BATCH_FILES = 32
 
 
 class DatasetAnalyst:
-    """Tags or embeds the files of a batch: a class for :meth:`ray.data.Dataset.map_batches`.
+    """Tags or embeds the files of a batch: a class for ``ray.data.Dataset.map_batches``.
 
     An actor of Ray makes it once, and with it loads the model. :func:`tag_dataset` and
     :func:`embed_dataset` do both.

@@ -90,7 +90,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read ``"3/16"``; raise an :class:`ArgumentError` for what is none."""
+        """Read ``"3/16"``; raise an ArgumentError for what is none."""
         found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
         if found is None or not 1 <= int(found[1]) <= int(found[2]):
             raise ArgumentError(
