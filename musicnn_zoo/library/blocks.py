@@ -53,6 +53,7 @@ from musicnn_zoo.sound.remote import (
     tried,
     upload,
 )
+from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.text import csv_lines, path_cell
 
 _RUN = "cluster.json"
@@ -358,4 +359,4 @@ def open_blocks(
     """Return the output of a cluster: a folder that all machines see, or one at an address."""
     if (address := as_address(output)) is not None:
         return RemoteBlocks(address, settings, overwrite=overwrite)
-    return LocalBlocks(Path(output), settings, overwrite=overwrite)
+    return LocalBlocks(Path(local_path(output)), settings, overwrite=overwrite)

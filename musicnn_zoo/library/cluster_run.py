@@ -31,6 +31,7 @@ from musicnn_zoo.networks.config import Calibrated
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.sound.find import WHOLE, Shard, Stamp
 from musicnn_zoo.sound.read import OnDamage
+from musicnn_zoo.sound.remote import Address
 from musicnn_zoo.tagging.pipeline import Pooling
 from musicnn_zoo.tagging.results import Silence
 from musicnn_zoo.text import clock, first_line, path_from_text, path_to_text
@@ -169,7 +170,10 @@ class BlockAnalyst(DatasetAnalyst):
         told = map(json.loads, batch["stamp"].to_pylist())
         stamps = [Stamp.of({"path": one["source"], **one}) for one in told]
         addresses = map(json.loads, batch["address"].to_pylist())
-        sounds = [address or one.path for address, one in zip(addresses, stamps, strict=True)]
+        sounds = [
+            Address(told[0], **told[1]) if told else one.path
+            for told, one in zip(addresses, stamps, strict=True)
+        ]
         rows: list[dict[str, Any]] = []
         done = []
         for stamp, result in zip(stamps, self.analyse(sounds), strict=True):
@@ -344,7 +348,12 @@ def _tables(todo: Mapping[str, Stamp], size: int) -> Iterator[pa.Table]:
     for start in range(0, len(stamps), size):
         some = stamps[start : start + size]
         # What is secret in an address is not in its text.
-        addresses = [getattr(stamp.source, "whole", None) for stamp in some]
+        addresses = [
+            (stamp.source.whole, stamp.source.storage_options)
+            if isinstance(stamp.source, Address)
+            else None
+            for stamp in some
+        ]
         yield pa.table(
             {
                 "stamp": [json.dumps(_told(stamp)) for stamp in some],
