@@ -24,6 +24,7 @@ from benchmarks.schedule import (
     fresh_process,
     worker_command,
 )
+from musicnn_zoo.zoo.catalogue import PRESETS
 
 FOLDER = Path(__file__).parent
 PARTS = ("network", "endtoend", "memory", "coldstart")
@@ -153,7 +154,12 @@ def _listed(_context: Any, _option: Any, value: str) -> tuple[str, ...]:
 @click.option("--quick", is_flag=True, help="A few small files and two rounds: a test.")
 @click.option("--name", help="Of the results; by default 'quick' or 'latest'.")
 @click.option("--cache", type=click.Path(path_type=Path), default=FOLDER / ".cache")
-@click.option("--model", default="MTT_musicnn", help="One that is bundled.")
+@click.option(
+    "--model",
+    type=click.Choice([name for name, preset in PRESETS.items() if preset.graph]),
+    default="MTT_musicnn",
+    help="One that is bundled.",
+)
 @click.option("--previous", metavar="REVISION", help="Of git: takes part beside what is here.")
 @click.option("--python", default=sys.executable, help="Makes the peers' environments.")
 @click.option("--torch-python", default=sys.executable, help="Has PyTorch.")

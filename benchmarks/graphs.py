@@ -27,15 +27,26 @@ HERE = Path(__file__).parents[1] / "weights"
 
 @click.command()
 @click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--cores", default=1, show_default=True, help="Patches computed at once.")
+@click.option(
+    "--cores",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Patches computed at once.",
+)
 def main(other: Path, cores: int) -> None:
     """Print a line for each bundled model."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, set(range(cores)))
-    for preset in PRESETS.values():
-        if preset.graph is None or not (other / preset.graph.name).is_file():
-            continue
-        sessions = [_session(folder / preset.graph.name) for folder in (other, HERE)]
+    graphs = {one.name: one.graph.name for one in PRESETS.values() if one.graph}
+    there = {name: file for name, file in graphs.items() if (other / file).is_file()}
+    if not there:
+        raise click.UsageError(
+            f"{other} holds no graph of a bundled model: give a folder with one of "
+            f"{', '.join(graphs.values())}"
+        )
+    for name, file in there.items():
+        sessions = [_session(folder / file) for folder in (other, HERE)]
         patches = np.random.default_rng(0).normal(0, 0.1, (8, 1, 48128)).astype(np.float32)
         scores = [[session.run(["output"], {"waveform": x})[0] for x in patches]
                   for session in sessions]  # fmt: skip
@@ -46,7 +57,7 @@ def main(other: Path, cores: int) -> None:
             )
         before, now = np.median(times, axis=0) / len(patches)
         click.echo(
-            f"{preset.name}: {before / now:.2f} times as fast ({1000 * before:.1f} to "
+            f"{name}: {before / now:.2f} times as fast ({1000 * before:.1f} to "
             f"{1000 * now:.1f} ms of processor time a patch), scores differ by {difference:.1e}"
         )
 

@@ -377,7 +377,9 @@ def test_the_same_device_twice_gives_the_same(model, windows, expected):
 
 
 @pytest.mark.parametrize(
-    "options", [{"precision": "float16"}, {"device": "cpu:0,cpu:0"}], ids=["precision", "devices"]
+    "options",
+    [{"engine": "tensorflow"}, {"precision": "float16"}, {"device": "cpu:0,cpu:0"}],
+    ids=["keras", "precision", "devices"],
 )
 def test_copies_of_a_model_follow_its_weights(options):
     model = build_model("dieleman_mel", tags=2)

@@ -135,7 +135,9 @@ def test_all_values_lie_in_the_ranges_that_were_proved(blocks: str) -> None:
     kill(model, seed=3)
     x = noise_for(model)
     x = np.concatenate([x, np.sign(x), x * 20]).clip(-LOUDEST, LOUDEST)
-    nodes = _nodes_of(model)[1:]
+    nodes = _nodes_of(model)
+    assert nodes
+    nodes = nodes[1:]
     outputs = {node.name: model.get_layer(node.name).output for node in nodes}
     found = keras.Model(model.input, outputs)(x, training=False)
     bounded = 0
@@ -179,6 +181,86 @@ def test_what_a_kept_layer_needs_stays_though_no_score_does() -> None:
     pruned = prune(model, keep=model.endpoints, block=1)
     assert all(left == of for name, (left, of) in pruned.filters.items() if name != "logits")
     assert_same(model, pruned)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_with_weights_that_are_no_numbers_stays_whole(value: float) -> None:
+    model = model_of("timbral_temporal-dense_residual-26")
+    kill(model, seed=7)
+    kernel, bias = model.get_layer("logits").get_weights()
+    batchnorm = [one for one in model.layers if isinstance(one, layers.BatchNormalization)][-1]
+    gamma, beta, *rest = batchnorm.get_weights()
+    batchnorm.set_weights([gamma, np.full_like(beta, value), *rest])
+    model.get_layer("logits").set_weights([0 * kernel, bias])
+    expected = np.asarray(model(noise_for(model)))
+    assert np.isnan(expected).any()
+    for keep in ((), model.endpoints):
+        pruned = prune(model, keep=keep, block=1)
+        assert all(left == of for left, of in pruned.filters.values())
+        received = pruned.model(noise_for(model))
+        np.testing.assert_array_equal(received["output"] if keep else received, expected)
+
+
+class _Gate(layers.Layer):
+    def call(self, first: Any, second: Any) -> Any:
+        return first * second
+
+
+def twice(x: Any) -> Any:
+    layer = layers.Dense(16, activation="relu")
+    return layer(layer(x))
+
+
+UNUSUAL: dict[str, Any] = {
+    "a layer called twice": twice,
+    "operations": lambda x: keras.ops.relu(x[:, 1:]),
+    "a model inside": lambda x: keras.Sequential([layers.Conv1D(4, 3), layers.ReLU()])(x),
+    "states of an LSTM": lambda x: layers.LSTM(4, return_sequences=True, return_state=True)(x)[0],
+    "states beyond one": lambda x: layers.LSTM(4, return_sequences=True, activation="relu")(x),
+    "both directions added": lambda x: layers.Bidirectional(
+        layers.GRU(4, return_sequences=True), merge_mode="sum"
+    )(x),
+    "a norm without offset": layers.LayerNormalization(center=False),
+    "a norm over time, too": layers.LayerNormalization(axis=[1, 2]),
+    "two inputs": lambda x: _Gate()(layers.Dense(4)(x), layers.Dense(4)(x)),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_a_model_of_any_layers_gives_the_same(kind: str) -> None:
+    x = keras.Input((256,))
+    y = layers.Conv1D(16, 3, padding="same", activation="relu", name="dead")(
+        layers.Reshape((16, 16))(x)
+    )
+    y = layers.GlobalAveragePooling1D(name="mean")(UNUSUAL[kind](y))
+    model = keras.Model(x, layers.Dense(3, name="logits")(y))
+    kill(model, seed=8)
+    values = np.random.default_rng(9).normal(0, 5, (4, 256)).clip(-LOUDEST, LOUDEST)
+    pruned = prune(model, keep=("mean",), block=1).model(values)
+    for received, expected in (
+        (pruned["output"], model(values)),
+        (pruned["mean"], outputs_of(model, ("mean",), values)["mean"]),
+    ):
+        largest = np.abs(np.asarray(expected)).max()
+        np.testing.assert_allclose(received, expected, rtol=0, atol=1e-5 * max(1, largest))
+
+
+@pytest.mark.parametrize(
+    ("layer", "bounded"),
+    [
+        (layers.GRU(4), True),
+        (layers.LSTM(4, activation="relu"), False),
+        (layers.Bidirectional(layers.LSTM(4)), True),
+        (layers.Bidirectional(layers.LSTM(4), merge_mode="sum"), False),
+    ],
+    ids=["gru", "relu", "concatenated", "sum"],
+)
+def test_states_are_in_one_only_with_the_ordinary_functions(layer: Any, bounded: bool) -> None:
+    x = keras.Input((256,))
+    model = keras.Model(x, layer(layers.Reshape((16, 16))(x)))
+    nodes = _nodes_of(model)
+    assert nodes
+    assert np.isfinite(nodes[-1].rule.range.radius).all() == bounded
 
 
 @pytest.mark.slow

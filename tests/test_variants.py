@@ -57,6 +57,7 @@ def test_maxima_before_batchnorm_are_the_same(filters: int, padding: str, dimens
     randomize(model)
     remade = for_runtime(model)
     assert swapped(remade) == ["pool"]
+    assert swapped(in_plain_operations(model, spectral=True)) == ["pool"]
     values = np.random.default_rng(2).normal(0, 1, (4, *shape)).astype(np.float32)
     expected = model.predict(values, verbose=0)
     assert (model.layers[2].gamma.numpy() < 0).any()

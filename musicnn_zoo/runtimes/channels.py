@@ -16,6 +16,7 @@ keeps is a *unit* of it: a channel, or, where no time is left, one number of a v
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,8 @@ LOUDEST = 10.0
 """Largest absolute sample that the ranges hold for: 20 dB above full scale."""
 ONE = -1
 """In the place of a unit: a channel that is none of the model's, but 1 everywhere."""
+
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -192,6 +195,12 @@ def with_constants(part: Part, whole: Range, name: str, units: Units | None = No
     return layer(part.tensor)
 
 
+def _takes_several(layer: keras.layers.Layer) -> bool:
+    """Whether a layer takes its inputs one by one, and not as one list."""
+    arguments = inspect.signature(layer.call).parameters.values()
+    return sum(one.default is one.empty and one.kind not in _REST for one in arguments) > 1
+
+
 def _copied(layer: keras.layers.Layer, name: str, **changes: Any) -> keras.layers.Layer:
     return type(layer).from_config({**layer.get_config(), "name": name, **changes})
 
@@ -233,8 +242,7 @@ class Rule:
         ]
         copy = _copied(self.layer, wanted.name)
         given = keras.tree.pack_sequence_as(self.layer.input, whole)
-        several = isinstance(self.layer, layers.MultiHeadAttention)
-        tensor = copy(*given) if several else copy(given)
+        tensor = copy(*given) if _takes_several(self.layer) else copy(given)
         copy.set_weights(self.layer.get_weights())
         return Part(tensor, np.arange(self.output[-1] or 1))
 
@@ -642,6 +650,20 @@ def _weighted(layer: Any, inputs: Sequence[Range]) -> Rule | None:
     return Weighted(layer, inputs, curve)
 
 
+def _recurrent(layer: Any, inputs: Sequence[Range]) -> Rule | None:
+    one = layer.forward_layer if isinstance(layer, layers.Bidirectional) else layer
+    curves = ("activation", "recurrent_activation")
+    names = [getattr(getattr(one, each, None), "__name__", "") for each in curves]
+    ordinary = type(one) in (layers.LSTM, layers.GRU) and names == ["tanh", "sigmoid"]
+    beside = getattr(layer, "merge_mode", "concat") == "concat"
+    return _Recurrent(layer, inputs) if ordinary and beside else None
+
+
+def _layer_norm(layer: Any, inputs: Sequence[Range]) -> Rule | None:
+    last = layer.axis in (-1, len(layer.output.shape) - 1, [-1], [len(layer.output.shape) - 1])
+    return _LayerNorm(layer, inputs) if last and layer.scale and layer.center else None
+
+
 def _activation(layer: Any, inputs: Sequence[Range]) -> Rule | None:
     if getattr(layer.activation, "__name__", "") == "softmax" and _is_plain(inputs[0]):
         return _Softmax(layer, inputs)
@@ -694,10 +716,10 @@ def _product(layer: Any, inputs: Sequence[Range]) -> Rule | None:
 _RULES: dict[type, Make] = {
     LogMel: _Spectrogram,
     layers.Normalization: _Standardized,
-    layers.LSTM: _Recurrent,
-    layers.GRU: _Recurrent,
-    layers.Bidirectional: _Recurrent,
-    layers.LayerNormalization: _LayerNorm,
+    layers.LSTM: _recurrent,
+    layers.GRU: _recurrent,
+    layers.Bidirectional: _recurrent,
+    layers.LayerNormalization: _layer_norm,
     AutoPool: _Averaged,
     TemporalAttention: _Averaged,
     layers.Conv1D: _weighted,

@@ -88,6 +88,9 @@ def prune(
 ) -> Pruned:
     """Copy a functional model without the channels that are constant; see the module.
 
+    A model stays whole if it has weights that are NaN or infinite, or is more than layers that are
+    called once and give one tensor.
+
     Parameters
     ----------
     model : keras.Model
@@ -100,7 +103,12 @@ def prune(
         The number of filters of a convolution that is made smaller is a multiple of it, as
         runtimes compute so many at once. The last ones give the channel of ones.
     """
-    nodes = _nodes_of(model)
+    nodes = _nodes_of(model) if _has_numbers(model) else None
+    if nodes is None:
+        output = model.output
+        if keep:
+            output = {"output": output} | {name: model.get_layer(name).output for name in keep}
+        return Pruned(keras.Model(model.input, output, name=model.name), 0.0, _all_living(model))
     outputs = [id(one) for one in keras.tree.flatten(model.output)]
     kept = [id(model.get_layer(name).output) for name in keep]
     needed, bound = _needed(nodes, outputs, kept, tolerance)
@@ -131,17 +139,35 @@ class _Node:
     rule: Rule
 
 
-def _nodes_of(model: keras.Model) -> list[_Node]:
-    """Layers in an order in which every one comes after those before it."""
+def _has_numbers(model: keras.Model) -> bool:
+    return all(np.isfinite(values).all() for values in model.get_weights())
+
+
+def _all_living(model: keras.Model) -> dict[str, Flags]:
+    weighted = keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense
+    return {
+        layer.name: np.ones(layer.get_weights()[0].shape[-1], bool)
+        for layer in model.layers
+        if isinstance(layer, weighted)
+    }
+
+
+def _nodes_of(model: keras.Model) -> list[_Node] | None:
+    """Layers in an order in which every one comes after those before it.
+
+    None if tensors come from elsewhere: operations, or other calls of a layer.
+    """
     nodes = []
     ranges: dict[int, Range] = {}
     for layer in model.layers:
         first = isinstance(layer, keras.layers.InputLayer)
         inputs = [] if first else [id(one) for one in keras.tree.flatten(layer.input)]
+        if not ranges.keys() >= set(inputs) or isinstance(layer.output, list | tuple | dict):
+            return None
         rule = rule_of(layer, [ranges[one] for one in inputs])
         ranges[id(layer.output)] = rule.range
         nodes.append(_Node(layer.name, inputs, id(layer.output), rule))
-    return nodes
+    return nodes if all(id(one) in ranges for one in keras.tree.flatten(model.output)) else None
 
 
 Use = tuple[int, int]

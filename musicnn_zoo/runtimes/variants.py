@@ -294,11 +294,12 @@ def in_plain_operations(
 
 def _is_cheaper_by_transform(convolution: keras.layers.Layer, pool: keras.layers.Layer) -> bool:
     """Whether a :class:`SpectralMaximum` can replace both, and by far less arithmetic."""
+    if not isinstance(convolution, layers.Conv2D):
+        return False
     _, _, bands, channels = convolution.input.shape
     positions = convolution.output.shape[2]
     if (
-        not isinstance(convolution, layers.Conv2D)
-        or channels != 1
+        channels != 1
         or bands is None
         or (convolution.padding, convolution.strides, convolution.dilation_rate)
         != ("valid", (1, 1), (1, 1))

@@ -154,22 +154,19 @@ class _Source:
 class _CurrentEngine:
     """An engine, made when it is first needed.
 
-    If it has copies of the weights, it is made again when the model has others.
+    It has copies of the weights, so it is made again when the model has others.
     """
 
-    def __init__(
-        self, source: _Source, make: Callable[[str | None], Engine], *, copies: bool
-    ) -> None:
+    def __init__(self, source: _Source, make: Callable[[str | None], Engine]) -> None:
         self._source = source
         self._make = make
-        self._copies = copies
         self._made: tuple[Engine, str | None] | None = None
 
     def get(self) -> Engine:
         made = self._made
-        if made is None or made[1] != self._digest():
+        if made is None or made[1] != self._source.digest():
             with self._source.lock:
-                made, digest = self._made, self._digest()
+                made, digest = self._made, self._source.digest()
                 if made is None or made[1] != digest:
                     made = self._made = self._make(digest), digest
         return made[0]
@@ -177,16 +174,9 @@ class _CurrentEngine:
     def close(self) -> None:
         self._made = None
 
-    def _digest(self) -> str | None:
-        return self._source.digest() if self._copies else None
-
 
 class _Engines:
-    """What computes a model: Keras, or ONNX Runtime; and Keras for the scores of frames.
-
-    Keras computes the model itself and so sees its weights change, except with other precisions
-    and several devices, where it has copies.
-    """
+    """What computes a model: Keras, or ONNX Runtime; and Keras for the scores of frames."""
 
     def __init__(
         self,
@@ -206,10 +196,9 @@ class _Engines:
         self._precision = precision
         self._batch_size = batch_size
         self._on_several = device is not None and "," in device
-        copies = self._on_several or precision != "float32"
-        self.keras = _CurrentEngine(source, self._make_keras, copies=copies)
-        self.frames = _CurrentEngine(source, self._make_frames, copies=copies)
-        self.onnx = _CurrentEngine(source, self._make_onnx, copies=True)
+        self.keras = _CurrentEngine(source, self._make_keras)
+        self.frames = _CurrentEngine(source, self._make_frames)
+        self.onnx = _CurrentEngine(source, self._make_onnx)
 
     def close(self) -> None:
         for engine in (self.keras, self.frames, self.onnx):
