@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         store_thresholds,
         with_thresholds,
     )
+    from musicnn_zoo.library.collection import Library, Track, TrackList
     from musicnn_zoo.library.embedder import Embedder
     from musicnn_zoo.library.embedding_map import EmbeddingMap, map_embeddings
     from musicnn_zoo.listening import ListeningPage, listening_page
@@ -111,6 +112,11 @@ _HOMES = {
         "evaluate_model",
         "store_thresholds",
         "with_thresholds",
+    ),
+    "library.collection": (
+        "Library",
+        "Track",
+        "TrackList",
     ),
     "library.embedder": ("Embedder",),
     "library.embedding_map": (
@@ -204,6 +210,7 @@ __all__ = [
     "FileResult",
     "FilterGroup",
     "LearnedFilters",
+    "Library",
     "ListeningPage",
     "LogMelInput",
     "MissingPackageError",
@@ -219,6 +226,8 @@ __all__ = [
     "TaggingModel",
     "Taggram",
     "Tags",
+    "Track",
+    "TrackList",
     "Training",
     "TrainingError",
     "UnknownNameError",
