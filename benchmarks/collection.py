@@ -48,7 +48,7 @@ CALLS = {
     "similar": f"library.similar({SEED!r})",
     "find": f"library.find({QUERY!r})",
     "playlist": f"library.playlist({SEED!r}, '/music/artist 9/track 9.flac')",
-    "clusters": "library.clusters(12)",
+    "clusters": "library.clusters(12, n=20)",
 }
 COMMANDS = {
     "similar": ["similar", SEED],

@@ -14,18 +14,13 @@ from typing import Literal, get_args
 import click
 
 from musicnn_zoo.cli.failures import warn
-from musicnn_zoo.cli.parts import PATH, WHOLE, option, option_group, path_option
+from musicnn_zoo.cli.parts import PATH, WHOLE, library_option, option, option_group, path_option
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.library.collection import DEFAULT_K, DEFAULT_LENGTH, Library, TrackList
 from musicnn_zoo.library.playlists import PLAYLIST_ENDINGS, playlist_name
 from musicnn_zoo.text import count, csv_lines, path_cell, printable, safe_tag
 
 Form = Literal["text", "json", "csv"]
-
-library_option = path_option(
-    "--library", "place",
-    help="The library file.  [default: MUSICNN_ZOO_LIBRARY, or one in the user's data folder]",
-)  # fmt: skip
 
 _asking_options = option_group(
     library_option,
@@ -159,9 +154,7 @@ def playlist(
         raise ArgumentError("give --from and --to, or --similar-to, or --cluster")
     library = Library(place)
     if clusters is not None:
-        lists = library.clusters(clusters, layer=layer, model=model)
-        if n is not None:
-            lists = [each.head(n) for each in lists]
+        lists = library.clusters(clusters, n=n, layer=layer, model=model)
         if output is not None:
             _write_folder(lists, output, absolute=absolute)
             return

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.collection import library_option
 from musicnn_zoo.cli.failures import warn
 from musicnn_zoo.cli.options import (
     MODEL_HELP,
@@ -23,7 +22,7 @@ from musicnn_zoo.cli.options import (
     selection_options,
     silence_option,
 )
-from musicnn_zoo.cli.parts import PATH, POSITIVE, option
+from musicnn_zoo.cli.parts import PATH, POSITIVE, library_option, option
 from musicnn_zoo.errors import MusicnnZooError
 from musicnn_zoo.library.collection import DEFAULT_LAYER, Library
 from musicnn_zoo.library.indexing import IndexSummary, Progress

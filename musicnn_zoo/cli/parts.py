@@ -38,3 +38,9 @@ class ChoiceOrNone(click.Choice[str]):
 def path_option(*names: str, metavar: str = "FILE", **more: Any) -> Options:
     """Return an option that names a file or a folder."""
     return option(*names, type=PATH, metavar=metavar, **more)
+
+
+library_option = path_option(
+    "--library", "place",
+    help="The library file.  [default: MUSICNN_ZOO_LIBRARY, or one in the user's data folder]",
+)  # fmt: skip

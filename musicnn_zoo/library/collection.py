@@ -150,10 +150,6 @@ class TrackList(Sequence[Track]):
         frame: pandas.DataFrame = require_pandas().DataFrame(rows, columns=columns)
         return frame
 
-    def head(self, n: int) -> TrackList:
-        """Return a list of the first ``n`` tracks."""
-        return replace(self, tracks=self.tracks[:n])
-
     def to_m3u(self, path: str | os.PathLike[str], *, absolute: bool = False) -> list[str]:
         """Write a playlist; see :func:`musicnn_zoo.library.playlists.write_playlist`."""
         entries = [Entry(track.path, track.duration_s, track.shown) for track in self.tracks]
@@ -499,6 +495,7 @@ class Library:
         self,
         k: int = 12,
         *,
+        n: int | None = None,
         layer: str | None = None,
         model: str | None = None,
         seed: int = 0,
@@ -509,6 +506,8 @@ class Library:
         ----------
         k : int
             How many groups.
+        n : int, optional
+            How many tracks of each, by default all.
         layer, model
             As in :meth:`similar`.
         seed : int
@@ -521,9 +520,11 @@ class Library:
             it differ most from those of the others.
         """
         check_whole("k", k)
+        if n is not None:
+            check_whole("n", n)
         with LibraryFile(self.path) as library:
             asking = _Asking(library, self, model, layer)
-            return asking.clusters(k, seed)
+            return asking.clusters(k, n, seed)
 
     @answered
     def describe(
@@ -859,18 +860,21 @@ class _Asking:
             tracks.append(track)
         return tuple(tracks)
 
-    def clusters(self, k: int, seed: int) -> list[TrackList]:
-        """Divide the present sounds into clusters."""
+    def clusters(self, k: int, n: int | None, seed: int) -> list[TrackList]:
+        """Divide the present sounds into clusters, and give the first ``n`` of each."""
         import numpy as np
 
         from musicnn_zoo.library.neighbours import find_clusters
 
         found = find_clusters(self._library, self.space, k, seed)
         present = self.may_be_taken(found.sounds, _Seeds(np.zeros((0, 0), np.float32), [], []))
-        columns = ", ".join(self.analysis.columns)
-        scores = np.array(
-            self._library.rows(f"SELECT {columns} FROM {self.analysis.table} ORDER BY sound"),
-            np.float32,
+        columns = ", ".join(f"t.{column}" for column in self.analysis.columns)
+        query = (
+            f"SELECT {columns} FROM {self.space.table} v CROSS JOIN {self.analysis.table} t "
+            "ON t.sound = v.sound ORDER BY v.sound"
+        )
+        scores = np.concatenate(
+            [np.array(block, np.float32) for block in self._library.blocks(query, 1024)]
         )
         lists = []
         names: set[str] = set()
@@ -882,12 +886,12 @@ class _Asking:
             members = members[np.argsort(-found.closeness[members], kind="stable")]
             name = _distinguishing(scores, members, self.analysis.tags, names)
             names.add(name)
-            tracks = self.tracks_of([int(found.sounds[place]) for place in members])
+            tracks = self.tracks_of([int(found.sounds[place]) for place in members[:n]])
             valued = tuple(
                 replace(track, values={"similarity": float(found.closeness[place])})
-                for track, place in zip(tracks, members, strict=True)
+                for track, place in zip(tracks, members[:n], strict=True)
             )
-            asked = {"layer": self.space.layer, "clusters": k}
+            asked = {"layer": self.space.layer, "clusters": k, "size": len(members)}
             lists.append(TrackList(valued, "cluster", name, self.analysis.model, asked))
         return lists
 

@@ -202,8 +202,7 @@ def _centres(sample: Vectors, count: int, random: np.random.Generator) -> Vector
         if previous is not None and np.array_equal(nearest, previous):
             break
         previous = nearest
-        sums = np.zeros_like(centres)
-        np.add.at(sums, nearest, sample)
+        sums = np.stack([sample[nearest == each].sum(axis=0) for each in range(len(centres))])
         moved = unit(sums)
         empty = ~sums.any(axis=1)
         moved[empty] = centres[empty]
