@@ -63,7 +63,7 @@ def make_library(path: Path, rows: int) -> None:
     random = np.random.default_rng(0)
     with LibraryFile(path, write=True) as library:
         model = find_pretrained("MTT_musicnn")
-        analysis = library.choose_analysis(
+        analysis = library.make_analysis(
             model="MTT_musicnn", place="MTT_musicnn", weights=model.digest(),
             settings={"patch_s": 2.992, "hop_s": 2.992, "tail": "drop", "silence": "skip"},
             tags=MTT_TAGS,

@@ -287,7 +287,7 @@ class Library:
                     "hop_s": round(cutting.hop_s, 6), "tail": tail, "silence": silence,
                     "pooling": "mean",
                 }  # fmt: skip
-                analysis = library.choose_analysis(
+                analysis = library.make_analysis(
                     model=chosen.spec.name, place=chosen.place, weights=chosen.weights,
                     settings=settings, tags=chosen.spec.tags,
                 )  # fmt: skip

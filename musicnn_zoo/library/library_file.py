@@ -321,7 +321,7 @@ class LibraryFile:
                 return each
         raise UnknownNameError("model of this library", model, [each.model for each in known])
 
-    def choose_analysis(
+    def make_analysis(
         self,
         *,
         model: str,
@@ -330,7 +330,10 @@ class LibraryFile:
         settings: Mapping[str, Any],
         tags: Sequence[str],
     ) -> Analysis:
-        """Return the analysis that is like this, made if it is new; queries take it from now on."""
+        """Return the analysis that is like this; make it if it is new.
+
+        The first is chosen at once, a later one by :meth:`choose`.
+        """
         if len(tags) > _MOST_TAGS:
             raise ArgumentError(
                 f"a library holds models of at most {_MOST_TAGS} tags; {model} has {len(tags)}"
@@ -351,17 +354,27 @@ class LibraryFile:
                     f"CREATE TABLE tags_{number} (sound INTEGER PRIMARY KEY, {columns})"
                 )
             connection.execute(f"UPDATE analyses SET place = ? {where}", (place, *same))
-            connection.execute("UPDATE analyses SET chosen = (weights = ? AND settings = ?)", same)
-            chosen = self.analysis()
+        made = next(
+            each
+            for each in self.analyses()
+            if (each.weights, each.settings) == (weights, json.loads(listed))
+        )
+        if len(self.analyses()) == 1:
+            self.choose(made)
+        self.commit()
+        return made
+
+    def choose(self, analysis: Analysis) -> None:
+        """Let queries, and the view, take an analysis from now on."""
+        columns = ", ".join(f"t.{column}" for column in analysis.columns)
+        with self.changing() as connection:
+            connection.execute("UPDATE analyses SET chosen = (id = ?)", (analysis.id,))
             connection.execute("DROP VIEW IF EXISTS library")
-            columns = ", ".join(f"t.{column}" for column in chosen.columns)
             connection.execute(
                 "CREATE VIEW library AS SELECT f.path, f.title, f.artist, f.album, f.genre, "
                 f"s.duration_s, {columns} FROM files f JOIN sounds s ON s.id = f.sound "
-                f"JOIN {chosen.table} t ON t.sound = f.sound WHERE f.state = 'present'"
+                f"JOIN {analysis.table} t ON t.sound = f.sound WHERE f.state = 'present'"
             )
-        self.commit()
-        return chosen
 
     def spaces(self, analysis: Analysis) -> list[Space]:
         """Return the layers of an analysis, in the order in which they were asked for."""

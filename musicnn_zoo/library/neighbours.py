@@ -110,21 +110,39 @@ def find_way(
         return Way([], monotone=True)
     fit = np.outer(of_start.astype(np.float32), to_start)
     fit += np.outer(of_end.astype(np.float32), to_end)
-    most_each = max(1, min(_BESIDE_PATH, fit.shape[1]) // steps)
-    near = {int(place) for row in fit for place in np.argpartition(-row, most_each - 1)[:most_each]}
-    places = np.array(sorted(near, key=lambda place: to_end[place] - to_start[place]))
+    inside = (to_start >= between) & (to_end >= between)
+    places = _nearest(np.where(inside, fit, -np.inf))
     starts, ends = to_start[places], to_end[places]
-    later = np.arange(len(places))[:, None] < np.arange(len(places))
-    ordered = later & (starts[:, None] >= starts) & (ends[:, None] <= ends)
-    fit = fit[:, places]
-    found, monotone = _best_chain(fit, ordered), True
-    if len(found) < min(steps, len(places)):
-        found, monotone = _best_chain(fit, later), False
-    return Way([int(places[place]) for place in found], monotone)
+    ordered = (starts[:, None] >= starts) & (ends[:, None] <= ends)
+    ordered &= np.arange(len(places))[:, None] != np.arange(len(places))
+    ordered &= ~(ordered & ordered.T) | _earlier(len(places))
+    found = _best_chain(fit[:, places], ordered)
+    if len(found) == steps:
+        return Way([int(places[place]) for place in found], monotone=True)
+    places = _nearest(fit)
+    places = places[np.argsort(to_end[places] - to_start[places], kind="stable")]
+    found = _best_chain(fit[:, places], _earlier(len(places)))
+    return Way([int(places[place]) for place in found], monotone=False)
+
+
+def _nearest(fit: NDArray[np.floating]) -> Numbers:
+    """Return the sounds that fit best to the points of a path ``(points, sounds)``."""
+    if fit.shape[1] <= _BESIDE_PATH:
+        near = np.arange(fit.shape[1])
+    else:
+        each = _BESIDE_PATH // len(fit) + 1
+        near = np.unique(np.argpartition(-fit, each, axis=1)[:, :each])
+    return np.asarray(near[np.isfinite(fit[0, near])])
+
+
+def _earlier(count: int) -> NDArray[np.bool_]:
+    return np.arange(count)[:, None] < np.arange(count)
 
 
 def _best_chain(fit: NDArray[np.floating], ordered: NDArray[np.bool_]) -> list[int]:
     """Return the chain of the largest sum, of as many steps as there can be."""
+    if not fit.size:
+        return []
     best = fit[0].astype(np.float64)
     came_from: list[NDArray[np.int64]] = []
     for row in fit[1:]:
