@@ -1,15 +1,18 @@
 """A library: what index writes, and what one asks of it."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +20,9 @@ import numpy as np
 import pandas
 import pytest
 import soundfile
+import soxr
 from click.testing import CliRunner
+from conftest import ROOT
 from helpers_audio import HARPSICHORD, STRINGS, TECHNO, encode
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -451,6 +456,114 @@ def test_the_digest_is_of_the_sound_and_not_of_titles(tmp_path, name, codec):
     assert read_contents(str(again)).digest != one.digest
 
 
+# Tracks of known classes, made by the examples' own maker
+
+MAKER = runpy.run_path(str(ROOT / "examples" / "make_synthetic.py"))
+STYLES = {
+    "ballad": ("sine", "low", "slow", ("chords",)),
+    "club": ("saw", "", "fast", ("drums",)),
+    "chimes": ("bell", "high", "slow", ()),
+    "chip": ("square", "high", "fast", ()),
+    "drone": ("saw", "low", "slow", ("chords", "tremolo")),
+    "radio": ("square", "", "", ("noise", "chords")),
+}
+"""Timbre, register, pace and extras of the songs of each style."""
+
+
+def make_styles(root, songs, seconds):
+    for style, (name, (timbre, register, pace, extras)) in enumerate(STYLES.items()):
+        (root / name).mkdir(parents=True)
+        for number in range(songs):
+            random = np.random.default_rng([style, number])
+            song = dataclasses.replace(
+                MAKER["draw_song"](number, style),
+                timbre=timbre, register=register, pace=pace, extras=extras,
+                tonic=int(random.integers(*MAKER["REGISTERS"][register], endpoint=True)),
+                beat_s=60 / random.uniform(*MAKER["PACES"][pace]),
+            )  # fmt: skip
+            sound = MAKER["play"](song, seconds, random)
+            soundfile.write(root / name / f"{number:02}.flac", sound, RATE)
+
+
+@pytest.mark.parametrize(
+    ("songs", "seconds", "k"), [(5, 3, 4), pytest.param(50, 6, 10, marks=pytest.mark.slow)]
+)
+def test_similar_tracks_are_of_the_same_style_and_ways_are_monotone(tmp_path, songs, seconds, k):
+    make_styles(tmp_path / "music", songs, seconds)
+    library = Library(tmp_path / "library.sqlite")
+    library.index(tmp_path / "music")
+    paths = sorted((tmp_path / "music").rglob("*.flac"))
+    same = [
+        Path(found).parent == path.parent
+        for path in paths
+        for found in library.similar(path, k=k).paths
+    ]
+    assert len(same) == k * 6 * songs
+    assert np.mean(same) >= (0.85 if songs == 50 else 0.7)
+    clusters = library.clusters(6)
+    largest = [
+        Counter(Path(path).parent for path in each.paths).most_common(1)[0][1] for each in clusters
+    ]
+    assert sum(largest) >= 0.7 * len(paths)
+    random = np.random.default_rng(0)
+    for _ in range(10):
+        start, end = random.choice(len(paths), 2, replace=False)
+        way = library.playlist(paths[start], paths[end], n=8)
+        to_start, to_end = (
+            np.array([track.values[name] for track in way]) for name in ("to_start", "to_end")
+        )
+        assert len(way) == len(set(way.paths)) == 8
+        if way.asked["monotone"]:
+            assert (np.diff(to_start) <= 0).all()
+            assert (np.diff(to_end) >= 0).all()
+        assert (np.diff((to_end - to_start)[1:-1]) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("songs", "seconds"), [(3, 6), pytest.param(50, 20, marks=pytest.mark.slow)]
+)
+def test_transcodes_are_nearest_and_told_as_duplicates(tmp_path, songs, seconds):
+    music = tmp_path / "music"
+    music.mkdir()
+    for number in range(songs):
+        random = np.random.default_rng([5, number])
+        sound = MAKER["play"](MAKER["draw_song"](number, 1), seconds, random)
+        signal = soxr.resample(sound.astype(np.float32), RATE, 48000)[None].clip(-1, 1)
+        for ending, codec, bit_rate in (
+            ("mp3", "libmp3lame", 128_000), ("opus", "libopus", 64_000), ("m4a", "aac", 96_000),
+        ):  # fmt: skip
+            encode(music / f"{number}.{ending}", signal, 48000, codec, bit_rate=bit_rate)
+        soundfile.write(music / f"{number}.flac", signal[0], 48000)
+    library = Library(tmp_path / "library.sqlite")
+    assert library.index(music).done == 4 * songs
+    nearest, told = [], []
+    for path in music.iterdir():
+        found = library.similar(path, k=4)
+        same = [Path(track.path).stem == path.stem for track in found]
+        nearest.append(same[0])
+        told += [
+            (track.duplicate_of is not None) == one for track, one in zip(found, same, strict=True)
+        ]
+    assert np.mean(nearest) >= 0.99
+    assert np.mean(told) >= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
+def test_a_hundred_thousand_tracks_are_asked_in_little_time_and_memory(tmp_path):
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.collection import SEED, ask, make_library
+
+    place = tmp_path / "library.sqlite"
+    make_library(place, 100_000)
+    for name in ("find", "similar", "playlist", "clusters"):
+        assert ask(place, name, 1)["peak_mb"] < 300
+    library = Library(place)
+    begun = time.process_time()
+    assert len(library.similar(SEED)) == 20
+    assert time.process_time() - begun < 0.6
+
+
 # The real model
 
 
@@ -630,6 +743,12 @@ def test_what_is_wrong_is_said_in_a_line(music, tmp_path, monkeypatch, arguments
     assert said in result.stderr
     assert "Traceback" not in result.output
     assert len(Library(place).find("techno")) == 2  # as before
+
+
+def test_an_empty_answer_is_no_failure(music):
+    result = run("find", "techno > 1", "--library", music[1], "-f", "json")
+    assert (json.loads(result.stdout)["tracks"], result.exit_code) == ([], 0)
+    assert "nothing fits" in result.stderr
 
 
 def test_python_says_what_is_wrong(music):

@@ -69,6 +69,8 @@ def find(
     path, compared by =, != and ~ (contains).
     """
     found = Library(place).find(query, sort=sort, limit=limit, model=model)
+    if not found.tracks:
+        warn("nothing fits; many scores are low: what is the highest, say find 'TAG > 0'")
     _deliver([found], form, output, absolute=absolute)
 
 

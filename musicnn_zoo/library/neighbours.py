@@ -18,6 +18,7 @@ _ROWS = 1024
 _FITTED = 20_000
 """Clusters are found among so many sounds, drawn by chance, and all are put into them."""
 _ROUNDS = 50
+_STARTS = 6
 _BESIDE_PATH = 600
 """So many sounds that are closest to a path are looked at for it."""
 
@@ -110,8 +111,8 @@ def find_way(
         return Way([], monotone=True)
     fit = np.outer(of_start.astype(np.float32), to_start)
     fit += np.outer(of_end.astype(np.float32), to_end)
-    inside = (to_start >= between) & (to_end >= between)
-    places = _nearest(np.where(inside, fit, -np.inf))
+    inside = np.flatnonzero((to_start >= between) & (to_end >= between))
+    places = inside[_nearest(fit[:, inside])]
     starts, ends = to_start[places], to_end[places]
     ordered = (starts[:, None] >= starts) & (ends[:, None] <= ends)
     ordered &= np.arange(len(places))[:, None] != np.arange(len(places))
@@ -131,8 +132,8 @@ def _nearest(fit: NDArray[np.floating]) -> Numbers:
         near = np.arange(fit.shape[1])
     else:
         each = _BESIDE_PATH // len(fit) + 1
-        near = np.unique(np.argpartition(-fit, each, axis=1)[:, :each])
-    return np.asarray(near[np.isfinite(fit[0, near])])
+        near = np.unique([np.argpartition(-row, each)[:each] for row in fit])
+    return np.asarray(near)
 
 
 def _earlier(count: int) -> NDArray[np.bool_]:
@@ -193,7 +194,8 @@ def find_clusters(library: LibraryFile, space: Space, count: int, seed: int) -> 
     part = min(1.0, _FITTED / max(total, 1))
     drawn = [vectors[random.random(len(vectors)) < part] for _, vectors in scan(library, space)]
     sample = np.concatenate([np.zeros((0, space.dimensions), np.float32), *drawn])
-    centres = _centres(sample, min(count, len(sample)), random)
+    tried = [_centres(sample, min(count, len(sample)), random) for _ in range(_STARTS)]
+    centres = max(tried, key=lambda each: _closeness(sample, each))
     sounds, clusters = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     closeness = [np.zeros(0, np.float32)]
     for numbers, vectors in scan(library, space):
@@ -204,6 +206,10 @@ def find_clusters(library: LibraryFile, space: Space, count: int, seed: int) -> 
     return Clusters(
         np.concatenate(sounds), np.concatenate(clusters), np.concatenate(closeness).clip(-1, 1)
     )
+
+
+def _closeness(sample: Vectors, centres: Vectors) -> float:
+    return float((sample @ centres.T).max(axis=1, initial=-1).sum(dtype=np.float64))
 
 
 def _centres(sample: Vectors, count: int, random: np.random.Generator) -> Vectors:
