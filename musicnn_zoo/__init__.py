@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from musicnn_zoo.library.cluster import DatasetAnalyst, Workers, embed_dataset, tag_dataset
     from musicnn_zoo.library.cluster_run import Progress, embed_on_cluster, tag_on_cluster
+    from musicnn_zoo.library.collection import Library, Track, TrackList
     from musicnn_zoo.library.embedder import Embedder
     from musicnn_zoo.library.embedding_map import EmbeddingMap, map_embeddings
     from musicnn_zoo.library.merging import Merging, merge_outputs
@@ -127,6 +128,11 @@ _HOMES = {
         "Progress",
         "embed_on_cluster",
         "tag_on_cluster",
+    ),
+    "library.collection": (
+        "Library",
+        "Track",
+        "TrackList",
     ),
     "library.embedder": ("Embedder",),
     "library.embedding_map": (
@@ -226,6 +232,7 @@ __all__ = [
     "FileResult",
     "FilterGroup",
     "LearnedFilters",
+    "Library",
     "ListeningPage",
     "LogMelInput",
     "Merging",
@@ -243,6 +250,8 @@ __all__ = [
     "TaggingModel",
     "Taggram",
     "Tags",
+    "Track",
+    "TrackList",
     "Training",
     "TrainingError",
     "UnknownNameError",

@@ -808,7 +808,9 @@ def test_what_needs_no_model_loads_no_tensorflow():
 
 COMMANDS_BY_MODULE = {
     "analysis": ["embed", "events", "map", "tag", "taggram"],
+    "collection": ["describe", "find", "playlist", "similar"],
     "catalogue": ["download", "export", "info", "models"],
+    "indexing": ["index"],
     "learning": ["evaluate", "finetune", "train"],
     "listen": ["listen"],
     "merging": ["merge"],

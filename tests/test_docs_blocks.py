@@ -50,9 +50,10 @@ ALBUMS = {
 """Album, genre and tags of the example clips, by which a reader's files are made."""
 OTHER_OPTIONS = {
     "--push", "--logdir", "--topN", "--length", "--overlap", "--save", "--dist", "--check",
-    "--keep-going", "--cpus",
+    "--keep-going", "--cpus", "--rows",
 }  # fmt: skip
-"""Of weights/publish.py, TensorBoard, the original musicnn, pytest, ruff, Sphinx and Docker."""
+"""Of weights/publish.py, TensorBoard, the original musicnn, pytest, ruff, Sphinx, Docker and
+benchmarks/collection.py."""
 
 
 def text_of(name: str) -> str:
@@ -93,6 +94,8 @@ def at_home(belongings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (home / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(home)
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("MUSICNN_ZOO_LIBRARY", raising=False)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     return home

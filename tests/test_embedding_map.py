@@ -37,7 +37,7 @@ def result_of(source, vector, tag="calm"):
     values = np.asarray(vector, np.float32)
     embedding = Embedding(values, np.zeros(1), "penultimate", "mean", 3, 3, "M", clip)
     tags = Tags((TagScore(tag, 0.5),), "M", clip)
-    return FileResult(clip.source, EmbeddedTags(embedding, tags), None)
+    return FileResult(clip.source, EmbeddedTags((embedding,), tags), None)
 
 
 def results_of(count, dimensions=20, folders=4, seed=0):

@@ -17,19 +17,16 @@ import click
 from musicnn_zoo.cli.failures import Failure, describe_unexpected, warn
 from musicnn_zoo.cli.options import (
     PLACE,
-    ChoiceOrNone,
     analysis_options,
     check_plot,
     layer_option,
     library_options,
-    option,
-    option_group,
-    path_option,
     plot_option,
     report_unusable,
     silence_option,
     writer_options,
 )
+from musicnn_zoo.cli.parts import ChoiceOrNone, option, option_group, path_option
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.files import check_ending, check_writable
 from musicnn_zoo.library.remote_store import landed, store_at

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.options import check_plot, option, path_option, plot_option
+from musicnn_zoo.cli.options import check_plot, plot_option
+from musicnn_zoo.cli.parts import option, path_option
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.runtimes.export import EXPORT_FORMATS, EXPORT_PRECISIONS, export_model
 from musicnn_zoo.text import printable

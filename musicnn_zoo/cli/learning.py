@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from musicnn_zoo.cli.options import (
+    check_plot,
+    engine_options,
+    jobs_option,
+    patch_options,
+    plot_option,
+    report_unusable,
+)
+from musicnn_zoo.cli.parts import (
     PATH,
     POSITIVE,
     WHOLE,
     ChoiceOrNone,
     Options,
-    check_plot,
-    engine_options,
-    jobs_option,
     option,
     option_group,
-    patch_options,
     path_option,
-    plot_option,
-    report_unusable,
 )
 from musicnn_zoo.datasets import LAYOUTS, open_dataset
 from musicnn_zoo.datasets.dataset import SPLITS, Dataset, split_name

@@ -20,15 +20,13 @@ from musicnn_zoo.cli.analysis import AudioFiles, warn_of_damage
 from musicnn_zoo.cli.failures import warn
 from musicnn_zoo.cli.options import (
     MODEL_HELP,
-    PATH,
     damaged_option,
     engine_options,
     jobs_option,
-    option,
     patch_options,
-    path_option,
     speed_options,
 )
+from musicnn_zoo.cli.parts import PATH, option, path_option
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.listening.page import DEFAULT_HOP_S, check_place, listening_page, listening_pages
 from musicnn_zoo.tagging.results import Taggram, Tags, check_ranking

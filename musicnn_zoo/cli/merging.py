@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 import click
 
-from musicnn_zoo.cli.options import PATH, option, report_unusable
+from musicnn_zoo.cli.options import report_unusable
+from musicnn_zoo.cli.parts import PATH, option
 from musicnn_zoo.library.merging import Twice, merge_outputs
 from musicnn_zoo.text import printable
 

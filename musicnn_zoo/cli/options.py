@@ -1,14 +1,21 @@
-"""What several commands share: options, and what is said of errors."""
+"""What the commands on audio share: options, and what is said of errors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
+from musicnn_zoo.cli.parts import (
+    PATH,
+    WHOLE,
+    Options,
+    option,
+    option_group,
+    path_option,
+)
 from musicnn_zoo.library.text_store import FORMATS
 from musicnn_zoo.runtimes.engine import ENGINES, PRECISIONS
 from musicnn_zoo.sound.find import Shard
@@ -17,20 +24,6 @@ from musicnn_zoo.sound.remote import as_address
 from musicnn_zoo.tagging.results import Silence
 from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
-
-Command = Callable[..., None]
-
-
-Options = Callable[[Command], Command]
-
-
-def option_group(*options: Options) -> Options:
-    """Make one decorator of several; ``--help`` shows the options in this order."""
-    return lambda command: reduce(lambda made, each: each(made), reversed(options), command)
-
-
-option = partial(click.option, show_default=True)
-PATH = click.Path(path_type=Path)
 
 
 class Place(click.ParamType):  # type: ignore[type-arg]
@@ -44,8 +37,6 @@ class Place(click.ParamType):  # type: ignore[type-arg]
 
 
 PLACE = Place()
-WHOLE = click.IntRange(min=1)
-POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 class ShardType(click.ParamType):  # type: ignore[type-arg]
@@ -57,25 +48,6 @@ class ShardType(click.ParamType):  # type: ignore[type-arg]
         """Return the :class:`Shard` that was given."""
         del param, ctx
         return value if isinstance(value, Shard) else Shard.parse(value)
-
-
-class ChoiceOrNone(click.Choice[str]):
-    """One of some words, of which ``none`` stands for None."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return the word that was given, or None."""
-        word = super().convert(value, param, ctx)
-        return None if word == "none" else word
-
-
-def path_option(
-    *names: str,
-    metavar: str = "FILE",
-    kind: click.ParamType = PATH,  # type: ignore[type-arg]
-    **more: Any,
-) -> Options:
-    """Return an option that names a file or a folder."""
-    return option(*names, type=kind, metavar=metavar, **more)
 
 
 def plot_option(what: str) -> Options:

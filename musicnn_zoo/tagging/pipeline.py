@@ -41,10 +41,15 @@ Other = TypeVar("Other")
 
 
 class EmbeddedTags(NamedTuple):
-    """An embedding of a clip, and its tags."""
+    """Embeddings of a clip, one a layer, and its tags."""
 
-    embedding: Embedding
+    embeddings: tuple[Embedding, ...]
     tags: Tags
+
+    @property
+    def embedding(self) -> Embedding:
+        """The first of the embeddings."""
+        return self.embeddings[0]
 
     @property
     def clip(self) -> Clip:
@@ -206,21 +211,27 @@ def embedding_task(
 
 
 def embedded_tags_task(
-    spec: ModelSpec, cutting: Cutting, *, layer: str, silence: Silence
+    spec: ModelSpec, cutting: Cutting, *, layers: tuple[str, ...], silence: Silence
 ) -> Task[EmbeddedTags]:
-    """Mean vector of a layer and strongest tag, in one pass."""
-    embedding = embedding_task(spec, cutting, layer=layer, pooling="mean", silence=silence)
+    """Mean vectors of layers and strongest tag, in one pass."""
+    embeddings = [
+        embedding_task(spec, cutting, layer=layer, pooling="mean", silence=silence)
+        for layer in layers
+    ]
     tags = tags_task(spec, cutting, top_k=1, silence=silence)
 
     def reduce(activations: Activations) -> Activations:
-        return {**activations, **embedding.reduce(activations)}
+        for embedding in embeddings:
+            activations = {**activations, **embedding.reduce(activations)}
+        return activations
 
     def finish(activations: Activations, silent: NDArray[np.bool_], clip: Clip) -> EmbeddedTags:
         return EmbeddedTags(
-            embedding.finish(activations, silent, clip), tags.finish(activations, silent, clip)
+            tuple(embedding.finish(activations, silent, clip) for embedding in embeddings),
+            tags.finish(activations, silent, clip),
         )
 
-    return Task(cutting, tuple(dict.fromkeys((layer, *tags.layers))), finish, reduce)
+    return Task(cutting, tuple(dict.fromkeys((*layers, *tags.layers))), finish, reduce)
 
 
 def features_task(spec: ModelSpec, cutting: Cutting, layers: tuple[str, ...]) -> Task[Features]:

@@ -548,14 +548,18 @@ class Tagger:
 
     def embedded_tags_files(
         self, paths: Paths, *,
-        layer: str = "penultimate",
+        layer: str | Sequence[str] = "penultimate",
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
         silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
         jobs: int | None = None, progress: bool = False,
     ) -> Iterator[FileResult[EmbeddedTags]]:  # fmt: skip
-        """Mean embedding and strongest tag of many files, each file read and computed once."""
+        """Mean embeddings and strongest tag of many files, each file read and computed once.
+
+        ``layer`` may be several.
+        """
         cutting = self._cutting(patch_s, hop_s, tail)
-        task = embedded_tags_task(self.spec, cutting, layer=layer, silence=silence)
+        layers = (layer,) if isinstance(layer, str) else tuple(dict.fromkeys(layer))
+        task = embedded_tags_task(self.spec, cutting, layers=layers, silence=silence)
         return self._many(
             paths, task, Reading(damaged, isolate), jobs, progress, "embedded_tags_files"
         )

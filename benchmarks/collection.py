@@ -1,0 +1,144 @@
+"""How fast a library answers: ``python -m benchmarks.collection FOLDER --rows 100000``.
+
+It makes a library of random rows in FOLDER, unless it is there, and asks it in processes of their
+own: for the seconds and the memory of the whole command, and for those of the question alone.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import numpy as np
+
+from musicnn_zoo.library.library_file import LibraryFile
+from musicnn_zoo.library.neighbours import unit
+from musicnn_zoo.zoo.catalogue import MTT_TAGS
+from musicnn_zoo.zoo.load import find_pretrained
+
+QUERY = "piano > 0.4 and slow > 0.2 and not vocals > 0.3"
+SEED = "/music/artist 7/track 7.flac"
+_DIMENSIONS = 200
+_BLOCK = 10_000
+_ASK = """
+import json, resource, sys, time
+from musicnn_zoo import Library
+import numpy
+library = Library(sys.argv[1])
+begun = time.perf_counter()
+found = {call}
+took = time.perf_counter() - begun
+print(json.dumps([took, len(found)]))
+"""
+_PEAK = """
+import re, sys
+from pathlib import Path
+from musicnn_zoo.cli import cli
+cli(sys.argv[1:], standalone_mode=False)
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)
+"""
+"""Linux counts in a process's own ``ru_maxrss`` what the one that started it had."""
+CALLS = {
+    "similar": f"library.similar({SEED!r})",
+    "find": f"library.find({QUERY!r})",
+    "playlist": f"library.playlist({SEED!r}, '/music/artist 9/track 9.flac')",
+    "clusters": "library.clusters(12, n=20)",
+}
+COMMANDS = {
+    "similar": ["similar", SEED],
+    "find": ["find", QUERY],
+    "playlist": ["playlist", "--from", SEED, "--to", "/music/artist 9/track 9.flac"],
+    "clusters": ["playlist", "--cluster", "12", "-n", "20"],
+}
+
+
+def make_library(path: Path, rows: int) -> None:
+    """Make a library of random rows: vectors in a thousand crowds, scores that are mostly low."""
+    random = np.random.default_rng(0)
+    with LibraryFile(path, write=True) as library:
+        model = find_pretrained("MTT_musicnn")
+        analysis = library.make_analysis(
+            model="MTT_musicnn", place="MTT_musicnn", weights=model.digest(),
+            settings={"patch_s": 2.992, "hop_s": 2.992, "tail": "drop", "silence": "skip"},
+            tags=MTT_TAGS,
+        )  # fmt: skip
+        space = library.make_space(analysis, "penultimate", _DIMENSIONS)
+        crowds = random.normal(size=(1000, _DIMENSIONS))
+        places = ", ".join("?" * (1 + len(MTT_TAGS)))
+        for first in range(1, rows + 1, _BLOCK):
+            numbers = range(first, min(first + _BLOCK, rows + 1))
+            vectors = crowds[random.integers(len(crowds), size=len(numbers))]
+            halves = unit(vectors + random.normal(size=vectors.shape)).astype("<f2")
+            scores = random.beta(0.3, 2, size=(len(numbers), len(MTT_TAGS))).astype(np.float32)
+            with library.changing() as connection:
+                connection.executemany(
+                    "INSERT INTO sounds VALUES (?, ?, ?)",
+                    ((number, f"{number:064x}", 60 + number % 300) for number in numbers),
+                )
+                connection.executemany(
+                    "INSERT INTO files (path, size, mtime_ns, sound, state, title, artist) "
+                    "VALUES (?, 1, 1, ?, 'present', ?, ?)",
+                    (
+                        (
+                            f"/music/artist {number % 997}/track {number}.flac", number,
+                            f"Track {number}", f"Artist {number % 997}",
+                        )
+                        for number in numbers
+                    ),
+                )  # fmt: skip
+                connection.executemany(
+                    f"INSERT INTO {analysis.table} VALUES ({places})",
+                    ((n, *row) for n, row in zip(numbers, scores.tolist(), strict=True)),
+                )
+                connection.executemany(
+                    f"INSERT INTO {space.table} VALUES (?, 1.0, ?)",
+                    ((n, row.tobytes()) for n, row in zip(numbers, halves, strict=True)),
+                )
+
+
+def ask(path: Path, name: str, rounds: int) -> dict[str, Any]:
+    """Ask in processes of their own; return medians of seconds and the peak of memory in MB."""
+    whole, own, peaks = [], [], []
+    for _ in range(rounds):
+        command = [sys.executable, "-m", "musicnn_zoo", *COMMANDS[name], "--library", str(path)]
+        begun = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        whole.append(time.perf_counter() - begun)
+        asking = [sys.executable, "-c", _ASK.replace("{call}", CALLS[name]), str(path)]
+        took, found = json.loads(subprocess.run(asking, check=True, capture_output=True).stdout)
+        own.append(took)
+        peak = [sys.executable, "-c", _PEAK, *command[3:]]
+        told = subprocess.run(
+            peak, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ).stderr
+        peaks.append(int(told.split()[-1]) / 1024)
+    return {
+        "shell_s": round(median(whole), 3), "fastest_shell_s": round(min(whole), 3),
+        "question_s": round(median(own), 3), "fastest_question_s": round(min(own), 3),
+        "peak_mb": round(max(peaks)), "found": found,
+    }  # fmt: skip
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--rows", type=click.IntRange(min=1000), default=100_000, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=9, show_default=True)
+def main(folder: Path, rows: int, rounds: int) -> None:
+    """Make a library in FOLDER and ask it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"rows_{rows}.sqlite"
+    if not path.exists():
+        make_library(path, rows)
+    click.echo(f"{rows:,} rows, {path.stat().st_size / 1e6:.0f} MB")
+    for name in COMMANDS:
+        click.echo(f"{name}: {json.dumps(ask(path, name, rounds))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""The command index: bring a library up to date."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from musicnn_zoo.cli.failures import warn
+from musicnn_zoo.cli.options import (
+    MODEL_HELP,
+    damaged_option,
+    engine_options,
+    jobs_option,
+    patch_options,
+    report_unusable,
+    selection_options,
+    silence_option,
+)
+from musicnn_zoo.cli.parts import PATH, POSITIVE, library_option, option
+from musicnn_zoo.errors import MusicnnZooError
+from musicnn_zoo.library.collection import DEFAULT_LAYER, Library
+from musicnn_zoo.library.indexing import IndexSummary, Progress
+from musicnn_zoo.text import path_to_text, printable
+
+_TOLD_EVERY_S = 30.0
+
+
+@click.command()
+@click.argument("folders", nargs=-1, type=PATH)
+@library_option
+@option("--watch", type=POSITIVE, metavar="MIN",
+        help="Do not end, but look for changes again after so many minutes.")  # fmt: skip
+@option("--forget-gone", is_flag=True, help="Forget the files that are no longer there.")
+@selection_options
+@option("-m", "--model", metavar="MODEL",
+        help=f"{MODEL_HELP}.  [default: that of the run before, at first MTT_musicnn]")  # fmt: skip
+@option("--layer", "layers", multiple=True, default=(DEFAULT_LAYER,), metavar="LAYER",
+        help="Keep vectors of this layer, for 'similar'; several times for several.")  # fmt: skip
+@patch_options("one patch")
+@silence_option
+@damaged_option
+@engine_options
+@jobs_option
+@option("--progress", type=click.Choice(["text", "json"]), default="text",
+        help="How progress is told on standard error; json: a line for each file.")  # fmt: skip
+@option("-f", "--format", "form", type=click.Choice(["text", "json"]), default="text",
+        help="How the summary is printed.")  # fmt: skip
+def index(
+    folders: tuple[Path, ...],
+    place: Path | None,
+    watch: float | None,
+    forget_gone: bool,
+    layers: tuple[str, ...],
+    progress: str,
+    form: str,
+    **options: Any,
+) -> None:
+    """Bring the library up to date with FOLDERS, by default with those of earlier runs.
+
+    Tags and embeddings are computed of what is new or has changed. Files that were moved, copied
+    or given other titles are known by their sound, and nothing is computed. It may end at any
+    time; the next run goes on from there.
+    """
+    library = Library(place)
+    while True:
+        try:
+            summary = library.index(folders, layer=layers, on_progress=_teller(progress), **options)
+        except MusicnnZooError as error:
+            if watch is None or library.path.exists() is False:
+                raise
+            warn(str(error))
+        else:
+            _report(library, summary, form)
+            if forget_gone:
+                library.forget_gone()
+            if watch is None:
+                if summary.failed:
+                    raise click.exceptions.Exit(1)
+                return
+        assert watch is not None
+        time.sleep(60 * watch)
+
+
+def _report(library: Library, summary: IndexSummary, form: str) -> None:
+    if form == "json":
+        held = {"kind": "index", "library": path_to_text(library.path), **summary.to_dict()}
+        for failure in held["failures"]:
+            failure["path"] = path_to_text(failure["path"])
+        click.echo(json.dumps(held))
+        return
+    click.echo(f"{printable(str(library.path))}: {summary}")
+    if summary.failures:
+        looked_at = summary.done + summary.unchanged + summary.copied + summary.failed
+        messages = [f"{path}: {reason}" for path, reason in summary.failures]
+        report_unusable(messages, looked_at)
+
+
+def _teller(form: str) -> Callable[[Progress], None]:
+    if form == "json":
+
+        def tell_all(progress: Progress) -> None:
+            record = {"event": "file", **progress._asdict()}
+            record["path"] = path_to_text(progress.path)
+            click.echo(json.dumps(record), err=True)
+
+        return tell_all
+    on_terminal = sys.stderr.isatty()
+    told = time.monotonic()
+
+    def tell(progress: Progress) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told < (1.0 if on_terminal else _TOLD_EVERY_S):
+            return
+        told = now
+        line = f"{progress.looked_at} files, {progress.done} computed, {progress.failed} failed"
+        click.echo(f"\r{line}" if on_terminal else line, err=True, nl=not on_terminal)
+
+    return tell

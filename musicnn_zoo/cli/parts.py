@@ -1,0 +1,51 @@
+"""What options are made of; nothing heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial, reduce
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., None]
+
+
+Options = Callable[[Command], Command]
+
+
+def option_group(*options: Options) -> Options:
+    """Make one decorator of several; ``--help`` shows the options in this order."""
+    return lambda command: reduce(lambda made, each: each(made), reversed(options), command)
+
+
+option = partial(click.option, show_default=True)
+PATH = click.Path(path_type=Path)
+WHOLE = click.IntRange(min=1)
+POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+class ChoiceOrNone(click.Choice[str]):
+    """One of some words, of which ``none`` stands for None."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the word that was given, or None."""
+        word = super().convert(value, param, ctx)
+        return None if word == "none" else word
+
+
+def path_option(
+    *names: str,
+    metavar: str = "FILE",
+    kind: click.ParamType = PATH,  # type: ignore[type-arg]
+    **more: Any,
+) -> Options:
+    """Return an option that names a file or a folder."""
+    return option(*names, type=kind, metavar=metavar, **more)
+
+
+library_option = path_option(
+    "--library", "place",
+    help="The library file.  [default: MUSICNN_ZOO_LIBRARY, or one in the user's data folder]",
+)  # fmt: skip

@@ -1,0 +1,520 @@
+"""The library file: one SQLite database of files, their sounds, tags and vectors.
+
+A file is a place with a size and a time. What it sounds like belongs to its sound, known by a
+digest of the audio in it (:mod:`musicnn_zoo.sound.contents`), so that files that are moved,
+copied or given other titles keep it. Tables, all of which any tool reads:
+
+``files``
+    ``path`` (absolute, without links; as :func:`musicnn_zoo.text.path_to_text` writes it),
+    ``size`` in bytes, ``mtime_ns``, ``sound``, ``state`` (present, gone or failed), ``reason`` of
+    a failure, ``crashed`` (1 if it ended the decoder), ``title``, ``artist``, ``album``, ``genre``.
+``sounds``
+    ``id``, ``digest``, ``duration_s``.
+``analyses``
+    A model and its settings: ``model``, ``place`` (what loads it), ``weights`` (digest),
+    ``settings`` (JSON), ``tags`` (JSON, in order). ``chosen`` is 1 for that of the latest run.
+``spaces``
+    Vectors that may be compared: ``analysis``, ``layer``, ``dimensions``.
+``tags_1``, ``tags_2``, …
+    Of an analysis, a row for each ``sound``, a column for each tag: its score from 0 to 1.
+``vectors_1``, ``vectors_2``, …
+    Of a space, a row for each ``sound``: ``length``, and ``vector``, which is the vector divided
+    by its length, in little-endian float16.
+``folders``
+    What ``musicnn-zoo index`` looks through.
+
+The view ``library`` has a row for each present file, with its titles, ``duration_s`` and the tags
+of the chosen analysis.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from musicnn_zoo.errors import ArgumentError, OutputError, UnknownNameError
+from musicnn_zoo.text import path_to_text
+
+ENVIRONMENT_VARIABLE = "MUSICNN_ZOO_LIBRARY"
+LIBRARY_NAME = "library.sqlite"
+_APPLICATION = 0x6D757A6F
+_VERSION = 1
+_PATIENCE_S = 60.0
+_COMMIT_S = 2.0
+_MOST_TAGS = 1900
+"""SQLite's tables have at most 2,000 columns."""
+
+_SCHEMA = """
+CREATE TABLE folders (path TEXT PRIMARY KEY);
+CREATE TABLE sounds (
+    id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, duration_s REAL NOT NULL);
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, sound INTEGER REFERENCES sounds (id),
+    state TEXT NOT NULL CHECK (state IN ('present', 'gone', 'failed')), reason TEXT,
+    crashed INTEGER NOT NULL DEFAULT 0, title TEXT NOT NULL DEFAULT '',
+    artist TEXT NOT NULL DEFAULT '', album TEXT NOT NULL DEFAULT '',
+    genre TEXT NOT NULL DEFAULT '');
+CREATE INDEX files_of_sounds ON files (sound, state);
+CREATE TABLE analyses (
+    id INTEGER PRIMARY KEY, model TEXT NOT NULL, place TEXT NOT NULL, weights TEXT NOT NULL,
+    settings TEXT NOT NULL, tags TEXT NOT NULL, chosen INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (weights, settings));
+CREATE TABLE spaces (
+    id INTEGER PRIMARY KEY, analysis INTEGER NOT NULL REFERENCES analyses (id),
+    layer TEXT NOT NULL, dimensions INTEGER NOT NULL, UNIQUE (analysis, layer));
+"""
+
+
+class Analysis(NamedTuple):
+    """A model with its settings, as the library knows it."""
+
+    id: int
+    model: str
+    place: str
+    weights: str
+    settings: dict[str, Any]
+    tags: tuple[str, ...]
+
+    @property
+    def table(self) -> str:
+        """Table of its tags."""
+        return f"tags_{self.id}"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of its tags, quoted, in order."""
+        return columns_of(self.tags)
+
+
+class Space(NamedTuple):
+    """Vectors of one layer of one analysis."""
+
+    id: int
+    layer: str
+    dimensions: int
+
+    @property
+    def table(self) -> str:
+        """Table of its vectors."""
+        return f"vectors_{self.id}"
+
+
+class FileRow(NamedTuple):
+    """What the library knows of a file."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    sound: int | None
+    state: str
+    reason: str | None
+    crashed: int
+
+
+def default_library() -> Path:
+    r"""Where the library is if nothing is said: ``MUSICNN_ZOO_LIBRARY``, or the user's data folder.
+
+    That is ``~/.local/share/musicnn-zoo`` (``XDG_DATA_HOME``) on Linux, ``~/Library/Application
+    Support/musicnn-zoo`` on macOS, ``%LOCALAPPDATA%\musicnn-zoo`` on Windows.
+    """
+    chosen = os.environ.get(ENVIRONMENT_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    import platformdirs
+
+    return platformdirs.user_data_path("musicnn-zoo", appauthor=False) / LIBRARY_NAME
+
+
+def columns_of(tags: Sequence[str]) -> tuple[str, ...]:
+    """Return quoted names of columns for tags; capitals do not tell columns from each other."""
+    taken = {"sound"}
+    columns = []
+    for tag in tags:
+        name, number = tag, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{tag} ({number})"
+        taken.add(name.lower())
+        columns.append(quoted(name))
+    return tuple(columns)
+
+
+def quoted(name: str) -> str:
+    """Quote a name for SQL."""
+    plain = name.replace("\0", "").replace('"', '""')
+    return f'"{plain}"'
+
+
+class LibraryFile:
+    """An open library file; safe to use from several threads.
+
+    Parameters
+    ----------
+    path : Path
+    write : bool
+        Make it if it is not there, and allow changes.
+
+    Raises
+    ------
+    ArgumentError
+        If there is none, or it is something else.
+    OutputError
+        If it cannot be opened or made; all methods raise it if the file cannot be written.
+    """
+
+    def __init__(self, path: Path, *, write: bool = False) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._committed = time.monotonic()
+        self._depth = 0
+        self._spaces: dict[int, list[Space]] = {}
+        self._is_new = not path.exists()
+        if self._is_new and not write:
+            raise ArgumentError(
+                f"there is no library at {str(path)!r}; make one with 'musicnn-zoo index FOLDER', "
+                "or name another with --library"
+            )
+        with self.reporting():
+            if write:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            mode = "rwc" if write else "ro"
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_PATIENCE_S,
+                check_same_thread=False, isolation_level=None,
+            )  # fmt: skip
+        self._connection.create_function("fold", 1, str.casefold, deterministic=True)
+        try:
+            self._check()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _check(self) -> None:
+        with self.reporting():
+            try:
+                application = self.value("PRAGMA application_id")
+                tables = self.value("SELECT count(*) FROM sqlite_master")
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo") from error
+            if tables == 0 and self._is_new:
+                self._make()
+            elif application != _APPLICATION:
+                raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo")
+        version = self.value("PRAGMA user_version")
+        if version > _VERSION:
+            raise ArgumentError(
+                f"library {str(self.path)!r} was made by a newer musicnn-zoo (its version is "
+                f"{version}, this one knows {_VERSION}); update musicnn-zoo"
+            )
+
+    def _make(self) -> None:
+        marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
+        self._connection.executescript(f"BEGIN; {_SCHEMA} {marks} COMMIT;")
+
+    def __enter__(self) -> LibraryFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is not written yet, and close the file."""
+        with self._lock:
+            try:
+                self.commit()
+            finally:
+                self._connection.close()
+
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Turn what SQLite says into an error of this package."""
+        try:
+            yield
+        except (sqlite3.OperationalError, OSError) as error:
+            raise OutputError(
+                f"library {str(self.path)!r} cannot be used ({error}); what was written to it is "
+                "safe"
+            ) from error
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Return all rows of a query."""
+        with self._lock, self.reporting():
+            return self._connection.execute(query, values).fetchall()
+
+    def value(self, query: str, values: Sequence[Any] = ()) -> Any:
+        """Return the first value of the first row, or None."""
+        with self._lock:
+            found = self._connection.execute(query, values).fetchone()
+        return None if found is None else found[0]
+
+    def blocks(self, query: str, size: int) -> Iterator[list[Any]]:
+        """Yield the rows of a query by the block; the file must not be changed meanwhile."""
+        with self.reporting():
+            cursor = self._connection.execute(query)
+            while block := cursor.fetchmany(size):
+                yield block
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection in a transaction, which :meth:`commit` ends, or 2 s."""
+        with self._lock, self.reporting():
+            if not self._connection.in_transaction:
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("SAVEPOINT change")
+            self._depth += 1
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK TO change")
+                raise
+            finally:
+                self._connection.execute("RELEASE change")
+                self._depth -= 1
+            if self._depth == 0 and time.monotonic() - self._committed >= _COMMIT_S:
+                self.commit()
+
+    def commit(self) -> None:
+        """Make what was changed safe."""
+        with self._lock, self.reporting():
+            if self._connection.in_transaction:
+                self._connection.execute("COMMIT")
+            self._committed = time.monotonic()
+
+    def change(self, query: str, values: Sequence[Any] = ()) -> int:
+        """Change rows; return how many."""
+        with self.changing() as connection:
+            return connection.execute(query, values).rowcount
+
+    # Analyses and spaces
+
+    def analyses(self) -> list[Analysis]:
+        """Return all analyses, the chosen one first."""
+        return [
+            Analysis(number, model, place, weights, json.loads(settings), tuple(json.loads(tags)))
+            for number, model, place, weights, settings, tags in self.rows(
+                "SELECT id, model, place, weights, settings, tags FROM analyses "
+                "ORDER BY chosen DESC, id DESC"
+            )
+        ]
+
+    def analysis(self, model: str | None = None) -> Analysis:
+        """Return the chosen analysis, or the latest of a model."""
+        known = self.analyses()
+        if not known:
+            raise ArgumentError(
+                f"library {str(self.path)!r} is empty; fill it with 'musicnn-zoo index FOLDER'"
+            )
+        if model is None:
+            return known[0]
+        for each in known:
+            if model in (each.model, each.place):
+                return each
+        raise UnknownNameError("model of this library", model, [each.model for each in known])
+
+    def make_analysis(
+        self,
+        *,
+        model: str,
+        place: str,
+        weights: str,
+        settings: Mapping[str, Any],
+        tags: Sequence[str],
+    ) -> Analysis:
+        """Return the analysis that is like this; make it if it is new.
+
+        The first is chosen at once, a later one by :meth:`choose`.
+        """
+        if len(tags) > _MOST_TAGS:
+            raise ArgumentError(
+                f"a library holds models of at most {_MOST_TAGS} tags; {model} has {len(tags)}"
+            )
+        listed = json.dumps(dict(settings), sort_keys=True)
+        with self.changing() as connection:
+            same = (weights, listed)
+            where = "WHERE weights = ? AND settings = ?"
+            (known,) = connection.execute(f"SELECT count(*) FROM analyses {where}", same).fetchone()
+            if not known:
+                number = connection.execute(
+                    "INSERT INTO analyses (model, place, weights, settings, tags) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    (model, place, *same, json.dumps(list(tags))),
+                ).lastrowid
+                columns = ", ".join(f"{column} REAL NOT NULL" for column in columns_of(tags))
+                connection.execute(
+                    f"CREATE TABLE tags_{number} (sound INTEGER PRIMARY KEY, {columns})"
+                )
+            connection.execute(f"UPDATE analyses SET place = ? {where}", (place, *same))
+        made = next(
+            each
+            for each in self.analyses()
+            if (each.weights, each.settings) == (weights, json.loads(listed))
+        )
+        if len(self.analyses()) == 1:
+            self.choose(made)
+        self.commit()
+        return made
+
+    def choose(self, analysis: Analysis) -> None:
+        """Let queries, and the view, take an analysis from now on."""
+        columns = ", ".join(f"t.{column}" for column in analysis.columns)
+        with self.changing() as connection:
+            connection.execute("UPDATE analyses SET chosen = (id = ?)", (analysis.id,))
+            connection.execute("DROP VIEW IF EXISTS library")
+            connection.execute(
+                "CREATE VIEW library AS SELECT f.path, f.title, f.artist, f.album, f.genre, "
+                f"s.duration_s, {columns} FROM files f JOIN sounds s ON s.id = f.sound "
+                f"JOIN {analysis.table} t ON t.sound = f.sound WHERE f.state = 'present'"
+            )
+
+    def spaces(self, analysis: Analysis) -> list[Space]:
+        """Return the layers of an analysis, in the order in which they were asked for."""
+        if analysis.id not in self._spaces:
+            found = self.rows(
+                "SELECT id, layer, dimensions FROM spaces WHERE analysis = ? ORDER BY id",
+                (analysis.id,),
+            )
+            self._spaces[analysis.id] = [Space(*row) for row in found]
+        return self._spaces[analysis.id]
+
+    def space(self, analysis: Analysis, layer: str | None = None) -> Space:
+        """Return the vectors of a layer; by default of the first."""
+        known = self.spaces(analysis)
+        if not known:
+            raise ArgumentError(f"library {str(self.path)!r} holds no sounds yet")
+        if layer is None:
+            return known[0]
+        for each in known:
+            if each.layer == layer:
+                return each
+        listed = ", ".join(each.layer for each in known)
+        raise ArgumentError(
+            f"the library has no vectors of layer {layer!r}, but of {listed}; "
+            f"add them with 'musicnn-zoo index --layer {layer}'"
+        )
+
+    def make_space(self, analysis: Analysis, layer: str, dimensions: int) -> Space:
+        """Return the vectors of a layer; make a place for them if there is none."""
+        with self.changing() as connection:
+            number = connection.execute(
+                "INSERT OR IGNORE INTO spaces (analysis, layer, dimensions) VALUES (?, ?, ?)",
+                (analysis.id, layer, dimensions),
+            )
+            if number.rowcount:
+                connection.execute(
+                    f"CREATE TABLE vectors_{number.lastrowid} (sound INTEGER PRIMARY KEY, "
+                    "length REAL NOT NULL, vector BLOB NOT NULL)"
+                )
+                self._spaces.clear()
+        return self.space(analysis, layer)
+
+    # Files and sounds
+
+    def file(self, path: str) -> FileRow | None:
+        """Look up a file by its absolute path."""
+        found = self.rows(
+            "SELECT id, size, mtime_ns, sound, state, reason, crashed FROM files WHERE path = ?",
+            (path_to_text(path),),
+        )
+        return FileRow(*found[0]) if found else None
+
+    def all_files(self) -> Iterator[tuple[int, str, int | None, str]]:
+        """Yield number, path as text, sound and state of each file, which may be changed then."""
+        last = 0
+        query = "SELECT id, path, sound, state FROM files WHERE id > ? ORDER BY id LIMIT 10000"
+        while block := self.rows(query, (last,)):
+            yield from block
+            last = block[-1][0]
+
+    def sound(self, digest: str) -> int | None:
+        """Return the sound with a digest."""
+        with self.reporting():
+            found: int | None = self.value("SELECT id FROM sounds WHERE digest = ?", (digest,))
+        return found
+
+    def is_complete(self, sound: int | None, analysis: Analysis, layers: Collection[str]) -> bool:
+        """Whether a sound has tags and vectors of an analysis."""
+        if sound is None:
+            return False
+        spaces = {space.layer: space.table for space in self.spaces(analysis)}
+        if not spaces.keys() >= set(layers):
+            return False
+        tables = [analysis.table, *(spaces[layer] for layer in layers)]
+        with self.reporting():
+            return all(
+                self.value(f"SELECT 1 FROM {table} WHERE sound = ?", (sound,)) for table in tables
+            )
+
+    def put_file(self, path: str, size: int, mtime_ns: int, **columns: Any) -> None:
+        """Write what is known of a file, in place of what was known."""
+        row = {
+            "path": path_to_text(path), "size": size, "mtime_ns": mtime_ns, "state": "present",
+            "reason": None, "crashed": 0, **columns,
+        }  # fmt: skip
+        updates = ", ".join(f"{name} = excluded.{name}" for name in row)
+        self.change(
+            f"INSERT INTO files ({', '.join(row)}) VALUES ({', '.join('?' * len(row))}) "
+            f"ON CONFLICT (path) DO UPDATE SET {updates}",
+            tuple(row.values()),
+        )
+
+    def put_sound(
+        self,
+        digest: str,
+        duration_s: float,
+        analysis: Analysis,
+        scores: Sequence[float],
+        vectors: Mapping[int, tuple[float, bytes]],
+    ) -> int:
+        """Write a sound with its tags, and by the spaces' numbers the lengths and unit vectors."""
+        with self.changing() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO sounds (digest, duration_s) VALUES (?, ?)",
+                (digest, duration_s),
+            )
+            number = self.sound(digest)
+            assert number is not None
+            places = ", ".join("?" * (1 + len(scores)))
+            connection.execute(
+                f"INSERT OR REPLACE INTO {analysis.table} VALUES ({places})", (number, *scores)
+            )
+            for space, (length, vector) in vectors.items():
+                connection.execute(
+                    f"INSERT OR REPLACE INTO vectors_{space} VALUES (?, ?, ?)",
+                    (number, length, vector),
+                )
+        return number
+
+    def drop_unheard(self) -> None:
+        """Drop the sounds that no file has any more."""
+        unheard = "NOT IN (SELECT sound FROM files WHERE sound IS NOT NULL)"
+        with self.changing() as connection:
+            for analysis in self.analyses():
+                for table in (analysis.table, *(each.table for each in self.spaces(analysis))):
+                    connection.execute(f"DELETE FROM {table} WHERE sound {unheard}")
+            connection.execute(f"DELETE FROM sounds WHERE id {unheard}")
+
+    def remember_folders(self, folders: Iterable[str]) -> None:
+        """Note folders for later runs."""
+        with self.changing() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO folders VALUES (?)",
+                ((path_to_text(each),) for each in folders),
+            )
+
+    def folders(self) -> list[str]:
+        """Return the folders of earlier runs, as text."""
+        return [row[0] for row in self.rows("SELECT path FROM folders ORDER BY path")]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many files there are in each state."""
+        return dict(self.rows("SELECT state, count(*) FROM files GROUP BY state"))
