@@ -221,12 +221,12 @@ def test_what_the_peers_need_is_written_into_a_folder_that_is_made(
     monkeypatch.syspath_prepend(ROOT)
     export = importlib.import_module("benchmarks.export")
     monkeypatch.setattr(export, "load_model", lambda name: name.encode())
-    for writer in ("write_frozen_graph", "write_weights"):
+    for writer in ("write_frozen_graph", "write_whole_graph", "write_weights"):
         monkeypatch.setattr(export, writer, lambda model, path: path.write_bytes(model))
     (tmp_path / "file").touch()
     for place, code in (("new/deep", 0), ("new/deep", 0), ("file", 2)):
         assert CliRunner().invoke(export.main, [str(tmp_path / place)]).exit_code == code
-    assert sorted(contents(tmp_path / "new" / "deep")) == ["essentia.pb", "torch.npz"]
+    assert sorted(contents(tmp_path / "new" / "deep")) == ["essentia.pb", "torch.npz", "whole.onnx"]
 
 
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")

@@ -705,8 +705,14 @@ def test_no_file_stays_behind_after_ctrl_c(store, tmp_path):
     store.pipe({f"bucket/long/{n}.ogg": TECHNO.read_bytes() for n in range(9)})
     command = "-m", "musicnn_zoo", "tag", "s3://bucket/long", "--hop", "0.032", "-f", "jsonl"
     env = {**os.environ, "TMPDIR": str(tmp_path)}
-    out = subprocess.DEVNULL
-    with subprocess.Popen([sys.executable, *command], env=env, stdout=out, stderr=out) as running:
+    with subprocess.Popen(
+        [sys.executable, *command],
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # A shell lets what runs in the background ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as running:
         deadline = time.monotonic() + 60
         while not (begun := list(tmp_path.rglob("*.ogg"))) and time.monotonic() < deadline:
             time.sleep(0.02)
