@@ -27,6 +27,16 @@ _LONGEST_NAME = 80
 class MusicnnZooError(Exception):
     """Base of all errors raised by musicnn_zoo."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to other processes as it is, whatever arguments its class takes."""
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[MusicnnZooError], said: tuple[Any, ...], state: dict[str, Any]) -> Any:
+    error = kind.__new__(kind, *said)
+    error.__dict__.update(state)
+    return error
+
 
 class ArgumentError(MusicnnZooError, ValueError):
     """An argument has a value that cannot be used."""

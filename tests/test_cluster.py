@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -20,7 +21,7 @@ from test_library import SCRIPT, make_clips
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import ArgumentError, ClusterError
 from musicnn_zoo.library.blocks import open_blocks
-from musicnn_zoo.library.cluster import Workers
+from musicnn_zoo.library.cluster import DatasetAnalyst, Workers
 from musicnn_zoo.library.parquet_store import make_entry, make_table
 from musicnn_zoo.sound.find import Stamp
 from musicnn_zoo.tagging.results import Clip, Tags, TagScore
@@ -248,6 +249,29 @@ def test_a_cluster_that_does_not_answer_is_named(library, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "cluster '127.0.0.1:1': cannot be reached" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "said"),
+    [
+        ({"file": ["a.wav"]}, {}, "needs a column 'path' of addresses or 'bytes'"),
+        ({"path": [3]}, {}, "column 'path' must hold text; received int64"),
+        ({"bytes": ["a"]}, {}, "column 'bytes' must hold bytes; received string"),
+        ({"path": [__file__]}, {"top_k": 0}, "top_k must be at least 1"),
+    ],
+)
+def test_what_is_wrong_with_all_files_of_a_dataset_is_no_reason(columns, options, said):
+    analyst = DatasetAnalyst({"kind": "tags", **options})
+    with pytest.raises(ArgumentError, match=said):
+        analyst(pa.table(columns))
+
+
+def test_rows_of_a_dataset_can_be_done_again(library):
+    analyst = DatasetAnalyst({"kind": "tags"})
+    once = analyst(pa.table({"path": [str(library / "music" / "000.wav"), "no.wav"], "n": [1, 2]}))
+    again = analyst(once)
+    assert again.column_names == once.column_names
+    assert again["scores"].to_pylist() == once["scores"].to_pylist()
 
 
 @pytest.mark.ray

@@ -1,9 +1,12 @@
+import pickle
+
 import pytest
 
 from musicnn_zoo.errors import (
     ArgumentError,
     AudioError,
     DeviceError,
+    MissingPackageError,
     MusicnnZooError,
     OutputError,
     UnknownNameError,
@@ -26,6 +29,16 @@ def test_wrong_arguments_are_value_errors(kind):
 @pytest.mark.parametrize("kind", [AudioError, OutputError, WeightsError])
 def test_wrong_files_are_no_argument_errors(kind):
     assert not issubclass(kind, ValueError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UnknownNameError("model", "n", ["m"]), MissingPackageError("no ray"), AudioError("a.mp3: no")],
+)
+def test_errors_go_to_other_processes_as_they_are(error):
+    error.place = "here"
+    other = pickle.loads(pickle.dumps(error))
+    assert (type(other), str(other), other.place) == (type(error), str(error), "here")
 
 
 def test_an_unknown_name_suggests_the_nearest():

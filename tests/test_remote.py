@@ -290,6 +290,20 @@ def test_single_files_are_as_local_ones(music, store):
     )
 
 
+def test_parts_in_a_store_are_merged_there(music, store, tmp_path):
+    parts = [f"s3://bucket/parts/{k}.parquet" for k in (1, 2)]
+    for k, part in enumerate(parts, start=1):
+        one = run("tag", "s3://bucket/music/00*.wav", "-m", MODEL, "-o", part, "--shard", f"{k}/2")
+        assert one.exit_code == 0, one.stderr
+    merged = run("merge", "s3://bucket/parts/all.parquet", *parts, cache=tmp_path / "other")
+    assert "2 parts, 10 files (10 new, 0 twice), 0 failed" in merged.stderr, merged.stderr
+    assert len(rows_of(shards(store, "bucket/parts/all.parquet"))) == 10
+    here = run("merge", tmp_path / "all.parquet", parts[0])
+    assert (here.exit_code, "missing shards: 2/2" in here.stderr) == (1, True), here.stderr
+    gone = run("merge", tmp_path / "all.parquet", "s3://bucket/parts/3.parquet")
+    assert "s3://bucket/parts/3.parquet: there is no output of a library run" in gone.stderr
+
+
 @pytest.mark.parametrize("ending", [".csv", ".jsonl"])
 def test_texts_grow_at_an_address(music, store, ending, tmp_path):
     output = f"s3://bucket/text/tags{ending}"
@@ -636,6 +650,15 @@ def test_memory_and_zip_are_stores_too(memory, tmp_path):
     memory.pipe("/music.zip", (tmp_path / "music.zip").read_bytes())
     (result,) = Tagger(MODEL).tag_files(find_audio("zip://*/*.ogg::memory://music.zip"))
     assert result.unwrap().items() == near.items()
+
+
+def test_names_that_no_address_can_have_are_failures(memory, tmp_path):
+    for name in ("a::b.ogg", "c.ogg", "d::e/f.ogg", "::notes.txt"):
+        memory.pipe(f"/music/{name}", TECHNO.read_bytes())
+    ran = run("tag", "memory://music", "memory://music/a::b.ogg", "-o", tmp_path / "tags.csv")
+    assert "1 done" in ran.stderr, ran.stderr
+    assert ran.stderr.count("'::' joins two addresses") == 2  # a file, once, and a folder
+    assert "notes" not in ran.stderr
 
 
 def test_tables_may_hold_addresses(memory, tmp_path):

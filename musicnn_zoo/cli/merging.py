@@ -7,20 +7,23 @@ from typing import Any, get_args
 
 import click
 
-from musicnn_zoo.cli.options import report_unusable
-from musicnn_zoo.cli.parts import PATH, option
+from musicnn_zoo.cli.options import PLACE, report_unusable
+from musicnn_zoo.cli.parts import option
 from musicnn_zoo.library.merging import Twice, merge_outputs
+from musicnn_zoo.sound.remote import Address
 from musicnn_zoo.text import printable
 
 
 @click.command()
-@click.argument("output", type=PATH)
-@click.argument("parts", nargs=-1, required=True, type=PATH, metavar="PART...")
+@click.argument("output", type=PLACE)
+@click.argument("parts", nargs=-1, required=True, type=PLACE, metavar="PART...")
 @option("--twice", type=click.Choice(get_args(Twice)), default="refuse",
         help="Which results to take of a file that has different ones in two parts.",
         )  # fmt: skip
 @option("--overwrite", is_flag=True, help="Replace the output instead of adding to it.")
-def merge(output: Path, parts: tuple[Path, ...], twice: Any, overwrite: bool) -> None:
+def merge(
+    output: Path | Address, parts: tuple[Path | Address, ...], twice: Any, overwrite: bool
+) -> None:
     """Join the outputs PART... of library runs to one OUTPUT, which a later run continues.
 
     It says which shares of --shard are missing or were not finished, how many files were there

@@ -7,7 +7,7 @@ the files itself, in a process of its own as a local run does; decoded audio is 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -97,8 +97,8 @@ class DatasetAnalyst:
 
         The columns are those of the Parquet output of a library run (``source``, ``duration_s``,
         …, and ``tags`` and ``scores``, or ``time_s`` and ``embedding``); then those of the batch,
-        without the bytes; and ``reason``, which says why a file could not be used, and else is
-        null. What is not known is null.
+        without the bytes and those that are called like one of these; and ``reason``, which says
+        why a file could not be used, and else is null. What is not known is null.
         """
         names = batch.column_names
         if self._content not in names and self._path not in names:
@@ -106,6 +106,7 @@ class DatasetAnalyst:
                 f"the dataset needs a column {self._path!r} of addresses or {self._content!r} of "
                 f"the content of files; received {', '.join(names)}"
             )
+        _check_columns(batch, {self._path: _TEXTS, self._content: _BYTES})
         texts = batch[self._path].to_pylist() if self._path in names else [None] * len(batch)
         contents = batch[self._content].to_pylist() if self._content in names else None
         entries: list[dict[str, Any]] = []
@@ -121,7 +122,8 @@ class DatasetAnalyst:
         sources = [texts[at] or _row(at) for at in reasons]
         failed = pa.table({"source": sources}, pa.schema([_SOURCE]))
         table = pa.concat_tables([table, failed], promote_options="default")
-        kept = [name for name in names if name not in (self._content, *table.column_names)]
+        aside = {self._content, "reason", *table.column_names}
+        kept = [name for name in names if name not in aside]
         rows = batch.select(kept).take(pa.array([*places, *reasons], pa.int64()))
         for name in kept:
             table = table.append_column(batch.schema.field(name), rows[name])
@@ -160,15 +162,34 @@ class DatasetAnalyst:
                 yield {**entry, "mtime_ns": None} if stamp.mtime_ns == _NO_TIME else entry
 
     def analyse(self, sounds: Sequence[Any]) -> list[FileResult[Any]]:
-        """Return the results of files; what an engine raises is that of the file it fails with."""
+        """Return the results of files; what an engine raises is that of the file it fails with.
+
+        An :class:`ArgumentError` is not: it says which of the settings cannot be.
+        """
         if not sounds:
             return []
         try:
             return list(self._analyse(sounds, **self._options))
+        except ArgumentError:
+            raise
         except Exception as error:
             if len(sounds) == 1:
                 return [FileResult(None, None, error)]
         return [result for sound in sounds for result in self.analyse([sound])]
+
+
+_TEXTS = "text", (pa.types.is_string, pa.types.is_large_string)
+_BYTES = "bytes", (pa.types.is_binary, pa.types.is_large_binary)
+
+
+def _check_columns(
+    batch: pa.Table, kinds: Mapping[str, tuple[str, Sequence[Callable[[pa.DataType], bool]]]]
+) -> None:
+    for name, (wanted, tests) in kinds.items():
+        kind = batch.schema.field(name).type if name in batch.column_names else pa.null()
+        held = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not (pa.types.is_null(held) or any(test(held) for test in tests)):
+            raise ArgumentError(f"column {name!r} must hold {wanted}; received {kind}")
 
 
 _SOURCE = pa.field("source", pa.string())

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from musicnn_zoo.errors import ArgumentError, check_choice
-from musicnn_zoo.library.store import LIBRARY_SUFFIXES, Store, differing_settings, read_settings
+from musicnn_zoo.library.remote_store import settings_at, store_at
+from musicnn_zoo.library.store import LIBRARY_SUFFIXES, Store, differing_settings
 from musicnn_zoo.sound.find import WHOLE, Shard, unchanged
+from musicnn_zoo.sound.remote import Address, as_address
+from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.text import count, path_cell, printable, safe_cell
 
 Twice = Literal["refuse", "first", "last"]
@@ -85,10 +88,11 @@ def merge_outputs(
     Parameters
     ----------
     output : path
-        A ``.parquet``, ``.jsonl`` or ``.csv``.
+        A ``.parquet``, ``.jsonl`` or ``.csv``, here or at an address.
     parts : sequence of path
-        Outputs of the same ending, made with the same settings. Each needs its run folder beside
-        it. What a kill has left of one is repaired; otherwise they stay as they are.
+        Outputs of the same ending, made with the same settings, here or at addresses. Each needs
+        its run folder beside it. What a kill has left of one is repaired; otherwise they stay as
+        they are.
     twice : {"refuse", "first", "last"}
         What to do about a file that two parts have with different results. Where the results agree
         (to 1e-5, and so do size and time of change of the file), they are written once.
@@ -110,17 +114,26 @@ def merge_outputs(
         If the output cannot be written or a part cannot be read.
     """
     check_choice("twice", twice, ("refuse", "first", "last"))
-    place, places = Path(output), _check_places(Path(output), [Path(part) for part in parts])
+    place, places = _place(output), [_place(part) for part in parts]
+    _check_places(place, places)
     settings = _common_settings(places)
-    with Store(place, settings, overwrite=overwrite, keep_failures=True) as store:
+    with store_at(place, settings, overwrite=overwrite, keep_failures=True) as store:
         merger = _Merger(store, twice)
         for part in places:
-            with Store(part, settings, keep_failures=True) as one:
+            with store_at(part, settings, keep_failures=True) as one:
                 merger.add(part, one)
         return merger.finish(len(places))
 
 
-def _check_places(output: Path, parts: list[Path]) -> list[Path]:
+def _place(path: str | os.PathLike[str]) -> Path | Address:
+    return as_address(path) or Path(local_path(path))
+
+
+def _real(place: Path | Address) -> str:
+    return str(place) if isinstance(place, Address) else os.path.realpath(place)
+
+
+def _check_places(output: Path | Address, parts: Sequence[Path | Address]) -> None:
     suffix = output.suffix.lower()
     if suffix not in LIBRARY_SUFFIXES:
         raise ArgumentError(
@@ -128,24 +141,22 @@ def _check_places(output: Path, parts: list[Path]) -> list[Path]:
         )
     if not parts:
         raise ArgumentError("parts must name at least one output; received none")
-    real = os.path.realpath(output)
     for part in parts:
         if part.suffix.lower() != suffix:
             raise ArgumentError(
                 f"part {str(part)!r} must end in {suffix}, as the output does; "
                 f"received {part.suffix!r}"
             )
-        if os.path.realpath(part) == real:
+        if _real(part) == _real(output):
             raise ArgumentError(f"part {str(part)!r} is the output itself; leave it out")
-    if len({os.path.realpath(part) for part in parts}) < len(parts):
+    if len(set(map(_real, parts))) < len(parts):
         raise ArgumentError("a part is named twice; name each once")
-    return parts
 
 
-def _common_settings(parts: Sequence[Path]) -> dict[str, Any]:
-    first = read_settings(parts[0])
+def _common_settings(parts: Sequence[Path | Address]) -> dict[str, Any]:
+    first = settings_at(parts[0])
     for part in parts[1:]:
-        if different := differing_settings(first, read_settings(part)):
+        if different := differing_settings(first, settings_at(part)):
             raise ArgumentError(
                 f"part {str(part)!r} was made with other settings than {str(parts[0])!r}: "
                 f"{different.replace('(now', '(here')}; merge outputs of the same settings only"
@@ -163,7 +174,7 @@ class _Merger:
         self._unfinished: dict[str, str] = {}
         self._failures: dict[str, str] = dict(store.listed_failures())
 
-    def add(self, part: Path, origin: Store) -> None:
+    def add(self, part: Path | Address, origin: Store) -> None:
         for share, finished in origin.shares.items():
             if not finished:
                 self._unfinished[share if share != str(WHOLE) else str(part)] = str(part)

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, OutputError, RemoteError
 from musicnn_zoo.files import raising, replacing
-from musicnn_zoo.library.store import Store
+from musicnn_zoo.library.store import Store, read_settings
 from musicnn_zoo.library.text_store import Result
 from musicnn_zoo.machine.installation import ENVIRONMENT_VARIABLE, own_folder
 from musicnn_zoo.sound.find import Stamp
@@ -57,25 +57,56 @@ _RUN_FILES = (
 """What goes up of the run folder: the first before the output, the others behind it."""
 
 
-def store_at(
-    output: Path | Address, settings: Mapping[str, Any], *, overwrite: bool = False
-) -> Store:
-    """Return the store of an output, wherever it is."""
+def store_at(output: Path | Address, settings: Mapping[str, Any], **options: Any) -> Store:
+    """Return the store of an output, wherever it is; ``options`` are those of a :class:`Store`."""
     if isinstance(output, Address):
-        return RemoteStore(output, settings, overwrite=overwrite)
-    return Store(output, settings, overwrite=overwrite)
+        return RemoteStore(output, settings, **options)
+    return Store(output, settings, **options)
+
+
+def settings_at(output: Path | Address) -> dict[str, Any]:
+    """Return the settings that an output was made with, as :func:`.store.read_settings` does.
+
+    An :class:`OutputError` says that they cannot be fetched.
+    """
+    if not isinstance(output, Address):
+        return read_settings(output)
+    check_output(output)
+    with tempfile.TemporaryDirectory(prefix="musicnn-zoo-") as folder:
+        place = Path(folder, output.name)
+        run = place.with_name(f"{output.name}.run")
+        run.mkdir()
+        try:
+            fetch(output.with_name(f"{run.name}/settings.json"), run / "settings.json")
+            return read_settings(place)
+        except (NothingThereError, ArgumentError):
+            raise ArgumentError(
+                f"{output}: there is no output of a library run, or its folder {run.name!r} is "
+                "not beside it"
+            ) from None
+        except RemoteError as error:
+            reason = str(error).partition(": ")[2]
+            raise OutputError(f"output {str(output)!r} cannot be read: {reason}") from None
 
 
 class RemoteStore(Store):
     """A :class:`~musicnn_zoo.library.store.Store` whose output is at an address."""
 
     def __init__(
-        self, output: Address, settings: Mapping[str, Any], *, overwrite: bool = False
+        self,
+        output: Address,
+        settings: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        keep_failures: bool = False,
     ) -> None:
         check_output(output)
         self._mirror = _Mirror(output)
         self._anew = overwrite
-        super().__init__(self._mirror.output, settings, overwrite=overwrite, called=str(output))
+        super().__init__(
+            self._mirror.output, settings, overwrite=overwrite, called=str(output),
+            keep_failures=keep_failures,
+        )  # fmt: skip
 
     def __enter__(self) -> RemoteStore:
         self._mirror.open(anew=self._anew)

@@ -19,7 +19,14 @@ from typing import Any, Literal, NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, AudioError, RemoteError, shown
 from musicnn_zoo.files import kind_of, sha256_of
-from musicnn_zoo.sound.remote import Address, as_address, fetched, list_folder, look
+from musicnn_zoo.sound.remote import (
+    TWO_COLONS,
+    Address,
+    as_address,
+    fetched,
+    list_folder,
+    look,
+)
 from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.text import path_to_text
 
@@ -281,10 +288,19 @@ def _walk_address(address: Address, selection: Selection) -> Iterator[Found]:
                 if selection.leaves_out(name, below, folder=is_folder):
                     continue
                 if is_folder:
-                    if fits is None or fits.may_hold(below):
+                    if fits is not None and not fits.may_hold(below):
+                        continue
+                    if "::" in name:
+                        yield Found(path, "unread_folder", TWO_COLONS)
+                    else:
                         folders.append((path, f"{below}/"))
                 elif fits is None or fits.match(below):
-                    yield Found(path, "audio" if _has_ending(path) else "not_audio")
+                    if not _has_ending(Path(name)):
+                        yield Found(path, "not_audio")
+                    elif "::" in name:
+                        yield Found(path, "not_regular", TWO_COLONS)
+                    else:
+                        yield Found(path, "audio")
         except RemoteError as error:
             yield Found(folder, "unread_folder", _reason(error, folder))
         waiting += reversed(folders)

@@ -51,6 +51,11 @@ _WITHOUT_USER = ("abfs", "abfss", "adl", "az", "git", "github", "hf", "wasb", "w
 """Kinds of address in which what stands before an @ is no credential."""
 _KEEP_NO_LISTING = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 """Their drivers would keep each listing, of which a large store fills the memory."""
+_HOLD_NO_OTHER = (*_KEEP_NO_LISTING, *_WEB)
+TWO_COLONS = (
+    "'::' joins two addresses, and cannot be part of a name; rename the file or folder (in an "
+    "address of HTTP write %3A%3A)"
+)
 _PACKAGES = {
     **dict.fromkeys(("s3", "s3a", "http", "https"), '"musicnn-zoo[remote]"'),
     **dict.fromkeys(("gs", "gcs"), "gcsfs"),
@@ -302,6 +307,8 @@ def file_system(address: Address) -> tuple[FileSystem, str]:
     RemoteError
         If there is no driver for such addresses, or it cannot be set up.
     """
+    if "::" in address and address.scheme in _HOLD_NO_OTHER:
+        raise RemoteError(f"{address}: {TWO_COLONS}")
     options = dict(address.storage_options)
     if address.scheme in _KEEP_NO_LISTING and "::" not in address:
         options.setdefault("use_listings_cache", False)
