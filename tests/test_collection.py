@@ -37,6 +37,7 @@ from musicnn_zoo.library.library_file import LibraryFile, columns_of, default_li
 from musicnn_zoo.library.neighbours import find_way, unit
 from musicnn_zoo.library.playlists import Entry, write_playlist
 from musicnn_zoo.sound.contents import read_contents
+from musicnn_zoo.sound.find import Selection
 from musicnn_zoo.tagging.pipeline import EmbeddedTags
 from musicnn_zoo.tagging.results import Clip, Embedding, FileResult, Tags, TagScore
 from musicnn_zoo.zoo.catalogue import MTT_TAGS
@@ -94,7 +95,9 @@ def index(place, folder, analyst):
             model="m", place="m", weights="w", settings={"hop_s": 3.0}, tags=TAGS
         )
         try:
-            return run_index(library, [str(folder)], analysis, ("penultimate",), analyst, jobs=2)
+            return run_index(
+                library, {str(folder): Selection()}, analysis, ("penultimate",), analyst, jobs=2
+            )
         except KeyboardInterrupt:
             library._connection.rollback()  # as if it had been killed
             raise
@@ -641,6 +644,7 @@ def test_similar_tells_duplicates_and_leaves_them_out(music):
     distinct = library.similar(folder / TECHNO.name, distinct=True)
     assert distinct.paths == found.paths[1:]
     outside = library.similar(TECHNO, k=2)
+    assert outside[0].values["similarity"] == pytest.approx(1, abs=1e-5)
     assert {track.duplicate_of for track in outside} == {str(TECHNO.resolve())}
     both = library.similar([folder / STRINGS.name, folder / HARPSICHORD.name], k=2)
     assert {Path(path).stem for path in both.paths} == {"techno", "techno_loop"}
@@ -819,6 +823,33 @@ def test_a_run_that_is_killed_is_continued(tmp_path):
     summary = Library(place).index()
     assert (summary.unchanged, summary.done) == (safe, 12 - safe)
     assert Library(place).counts() == {"present": 12}
+
+
+def test_a_later_run_does_as_the_first(tmp_path):
+    music, other = tmp_path / "Music", tmp_path / "Other"
+    (music / "Podcasts").mkdir(parents=True)
+    other.mkdir()
+    for path in (music / "1.wav", music / "Podcasts" / "2.wav", other / "3.wav"):
+        soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 5 * RATE), RATE)
+    (other / "3.wav").write_bytes((music / "1.wav").read_bytes() + b"no matter")
+    library = Library(tmp_path / "library.sqlite")
+    first = library.index(music, exclude=["Podcasts"], hop_s=1.0, layer="mean_pool", tail="pad")
+    library.index(other)
+    again = library.index()
+    assert (first.done, again.unchanged, again.done) == (1, 2, 0)
+    with LibraryFile(library.path) as file:
+        (analysis,) = file.analyses()
+        assert [space.layer for space in file.spaces(analysis)] == ["mean_pool"]
+        assert (analysis.settings["tail"], analysis.settings["silence"]) == ("pad", "skip")
+        assert (analysis.settings["hop_s"], analysis.settings["hop_frames"]) == (1.0, 61)
+    other.rename(tmp_path / "away")
+    missing = library.index()
+    assert [path for path, _ in missing.failures] == [str(other)]
+    assert (missing.unchanged, missing.gone) == (1, 0)
+    assert library.counts() == {"present": 2}
+    shutil.rmtree(tmp_path / "away")
+    library.forget_gone()
+    assert library.index().failed == 0
 
 
 def test_another_run_on_the_same_library_is_refused(music, tmp_path):

@@ -21,7 +21,7 @@ copied or given other titles keep it. Tables, all of which any tool reads:
     Of a space, a row for each ``sound``: ``length``, and ``vector``, which is the vector divided
     by its length, in little-endian float16.
 ``folders``
-    What ``musicnn-zoo index`` looks through.
+    What ``musicnn-zoo index`` looks through: ``path``, and ``selection``, which files (JSON).
 
 The view ``library`` has a row for each present file, with its titles, ``duration_s`` and the tags
 of the chosen analysis.
@@ -35,12 +35,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, OutputError, UnknownNameError
-from musicnn_zoo.text import path_to_text
+from musicnn_zoo.text import path_from_text, path_to_text
 
 ENVIRONMENT_VARIABLE = "MUSICNN_ZOO_LIBRARY"
 LIBRARY_NAME = "library.sqlite"
@@ -52,7 +52,7 @@ _MOST_TAGS = 1900
 """SQLite's tables have at most 2,000 columns."""
 
 _SCHEMA = """
-CREATE TABLE folders (path TEXT PRIMARY KEY);
+CREATE TABLE folders (path TEXT PRIMARY KEY, selection TEXT NOT NULL);
 CREATE TABLE sounds (
     id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, duration_s REAL NOT NULL);
 CREATE TABLE files (
@@ -185,7 +185,8 @@ class LibraryFile:
         with self.reporting():
             if write:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            mode = "rwc" if write else "ro"
+            # Also for questions: what a run that was killed left must be cleared away.
+            mode = "rwc" if write else "rw"
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_PATIENCE_S,
                 check_same_thread=False, isolation_level=None,
@@ -503,17 +504,20 @@ class LibraryFile:
                     connection.execute(f"DELETE FROM {table} WHERE sound {unheard}")
             connection.execute(f"DELETE FROM sounds WHERE id {unheard}")
 
-    def remember_folders(self, folders: Iterable[str]) -> None:
-        """Note folders for later runs."""
+    def remember_folders(self, folders: Mapping[str, Sequence[Any]]) -> None:
+        """Note folders, and which files of them, for later runs."""
+        rows = [(path_to_text(path), json.dumps(chosen)) for path, chosen in folders.items()]
         with self.changing() as connection:
-            connection.executemany(
-                "INSERT OR IGNORE INTO folders VALUES (?)",
-                ((path_to_text(each),) for each in folders),
-            )
+            connection.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?)", rows)
 
-    def folders(self) -> list[str]:
-        """Return the folders of earlier runs, as text."""
-        return [row[0] for row in self.rows("SELECT path FROM folders ORDER BY path")]
+    def folders(self) -> dict[str, list[Any]]:
+        """Return the folders of earlier runs, and which files of them."""
+        rows = self.rows("SELECT path, selection FROM folders ORDER BY path")
+        return {path_from_text(path): json.loads(chosen) for path, chosen in rows}
+
+    def forget_folder(self, path: str) -> None:
+        """Do not look through a folder any more."""
+        self.change("DELETE FROM folders WHERE path = ?", (path_to_text(path),))
 
     def counts(self) -> dict[str, int]:
         """Return how many files there are in each state."""
