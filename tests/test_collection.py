@@ -825,6 +825,50 @@ def test_a_run_that_is_killed_is_continued(tmp_path):
     assert Library(place).counts() == {"present": 12}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="not on Windows")
+def test_a_change_that_was_killed_is_undone_by_the_next_question(folder, tmp_path):
+    place = tmp_path / "library.sqlite"
+    index(place, folder, Analyst())
+    code = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from musicnn_zoo.library.library_file import LibraryFile\n"
+        "library = LibraryFile(Path(sys.argv[1]), write=True)\n"
+        "library._connection.execute('PRAGMA cache_size = 2')\n"
+        "with library.changing() as connection:\n"
+        "    connection.executemany('INSERT INTO sounds VALUES (NULL, ?, 1.0)', "
+        "((f'{n:0500}',) for n in range(2000)))\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(place)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert Path(f"{place}-journal").exists()
+    assert Library(place).counts() == {"present": 2}
+    with sqlite3.connect(place) as connection:
+        assert connection.execute("SELECT count(*) FROM sounds").fetchone() == (2,)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="not on Windows")
+def test_watching_finds_what_is_new(tmp_path):
+    music = tmp_path / "Music"
+    music.mkdir()
+    random = np.random.default_rng(0)
+    soundfile.write(music / "1.wav", random.normal(0, 0.1, 4 * RATE), RATE)
+    command = [
+        sys.executable, "-m", "musicnn_zoo", "index", str(music), "--watch", "0.01", "-f", "json",
+        "--library", str(tmp_path / "library.sqlite"),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["done"] == 1
+    soundfile.write(music / "2.wav", random.normal(0, 0.1, 4 * RATE), RATE)
+    done = 0
+    while not done:
+        done = json.loads(process.stdout.readline())["done"]
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+
+
 def test_a_later_run_does_as_the_first(tmp_path):
     music, other = tmp_path / "Music", tmp_path / "Other"
     (music / "Podcasts").mkdir(parents=True)
