@@ -328,6 +328,10 @@ def test_what_is_no_library_is_refused(tmp_path):
     place.write_text("text " * 400)
     with pytest.raises(ArgumentError, match="is no library of musicnn-zoo"):
         Library(place).find("low")
+    place.write_text("")
+    with pytest.raises(ArgumentError, match="is no library of musicnn-zoo"):
+        Library(place).find("low")
+    assert index(place, tmp_path, Analyst()).done == 0
     place.unlink()
     with sqlite3.connect(place) as connection:
         connection.execute("CREATE TABLE other (one)")

@@ -84,7 +84,7 @@ class Track:
             "artist": self.artist,
             "album": self.album,
             "duration_s": round(self.duration_s, 3),
-            **{name: round(value, 6) for name, value in self.values.items()},
+            "values": {name: round(value, 6) for name, value in self.values.items()},
             "duplicate_of": self.duplicate_of and path_to_text(self.duplicate_of),
         }
 
@@ -141,7 +141,7 @@ class TrackList(Sequence[Track]):
         return json.dumps(self.to_dict())
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a DataFrame with a row a track and the columns of :meth:`Track.to_dict`."""
+        """Return a DataFrame: a row a track, a column a field, and one for each of the values."""
         from musicnn_zoo.tagging.results import require_pandas
 
         names = list(dict.fromkeys(name for track in self.tracks for name in track.values))

@@ -176,8 +176,7 @@ class LibraryFile:
         self._committed = time.monotonic()
         self._depth = 0
         self._spaces: dict[int, list[Space]] = {}
-        self._is_new = not path.exists()
-        if self._is_new and not write:
+        if not (write or path.exists()):
             raise ArgumentError(
                 f"there is no library at {str(path)!r}; make one with 'musicnn-zoo index FOLDER', "
                 "or name another with --library"
@@ -193,12 +192,12 @@ class LibraryFile:
             )  # fmt: skip
         self._connection.create_function("fold", 1, str.casefold, deterministic=True)
         try:
-            self._check()
+            self._check(write=write)
         except BaseException:
             self._connection.close()
             raise
 
-    def _check(self) -> None:
+    def _check(self, *, write: bool) -> None:
         with self.reporting():
             try:
                 application = self.value("PRAGMA application_id")
@@ -207,7 +206,7 @@ class LibraryFile:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
                 raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo") from error
-            if tables == 0 and self._is_new:
+            if tables == 0 and write:  # new, or a run ended just then
                 self._make()
             elif application != _APPLICATION:
                 raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo")
