@@ -324,6 +324,7 @@ class _Run:
             self._library.put_file(
                 path, stamp.size, stamp.mtime_ns,
                 sound=None, state="failed", reason=reason, crashed=crashed,
+                **dict.fromkeys(TITLES, ""),
             )  # fmt: skip
         self._tell(path)
 
@@ -354,8 +355,7 @@ class _Run:
             elif state != "gone":
                 self._library.change("UPDATE files SET state = 'gone' WHERE id = ?", (number,))
                 self.summary.gone += 1
-        if self.summary.done or self.summary.moved or self.summary.failed:
-            self._library.drop_unheard()
+        self._library.drop_unheard()
 
 
 def _is_below(path: str, places: Collection[str]) -> bool:

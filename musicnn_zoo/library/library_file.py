@@ -496,12 +496,21 @@ class LibraryFile:
 
     def drop_unheard(self) -> None:
         """Drop the sounds that no file has any more."""
-        unheard = "NOT IN (SELECT sound FROM files WHERE sound IS NOT NULL)"
+        unheard = [
+            row
+            for block in self.blocks(
+                "SELECT id FROM sounds s WHERE NOT EXISTS "
+                "(SELECT 1 FROM files f WHERE f.sound = s.id)", 1024,
+            )
+            for row in block
+        ]  # fmt: skip
+        if not unheard:
+            return
         with self.changing() as connection:
             for analysis in self.analyses():
                 for table in (analysis.table, *(each.table for each in self.spaces(analysis))):
-                    connection.execute(f"DELETE FROM {table} WHERE sound {unheard}")
-            connection.execute(f"DELETE FROM sounds WHERE id {unheard}")
+                    connection.executemany(f"DELETE FROM {table} WHERE sound = ?", unheard)
+            connection.executemany("DELETE FROM sounds WHERE id = ?", unheard)
 
     def remember_folders(self, folders: Mapping[str, Sequence[Any]]) -> None:
         """Note folders, and which files of them, for later runs."""
