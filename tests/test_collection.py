@@ -37,6 +37,7 @@ from musicnn_zoo.library.library_file import LibraryFile, columns_of, default_li
 from musicnn_zoo.library.neighbours import find_way, unit
 from musicnn_zoo.library.playlists import Entry, write_playlist
 from musicnn_zoo.sound.contents import read_contents
+from musicnn_zoo.sound.find import Selection
 from musicnn_zoo.tagging.pipeline import EmbeddedTags
 from musicnn_zoo.tagging.results import Clip, Embedding, FileResult, Tags, TagScore
 from musicnn_zoo.zoo.catalogue import MTT_TAGS
@@ -94,7 +95,9 @@ def index(place, folder, analyst):
             model="m", place="m", weights="w", settings={"hop_s": 3.0}, tags=TAGS
         )
         try:
-            return run_index(library, [str(folder)], analysis, ("penultimate",), analyst, jobs=2)
+            return run_index(
+                library, {str(folder): Selection()}, analysis, ("penultimate",), analyst, jobs=2
+            )
         except KeyboardInterrupt:
             library._connection.rollback()  # as if it had been killed
             raise
@@ -325,6 +328,10 @@ def test_what_is_no_library_is_refused(tmp_path):
     place.write_text("text " * 400)
     with pytest.raises(ArgumentError, match="is no library of musicnn-zoo"):
         Library(place).find("low")
+    place.write_text("")
+    with pytest.raises(ArgumentError, match="is no library of musicnn-zoo"):
+        Library(place).find("low")
+    assert index(place, tmp_path, Analyst()).done == 0
     place.unlink()
     with sqlite3.connect(place) as connection:
         connection.execute("CREATE TABLE other (one)")
@@ -641,6 +648,7 @@ def test_similar_tells_duplicates_and_leaves_them_out(music):
     distinct = library.similar(folder / TECHNO.name, distinct=True)
     assert distinct.paths == found.paths[1:]
     outside = library.similar(TECHNO, k=2)
+    assert outside[0].values["similarity"] == pytest.approx(1, abs=1e-5)
     assert {track.duplicate_of for track in outside} == {str(TECHNO.resolve())}
     both = library.similar([folder / STRINGS.name, folder / HARPSICHORD.name], k=2)
     assert {Path(path).stem for path in both.paths} == {"techno", "techno_loop"}
@@ -819,6 +827,77 @@ def test_a_run_that_is_killed_is_continued(tmp_path):
     summary = Library(place).index()
     assert (summary.unchanged, summary.done) == (safe, 12 - safe)
     assert Library(place).counts() == {"present": 12}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="not on Windows")
+def test_a_change_that_was_killed_is_undone_by_the_next_question(folder, tmp_path):
+    place = tmp_path / "library.sqlite"
+    index(place, folder, Analyst())
+    code = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from musicnn_zoo.library.library_file import LibraryFile\n"
+        "library = LibraryFile(Path(sys.argv[1]), write=True)\n"
+        "library._connection.execute('PRAGMA cache_size = 2')\n"
+        "with library.changing() as connection:\n"
+        "    connection.executemany('INSERT INTO sounds VALUES (NULL, ?, 1.0)', "
+        "((f'{n:0500}',) for n in range(2000)))\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(place)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert Path(f"{place}-journal").exists()
+    assert Library(place).counts() == {"present": 2}
+    with sqlite3.connect(place) as connection:
+        assert connection.execute("SELECT count(*) FROM sounds").fetchone() == (2,)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="not on Windows")
+def test_watching_finds_what_is_new(tmp_path):
+    music = tmp_path / "Music"
+    music.mkdir()
+    random = np.random.default_rng(0)
+    soundfile.write(music / "1.wav", random.normal(0, 0.1, 4 * RATE), RATE)
+    command = [
+        sys.executable, "-m", "musicnn_zoo", "index", str(music), "--watch", "0.01", "-f", "json",
+        "--library", str(tmp_path / "library.sqlite"),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["done"] == 1
+    soundfile.write(music / "2.wav", random.normal(0, 0.1, 4 * RATE), RATE)
+    done = 0
+    while not done:
+        done = json.loads(process.stdout.readline())["done"]
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+
+
+def test_a_later_run_does_as_the_first(tmp_path):
+    music, other = tmp_path / "Music", tmp_path / "Other"
+    (music / "Podcasts").mkdir(parents=True)
+    other.mkdir()
+    for path in (music / "1.wav", music / "Podcasts" / "2.wav", other / "3.wav"):
+        soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 5 * RATE), RATE)
+    (other / "3.wav").write_bytes((music / "1.wav").read_bytes() + b"no matter")
+    library = Library(tmp_path / "library.sqlite")
+    first = library.index(music, exclude=["Podcasts"], hop_s=1.0, layer="mean_pool", tail="pad")
+    library.index(other)
+    again = library.index()
+    assert (first.done, again.unchanged, again.done) == (1, 2, 0)
+    with LibraryFile(library.path) as file:
+        (analysis,) = file.analyses()
+        assert [space.layer for space in file.spaces(analysis)] == ["mean_pool"]
+        assert (analysis.settings["tail"], analysis.settings["silence"]) == ("pad", "skip")
+        assert (analysis.settings["hop_s"], analysis.settings["hop_frames"]) == (1.0, 61)
+    other.rename(tmp_path / "away")
+    missing = library.index()
+    assert [path for path, _ in missing.failures] == [str(other)]
+    assert (missing.unchanged, missing.gone) == (1, 0)
+    assert library.counts() == {"present": 2}
+    shutil.rmtree(tmp_path / "away")
+    library.forget_gone()
+    assert library.index().failed == 0
 
 
 def test_another_run_on_the_same_library_is_refused(music, tmp_path):

@@ -165,4 +165,6 @@ def cli() -> None:
     With tag, taggram, events and embed, an --output that ends in .parquet, .jsonl or .csv is
     written file by file: an interrupted run continues when it is started again, and leaves out
     files that have not changed.
+
+    A music library is filled by index; find, similar, playlist and describe ask it.
     """

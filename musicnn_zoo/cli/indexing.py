@@ -17,10 +17,8 @@ from musicnn_zoo.cli.options import (
     damaged_option,
     engine_options,
     jobs_option,
-    patch_options,
     report_unusable,
     selection_options,
-    silence_option,
 )
 from musicnn_zoo.cli.parts import PATH, POSITIVE, library_option, option
 from musicnn_zoo.errors import MusicnnZooError
@@ -36,14 +34,26 @@ _TOLD_EVERY_S = 30.0
 @library_option
 @option("--watch", type=POSITIVE, metavar="MIN",
         help="Do not end, but look for changes again after so many minutes.")  # fmt: skip
-@option("--forget-gone", is_flag=True, help="Forget the files that are no longer there.")
+@option(
+    "--forget-gone", is_flag=True, help="Forget the files and folders that are no longer there."
+)
 @selection_options
 @option("-m", "--model", metavar="MODEL",
         help=f"{MODEL_HELP}.  [default: that of the run before, at first MTT_musicnn]")  # fmt: skip
-@option("--layer", "layers", multiple=True, default=(DEFAULT_LAYER,), metavar="LAYER",
-        help="Keep vectors of this layer, for 'similar'; several times for several.")  # fmt: skip
-@patch_options("one patch")
-@silence_option
+@option("--layer", "layers", multiple=True, metavar="LAYER",
+        help="Keep vectors of this layer, for 'similar'; several times for several.  "
+        f"[default: as before, at first {DEFAULT_LAYER}]")  # fmt: skip
+@option("--patch", "patch_s", type=float, metavar="SECONDS",
+        help="Length of a patch.  [default: as before, at first as in training]")  # fmt: skip
+@option("--hop", "hop_s", type=float, metavar="SECONDS",
+        help="Distance between the starts of two patches.  "
+        "[default: as before, at first one patch]")  # fmt: skip
+@option("--tail", type=click.Choice(["drop", "pad"]),
+        help="What to do with the end that does not fill a patch.  "
+        "[default: as before, at first drop]")  # fmt: skip
+@option("--silence", type=click.Choice(["skip", "keep"]),
+        help="Leave silent patches out, or keep them.  "
+        "[default: as before, at first skip]")  # fmt: skip
 @damaged_option
 @engine_options
 @jobs_option
@@ -70,9 +80,11 @@ def index(
     library = Library(place)
     while True:
         try:
-            summary = library.index(folders, layer=layers, on_progress=_teller(progress), **options)
+            summary = library.index(
+                folders, layer=layers or None, on_progress=_teller(progress), **options
+            )
         except MusicnnZooError as error:
-            if watch is None or library.path.exists() is False:
+            if watch is None or not library.path.exists():
                 raise
             warn(str(error))
         else:

@@ -84,7 +84,7 @@ class Track:
             "artist": self.artist,
             "album": self.album,
             "duration_s": round(self.duration_s, 3),
-            **{name: round(value, 6) for name, value in self.values.items()},
+            "values": {name: round(value, 6) for name, value in self.values.items()},
             "duplicate_of": self.duplicate_of and path_to_text(self.duplicate_of),
         }
 
@@ -141,7 +141,7 @@ class TrackList(Sequence[Track]):
         return json.dumps(self.to_dict())
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a DataFrame with a row a track and the columns of :meth:`Track.to_dict`."""
+        """Return a DataFrame: a row a track, a column a field, and one for each of the values."""
         from musicnn_zoo.tagging.results import require_pandas
 
         names = list(dict.fromkeys(name for track in self.tracks for name in track.values))
@@ -206,11 +206,11 @@ class Library:
         folders: Paths = (),
         *,
         model: str | os.PathLike[str] | None = None,
-        layer: str | Sequence[str] = DEFAULT_LAYER,
+        layer: str | Sequence[str] | None = None,
         patch_s: float | None = None,
         hop_s: float | None = None,
-        tail: Tail = "drop",
-        silence: Silence = "skip",
+        tail: Tail | None = None,
+        silence: Silence | None = None,
         damaged: OnDamage = "refuse",
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
@@ -227,13 +227,16 @@ class Library:
         Parameters
         ----------
         folders : path or sequence of path, optional
-            Folders, or files; by default all folders of earlier runs.
+            Folders, or files; by default all folders of earlier runs, with ``include``,
+            ``exclude`` and ``hidden`` as they were then.
         model : str or path, optional
             As in :func:`musicnn_zoo.tag`, but no model object, since a later run loads it again.
             By default that of the run before, at first MTT_musicnn.
-        layer : str or sequence of str
-            Whose mean vectors are kept.
-        patch_s, hop_s, tail, silence, damaged, engine, device, jobs
+        layer : str or sequence of str, optional
+            Whose mean vectors are kept; by default as in the run before, at first penultimate.
+        patch_s, hop_s, tail, silence : optional
+            As in :func:`musicnn_zoo.tag_files`; by default as in the run before with this model.
+        damaged, engine, device, jobs
             As in :func:`musicnn_zoo.tag_files`.
         include, exclude, hidden
             As in :func:`musicnn_zoo.find_audio`.
@@ -260,11 +263,11 @@ class Library:
         from musicnn_zoo.sound.sources import local_path
 
         given = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
-        places = present_folders([local_path(each) for each in given])
-        layers = (layer,) if isinstance(layer, str) else tuple(dict.fromkeys(layer))
-        if not layers:
-            raise ArgumentError("layer must name at least one layer; received none")
         selection = Selection(tuple(include), tuple(exclude), hidden)
+        places = dict.fromkeys(present_folders([local_path(each) for each in given]), selection)
+        layers = (layer,) if isinstance(layer, str) else tuple(dict.fromkeys(layer or ()))
+        if not layers and layer is not None:
+            raise ArgumentError("layer must name at least one layer; received none")
         with raising(OutputError, f"library {str(self.path)!r} cannot be made"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(f"{self.path}.lock", timeout=0)
@@ -277,32 +280,48 @@ class Library:
         try:
             with LibraryFile(self.path, write=True) as library:
                 if not places:
-                    places = present_folders([path_from_text(text) for text in library.folders()])
+                    places = {
+                        path: Selection(tuple(included), tuple(excluded), with_hidden)
+                        for path, (included, excluded, with_hidden) in library.folders().items()
+                    }
                 if not places:
                     raise ArgumentError("name a folder to index; the library has none yet")
                 chosen, tagger = _tagger_maker(library, model, engine, device)
-                cutting = chosen.spec.config.grid.of_lengths(patch_s, hop_s)
+                asked: dict[str, Any] = {
+                    "patch_s": patch_s, "hop_s": hop_s, "tail": tail, "silence": silence,
+                }  # fmt: skip
+                before = library.analyses()[:1]
+                if before and (model is None or before[0].weights == chosen.weights):
+                    old = before[0].settings
+                    asked = {n: old[n] if value is None else value for n, value in asked.items()}
+                    layers = layers or tuple(each.layer for each in library.spaces(before[0]))
+                layers = layers or (DEFAULT_LAYER,)
+                asked["tail"], asked["silence"] = (
+                    asked["tail"] or "drop",
+                    asked["silence"] or "skip",
+                )
+                cutting = chosen.spec.config.grid.of_lengths(asked["patch_s"], asked["hop_s"])
                 settings = {
-                    "sample_rate": cutting.sample_rate, "patch_s": round(cutting.patch_s, 6),
-                    "hop_s": round(cutting.hop_s, 6), "tail": tail, "silence": silence,
-                    "pooling": "mean",
+                    **asked, "patch_frames": cutting.patch, "hop_frames": cutting.hop,
+                    "sample_rate": cutting.sample_rate, "pooling": "mean",
                 }  # fmt: skip
                 analysis = library.make_analysis(
                     model=chosen.spec.name, place=chosen.place, weights=chosen.weights,
                     settings=settings, tags=chosen.spec.tags,
                 )  # fmt: skip
-                library.remember_folders(places)
+                library.remember_folders(
+                    {path: chosen for path, chosen in places.items() if Path(path).is_dir()}
+                )
 
                 def analyse(paths: Any) -> Iterator[Any]:
                     results: Iterator[Any] = tagger().embedded_tags_files(
-                        paths, layer=layers, patch_s=patch_s, hop_s=hop_s, tail=tail,
-                        silence=silence, damaged=damaged, jobs=jobs,
-                    )  # fmt: skip
+                        paths, layer=layers, **asked, damaged=damaged, jobs=jobs
+                    )
                     return results
 
                 return run_index(
                     library, places, analysis, layers, analyse,
-                    selection=selection, jobs=jobs, on_progress=on_progress,
+                    jobs=jobs, on_progress=on_progress,
                 )  # fmt: skip
         finally:
             lock.release()
@@ -574,8 +593,12 @@ class Library:
         return [(path_from_text(path), reason) for path, reason in rows]
 
     def forget_gone(self) -> int:
-        """Forget the files that are gone; return how many there were."""
+        """Forget the files and folders that are gone; return how many files there were."""
+        LibraryFile(self.path).close()  # says if there is none
         with LibraryFile(self.path, write=True) as library:
+            for folder in library.folders():
+                if not os.path.lexists(folder):
+                    library.forget_folder(folder)
             number = library.change("DELETE FROM files WHERE state = 'gone'")
             library.drop_unheard()
         return number

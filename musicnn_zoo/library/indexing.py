@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
@@ -25,6 +25,7 @@ from musicnn_zoo.tagging.results import FileResult
 from musicnn_zoo.text import path_from_text
 
 Analyse = Callable[[Iterable[str]], Iterator[FileResult[EmbeddedTags]]]
+_NOT_THERE = "there is no such folder (is its disk mounted?); its files stay as they were"
 _AHEAD = 4
 """Files that each thread looks into before they are decoded: what was read is still in memory."""
 
@@ -108,12 +109,11 @@ def unit_vector(values: NDArray[np.float32]) -> tuple[float, bytes]:
 
 def run_index(
     library: LibraryFile,
-    folders: Sequence[str],
+    folders: Mapping[str, Selection],
     analysis: Analysis,
     layers: Sequence[str],
     analyse: Analyse,
     *,
-    selection: Selection = Selection(),  # noqa: B008
     jobs: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> IndexSummary:
@@ -131,15 +131,15 @@ def run_index(
     Parameters
     ----------
     library : LibraryFile
-    folders : sequence of str
-        They must be there.
+    folders : mapping of str to Selection
+        Absolute paths without links, and which files of them. One that is not there is a failure,
+        and nothing below it is gone.
     analysis : Analysis
     layers : sequence of str
         Whose vectors are kept.
     analyse : callable
         Computes files, such as :meth:`musicnn_zoo.Tagger.embedded_tags_files`; it is called if
         there is something to compute.
-    selection : Selection
     jobs : int, optional
         Threads that look into files; by default those that read files.
     on_progress : callable, optional
@@ -147,7 +147,7 @@ def run_index(
     """
     begun = time.monotonic()
     run = _Run(library, analysis, tuple(layers), on_progress)
-    paths = run.changed(folders, selection)
+    paths = run.changed(folders)
     jobs = jobs or reading_threads()
     with ThreadPoolExecutor(jobs) as threads:
         run.compute(run.unknown(paths, threads, _AHEAD * jobs), analyse)
@@ -194,9 +194,9 @@ class _Run:
         self._looked_at = 0
         self._counting = threading.RLock()
 
-    def changed(self, folders: Sequence[str], selection: Selection) -> Iterator[Stamp]:
+    def changed(self, folders: Mapping[str, Selection]) -> Iterator[Stamp]:
         """Yield the files below folders that are new or not as they were."""
-        for found in self._walk(folders, selection):
+        for found in self._walk(folders):
             try:
                 stamp = take_stamp(found)
             except AudioError as error:
@@ -221,10 +221,14 @@ class _Run:
                 self.summary.unchanged += 1
                 self._tell(stamp.path)
 
-    def _walk(self, folders: Sequence[str], selection: Selection) -> Iterator[str]:
-        for folder in folders:
+    def _walk(self, folders: Mapping[str, Selection]) -> Iterator[str]:
+        for folder, selection in folders.items():
             if Path(folder).is_file():
                 yield folder
+                continue
+            if not Path(folder).exists():
+                self._unlisted.append(folder)
+                self._fail(folder, None, AudioError(f"{folder}: {_NOT_THERE}"))
                 continue
             for path, kind, reason in walk_audio(folder, selection):
                 if kind == "audio":
@@ -320,6 +324,7 @@ class _Run:
             self._library.put_file(
                 path, stamp.size, stamp.mtime_ns,
                 sound=None, state="failed", reason=reason, crashed=crashed,
+                **dict.fromkeys(TITLES, ""),
             )  # fmt: skip
         self._tell(path)
 
@@ -333,9 +338,8 @@ class _Run:
                 done, failed = self.summary.done, self.summary.failed
                 self._on_progress(Progress(path, done, failed, self._looked_at))
 
-    def mark_gone(self, folders: Sequence[str]) -> None:
+    def mark_gone(self, places: Collection[str]) -> None:
         """Mark the files below the folders that are not there any more; forget those that moved."""
-        places = [os.path.realpath(folder) for folder in folders]
         for number, text, sound, state in self._library.all_files():
             path = path_from_text(text)
             if state != "gone":
@@ -351,11 +355,10 @@ class _Run:
             elif state != "gone":
                 self._library.change("UPDATE files SET state = 'gone' WHERE id = ?", (number,))
                 self.summary.gone += 1
-        if self.summary.done or self.summary.moved or self.summary.failed:
-            self._library.drop_unheard()
+        self._library.drop_unheard()
 
 
-def _is_below(path: str, places: Sequence[str]) -> bool:
+def _is_below(path: str, places: Collection[str]) -> bool:
     return any(path == place or path.startswith(place.rstrip(os.sep) + os.sep) for place in places)
 
 
@@ -367,8 +370,6 @@ def present_folders(folders: Sequence[str]) -> list[str]:
     found = []
     for folder in folders:
         if not Path(folder).exists():
-            raise ArgumentError(
-                f"{folder}: there is no such folder (is its disk mounted?); nothing was changed"
-            )
+            raise ArgumentError(f"{folder}: {_NOT_THERE}")
         found.append(os.path.realpath(folder))
     return list(dict.fromkeys(found))

@@ -21,7 +21,7 @@ copied or given other titles keep it. Tables, all of which any tool reads:
     Of a space, a row for each ``sound``: ``length``, and ``vector``, which is the vector divided
     by its length, in little-endian float16.
 ``folders``
-    What ``musicnn-zoo index`` looks through.
+    What ``musicnn-zoo index`` looks through: ``path``, and ``selection``, which files (JSON).
 
 The view ``library`` has a row for each present file, with its titles, ``duration_s`` and the tags
 of the chosen analysis.
@@ -35,12 +35,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, OutputError, UnknownNameError
-from musicnn_zoo.text import path_to_text
+from musicnn_zoo.text import path_from_text, path_to_text
 
 ENVIRONMENT_VARIABLE = "MUSICNN_ZOO_LIBRARY"
 LIBRARY_NAME = "library.sqlite"
@@ -52,7 +52,7 @@ _MOST_TAGS = 1900
 """SQLite's tables have at most 2,000 columns."""
 
 _SCHEMA = """
-CREATE TABLE folders (path TEXT PRIMARY KEY);
+CREATE TABLE folders (path TEXT PRIMARY KEY, selection TEXT NOT NULL);
 CREATE TABLE sounds (
     id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, duration_s REAL NOT NULL);
 CREATE TABLE files (
@@ -176,8 +176,7 @@ class LibraryFile:
         self._committed = time.monotonic()
         self._depth = 0
         self._spaces: dict[int, list[Space]] = {}
-        self._is_new = not path.exists()
-        if self._is_new and not write:
+        if not (write or path.exists()):
             raise ArgumentError(
                 f"there is no library at {str(path)!r}; make one with 'musicnn-zoo index FOLDER', "
                 "or name another with --library"
@@ -185,19 +184,20 @@ class LibraryFile:
         with self.reporting():
             if write:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            mode = "rwc" if write else "ro"
+            # Also for questions: what a run that was killed left must be cleared away.
+            mode = "rwc" if write else "rw"
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_PATIENCE_S,
                 check_same_thread=False, isolation_level=None,
             )  # fmt: skip
         self._connection.create_function("fold", 1, str.casefold, deterministic=True)
         try:
-            self._check()
+            self._check(write=write)
         except BaseException:
             self._connection.close()
             raise
 
-    def _check(self) -> None:
+    def _check(self, *, write: bool) -> None:
         with self.reporting():
             try:
                 application = self.value("PRAGMA application_id")
@@ -206,7 +206,7 @@ class LibraryFile:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
                 raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo") from error
-            if tables == 0 and self._is_new:
+            if tables == 0 and write:  # new, or a run ended just then
                 self._make()
             elif application != _APPLICATION:
                 raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo")
@@ -496,24 +496,36 @@ class LibraryFile:
 
     def drop_unheard(self) -> None:
         """Drop the sounds that no file has any more."""
-        unheard = "NOT IN (SELECT sound FROM files WHERE sound IS NOT NULL)"
+        unheard = [
+            row
+            for block in self.blocks(
+                "SELECT id FROM sounds s WHERE NOT EXISTS "
+                "(SELECT 1 FROM files f WHERE f.sound = s.id)", 1024,
+            )
+            for row in block
+        ]  # fmt: skip
+        if not unheard:
+            return
         with self.changing() as connection:
             for analysis in self.analyses():
                 for table in (analysis.table, *(each.table for each in self.spaces(analysis))):
-                    connection.execute(f"DELETE FROM {table} WHERE sound {unheard}")
-            connection.execute(f"DELETE FROM sounds WHERE id {unheard}")
+                    connection.executemany(f"DELETE FROM {table} WHERE sound = ?", unheard)
+            connection.executemany("DELETE FROM sounds WHERE id = ?", unheard)
 
-    def remember_folders(self, folders: Iterable[str]) -> None:
-        """Note folders for later runs."""
+    def remember_folders(self, folders: Mapping[str, Sequence[Any]]) -> None:
+        """Note folders, and which files of them, for later runs."""
+        rows = [(path_to_text(path), json.dumps(chosen)) for path, chosen in folders.items()]
         with self.changing() as connection:
-            connection.executemany(
-                "INSERT OR IGNORE INTO folders VALUES (?)",
-                ((path_to_text(each),) for each in folders),
-            )
+            connection.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?)", rows)
 
-    def folders(self) -> list[str]:
-        """Return the folders of earlier runs, as text."""
-        return [row[0] for row in self.rows("SELECT path FROM folders ORDER BY path")]
+    def folders(self) -> dict[str, list[Any]]:
+        """Return the folders of earlier runs, and which files of them."""
+        rows = self.rows("SELECT path, selection FROM folders ORDER BY path")
+        return {path_from_text(path): json.loads(chosen) for path, chosen in rows}
+
+    def forget_folder(self, path: str) -> None:
+        """Do not look through a folder any more."""
+        self.change("DELETE FROM folders WHERE path = ?", (path_to_text(path),))
 
     def counts(self) -> dict[str, int]:
         """Return how many files there are in each state."""
