@@ -9,11 +9,12 @@ from typing import Any, get_args
 
 import click
 
+from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.library.text_store import FORMATS
 from musicnn_zoo.runtimes.engine import ENGINES, PRECISIONS
 from musicnn_zoo.sound.find import Shard
 from musicnn_zoo.sound.read import OnDamage
-from musicnn_zoo.sound.remote import as_address
+from musicnn_zoo.sound.remote import as_address, without_secrets
 from musicnn_zoo.tagging.results import Silence
 from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
@@ -43,7 +44,20 @@ class Place(click.ParamType):  # type: ignore[type-arg]
         return as_address(value) or PATH.convert(value, param, ctx)
 
 
+class Local(click.Path):
+    """A path of this machine, where no address is taken."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path; refuse an address, of which a folder ``s3:`` would be made."""
+        if (address := as_address(value)) is not None:
+            raise ArgumentError(
+                f"{address}: no address is taken here; name a file or a folder of this machine"
+            )
+        return super().convert(value, param, ctx)
+
+
 PLACE = Place()
+LOCAL = Local(path_type=Path)
 WHOLE = click.IntRange(min=1)
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -71,7 +85,7 @@ class ChoiceOrNone(click.Choice[str]):
 def path_option(
     *names: str,
     metavar: str = "FILE",
-    kind: click.ParamType = PATH,  # type: ignore[type-arg]
+    kind: click.ParamType = LOCAL,  # type: ignore[type-arg]
     **more: Any,
 ) -> Options:
     """Return an option that names a file or a folder."""
@@ -198,6 +212,6 @@ def report_unusable(
     head = f"{len(messages)} of {total} could not be used" + (f", {repeated}" if repeated else "")
     click.echo(f"{head}:", err=True)
     for message in new[:_REPORTED]:
-        click.echo(f"  {printable(message)}", err=True)
+        click.echo(f"  {printable(without_secrets(message))}", err=True)
     if len(new) > _REPORTED:
         click.echo(f"  … and {len(new) - _REPORTED} more", err=True)

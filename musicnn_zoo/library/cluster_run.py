@@ -31,7 +31,7 @@ from musicnn_zoo.networks.config import Calibrated
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.sound.find import WHOLE, Shard, Stamp
 from musicnn_zoo.sound.read import OnDamage
-from musicnn_zoo.sound.remote import Address
+from musicnn_zoo.sound.remote import Address, clean_address, without_secrets
 from musicnn_zoo.tagging.pipeline import Pooling
 from musicnn_zoo.tagging.results import Silence
 from musicnn_zoo.text import clock, first_line, path_from_text, path_to_text
@@ -415,7 +415,8 @@ def connected(cluster: str) -> Iterator[None]:
             ray.init(address=cluster, **quiet)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         raise ClusterError(
-            f"cluster {cluster!r}: cannot be reached ({first_line(error)}); 'ray start --head' "
+            f"cluster {clean_address(cluster)!r}: cannot be reached "
+            f"({without_secrets(first_line(error))}); 'ray start --head' "
             "starts one, and --cluster local needs none"
         ) from error
     try:
