@@ -486,9 +486,6 @@ def run_on_two_nodes(music, output):
     import ray
     from ray.cluster_utils import Cluster
 
-    from musicnn_zoo import find_audio
-    from musicnn_zoo.library.cluster_run import tag_on_cluster
-
     node = {"num_cpus": 1, "object_store_memory": 80 << 20}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     second = cluster.add_node(**node)

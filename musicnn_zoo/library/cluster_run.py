@@ -170,7 +170,7 @@ class BlockAnalyst(DatasetAnalyst):
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Take the column ``stamp``, JSON, and ``address``, if that is not the source.
 
-        What ends the run is a row, too: Ray brings its own words of an exception, without the cause.
+        What ends the run is a row, too: of an exception Ray brings its own words, not the cause.
         """
         try:
             return self._done(batch)
