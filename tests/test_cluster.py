@@ -1,13 +1,16 @@
 """Library runs on Ray: the rows of a local run, whatever is killed."""
 
+import errno
 import gc
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +21,14 @@ import pytest
 from click.testing import CliRunner
 from test_library import SCRIPT, make_clips
 
+from musicnn_zoo import find_audio
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import ArgumentError, ClusterError
 from musicnn_zoo.library.blocks import open_blocks
 from musicnn_zoo.library.cluster import DatasetAnalyst, Workers
+from musicnn_zoo.library.cluster_run import BlockAnalyst, tag_on_cluster
 from musicnn_zoo.library.parquet_store import make_entry, make_table
-from musicnn_zoo.sound.find import Stamp
+from musicnn_zoo.sound.find import Stamp, take_stamp
 from musicnn_zoo.tagging.results import Clip, Tags, TagScore
 
 ENVIRONMENT = {
@@ -198,9 +203,6 @@ def library(tmp_path_factory):
 
 
 def tag_all(library, output, **options):
-    from musicnn_zoo import find_audio
-    from musicnn_zoo.library.cluster_run import tag_on_cluster
-
     return tag_on_cluster(find_audio(library / "music"), output, **options)
 
 
@@ -264,6 +266,27 @@ def test_what_is_wrong_with_all_files_of_a_dataset_is_no_reason(columns, options
     analyst = DatasetAnalyst({"kind": "tags", **options})
     with pytest.raises(ArgumentError, match=said):
         analyst(pa.table(columns))
+
+
+class FullDisk:
+    def write(self, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_block_that_cannot_be_written_is_a_row_that_says_why(library):
+    path = str(library / "music" / "000.wav")
+    block = {"stamp": [json.dumps(asdict(take_stamp(path)))], "address": ["null"]}
+    (row,) = BlockAnalyst({"kind": "tags"}, writer=FullDisk())(pa.table(block)).to_pylist()
+    assert row["path"] is None
+    assert pickle.loads(row["end"]).errno == errno.ENOSPC
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_what_ends_a_run_is_said_in_its_own_words(ray, library, tmp_path):
+    files = [library / "music" / "000.wav"]
+    with pytest.raises(ArgumentError, match="top_k must be at least 1; received 0"):
+        tag_on_cluster(files, tmp_path / "a.parquet", top_k=0)
 
 
 def test_rows_of_a_dataset_can_be_done_again(library):
@@ -464,9 +487,6 @@ def test_a_store_is_read_and_written_and_a_second_run_continues(library, bucket,
 def run_on_two_nodes(music, output):
     import ray
     from ray.cluster_utils import Cluster
-
-    from musicnn_zoo import find_audio
-    from musicnn_zoo.library.cluster_run import tag_on_cluster
 
     node = {"num_cpus": 1, "object_store_memory": 80 << 20}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})

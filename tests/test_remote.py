@@ -748,6 +748,26 @@ def test_no_file_stays_behind_after_ctrl_c(store, tmp_path):
 # Credentials
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tag", TECHNO, "-m", "{}"),
+        ("tag", TECHNO, "-o", "x.csv", "--plot", "{}"),
+        ("listen", "{}"),
+        ("listen", TECHNO, "-o", "{}/a.html"),
+        ("finetune", "{}", "-o", "x"),
+        ("merge", "x.parquet", "{}"),
+    ],
+)
+def test_where_no_address_is_taken_none_is_shown_whole(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    address = "http://user:hunter2222@127.0.0.1:1/a.wav?token=hunter3333"
+    ran = run(*(str(each).format(address) for each in arguments))
+    assert ran.exit_code != 0
+    assert "127.0.0.1" in ran.output
+    assert "hunter" not in ran.output
+
+
 def assert_no_credential(*places, secrets=(KEY_ID, SECRET)):
     """Grep texts, and all files below folders."""
     held = 0

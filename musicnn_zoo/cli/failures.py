@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from musicnn_zoo.sound.remote import without_secrets
 from musicnn_zoo.text import printable
 
 
@@ -11,7 +12,7 @@ class Failure(click.ClickException):
     """A one-line message with its exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(printable(message))
+        super().__init__(printable(without_secrets(message)))
         self.exit_code = exit_code  # type: ignore[misc]
 
 
@@ -23,4 +24,4 @@ def describe_unexpected(error: Exception) -> str:
 
 def warn(line: str) -> None:
     """Print a warning on a line of standard error."""
-    click.echo(f"Warning: {printable(line)}", err=True)
+    click.echo(f"Warning: {printable(without_secrets(line))}", err=True)

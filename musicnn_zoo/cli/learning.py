@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 data_options = option_group(
     option("--layout", type=click.Choice(LAYOUTS),
            help="What DATA is.  [default: a folder of classes, or a table if a file]"),
-    path_option("--audio-root", metavar="DIR",
+    path_option("--audio-root", metavar="DIR", kind=PATH,
                 help="Where the paths of a table start.  [default: where it lies]"),
     option("--group-by", type=ChoiceOrNone(["subfolder", "none"]), default="subfolder",
            help="Whether files of one subfolder of a class, such as an artist's, stay "
@@ -130,7 +130,7 @@ _HEAD, _REST = FINETUNE.phases
 @click.command()
 @option("-a", "--architecture", type=click.Choice(list(ARCHITECTURES)), required=True,
         metavar="NAME", help="One of 'musicnn-zoo models --untrained'.")  # fmt: skip
-@path_option("--data", required=True, metavar="DATA",
+@path_option("--data", required=True, metavar="DATA", kind=PATH,
              help="A folder of classes, or a table of paths and tags.")  # fmt: skip
 @_training_options(FROM_SCRATCH)
 @_epochs("--epochs", _SCRATCH, "Epochs, at most.")

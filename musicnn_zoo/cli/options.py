@@ -20,7 +20,7 @@ from musicnn_zoo.library.text_store import FORMATS
 from musicnn_zoo.runtimes.engine import ENGINES, PRECISIONS
 from musicnn_zoo.sound.find import Shard
 from musicnn_zoo.sound.read import OnDamage
-from musicnn_zoo.sound.remote import as_address
+from musicnn_zoo.sound.remote import as_address, without_secrets
 from musicnn_zoo.tagging.results import Silence
 from musicnn_zoo.text import printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
@@ -170,6 +170,6 @@ def report_unusable(
     head = f"{len(messages)} of {total} could not be used" + (f", {repeated}" if repeated else "")
     click.echo(f"{head}:", err=True)
     for message in new[:_REPORTED]:
-        click.echo(f"  {printable(message)}", err=True)
+        click.echo(f"  {printable(without_secrets(message))}", err=True)
     if len(new) > _REPORTED:
         click.echo(f"  … and {len(new) - _REPORTED} more", err=True)

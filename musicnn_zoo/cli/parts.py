@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.sound.remote import as_address
+
 Command = Callable[..., None]
 
 
@@ -22,6 +25,21 @@ def option_group(*options: Options) -> Options:
 
 option = partial(click.option, show_default=True)
 PATH = click.Path(path_type=Path)
+
+
+class Local(click.Path):
+    """A path of this machine, where no address is taken."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path; refuse an address, of which a folder ``s3:`` would be made."""
+        if (address := as_address(value)) is not None:
+            raise ArgumentError(
+                f"{address}: no address is taken here; name a file or a folder of this machine"
+            )
+        return super().convert(value, param, ctx)
+
+
+LOCAL = Local(path_type=Path)
 WHOLE = click.IntRange(min=1)
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -38,7 +56,7 @@ class ChoiceOrNone(click.Choice[str]):
 def path_option(
     *names: str,
     metavar: str = "FILE",
-    kind: click.ParamType = PATH,  # type: ignore[type-arg]
+    kind: click.ParamType = LOCAL,  # type: ignore[type-arg]
     **more: Any,
 ) -> Options:
     """Return an option that names a file or a folder."""

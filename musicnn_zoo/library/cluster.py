@@ -178,8 +178,8 @@ class DatasetAnalyst:
         return [result for sound in sounds for result in self.analyse([sound])]
 
 
-_TEXTS = "text", (pa.types.is_string, pa.types.is_large_string)
-_BYTES = "bytes", (pa.types.is_binary, pa.types.is_large_binary)
+_TEXTS = "text", (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_BYTES = "bytes", (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
 
 
 def _check_columns(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ from musicnn_zoo.networks.config import Calibrated
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.sound.find import WHOLE, Shard, Stamp
 from musicnn_zoo.sound.read import OnDamage
-from musicnn_zoo.sound.remote import Address
+from musicnn_zoo.sound.remote import Address, clean_address, without_secrets
 from musicnn_zoo.tagging.pipeline import Pooling
 from musicnn_zoo.tagging.results import Silence
 from musicnn_zoo.text import clock, first_line, path_from_text, path_to_text
@@ -150,8 +151,10 @@ _STATUS = pa.schema(
     {
         "path": pa.string(), "reason": pa.string(), "crashed": pa.bool_(),
         "damaged": pa.bool_(), "duration_s": pa.float64(), "busy_s": pa.float64(),
+        "end": pa.binary(),
     }
 )  # fmt: skip
+"""Of each file; or one row with the error, pickled, that ends the run."""
 
 
 class BlockAnalyst(DatasetAnalyst):
@@ -165,7 +168,16 @@ class BlockAnalyst(DatasetAnalyst):
         self._writer = writer
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Take the column ``stamp``, JSON, and ``address``, if that is not the source."""
+        """Take the column ``stamp``, JSON, and ``address``, if that is not the source.
+
+        What ends the run is a row, too: of an exception Ray brings its own words, not the cause.
+        """
+        try:
+            return self._done(batch)
+        except (MusicnnZooError, OSError) as error:
+            return pa.Table.from_pylist([{"end": pickle.dumps(error)}], _STATUS)
+
+    def _done(self, batch: pa.Table) -> pa.Table:
         begun = time.monotonic()
         told = map(json.loads, batch["stamp"].to_pylist())
         stamps = [Stamp.of({"path": one["source"], **one}) for one in told]
@@ -328,6 +340,8 @@ def _statuses(
                 told.elapsed_s = time.monotonic() - begun
                 rows = block.to_pylist()
                 for at, row in enumerate(rows, start=1):
+                    if row.pop("end") is not None:
+                        raise _explained(pickle.loads(block["end"][at - 1].as_py()))
                     yield {**row, "last": at == len(rows)}
         except ray.exceptions.RayError as error:
             explained = _explained(error)
@@ -415,7 +429,8 @@ def connected(cluster: str) -> Iterator[None]:
             ray.init(address=cluster, **quiet)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         raise ClusterError(
-            f"cluster {cluster!r}: cannot be reached ({first_line(error)}); 'ray start --head' "
+            f"cluster {clean_address(cluster)!r}: cannot be reached "
+            f"({without_secrets(first_line(error))}); 'ray start --head' "
             "starts one, and --cluster local needs none"
         ) from error
     try:

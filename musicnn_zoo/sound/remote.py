@@ -79,7 +79,7 @@ _LONGEST_SAID = 300
 _FILE_NAME = re.compile(r"\.\w{2,5}$")
 _LONG = 32
 _SHORTEST_SECRET = 6
-_URL = re.compile(r"(?i)\b[a-z][a-z0-9+.-]+://[^\s'\"<>)\]}]+")
+_URL = re.compile(r"(?i)\b[a-z][a-z0-9+.-]+:/+[^\s'\"<>)\]}]+")
 _ACCESS_KEY_ID = re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{12,}\b")
 
 
@@ -282,7 +282,21 @@ def _cleaned(error: BaseException, address: Address) -> str:
     said = " ".join(first_line(message if isinstance(message, str) else error).split()).strip(":")
     for secret in sorted(_secrets(address), key=len, reverse=True):
         said = said.replace(secret, "…")
-    said = _URL.sub(lambda found: clean_address(found[0]), said)
+    return without_secrets(said)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text, such as a message, with clean addresses and without identities of AWS.
+
+    An address may have lost a slash on its way, as it does if it is taken for a path.
+    """
+
+    def clean(found: re.Match[str]) -> str:
+        whole = _SCHEME.sub(r"\1://", found[0], count=1)
+        cleaned = clean_address(whole)
+        return found[0] if cleaned == whole else cleaned
+
+    said = _URL.sub(clean, text)
     return _ACCESS_KEY_ID.sub("…", said)
 
 

@@ -41,6 +41,7 @@ from musicnn_zoo.networks.config import (
     TagThresholds,
     checked_tags,
 )
+from musicnn_zoo.sound.remote import without_secrets
 from musicnn_zoo.zoo.catalogue import HubFile
 from musicnn_zoo.zoo.downloads import LIBRARY, fetch, hub_commit
 from musicnn_zoo.zoo.weights import (
@@ -147,7 +148,7 @@ def read_folder(path: Path, *, origin: str) -> ModelFolder:
     something that does not exist.
     """
     if not path.is_dir():
-        raise WeightsError(f"{origin}: there is no such folder")
+        raise WeightsError(f"{without_secrets(origin)}: there is no such folder")
     for name in NEEDED:
         if not (path / name).exists():
             raise WeightsError(
