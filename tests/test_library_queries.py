@@ -29,7 +29,8 @@ def holds(query, row):
         columns = ", ".join(f'? AS "{tag}"' for tag in TAGS)
         (found,) = connection.execute(
             f"SELECT count(*) FROM (SELECT {columns}) t, (SELECT ? AS title, ? AS artist, "
-            f"? AS path, '' AS album, '' AS genre) f, (SELECT ? AS duration_s) s WHERE {condition.sql}",
+            f"? AS path, '' AS album, '' AS genre) f, (SELECT ? AS duration_s) s "
+            f"WHERE {condition.sql}",
             (
                 *(row.get(tag, 0.0) for tag in TAGS), row.get("title", ""), row.get("artist", ""),
                 row.get("path", ""), row.get("duration", 0.0), *condition.values,
