@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ def index(place, folder, analyst):
 
 def rows_of(place):
     """What a tool that knows nothing of this package reads."""
-    with sqlite3.connect(place) as connection:
+    with closing(sqlite3.connect(place)) as connection:
         return {
             Path(path).name: (state, title, score)
             for path, state, title, score in connection.execute(
@@ -213,7 +214,7 @@ class Histories(RuleBasedStateMachine):
         held = {round(100 * row[2]) for row in rows.values() if row[2] is not None}
         self.known = held
         assert summary.failed == sum(number is None for number in self.sounds.values())
-        with sqlite3.connect(self.place) as connection:
+        with closing(sqlite3.connect(self.place)) as connection:
             for table in ("sounds", "tags_1", "vectors_1")[: 3 if held else 2]:
                 (number,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
                 assert number == len(held)
@@ -226,7 +227,7 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def the_file_is_whole(self):
         if self.place.exists():
-            with sqlite3.connect(self.place) as connection:
+            with closing(sqlite3.connect(self.place)) as connection:
                 assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
@@ -333,7 +334,7 @@ def test_what_is_no_library_is_refused(tmp_path):
         Library(place).find("low")
     assert index(place, tmp_path, Analyst()).done == 0
     place.unlink()
-    with sqlite3.connect(place) as connection:
+    with closing(sqlite3.connect(place)) as connection:
         connection.execute("CREATE TABLE other (one)")
     for ask in (Library(place).counts, lambda: index(place, tmp_path, Analyst())):
         with pytest.raises(ArgumentError, match="is no library of musicnn-zoo"):
@@ -342,8 +343,9 @@ def test_what_is_no_library_is_refused(tmp_path):
         library._connection.execute("PRAGMA user_version = 99")
     with pytest.raises(ArgumentError, match="made by a newer musicnn-zoo"):
         Library(tmp_path / "new.sqlite").counts()
+    LibraryFile(tmp_path / "fresh.sqlite", write=True).close()
     with pytest.raises(ArgumentError, match="is empty; fill it with 'musicnn-zoo index FOLDER'"):
-        LibraryFile(tmp_path / "fresh.sqlite", write=True).analysis()
+        Library(tmp_path / "fresh.sqlite").find("low")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be"):
         LibraryFile(tmp_path / "file" / "library.sqlite", write=True)
@@ -608,7 +610,7 @@ def test_scores_and_vectors_are_those_of_the_model(music):
     folder, place, _ = music
     path = str(folder / TECHNO.name)
     tags, embedding = musicnn_zoo.tag(path), musicnn_zoo.embed(path)
-    with sqlite3.connect(place) as connection:
+    with closing(sqlite3.connect(place)) as connection:
         (row,) = connection.execute(
             "SELECT t.* FROM tags_1 t JOIN files f ON f.sound = t.sound WHERE path = ?", (path,)
         )
@@ -625,7 +627,7 @@ def test_scores_and_vectors_are_those_of_the_model(music):
 
 def test_find_is_the_same_filter_in_pandas(music):
     _, place, _ = music
-    with sqlite3.connect(place) as connection:
+    with closing(sqlite3.connect(place)) as connection:
         table = pandas.read_sql("SELECT * FROM library", connection)
     query = "(strings > 0.2 or techno > 0.5) and not strings > 0.35"
     expected = table.query("(strings > 0.2 or techno > 0.5) and not strings > 0.35")
@@ -847,7 +849,7 @@ def test_a_change_that_was_killed_is_undone_by_the_next_question(folder, tmp_pat
     assert killed.returncode == -signal.SIGKILL
     assert Path(f"{place}-journal").exists()
     assert Library(place).counts() == {"present": 2}
-    with sqlite3.connect(place) as connection:
+    with closing(sqlite3.connect(place)) as connection:
         assert connection.execute("SELECT count(*) FROM sounds").fetchone() == (2,)
 
 

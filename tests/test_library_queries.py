@@ -24,17 +24,18 @@ NAMES = Names({tag: f't."{tag}"' for tag in TAGS})
 def holds(query, row):
     """Whether SQLite says that a row fulfils a condition."""
     condition = parse_condition(query, NAMES)
-    connection = sqlite3.connect(":memory:")
-    connection.create_function("fold", 1, str.casefold)
-    columns = ", ".join(f'? AS "{tag}"' for tag in TAGS)
-    (found,) = connection.execute(
-        f"SELECT count(*) FROM (SELECT {columns}) t, (SELECT ? AS title, ? AS artist, ? AS path, "
-        f"'' AS album, '' AS genre) f, (SELECT ? AS duration_s) s WHERE {condition.sql}",
-        (
-            *(row.get(tag, 0.0) for tag in TAGS), row.get("title", ""), row.get("artist", ""),
-            row.get("path", ""), row.get("duration", 0.0), *condition.values,
-        ),
-    ).fetchone()  # fmt: skip
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.create_function("fold", 1, str.casefold)
+        columns = ", ".join(f'? AS "{tag}"' for tag in TAGS)
+        (found,) = connection.execute(
+            f"SELECT count(*) FROM (SELECT {columns}) t, (SELECT ? AS title, ? AS artist, "
+            f"? AS path, '' AS album, '' AS genre) f, (SELECT ? AS duration_s) s "
+            f"WHERE {condition.sql}",
+            (
+                *(row.get(tag, 0.0) for tag in TAGS), row.get("title", ""), row.get("artist", ""),
+                row.get("path", ""), row.get("duration", 0.0), *condition.values,
+            ),
+        ).fetchone()  # fmt: skip
     return bool(found)
 
 

@@ -15,10 +15,10 @@ Numbers = NDArray[np.int64]
 
 _ROWS = 1024
 """More would not stay in the caches of the processor."""
-_FITTED = 20_000
+_FITTED = 10_000
 """Clusters are found among so many sounds, drawn by chance, and all are put into them."""
 _ROUNDS = 50
-_STARTS = 6
+_STARTS = 4
 _BESIDE_PATH = 600
 """So many sounds that are closest to a path are looked at for it."""
 
