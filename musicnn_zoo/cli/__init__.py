@@ -63,6 +63,7 @@ _COMMANDS = {
     "embed": "musicnn_zoo.cli.analysis:embed",
     "merge": "musicnn_zoo.cli.merging:merge",
     "map": "musicnn_zoo.cli.analysis:map_files",
+    "write": "musicnn_zoo.cli.write:write",
     "listen": "musicnn_zoo.cli.listen:listen",
     "train": "musicnn_zoo.cli.learning:train",
     "finetune": "musicnn_zoo.cli.learning:finetune",
@@ -73,7 +74,7 @@ _COMMANDS = {
     "download": "musicnn_zoo.cli.catalogue:download",
     "selftest": "musicnn_zoo.cli.selftest:selftest",
 }
-_DECODING = ("tag", "taggram", "events", "embed", "map")
+_DECODING = ("tag", "taggram", "events", "embed", "map", "write")
 """Commands that decode files at once."""
 _DECODER = "musicnn_zoo.sound.read"
 
