@@ -73,7 +73,9 @@ def require_mutagen() -> Any:
 class TagFile:
     """The tags of one file.
 
-    A field is ``genre``, ``mood``, or one whose name begins with ``MUSICNN_``.
+    A field is ``genre``, ``mood``, or one whose name begins with ``MUSICNN_``. A tag of ID3v1 stays
+    as it is; where it is the only one, what it says is in the new ID3v2.4 tag, too, since players
+    read one of them only.
 
     Parameters
     ----------
@@ -107,8 +109,10 @@ class TagFile:
     def _load(self) -> Any:
         from mutagen.id3 import ID3FileType
 
-        has_frames = issubclass(self.kind, ID3FileType) or self.kind.__name__ in _WITH_ID3
-        return self.kind(self.path, translate=False) if has_frames else self.kind(self.path)
+        if not (issubclass(self.kind, ID3FileType) or self.kind.__name__ in _WITH_ID3):
+            return self.kind(self.path)
+        file = self.kind(self.path, translate=False, load_v1=False)
+        return file if file.tags is not None else self.kind(self.path)
 
     def _find_form(self) -> str:
         from mutagen._vorbis import VCommentDict
@@ -248,6 +252,8 @@ def _plain(value: Any) -> object:
         return {str(key): _plain(value[key]) for key in value}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
+    if isinstance(value, int):
+        return int(value)
     inside = {
         name: _plain(each)
         for name, each in getattr(value, "__dict__", {}).items()
