@@ -16,7 +16,6 @@ from pathlib import Path
 
 import audio_bytes as by_hand
 import audio_clips as clips
-import av
 import mutagen
 import mutagen.asf
 import mutagen.flac
@@ -34,7 +33,9 @@ from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import ArgumentError, MissingPackageError, UnknownNameError
 from musicnn_zoo.library.descriptors import descriptors
 from musicnn_zoo.library.restoring import describe_old, write_old
+from musicnn_zoo.library.write_back import PlanFile
 from musicnn_zoo.library.writing_rules import WritingRules
+from musicnn_zoo.sound.decoders import open_container
 from musicnn_zoo.tagging.results import Clip, FileResult, Tags, TagScore
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9
@@ -278,7 +279,7 @@ def without_ours(held):
 
 def by_av(path):
     """Tags, pictures, packets and decoded sound as FFmpeg has them."""
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with open_container(str(path)) as container:
         tags = dict(container.metadata)
         for stream in container.streams:
             tags |= {f"{stream.type}:{key}": value for key, value in stream.metadata.items()}
@@ -288,7 +289,7 @@ def by_av(path):
                 packets.update(bytes(packet))
             else:
                 pictures.append(bytes(packet))
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with open_container(str(path)) as container:
         sound = hashlib.sha256()
         for frame in container.decode(audio=0):
             sound.update(frame.to_ndarray().tobytes())
@@ -667,7 +668,7 @@ def killed_often(tmp_path, times):
         paths.append(path)
     old = contents(paths)
     plan, journal = tmp_path / "plan.jsonl", tmp_path / "journal.jsonl"
-    stored = musicnn_zoo.library.write_back.PlanFile(plan, {})
+    stored = PlanFile(plan, {})
     for one in plan_of(paths):
         stored.add(one)
     stored.close()

@@ -17,6 +17,7 @@ from typing import Any
 
 from musicnn_zoo.errors import AudioError, MissingPackageError
 from musicnn_zoo.files import raising
+from musicnn_zoo.sound.decoders import open_container
 
 OWN_PREFIX = "MUSICNN_"
 
@@ -279,7 +280,7 @@ def sound_digest(path: Path) -> str:
     kinds = (av.FFmpegError, OSError, ValueError)
     with (
         raising(AudioError, f"{path}: the sound cannot be read", instead_of=kinds),
-        av.open(str(path), metadata_errors="ignore") as container,
+        open_container(str(path)) as container,
     ):
         for packet in container.demux(container.streams.audio):
             content = bytes(packet)
