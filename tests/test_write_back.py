@@ -688,6 +688,9 @@ def killed_often(tmp_path, times):
         by_av(path)
     assert not musicnn_zoo.undo_writing(journal).failures
     assert contents(paths) == old
+    assert not musicnn_zoo.apply_plan(plan_of(paths), journal=journal).failures
+    assert contents(paths) == new
+    assert set(folder.iterdir()) == set(paths)
 
 
 def test_a_kill_leaves_each_file_old_or_new(tmp_path):

@@ -491,29 +491,32 @@ def _write_one(planned: PlannedFile, journal: _Journal, keep_times: bool, links:
     if not planned.changes:
         return "unchanged"
     path = Path(planned.path)
-    with raising(AudioError, f"{path}: cannot be written"):
+    values = {name: change.new for name, change in planned.changes.items()}
+    with (
+        raising(AudioError, f"{path}: cannot be written"),
+        _copy_of(path, journal.path) as copy,
+    ):
         status = path.stat()
         _check_file(planned.path, status)
         tags = TagFile(path)
-        values = {name: change.new for name, change in planned.changes.items()}
         if all(tags.get(name) == new for name, new in values.items()):
             return "unchanged"
         if not _is_as_planned(planned, status):
             raise AudioError(f"{path}: has changed since the plan was made; make it again")
         if status.st_nlink > 1 and links == "refuse":
             raise AudioError(f"{path}: {_names(status)}; say that they may be parted to write it")
-        with _copy_of(path, journal.path) as copy:
-            shutil.copyfile(path, copy)
-            _change(copy, tags, values)
-            if sound_digest(copy) != sound_digest(path):
-                raise AudioError(f"{path}: the sound would change; nothing was written")
-            entry = _Entry(
+        shutil.copyfile(path, copy)
+        _change(copy, tags, values)
+        if sound_digest(copy) != sound_digest(path):
+            raise AudioError(f"{path}: the sound would change; nothing was written")
+        journal.add(
+            _Entry(
                 planned.path, sha256_of(path), sha256_of(copy), status.st_atime_ns,
                 status.st_mtime_ns, describe_old(path, copy),
-            )  # fmt: skip
-            journal.add(entry)
-            times = (status.st_atime_ns, status.st_mtime_ns) if keep_times else None
-            _put_in_place(copy, path, status, times)
+            )
+        )  # fmt: skip
+        times = (status.st_atime_ns, status.st_mtime_ns) if keep_times else None
+        _put_in_place(copy, path, status, times)
     return "written"
 
 
@@ -539,7 +542,10 @@ def _change(copy: Path, before: TagFile, values: Mapping[str, tuple[str, ...]]) 
 def _restore_one(entry: _Entry, journal: Path) -> Outcome:
     path = Path(entry.path)
     damaged = (OSError, ValueError, KeyError, TypeError, zlib.error)
-    with raising(AudioError, f"{path}: cannot be restored", instead_of=damaged):
+    with (
+        raising(AudioError, f"{path}: cannot be restored", instead_of=damaged),
+        _copy_of(path, journal) as copy,
+    ):
         status = path.stat()
         _check_file(entry.path, status)
         now = sha256_of(path)
@@ -547,11 +553,10 @@ def _restore_one(entry: _Entry, journal: Path) -> Outcome:
             return "unchanged"
         if now != entry.after:
             raise AudioError(f"{path}: has changed since it was written; it is left as it is")
-        with _copy_of(path, journal) as copy:
-            write_old(entry.old, path, copy)
-            if sha256_of(copy) != entry.before:
-                raise AudioError(f"{path}: the journal does not give the old file; it is left")
-            _put_in_place(copy, path, status, (entry.atime_ns, entry.mtime_ns))
+        write_old(entry.old, path, copy)
+        if sha256_of(copy) != entry.before:
+            raise AudioError(f"{path}: the journal does not give the old file; it is left")
+        _put_in_place(copy, path, status, (entry.atime_ns, entry.mtime_ns))
     return "restored"
 
 
