@@ -443,8 +443,8 @@ def apply_plan(
 def undo_writing(journal: str | os.PathLike[str], *, told: Told | None = None) -> WritingSummary:
     """Make the files what they were before they were written, byte for byte.
 
-    Files are taken in the reverse order. One that has changed since it was written is refused;
-    one that is as it was before is left alone.
+    What was written into a file several times is taken back from the last on. A file that has
+    changed since it was written is refused; one that is as it was before is left alone.
 
     Parameters
     ----------
@@ -466,10 +466,13 @@ def undo_writing(journal: str | os.PathLike[str], *, told: Told | None = None) -
     found, lines = _read_records(place, "journal", _JOURNAL)
     if found is None:
         raise ArgumentError(f"{place}: there is no such journal")
+    by_path: dict[str, list[_Entry]] = {}
+    for entry, _ in lines:
+        by_path.setdefault(entry.path, []).append(entry)
     summary = WritingSummary()
     with _locked(place):
-        for entry, _ in reversed(lines):
-            _note(summary, told, entry.path, partial(_restore_one, entry, place))
+        for path, entries in by_path.items():
+            _note(summary, told, path, partial(_restore_one, entries, place))
     return summary
 
 
@@ -539,24 +542,29 @@ def _change(copy: Path, before: TagFile, values: Mapping[str, tuple[str, ...]]) 
             )
 
 
-def _restore_one(entry: _Entry, journal: Path) -> Outcome:
-    path = Path(entry.path)
+def _restore_one(entries: list[_Entry], journal: Path) -> Outcome:
+    """Take back what was written into a file, the last first."""
+    path = Path(entries[0].path)
     damaged = (OSError, ValueError, KeyError, TypeError, zlib.error)
+    restored = False
     with (
         raising(AudioError, f"{path}: cannot be restored", instead_of=damaged),
         _copy_of(path, journal) as copy,
     ):
-        status = path.stat()
-        _check_file(entry.path, status)
+        _check_file(entries[0].path, path.stat())
         now = sha256_of(path)
-        if now == entry.before:
+        if now in {entry.before for entry in entries} - {entry.after for entry in entries}:
             return "unchanged"
-        if now != entry.after:
-            raise AudioError(f"{path}: has changed since it was written; it is left as it is")
-        write_old(entry.old, path, copy)
-        if sha256_of(copy) != entry.before:
-            raise AudioError(f"{path}: the journal does not give the old file; it is left")
-        _put_in_place(copy, path, status, (entry.atime_ns, entry.mtime_ns))
+        for entry in reversed(entries):
+            if now == entry.after:
+                write_old(entry.old, path, copy)
+                if sha256_of(copy) != entry.before:
+                    raise AudioError(f"{path}: the journal does not give the old file; it is left")
+                _put_in_place(copy, path, path.stat(), (entry.atime_ns, entry.mtime_ns))
+                now, restored = entry.before, True
+        if now != entries[0].before:
+            since = "is as it was before that" if restored else "is left as it is"
+            raise AudioError(f"{path}: has changed since it was written; it {since}")
     return "restored"
 
 
