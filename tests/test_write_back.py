@@ -594,6 +594,36 @@ def test_a_writer_that_harms_the_file_is_found_out(monkeypatch, song, journal):
     assert sorted(path.suffix for path in song.parent.iterdir()) == [".flac", ".jsonl", ".lock"]
 
 
+def damaged(content, chance):
+    """Change, take out or put in bytes, most near the ends, where tags are."""
+    made = bytearray(content)
+    for _ in range(chance.choice([1, 2, 20])):
+        near = min(len(made) - 1, int(chance.expovariate(1 / 400)))
+        at = chance.choice([near, len(made) - 1 - near, chance.randrange(len(made))])
+        what = chance.randrange(3)
+        made[at : at + (1, 30, 0)[what]] = (chance.randbytes(1), b"", chance.randbytes(30))[what]
+    return bytes(made)
+
+
+def test_damaged_files_are_written_and_restored_or_left_as_they_are(tmp_path, journal):
+    folder = tmp_path / "music"
+    folder.mkdir()
+    chance = random.Random(0)
+    made = [path for path in make(folder) for _ in range(2) if chance.random() < 0.2]
+    outcomes = set()
+    for number, whole in enumerate(made):
+        path = tmp_path / f"{number}{whole.suffix}"
+        path.write_bytes(damaged(whole.read_bytes(), chance))
+        before = path.read_bytes()
+        plan = plan_of([path], fields="custom,genre,mood")
+        (done,) = musicnn_zoo.apply_plan(plan, journal=journal).files
+        outcomes.add(done.outcome)
+        if done.outcome == "failed":
+            assert path.read_bytes() == before
+    assert outcomes == {"written", "failed"}
+    assert not musicnn_zoo.undo_writing(journal).failures
+
+
 # The way back
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,10 +140,11 @@ class TagFile:
 
     def get(self, field: str) -> tuple[str, ...]:
         """Return the values of a field; there are none where it is missing."""
-        for key in self._keys(field):
-            values = tuple(text for found in self._present(key) for text in _texts(found))
-            if values:
-                return values
+        with _reading(self.path):
+            for key in self._keys(field):
+                values = tuple(text for found in self._present(key) for text in _texts(found))
+                if values:
+                    return values
         return ()
 
     def set(self, field: str, values: Iterable[str]) -> None:
@@ -182,6 +183,10 @@ class TagFile:
     def others(self, fields: Iterable[str]) -> dict[str, object]:
         """Return all that the tags hold besides some fields, so that it can be compared."""
         left_out = {key.casefold() for field in fields for key in self._keys(field)}
+        with _reading(self.path):
+            return self._held_without(left_out)
+
+    def _held_without(self, left_out: Collection[str]) -> dict[str, object]:
         held: dict[str, object] = {
             key: _plain(self._tags[key])
             for key in map(str, self._tags.keys())
