@@ -94,12 +94,10 @@ def write(
     part_links: bool,
     **options: Any,
 ) -> None:
-    r"""Write tags into the files themselves: first a plan, then what it says.
+    """Write tags into the files themselves: first a plan, then what it says.
 
-    \b
-    musicnn-zoo write ~/Music --fields custom,genre --plan plan.jsonl
-    musicnn-zoo write --apply plan.jsonl
-    musicnn-zoo write --undo plan.journal.jsonl
+    'write FILES --plan plan.jsonl' shows what would be done, 'write --apply plan.jsonl' does it,
+    and 'write --undo plan.journal.jsonl' takes it back.
 
     Only the fields of the plan change; genres and moods that are there are kept. The sound is not
     touched. Needs mutagen: pip install 'musicnn-zoo[write]'.
