@@ -49,6 +49,17 @@ if TYPE_CHECKING:
     from musicnn_zoo.library.embedder import Embedder
     from musicnn_zoo.library.embedding_map import EmbeddingMap, map_embeddings
     from musicnn_zoo.library.merging import Merging, merge_outputs
+    from musicnn_zoo.library.write_back import (
+        FieldChange,
+        PlannedFile,
+        WritingSummary,
+        WrittenFile,
+        apply_plan,
+        plan_writing,
+        read_plan,
+        undo_writing,
+    )
+    from musicnn_zoo.library.writing_rules import WritingRules
     from musicnn_zoo.listening import ListeningPage, listening_page
     from musicnn_zoo.networks.build import TaggingModel, build_model
     from musicnn_zoo.networks.config import (
@@ -143,6 +154,17 @@ _HOMES = {
         "Merging",
         "merge_outputs",
     ),
+    "library.write_back": (
+        "FieldChange",
+        "PlannedFile",
+        "WritingSummary",
+        "WrittenFile",
+        "apply_plan",
+        "plan_writing",
+        "read_plan",
+        "undo_writing",
+    ),
+    "library.writing_rules": ("WritingRules",),
     "listening": (
         "ListeningPage",
         "listening_page",
@@ -229,6 +251,7 @@ __all__ = [
     "Export",
     "ExportError",
     "Features",
+    "FieldChange",
     "FileResult",
     "FilterGroup",
     "LearnedFilters",
@@ -242,6 +265,7 @@ __all__ = [
     "ModelInfo",
     "MusicnnZooError",
     "OutputError",
+    "PlannedFile",
     "Progress",
     "Provenance",
     "TagScore",
@@ -259,7 +283,11 @@ __all__ = [
     "WaveformInput",
     "WeightsError",
     "Workers",
+    "WritingRules",
+    "WritingSummary",
+    "WrittenFile",
     "__version__",
+    "apply_plan",
     "augment",
     "block",
     "build_model",
@@ -281,7 +309,9 @@ __all__ = [
     "map_embeddings",
     "merge_outputs",
     "model_info",
+    "plan_writing",
     "push_to_hub",
+    "read_plan",
     "save_pretrained",
     "set_trainable",
     "store_thresholds",
@@ -291,6 +321,7 @@ __all__ = [
     "tag_on_cluster",
     "taggram",
     "train_model",
+    "undo_writing",
     "with_thresholds",
 ]
 

@@ -63,6 +63,7 @@ SECONDS = {
     "test_augmentation": 16,
     "test_models": 15,
     "test_remote": 15,
+    "test_write_back": 15,
     "test_blocks": 13,
     "test_hub": 11,
     "test_tagger": 11,

@@ -38,7 +38,7 @@ QUICK = [name for name in WITH_CODE if any(not block.slow for block in PAGES[nam
 NOT_RUN = [block for blocks in PAGES.values() for block in blocks if block.not_run]
 
 LANGUAGES = {
-    "python", "sh", "bash", "yaml", "text", "mermaid", "bibtex", "json", "csv",
+    "python", "sh", "bash", "yaml", "text", "mermaid", "bibtex", "json", "csv", "toml",
     "{toctree}", "{eval-rst}",
 }  # fmt: skip
 PIECE_S = 3
@@ -105,8 +105,14 @@ def add_a_file_that_is_no_audio(home: Path) -> None:
     (home / "Music" / "notes.mp3").write_text("not audio", encoding="utf-8")
 
 
+def write_the_rules(home: Path) -> None:
+    (rules,) = [block for block in PAGES["docs/write_back.md"] if block.language == "toml"]
+    (home / "rules.toml").write_text(rules.code, encoding="utf-8")
+
+
 BEFORE: dict[str, Callable[[Path], None]] = {
     "docs/libraries.md": add_a_file_that_is_no_audio,
+    "docs/write_back.md": write_the_rules,
 }
 
 

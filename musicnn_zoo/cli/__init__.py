@@ -68,6 +68,7 @@ _COMMANDS = {
     "similar": "musicnn_zoo.cli.collection:similar",
     "playlist": "musicnn_zoo.cli.collection:playlist",
     "describe": "musicnn_zoo.cli.collection:describe",
+    "write": "musicnn_zoo.cli.write:write",
     "listen": "musicnn_zoo.cli.listen:listen",
     "train": "musicnn_zoo.cli.learning:train",
     "finetune": "musicnn_zoo.cli.learning:finetune",
@@ -78,7 +79,7 @@ _COMMANDS = {
     "download": "musicnn_zoo.cli.catalogue:download",
     "selftest": "musicnn_zoo.cli.selftest:selftest",
 }
-_DECODING = ("tag", "taggram", "events", "embed", "map")
+_DECODING = ("tag", "taggram", "events", "embed", "map", "write")
 """Commands that decode files at once."""
 _DECODER = "musicnn_zoo.sound.read"
 

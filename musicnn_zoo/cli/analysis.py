@@ -192,6 +192,17 @@ class FileRun(AudioFiles):
         """The model's tags."""
         return self._model.spec.tags
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides what comes of a file, ready for JSON."""
+        return {
+            "kind": self._kind,
+            **self._settings,
+            "model": self._model.spec.name,
+            "weights": self._model.digest(),
+            "precision": self._loading["precision"],
+        }
+
     def results(self) -> Iterator[FileResult[Any]]:
         """Yield what comes of each file, and tell of those that cannot be used."""
         for result in self._analyse(self.paths):
@@ -209,13 +220,7 @@ class FileRun(AudioFiles):
         """Write results to an output that a later run continues, if it is one, and sum up."""
         if output.suffix.lower() not in LIBRARY_SUFFIXES:
             return False
-        settings = {
-            "kind": self._kind,
-            **self._settings,
-            "model": self._model.spec.name,
-            "weights": self._model.digest(),
-            "precision": self._loading["precision"],
-        }
+        settings = self.settings
         if self._kind == "taggrams" or "wide" in settings:  # a column for each tag
             settings["tags"] = self.tags
         if self._cluster is not None:
@@ -318,12 +323,13 @@ def _is_handed_over(path: Path, mode: int) -> bool:
     return stat.S_ISFIFO(mode) and place.startswith(("/dev/fd/", "/dev/stdin", "/proc/self/fd/"))
 
 
-class _Threshold(click.ParamType):  # type: ignore[type-arg]
+class Threshold(click.ParamType):  # type: ignore[type-arg]
     """A number, or the word for the model's own thresholds."""
 
     name = "number or 'calibrated'"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the number or the word that was given."""
         return value if value == CALIBRATED else click.FLOAT.convert(value, param, ctx)
 
 
@@ -335,7 +341,7 @@ result_options = option_group(
 @click.command()
 @analysis_options
 @option("-k", "--top-k", type=int, help="Show the K best tags.  [default: 5]", metavar="K")
-@option("-t", "--threshold", type=_Threshold(), metavar="T",
+@option("-t", "--threshold", type=Threshold(), metavar="T",
         help="Show tags with a score of at least T, between 0 and 1; with 'calibrated', of at "
         "least the model's own threshold for the tag.")  # fmt: skip
 @silence_option
