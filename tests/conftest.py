@@ -57,6 +57,7 @@ SECONDS = {
     "test_docs_blocks": 26,
     "test_onnx_graph": 24,
     "test_tagger_files": 20,
+    "test_collection": 20,
     "test_isolation": 19,
     "test_cli_learning": 17,
     "test_cli": 16,
