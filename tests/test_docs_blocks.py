@@ -50,10 +50,10 @@ ALBUMS = {
 """Album, genre and tags of the example clips, by which a reader's files are made."""
 OTHER_OPTIONS = {
     "--push", "--logdir", "--topN", "--length", "--overlap", "--save", "--dist", "--check",
-    "--keep-going", "--cpus", "--rows", "--head", "--address",
+    "--keep-going", "--cpus", "--rows", "--previous", "--head", "--address",
 }  # fmt: skip
 """Of weights/publish.py, TensorBoard, the original musicnn, pytest, ruff, Sphinx, Docker,
-benchmarks/collection.py and Ray."""
+benchmarks and Ray."""
 
 
 def text_of(name: str) -> str:

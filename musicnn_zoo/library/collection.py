@@ -310,7 +310,11 @@ class Library:
                     settings=settings, tags=chosen.spec.tags,
                 )  # fmt: skip
                 library.remember_folders(
-                    {path: chosen for path, chosen in places.items() if Path(path).is_dir()}
+                    {
+                        path: (one.include, one.exclude, one.hidden)
+                        for path, one in places.items()
+                        if Path(path).is_dir()
+                    }
                 )
 
                 def analyse(paths: Any) -> Iterator[Any]:
