@@ -650,6 +650,16 @@ def test_the_way_back_is_small_where_only_tags_change(tmp_path):
     assert len(json.dumps(described)) < 50_000
 
 
+def test_two_runs_do_not_work_with_one_journal(song, journal):
+    def begin_another(done):
+        with pytest.raises(ArgumentError, match="another run works with this journal"):
+            musicnn_zoo.undo_writing(journal)
+
+    done = musicnn_zoo.apply_plan(plan_of([song]), journal=journal, told=begin_another)
+    assert done.number("written") == 1
+    assert musicnn_zoo.undo_writing(journal).number("restored") == 1
+
+
 @pytest.mark.parametrize("damage", ["torn", "foreign", "missing", "middle"])
 def test_a_journal_that_is_damaged_is_told_or_goes_on(song, journal, damage):
     old = song.read_bytes()
@@ -788,6 +798,10 @@ def test_the_command_plans_applies_and_undoes(tmp_path):
         (["--undo", "missing.jsonl"], "there is no such journal"),
         (["--apply", "missing.jsonl"], "there is no such plan"),
         (["--apply", __file__], "damaged"),
+        (["--apply", "p.jsonl", "--overwrite"], "--overwrite does not go with --apply"),
+        (["--undo", "j.jsonl", "--keep-times"], "--keep-times does not go with --undo"),
+        (["a.mp3", "--plan", "p.jsonl", "--journal", "j"], "--journal does not go with --plan"),
+        (["s3://music", "--plan", "p.jsonl"], "only files of this machine"),
     ],
 )
 def test_a_wrong_command_line_is_told(arguments, said):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from musicnn_zoo.cli.analysis import FileRun, Threshold
 from musicnn_zoo.cli.options import (
@@ -106,10 +107,18 @@ def write(
     if plan is not None:
         if not files:
             raise ArgumentError("--plan needs FILES: audio files or directories")
+        _refuse("--plan", *_OF_APPLYING)
+        for each in files:
+            if isinstance(each, Address):
+                raise ArgumentError(f"only files of this machine are written; received {each}")
         _plan(files, plan, **options)
         return
     if files:
         raise ArgumentError(f"--apply and --undo take no FILES; received {str(files[0])!r}")
+    if applied is not None:
+        _refuse("--apply", *options)
+    else:
+        _refuse("--undo", *options, *_OF_APPLYING)
     if applied is not None:
         journal = journal or applied.with_name(f"{applied.stem}.journal.jsonl")
         links: Links = "part" if part_links else "refuse"
@@ -119,6 +128,18 @@ def write(
         _sum_up(done, f"undo: musicnn-zoo write --undo {journal}" if done.number("written") else "")
     if undone is not None:
         _sum_up(undo_writing(undone, told=_tell), "")
+
+
+_OF_APPLYING = ("journal", "keep_times", "part_links")
+
+
+def _refuse(given: str, *names: str) -> None:
+    """Refuse options that belong to another step, and would do nothing."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is ParameterSource.COMMANDLINE:
+            raise ArgumentError(f"{parameter.opts[-1]} does not go with {given}")
 
 
 def _plan(

@@ -51,7 +51,7 @@ _OWN: Mapping[str, Callable[[str], str]] = {
 }
 _NEW_ID3 = 4
 """Version 2.4, for a file that has no ID3v2 tag yet."""
-_TAIL = 256
+_V1_SIZE = 128
 
 
 def require_mutagen() -> Any:
@@ -171,14 +171,18 @@ class TagFile:
         """Write the tags into the file, by as little as the format allows."""
         with raising(AudioError, f"{self.path}: tags cannot be written", instead_of=Exception):
             if self.form.startswith("ID3"):
-                tail = _tail(self.path)
-                self._tags.save(self.path, v2_version=int(self.form[-1]), v23_sep=None)
-                if tail[-128:-125] == b"TAG":
-                    with self.path.open("r+b") as file:
-                        file.seek(-128, os.SEEK_END)
-                        file.write(tail[-128:])
+                self._save_frames()
             else:
                 self._file.save()
+
+    def _save_frames(self) -> None:
+        """Write a tag of ID3v2, and put back one of ID3v1, which mutagen makes anew from it."""
+        end = _end(self.path)
+        self._tags.save(self.path, v2_version=int(self.form[-1]), v23_sep=None)
+        if end.startswith(b"TAG"):
+            with self.path.open("r+b") as file:
+                file.seek(-_V1_SIZE, os.SEEK_END)
+                file.write(end)
 
     def others(self, fields: Iterable[str]) -> dict[str, object]:
         """Return all that the tags hold besides some fields, so that it can be compared."""
@@ -220,9 +224,9 @@ def _reading(path: Path) -> Any:
     return raising(AudioError, f"{path}: tags cannot be read", instead_of=Exception)
 
 
-def _tail(path: Path) -> bytes:
+def _end(path: Path) -> bytes:
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL))
+        file.seek(max(0, path.stat().st_size - _V1_SIZE))
         return file.read()
 
 

@@ -583,6 +583,8 @@ def _put_in_place(
     copy: Path, path: Path, status: os.stat_result, times: tuple[int, int] | None
 ) -> None:
     """Replace the file by the copy, with its mode, owner and other attributes."""
+    with copy.open("r+b") as file:
+        flush_to_disk(file)
     made = copy.stat()
     if hasattr(os, "chown") and (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
         os.chown(copy, status.st_uid, status.st_gid)
@@ -591,8 +593,6 @@ def _put_in_place(
         os.utime(copy)
     else:
         os.utime(copy, ns=times)
-    with copy.open("rb") as file:
-        flush_to_disk(file)
     now = path.stat()
     if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
         raise AudioError(f"{path}: was changed by another program meanwhile; nothing was written")
