@@ -1,7 +1,7 @@
 """The library file: one SQLite database of files, their sounds, tags and vectors.
 
 A file is a place with a size and a time. What it sounds like belongs to its sound, known by a
-digest of the audio in it (:mod:`musicnn_zoo.sound.contents`), so that files that are moved,
+digest of the audio in it (``musicnn_zoo.sound.contents``), so that files that are moved,
 copied or given other titles keep it. Tables, all of which any tool reads:
 
 ``files``

@@ -163,7 +163,7 @@ class Address(str):
 
     @property
     def name(self) -> str:
-        """The last part of the path, as of a :class:`pathlib.Path`."""
+        """The last part of the path, as of a ``pathlib.Path``."""
         return self._path.name
 
     @property
