@@ -863,7 +863,14 @@ def test_watching_finds_what_is_new(tmp_path):
         sys.executable, "-m", "musicnn_zoo", "index", str(music), "--watch", "0.01", "-f", "json",
         "--library", str(tmp_path / "library.sqlite"),
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell lets what runs in the background ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["done"] == 1
     soundfile.write(music / "2.wav", random.normal(0, 0.1, 4 * RATE), RATE)
@@ -871,7 +878,7 @@ def test_watching_finds_what_is_new(tmp_path):
     while not done:
         done = json.loads(process.stdout.readline())["done"]
     process.send_signal(signal.SIGINT)
-    process.communicate()
+    process.communicate(timeout=60)
     assert process.returncode == 130
 
 
