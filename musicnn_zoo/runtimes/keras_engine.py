@@ -79,7 +79,7 @@ class KerasEngine:
     """Runs a Keras model; see :class:`musicnn_zoo.runtimes.engine.Engine`.
 
     ``make_model`` is called once on each device, for a model with input ``(batch, samples)``. Of
-    the model, a copy without constant channels is run, which takes a second to make.
+    the model, TensorFlow runs a copy without constant channels, which takes a second to make.
     Several devices, separated by commas, share the patches; each computes ``batch_size`` of them at
     once, by default 8 on a CPU, 64 on a GPU. A DeviceError is raised if a device is not there, and,
     by :meth:`run` too, if TensorFlow began to run before this process was forked.
@@ -189,11 +189,19 @@ class _Replica:
         return forward_in_turn
 
     def _part(self, layers: tuple[str, ...]) -> keras.Model:
-        """Copy what these layers need, without constant channels; see :mod:`.pruning`."""
+        """Take what these layers need, on TensorFlow without constant channels: :mod:`.pruning`.
+
+        To copy a layer, Keras imports TensorFlow where it is installed, and other backends would
+        have to share the GPU with it.
+        """
         kept = [name for name in layers if name != "output"]
         for name in kept:
             if name not in self.layers:
                 raise UnknownNameError(f"layer of {self._model.name}", name, self.layers)
+        if keras.backend.backend() != "tensorflow":
+            outputs = {name: self._model.get_layer(name).output for name in kept}
+            outputs["output"] = self._model.output
+            return keras.Model(self._model.input, {name: outputs[name] for name in layers})
         pruned = prune(self._model, keep=kept).model
         outputs = pruned.output if kept else {"output": pruned.output}
         return keras.Model(pruned.input, {name: outputs[name] for name in layers})
