@@ -36,6 +36,7 @@ from musicnn_zoo.library.parquet_store import (
 from musicnn_zoo.library.remote_store import check_output
 from musicnn_zoo.library.store import (
     FAILURE_COLUMNS,
+    LAYOUT,
     Store,
     differing_settings,
     failure_cells,
@@ -224,7 +225,7 @@ class RemoteBlocks:
         self._run_folder = output.with_name(f"{output.name}.run")
         self._blocks = RemoteFolder(output)
         self._run = RemoteFolder(self._run_folder)
-        self._settings = json.loads(json.dumps({**settings, "layout": 1}))
+        self._settings = json.loads(json.dumps({**settings, "layout": LAYOUT}))
         self._overwrite = overwrite
         self.writer = BlockWriter(self._blocks, self._run, self._settings)
         self.known: dict[str, Stamp] = {}

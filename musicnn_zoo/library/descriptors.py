@@ -121,17 +121,19 @@ def describe(scores: Mapping[str, float]) -> dict[str, Described]:
             if any(tag in scores for tag in tags)
         }
         if held:
-            ranked = sorted(held, key=lambda label: -held[label])
-            said[group] = Described(held, ranked[0] if _is_clear(ranked, held) else None)
+            said[group] = Described(held, clear_best(held))
     return said
 
 
-def _is_clear(ranked: list[str], scores: Mapping[str, float]) -> bool:
-    best = scores[ranked[0]]
-    if best < FLAT:
-        return False
-    second = scores[ranked[1]] if len(ranked) > 1 else 0.0
-    return best >= PLAIN or best >= LEAD * second
+def clear_best(scores: Mapping[str, float]) -> str | None:
+    """Return the name of the best score; None if the scores do not say which it is."""
+    if not scores:
+        return None
+    best, *others = sorted(scores, key=lambda name: -scores[name])
+    if scores[best] < FLAT:
+        return None
+    second = scores[others[0]] if others else 0.0
+    return best if scores[best] >= PLAIN or scores[best] >= LEAD * second else None
 
 
 def to_acousticbrainz(

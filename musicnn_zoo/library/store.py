@@ -35,7 +35,8 @@ SYNC_S = 2.0
 """Results are safe from a power loss after so long, or ``SYNC_FILES`` files, at the latest."""
 FAILURE_COLUMNS = ("path", "reason")
 _DAMAGE_COLUMNS = ("source", "lost_s")
-_LAYOUT = 1
+LAYOUT = 1
+"""Increased when runs of now cannot go on from outputs of before."""
 
 
 class Store:
@@ -79,7 +80,7 @@ class Store:
         check_parent(output)
         self._output = output.resolve() if output.is_symlink() else output
         self._label = f"output {called or str(self._output)!r}"
-        self._settings = json.loads(json.dumps({**settings, "layout": _LAYOUT}))
+        self._settings = json.loads(json.dumps({**settings, "layout": LAYOUT}))
         if self._settings.get("kind") not in KINDS:
             raise ArgumentError(f"settings need a kind, one of {', '.join(KINDS)}")
         if self._settings["kind"] == "taggrams" and "tags" not in self._settings:

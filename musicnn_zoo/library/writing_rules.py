@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, MissingPackageError, UnknownNameError, shown
 from musicnn_zoo.files import raising
-from musicnn_zoo.library.descriptors import FLAT, LEAD, PLAIN, descriptors
+from musicnn_zoo.library.descriptors import clear_best, descriptors
 from musicnn_zoo.library.tag_fields import OWN_PREFIX
 from musicnn_zoo.tagging.results import Tags
 
@@ -90,14 +90,10 @@ class WritingRules(NamedTuple):
             for word, meant in self.words[field].items()
             if any(tag in known for tag in meant)
         }
-        ranked = sorted(scores, key=lambda word: -scores[word])
         if by_threshold:
-            return tuple(ranked)
-        if not ranked or not tags.ranked or scores[ranked[0]] < FLAT:
-            return ()
-        second = scores[ranked[1]] if len(ranked) > 1 else 0.0
-        is_clear = scores[ranked[0]] >= min(PLAIN, LEAD * second)
-        return (ranked[0],) if is_clear else ()
+            return tuple(sorted(scores, key=lambda word: -scores[word]))
+        best = clear_best(scores) if tags.ranked else None
+        return () if best is None else (best,)
 
 
 def check_fields(fields: str | Iterable[str]) -> tuple[str, ...]:
