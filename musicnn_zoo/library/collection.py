@@ -388,6 +388,7 @@ class Library:
         like: Sequence[str] = (),
         unlike: Sequence[str] = (),
         distinct: bool = False,
+        among: Paths | None = None,
         layer: str | None = None,
         model: str | None = None,
     ) -> TrackList:
@@ -405,6 +406,8 @@ class Library:
         distinct : bool
             Leave out what is the same recording as a seed or as a track before it: a cosine of at
             least 0.98 and the same length to 1 s or 1 %.
+        among : path or sequence of path, optional
+            Files to choose from; by default all of the library.
         layer : str, optional
             Whose vectors are compared, of those that were indexed; by default the first.
         model : str, optional
@@ -419,6 +422,8 @@ class Library:
         check_whole("k", k)
         with LibraryFile(self.path) as library:
             asking = _Asking(library, self, model, layer)
+            if among is not None:
+                asking.choose_among(_given(among))
             found = asking.seeds(given)
             from musicnn_zoo.library.neighbours import cosines, unit
 
@@ -583,6 +588,45 @@ class Library:
         said["metadata"]["audio_properties"] = {"length": round(about.duration_s, 3)}
         return said
 
+    @answered
+    def look_up(self, tracks: Paths, *, model: str | None = None) -> TrackList:
+        """Look up what the library knows of tracks; nothing is analysed.
+
+        Parameters
+        ----------
+        tracks : path or sequence of path
+        model : str, optional
+            As in :meth:`find`.
+
+        Returns
+        -------
+        TrackList
+            The tracks that are in the library as they are now, in the order in which they were
+            given, with the scores of all tags; the others are left out.
+        """
+        given = _given(tracks)
+        with LibraryFile(self.path) as library:
+            analysis = library.analysis(model)
+            if not library.spaces(analysis):
+                return TrackList((), "found", "Known", analysis.model)
+            asking = _Asking(library, self, model, None)
+            known = {track.path: asking.held_scores(sound, track)
+                     for sound, track in filter(None, map(asking.known, given))}  # fmt: skip
+        return TrackList(tuple(known.values()), "found", "Known", analysis.model)
+
+    def models(self) -> dict[str, tuple[str, ...]]:
+        """Return the models in the library and their tags, that of the latest run first.
+
+        There are none if there is no file yet.
+        """
+        if not self.path.exists():
+            return {}
+        with LibraryFile(self.path) as library:
+            found: dict[str, tuple[str, ...]] = {}
+            for each in library.analyses():
+                found.setdefault(each.model, each.tags)
+            return found
+
     def counts(self) -> dict[str, int]:
         """Return how many files are present, gone and failed."""
         with LibraryFile(self.path) as library:
@@ -722,8 +766,20 @@ class _Asking:
         self._asker = asker
         self.analysis = library.analysis(model)
         self.space: Space = library.space(self.analysis, layer)
+        self._among: dict[int, str] | None = None
 
-    def _known(self, path: str) -> tuple[int, Track] | None:
+    def choose_among(self, paths: Sequence[str]) -> None:
+        """Take only these files for answers."""
+        wanted = {path_to_text(os.path.realpath(path)) for path in paths}
+        self._among = {
+            sound: path
+            for sound, path in self._library.rows(
+                "SELECT sound, path FROM files WHERE state = 'present' ORDER BY path DESC"
+            )
+            if path in wanted
+        }
+
+    def known(self, path: str) -> tuple[int, Track] | None:
         """Return the sound of a file of the library, and the track."""
         from musicnn_zoo.sound.sources import local_path
 
@@ -765,7 +821,7 @@ class _Asking:
         sounds: list[int | None] = []
         tracks = []
         for path in paths:
-            known = self._known(path)
+            known = self.known(path)
             if known is not None:
                 sound, track = known
                 vectors.append(vectors_of(self._library, self.space, [sound])[0])
@@ -779,15 +835,20 @@ class _Asking:
 
     def scores_of(self, path: str) -> tuple[dict[str, float], Track]:
         """Return the scores of all tags of a track."""
-        known = self._known(path)
+        known = self.known(path)
         if known is None:
             value, track = self._analyse(path)
             return {tag: value.tags[tag] for tag in self.analysis.tags}, track
+        held = self.held_scores(*known)
+        return held.values, held
+
+    def held_scores(self, sound: int, track: Track) -> Track:
+        """Give a track of the library the scores of all tags."""
         columns = ", ".join(self.analysis.columns)
         (row,) = self._library.rows(
-            f"SELECT {columns} FROM {self.analysis.table} WHERE sound = ?", (known[0],)
+            f"SELECT {columns} FROM {self.analysis.table} WHERE sound = ?", (sound,)
         )
-        return dict(zip(self.analysis.tags, row, strict=True)), known[1]
+        return replace(track, values=dict(zip(self.analysis.tags, row, strict=True)))
 
     def liking(
         self, sounds: NDArray[np.int64], like: Sequence[str], unlike: Sequence[str]
@@ -837,10 +898,13 @@ class _Asking:
         return tracks
 
     def _present(self, sound: int) -> Track | None:
+        if self._among is not None and sound not in self._among:
+            return None
+        path = None if self._among is None else self._among[sound]
         rows = self._library.rows(
-            f"SELECT {_FILE_COLUMNS} FROM files f JOIN sounds s ON s.id = f.sound "
-            "WHERE f.sound = ? AND f.state = 'present' ORDER BY f.path LIMIT 1",
-            (sound,),
+            f"SELECT {_FILE_COLUMNS} FROM files f JOIN sounds s ON s.id = f.sound WHERE f.sound = "
+            "? AND f.state = 'present' AND f.path = coalesce(?, f.path) ORDER BY f.path LIMIT 1",
+            (sound, path),
         )
         return _track(rows[0]) if rows else None
 

@@ -188,7 +188,7 @@ class _Run:
         self.postponed: list[Stamp] = []
         self.awaited: set[str] = set()
         self._seen: set[str] = set()
-        self._unlisted: list[str] = []
+        self._unlisted: set[str] = set()
         self._gained: set[int] = set()
         self._waiting: deque[_Waiting] = deque()
         self._looked_at = 0
@@ -227,14 +227,14 @@ class _Run:
                 yield folder
                 continue
             if not Path(folder).exists():
-                self._unlisted.append(folder)
+                self._unlisted.add(folder)
                 self._fail(folder, None, AudioError(f"{folder}: {_NOT_THERE}"))
                 continue
             for path, kind, reason in walk_audio(folder, selection):
                 if kind == "audio":
                     yield str(path)
                 elif kind == "unread_folder":
-                    self._unlisted.append(os.path.realpath(path))
+                    self._unlisted.add(os.path.realpath(path))
                     self._fail(str(path), None, AudioError(f"{path}: {reason}"))
                 elif kind == "not_regular":
                     self._fail(str(path), None, AudioError(f"{path}: {reason}"))
@@ -339,11 +339,14 @@ class _Run:
                 self._on_progress(Progress(path, done, failed, self._looked_at))
 
     def mark_gone(self, places: Collection[str]) -> None:
-        """Mark the files below the folders that are not there any more; forget those that moved."""
+        """Mark the files below the folders that are not there any more; forget those that moved.
+
+        A file that moved may have been anywhere.
+        """
         for number, text, sound, state in self._library.all_files():
             path = path_from_text(text)
             if state != "gone":
-                if path in self._seen or not _is_below(path, places):
+                if path in self._seen or not (sound in self._gained or _is_below(path, places)):
                     continue
                 if _is_below(path, self._unlisted) or os.path.lexists(path):
                     continue
@@ -359,7 +362,12 @@ class _Run:
 
 
 def _is_below(path: str, places: Collection[str]) -> bool:
-    return any(path == place or path.startswith(place.rstrip(os.sep) + os.sep) for place in places)
+    while path not in places:
+        above = os.path.dirname(path)  # noqa: PTH120
+        if above == path:
+            return False
+        path = above
+    return True
 
 
 def present_folders(folders: Sequence[str]) -> list[str]:
