@@ -254,10 +254,8 @@ class Library:
         OutputError
             If the library file cannot be written.
         """
-        from filelock import FileLock, Timeout
-
         from musicnn_zoo.errors import OutputError
-        from musicnn_zoo.files import raising
+        from musicnn_zoo.files import locked, raising
         from musicnn_zoo.library.indexing import present_folders, run_index
         from musicnn_zoo.sound.find import Selection
         from musicnn_zoo.sound.sources import local_path
@@ -270,65 +268,60 @@ class Library:
             raise ArgumentError("layer must name at least one layer; received none")
         with raising(OutputError, f"library {str(self.path)!r} cannot be made"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(f"{self.path}.lock", timeout=0)
-            try:
-                lock.acquire()
-            except Timeout as error:
-                raise ArgumentError(
-                    f"library {str(self.path)!r}: another run is filling it; let it end"
-                ) from error
-        try:
-            with LibraryFile(self.path, write=True) as library:
-                if not places:
-                    places = {
-                        path: Selection(tuple(included), tuple(excluded), with_hidden)
-                        for path, (included, excluded, with_hidden) in library.folders().items()
-                    }
-                if not places:
-                    raise ArgumentError("name a folder to index; the library has none yet")
-                chosen, tagger = _tagger_maker(library, model, engine, device)
-                asked: dict[str, Any] = {
-                    "patch_s": patch_s, "hop_s": hop_s, "tail": tail, "silence": silence,
-                }  # fmt: skip
-                before = library.analyses()[:1]
-                if before and (model is None or before[0].weights == chosen.weights):
-                    old = before[0].settings
-                    asked = {n: old[n] if value is None else value for n, value in asked.items()}
-                    layers = layers or tuple(each.layer for each in library.spaces(before[0]))
-                layers = layers or (DEFAULT_LAYER,)
-                asked["tail"], asked["silence"] = (
-                    asked["tail"] or "drop",
-                    asked["silence"] or "skip",
-                )
-                cutting = chosen.spec.config.grid.of_lengths(asked["patch_s"], asked["hop_s"])
-                settings = {
-                    **asked, "patch_frames": cutting.patch, "hop_frames": cutting.hop,
-                    "sample_rate": cutting.sample_rate, "pooling": "mean",
-                }  # fmt: skip
-                analysis = library.make_analysis(
-                    model=chosen.spec.name, place=chosen.place, weights=chosen.weights,
-                    settings=settings, tags=chosen.spec.tags,
-                )  # fmt: skip
-                library.remember_folders(
-                    {
-                        path: (one.include, one.exclude, one.hidden)
-                        for path, one in places.items()
-                        if Path(path).is_dir()
-                    }
-                )
+        one_run = locked(
+            Path(f"{self.path}.lock"),
+            busy=f"library {str(self.path)!r}: another run is filling it; let it end",
+            failure=f"library {str(self.path)!r} cannot be locked",
+        )
+        with one_run, LibraryFile(self.path, write=True) as library:
+            if not places:
+                places = {
+                    path: Selection(tuple(included), tuple(excluded), with_hidden)
+                    for path, (included, excluded, with_hidden) in library.folders().items()
+                }
+            if not places:
+                raise ArgumentError("name a folder to index; the library has none yet")
+            chosen, tagger = _tagger_maker(library, model, engine, device)
+            asked: dict[str, Any] = {
+                "patch_s": patch_s, "hop_s": hop_s, "tail": tail, "silence": silence,
+            }  # fmt: skip
+            before = library.analyses()[:1]
+            if before and (model is None or before[0].weights == chosen.weights):
+                old = before[0].settings
+                asked = {n: old[n] if value is None else value for n, value in asked.items()}
+                layers = layers or tuple(each.layer for each in library.spaces(before[0]))
+            layers = layers or (DEFAULT_LAYER,)
+            asked["tail"], asked["silence"] = (
+                asked["tail"] or "drop",
+                asked["silence"] or "skip",
+            )
+            cutting = chosen.spec.config.grid.of_lengths(asked["patch_s"], asked["hop_s"])
+            settings = {
+                **asked, "patch_frames": cutting.patch, "hop_frames": cutting.hop,
+                "sample_rate": cutting.sample_rate, "pooling": "mean",
+            }  # fmt: skip
+            analysis = library.make_analysis(
+                model=chosen.spec.name, place=chosen.place, weights=chosen.weights,
+                settings=settings, tags=chosen.spec.tags,
+            )  # fmt: skip
+            library.remember_folders(
+                {
+                    path: (one.include, one.exclude, one.hidden)
+                    for path, one in places.items()
+                    if Path(path).is_dir()
+                }
+            )
 
-                def analyse(paths: Any) -> Iterator[Any]:
-                    results: Iterator[Any] = tagger().embedded_tags_files(
-                        paths, layer=layers, **asked, damaged=damaged, jobs=jobs
-                    )
-                    return results
+            def analyse(paths: Any) -> Iterator[Any]:
+                results: Iterator[Any] = tagger().embedded_tags_files(
+                    paths, layer=layers, **asked, damaged=damaged, jobs=jobs
+                )
+                return results
 
-                return run_index(
-                    library, places, analysis, layers, analyse,
-                    jobs=jobs, on_progress=on_progress,
-                )  # fmt: skip
-        finally:
-            lock.release()
+            return run_index(
+                library, places, analysis, layers, analyse,
+                jobs=jobs, on_progress=on_progress,
+            )  # fmt: skip
 
     @answered
     def find(
