@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from beets import ui
 from beets.dbcore import types
@@ -24,8 +24,10 @@ from beets.plugins import BeetsPlugin
 
 from musicnn_zoo.errors import MusicnnZooError, check_number, check_whole
 from musicnn_zoo.library.collection import Library, Track
-from musicnn_zoo.library.indexing import Progress
 from musicnn_zoo.text import count
+
+if TYPE_CHECKING:
+    from musicnn_zoo.library.indexing import Progress
 
 PREFIX = "musicnn_"
 MODEL = f"{PREFIX}model"

