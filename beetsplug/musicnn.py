@@ -22,7 +22,7 @@ from beets.library import Item
 from beets.library import Library as Beets
 from beets.plugins import BeetsPlugin
 
-from musicnn_zoo.errors import MusicnnZooError, check_number, check_whole
+from musicnn_zoo.errors import MusicnnZooError, check_whole
 from musicnn_zoo.library.collection import Library, Track
 from musicnn_zoo.text import count
 
@@ -150,14 +150,18 @@ class MusicnnPlugin(BeetsPlugin):
         return run
 
     def _choice(self) -> Choice:
-        return Choice(
-            check_whole("top_k", self.config["top_k"].get(int)),
-            check_number("threshold", self.config["threshold"].get(float), least=0),
-        )
+        from musicnn_zoo.tagging.results import check_ranking
+
+        top_k = self.config["top_k"].get(int)
+        threshold = self.config["threshold"].get(float)
+        check_ranking(top_k, threshold)
+        return Choice(top_k, threshold)
 
     def _model(self) -> str | None:
         """Return the model that was asked for; otherwise the library file goes on with its own."""
-        return self.config["model"].get() or None
+        given = self.config["model"]
+        name: str | None = given.as_str() if given.get() else None
+        return name
 
     def _model_name(self, model: str | None) -> str:
         from musicnn_zoo import model_info

@@ -156,6 +156,7 @@ def test_files_that_cannot_be_used_are_told_and_the_others_done(tmp_path):
     [
         (["musicnn", "-m", "MTT_music"], "unknown model 'MTT_music'; did you mean MTT_musicnn"),
         (["musicnn", "-k", "0"], "top_k must be at least 1"),
+        (["musicnn", "-t", "50"], "threshold must be between 0 and 1"),
         (["musicnn-similar"], "musicnn-similar QUERY"),
     ],
 )
