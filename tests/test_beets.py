@@ -1,10 +1,12 @@
 """The plugin of beets, in a library of beets, by its command line."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 from conftest import ROOT
@@ -14,7 +16,10 @@ import musicnn_zoo
 
 mutagen = pytest.importorskip("mutagen")
 pytest.importorskip("beets")
-pytestmark = [pytest.mark.platform, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.platform,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
+]
 
 CLIPS = {"techno": TECHNO, "strings": STRINGS, "harpsichord": HARPSICHORD}
 CONFIG = """\
@@ -28,10 +33,47 @@ musicnn: {{library: {root}/zoo.sqlite, {options}}}
 """
 
 
+COMMANDS = """\
+import json, os, sys
+import beets.ui, beets.ui.commands, beets.library, numpy
+import musicnn_zoo.library.collection
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.chdir(asked["root"])
+        os.environ["BEETSDIR"] = asked["root"]
+        for number, name in enumerate((os.devnull, "out", "err")):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
+        beets.ui.main(asked["arguments"])
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""Runs commands of beets, each in a process of its own that need not import all of it."""
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def commands():
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", COMMANDS], text=True, cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        yield process
+        process.stdin.close()
+
+
 class Beet:
     """A library of beets with titled clips, in a folder of its own."""
 
-    def __init__(self, root, *names, options=""):
+    def __init__(self, commands, root, *names, options=""):
+        self.commands = commands
         self.root = root
         self.music = root / "music"
         self.zoo = musicnn_zoo.Library(root / "zoo.sqlite")
@@ -48,30 +90,28 @@ class Beet:
         self("import", "-q", source)
 
     def run(self, *arguments):
-        environment = {
-            **os.environ, "BEETSDIR": str(self.root), "PYTHONIOENCODING": "utf-8",
-            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        }  # fmt: skip
-        return subprocess.run(
-            [sys.executable, "-m", "beets", *map(str, arguments)], capture_output=True, text=True,
-            check=False, cwd=self.root, env=environment, stdin=subprocess.DEVNULL, timeout=120,
-        )  # fmt: skip
+        asked = {"root": str(self.root), "arguments": list(map(str, arguments))}
+        self.commands.stdin.write(json.dumps(asked) + "\n")
+        self.commands.stdin.flush()
+        code = int(self.commands.stdout.readline())
+        out, err = ((self.root / name).read_text("utf-8") for name in ("out", "err"))
+        return Ran(code, out, err)
 
     def __call__(self, *arguments):
         """Run a command that must not fail; return what it prints, and what it tells."""
         ran = self.run(*arguments)
-        assert ran.returncode == 0, ran.stderr
-        assert "Traceback" not in ran.stderr, ran.stderr
-        return ran.stdout.splitlines(), ran.stderr
+        assert ran.code == 0, ran.err
+        assert "Traceback" not in ran.err, ran.err
+        return ran.out.splitlines(), ran.err
 
     def listed(self, *query, form="$title"):
         return self("ls", "-f", form, *query)[0]
 
 
 @pytest.fixture(scope="module")
-def beet(tmp_path_factory):
+def beet(commands, tmp_path_factory):
     """Three clips, tagged."""
-    beet = Beet(tmp_path_factory.mktemp("beets"), *CLIPS)
+    beet = Beet(commands, tmp_path_factory.mktemp("beets"), *CLIPS)
     pretended, _ = beet("musicnn", "--pretend")
     assert sorted(pretended) == [f"{name}: would be analysed" for name in sorted(CLIPS)]
     assert not beet.zoo.path.exists()
@@ -110,8 +150,8 @@ def test_similar_tracks_are_those_of_the_library_file_that_beets_has(beet):
     assert lines == [expected[0].path]
 
 
-def test_what_has_attributes_is_left_alone_unless_it_is_forced(tmp_path):
-    beet = Beet(tmp_path, "techno")
+def test_what_has_attributes_is_left_alone_unless_it_is_forced(commands, tmp_path):
+    beet = Beet(commands, tmp_path, "techno")
     beet("musicnn", "-t", "0.4", "-k", "2")
     form = "$musicnn_techno|$musicnn_tags|$musicnn_synth|$musicnn_fast"
     assert beet.listed(form=form) == ["0.72|techno; electronic|0.45|$musicnn_fast"]
@@ -128,8 +168,8 @@ def test_what_has_attributes_is_left_alone_unless_it_is_forced(tmp_path):
     ]
 
 
-def test_imports_are_tagged_if_asked_and_moved_files_are_known(tmp_path):
-    beet = Beet(tmp_path, "techno", "strings", options="auto: yes, top_k: 1")
+def test_imports_are_tagged_if_asked_and_moved_files_are_known(commands, tmp_path):
+    beet = Beet(commands, tmp_path, "techno", "strings", options="auto: yes, top_k: 1")
     assert sorted(beet.listed(form="$musicnn_tags")) == ["classical", "techno"]
     assert sorted(track.path for track in beet.zoo.find("techno >= 0")) == [
         str(beet.music / f"{name}.ogg") for name in ("strings", "techno")
@@ -141,8 +181,8 @@ def test_imports_are_tagged_if_asked_and_moved_files_are_known(tmp_path):
     assert beet("musicnn-similar", "strings")[0] == ["renamed"]
 
 
-def test_files_that_cannot_be_used_are_told_and_the_others_done(tmp_path):
-    beet = Beet(tmp_path, *CLIPS)
+def test_files_that_cannot_be_used_are_told_and_the_others_done(commands, tmp_path):
+    beet = Beet(commands, tmp_path, *CLIPS)
     (beet.music / "strings.ogg").write_bytes(b"no audio")
     (beet.music / "harpsichord.ogg").unlink()
     _, told = beet("musicnn")
@@ -162,14 +202,14 @@ def test_files_that_cannot_be_used_are_told_and_the_others_done(tmp_path):
 )
 def test_what_is_wrong_is_said_in_a_line(beet, arguments, said):
     ran = beet.run(*arguments)
-    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
-    assert said in ran.stderr
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert said in ran.err
 
 
-def test_seeds_must_be_analysed_before(tmp_path):
-    beet = Beet(tmp_path, "techno", "strings")
+def test_seeds_must_be_analysed_before(commands, tmp_path):
+    beet = Beet(commands, tmp_path, "techno", "strings")
     ran = beet.run("musicnn-similar", "techno")
-    assert (ran.returncode, "run beet musicnn techno" in ran.stderr) == (1, True)
+    assert (ran.code, "run beet musicnn techno" in ran.err) == (1, True)
     beet("musicnn", "techno")
     lines, told = beet("musicnn-similar", "title::.")
     assert lines == []
