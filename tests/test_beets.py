@@ -43,6 +43,8 @@ for line in sys.stdin:
     if not child:
         os.chdir(asked["root"])
         os.environ["BEETSDIR"] = asked["root"]
+        beets.config.clear()
+        beets.config.read()
         for number, name in enumerate((os.devnull, "out", "err")):
             os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
         beets.ui.main(asked["arguments"])
