@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -22,7 +22,7 @@ from musicnn_zoo.cli.options import (
 )
 from musicnn_zoo.cli.parts import PATH, POSITIVE, library_option, option
 from musicnn_zoo.errors import MusicnnZooError
-from musicnn_zoo.library.collection import DEFAULT_LAYER, Library
+from musicnn_zoo.library.collection import DEFAULT_LAYER, Compatible, Library
 from musicnn_zoo.library.indexing import IndexSummary, Progress
 from musicnn_zoo.text import path_to_text, printable
 
@@ -54,6 +54,9 @@ _TOLD_EVERY_S = 30.0
 @option("--silence", type=click.Choice(["skip", "keep"]),
         help="Leave silent patches out, or keep them.  "
         "[default: as before, at first skip]")  # fmt: skip
+@option("--compatible", type=click.Choice(get_args(Compatible)),
+        help="Compute the vectors that AudioMuse-AI's MusiCNN gives instead, beside those that are "
+        "there; it decides on model, layer and patches.")  # fmt: skip
 @damaged_option
 @engine_options
 @jobs_option

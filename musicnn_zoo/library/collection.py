@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from musicnn_zoo.errors import ArgumentError, AudioError, answered, check_whole, shown
+from musicnn_zoo.errors import (
+    ArgumentError,
+    AudioError,
+    answered,
+    check_choice,
+    check_whole,
+    shown,
+)
 from musicnn_zoo.library.descriptors import names_for, to_acousticbrainz
 from musicnn_zoo.library.library_file import Analysis, LibraryFile, Space, default_library
 from musicnn_zoo.library.playlists import Entry, write_playlist
@@ -25,11 +33,14 @@ if TYPE_CHECKING:
     from musicnn_zoo.library.indexing import IndexSummary, OnProgress
     from musicnn_zoo.networks.patches import Tail
     from musicnn_zoo.runtimes.engine import EngineName
+    from musicnn_zoo.sound.find import Selection
     from musicnn_zoo.sound.read import OnDamage
     from musicnn_zoo.tagging.pipeline import EmbeddedTags
-    from musicnn_zoo.tagging.results import Silence
+    from musicnn_zoo.tagging.results import FileResult, Silence
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+Compatible = Literal["audiomuse"]
 
 DEFAULT_LAYER = "penultimate"
 DEFAULT_K = 20
@@ -224,6 +235,7 @@ class Library:
         engine: EngineName = "auto",
         device: str | None = None,
         jobs: int | None = None,
+        compatible: Compatible | None = None,
         on_progress: OnProgress | None = None,
     ) -> IndexSummary:
         """Bring the library up to date with folders.
@@ -246,6 +258,10 @@ class Library:
             As in :func:`musicnn_zoo.tag_files`.
         include, exclude, hidden
             As in :func:`musicnn_zoo.find_audio`.
+        compatible : {"audiomuse"}, optional
+            Compute vectors as another program does, which decides on the model, the layer and the
+            patches; see :mod:`musicnn_zoo.library.audiomuse`. They are kept apart, and asked for
+            by ``model="audiomuse"`` alone.
         on_progress : callable, optional
             Is called with a :class:`musicnn_zoo.library.indexing.Progress` after each file.
 
@@ -292,11 +308,24 @@ class Library:
                     }
                 if not places:
                     raise ArgumentError("name a folder to index; the library has none yet")
+                if compatible is not None:
+                    decided = {
+                        "model": model, "layer": layer, "patch_s": patch_s, "hop_s": hop_s,
+                        "tail": tail, "silence": silence, "device": device,
+                        "engine": None if engine == "auto" else engine,
+                    }  # fmt: skip
+                    analysis, layers = _compatible_analysis(library, compatible, decided)
+                    _remember_folders(library, places)
+                    compute = partial(_compatible_results, damaged=damaged, jobs=jobs)
+                    return run_index(
+                        library, places, analysis, layers, compute,
+                        jobs=jobs, on_progress=on_progress,
+                    )  # fmt: skip
                 chosen, tagger = _tagger_maker(library, model, engine, device)
                 asked: dict[str, Any] = {
                     "patch_s": patch_s, "hop_s": hop_s, "tail": tail, "silence": silence,
                 }  # fmt: skip
-                before = library.analyses()[:1]
+                before = [each for each in library.analyses() if each.compatible is None][:1]
                 if before and (model is None or before[0].weights == chosen.weights):
                     old = before[0].settings
                     asked = {n: old[n] if value is None else value for n, value in asked.items()}
@@ -315,13 +344,7 @@ class Library:
                     model=chosen.spec.name, place=chosen.place, weights=chosen.weights,
                     settings=settings, tags=chosen.spec.tags,
                 )  # fmt: skip
-                library.remember_folders(
-                    {
-                        path: (one.include, one.exclude, one.hidden)
-                        for path, one in places.items()
-                        if Path(path).is_dir()
-                    }
-                )
+                _remember_folders(library, places)
 
                 def analyse(paths: Any) -> Iterator[Any]:
                     results: Iterator[Any] = tagger().embedded_tags_files(
@@ -589,6 +612,42 @@ class Library:
         said["metadata"]["audio_properties"] = {"length": round(about.duration_s, 3)}
         return said
 
+    @answered
+    def vectors(
+        self, *, layer: str | None = None, model: str | None = None
+    ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+        """Return the vectors of all files that are there.
+
+        Of vectors of another program, those that it would not have are left out.
+
+        Parameters
+        ----------
+        layer, model : str, optional
+            As in :meth:`similar`.
+
+        Returns
+        -------
+        paths : tuple of str
+            In order.
+        vectors : ndarray, shape (files, dimensions)
+            Means over the patches, to the precision that the library keeps: 11 bits.
+        """
+        import numpy as np
+
+        with LibraryFile(self.path) as library:
+            analysis = library.analysis(model)
+            space = library.space(analysis, layer)
+            rows = library.rows(
+                f"SELECT f.path, v.length, v.vector FROM files f JOIN {space.table} v "
+                "ON v.sound = f.sound JOIN sounds s ON s.id = f.sound "
+                "WHERE f.state = 'present' AND s.duration_s >= ? ORDER BY f.path",
+                (analysis.settings.get("shortest_s", 0),),
+            )
+        values = np.zeros((len(rows), space.dimensions), np.float32)
+        for value, (_, length, vector) in zip(values, rows, strict=True):
+            value[:] = length * np.frombuffer(vector, "<f2").astype(np.float32)
+        return tuple(path_from_text(row[0]) for row in rows), values
+
     def counts(self) -> dict[str, int]:
         """Return how many files are present, gone and failed."""
         with LibraryFile(self.path) as library:
@@ -615,6 +674,9 @@ class Library:
 
     def _analysed(self, path: str, analysis: Analysis, layer: str) -> EmbeddedTags:
         """Analyse a file that is not in the library as the library's files were."""
+        if analysis.compatible is not None:
+            (found,) = _compatible_results([path], jobs=1)
+            return found.unwrap()
         if analysis.id not in self._taggers:
             from musicnn_zoo.tagging.tagger import Tagger
             from musicnn_zoo.zoo.load import find_pretrained
@@ -647,6 +709,16 @@ def _given(paths: Paths) -> list[str]:
     return given
 
 
+def _remember_folders(library: LibraryFile, places: Mapping[str, Selection]) -> None:
+    library.remember_folders(
+        {
+            path: (one.include, one.exclude, one.hidden)
+            for path, one in places.items()
+            if Path(path).is_dir()
+        }
+    )
+
+
 class _Chosen:
     """A model that a library is filled by."""
 
@@ -667,7 +739,7 @@ def _tagger_maker(
     from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
     if model is None:
-        known = library.analyses()
+        known = [each for each in library.analyses() if each.compatible is None]
         model = known[0].place if known else DEFAULT_MODEL
     if not isinstance(model, str | os.PathLike):
         raise ArgumentError(
@@ -682,6 +754,30 @@ def _tagger_maker(
         return Tagger(chosen.pretrained, engine=engine, device=device)
 
     return chosen, make
+
+
+def _compatible_analysis(
+    library: LibraryFile, compatible: str, decided: Mapping[str, object]
+) -> tuple[Analysis, tuple[str, ...]]:
+    """Return the analysis and the layer of vectors as another program computes them."""
+    from musicnn_zoo.library import audiomuse
+
+    check_choice("compatible", compatible, (audiomuse.NAME,))
+    for name, value in decided.items():
+        if value is not None:
+            raise ArgumentError(f"compatible={compatible!r} decides on {name} itself; leave it out")
+    chosen = _Chosen(audiomuse.MODEL)
+    analysis = library.make_analysis(
+        model=audiomuse.NAME, place=chosen.place, weights=chosen.weights,
+        settings=audiomuse.settings(chosen.spec.config), tags=chosen.spec.tags,
+    )  # fmt: skip
+    return analysis, (audiomuse.LAYER,)
+
+
+def _compatible_results(paths: Iterable[str], **reading: Any) -> Iterator[FileResult[EmbeddedTags]]:
+    from musicnn_zoo.library.audiomuse import AudioMuseAnalyst
+
+    return AudioMuseAnalyst()(paths, **reading)
 
 
 def _names_of(analysis: Analysis) -> Names:

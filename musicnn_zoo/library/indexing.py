@@ -126,7 +126,7 @@ def run_index(
     those that crashed the decoder and have not changed.
 
     Each file's row is written with its results; a run that ends early is continued by the next.
-    At its end queries take the analysis that was asked for.
+    At its end queries take the analysis that was asked for, if its vectors are this package's own.
 
     Parameters
     ----------
@@ -156,7 +156,8 @@ def run_index(
             run.awaited.clear()
             run.compute(run.unknown(iter(again), threads, _AHEAD * jobs), analyse)
     run.mark_gone(folders)
-    library.choose(analysis)
+    if analysis.compatible is None:
+        library.choose(analysis)
     library.commit()
     run.summary.elapsed_s = time.monotonic() - begun
     return run.summary

@@ -84,6 +84,11 @@ class Analysis(NamedTuple):
     tags: tuple[str, ...]
 
     @property
+    def compatible(self) -> str | None:
+        """The program whose vectors it has, if they are not this package's own."""
+        return self.settings.get("compatible")
+
+    @property
     def table(self) -> str:
         """Table of its tags."""
         return f"tags_{self.id}"
@@ -317,7 +322,7 @@ class LibraryFile:
         if model is None:
             return known[0]
         for each in known:
-            if model in (each.model, each.place):
+            if model == each.model or (model == each.place and each.compatible is None):
                 return each
         raise UnknownNameError("model of this library", model, [each.model for each in known])
 

@@ -64,10 +64,11 @@ def silent_rows(windows: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 class Cutting(NamedTuple):
-    """How signals are cut: the patches, and what becomes of the end that fills none."""
+    """How signals are cut: the patches, the end that fills none, and how many samples count."""
 
     grid: PatchGrid
     tail: Tail = "drop"
+    longest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -444,8 +445,8 @@ class _Pipeline(Generic[Result]):
                 if stream is None:
                     self._exhausted = True
                     return None
-                grid, tail = self._task.cutting
-                file = _File(stream, PatchStream(grid, tail=tail))
+                grid, tail, longest = self._task.cutting
+                file = _File(stream, PatchStream(grid, tail=tail, longest=longest))
                 self._files.append(file)
                 return file
 

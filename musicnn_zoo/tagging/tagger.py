@@ -90,6 +90,11 @@ class _Refused(AudioStream):
         raise self._error
 
 
+def streams_of(paths: Iterable[Any], rate: int, reading: Reading) -> Iterator[AudioStream]:
+    """Open many files, each when it is needed; those that are far away are fetched ahead."""
+    return fetched_ahead(_stream_of(path, rate, reading) for path in paths)
+
+
 def _stream_of(audio: Any, rate: int, reading: Reading) -> AudioStream:
     given = os.fspath(audio) if isinstance(audio, os.PathLike) else audio
     try:
@@ -606,7 +611,7 @@ class Tagger:
         >>> [len(stream.feed(np.zeros(48000, np.float32))) for second in range(5)]
         [0, 0, 0, 1, 1]
         """
-        grid, tail = self._cutting(patch_s, hop_s, tail)
+        grid = self._cutting(patch_s, hop_s, tail).grid
         return TaggramStream(
             self.spec, self._engines.get(), grid, sample_rate=sample_rate, tail=tail
         )
@@ -703,7 +708,7 @@ class Tagger:
         if not isinstance(paths, Iterable):
             raise ArgumentError(f"paths must be an iterable of paths; received {shown(paths)}")
         rate = task.cutting.grid.sample_rate
-        streams = fetched_ahead(_stream_of(path, rate, reading) for path in paths)
+        streams = streams_of(paths, rate, reading)
         engine = self._engine_of(task, many=True)
         results = process(streams, task, engine=engine, jobs=jobs)
         if not progress:
