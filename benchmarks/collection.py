@@ -1,7 +1,8 @@
 """How fast a library answers: ``python -m benchmarks.collection FOLDER --rows 100000``.
 
 It makes a library of random rows in FOLDER, unless it is there, and asks it in processes of their
-own: for the seconds and the memory of the whole command, and for those of the question alone.
+own: for the seconds and the memory of the whole command, and for those of the question alone. Then
+it asks as players ask ``musicnn-zoo serve``, for the seconds of an answer.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from musicnn_zoo.library.library_file import LibraryFile
 from musicnn_zoo.library.neighbours import unit
+from musicnn_zoo.library.subsonic import API_VERSION, OpenSubsonic, Request
 from musicnn_zoo.zoo.catalogue import MTT_TAGS
 from musicnn_zoo.zoo.load import find_pretrained
 
@@ -125,6 +127,26 @@ def ask(path: Path, name: str, rounds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def answer(path: Path, rounds: int) -> dict[str, float]:
+    """Ask as players do; return medians of seconds by method."""
+    api = OpenSubsonic(path)
+    seed, end = f"{7:064x}", f"{9:064x}"
+    asked = {
+        "search3": {"query": "track 777"},
+        "getSonicSimilarTracks": {"id": seed, "count": "50"},
+        "findSonicPath": {"startSongId": seed, "endSongId": end},
+    }
+    seconds = {}
+    for method, parameters in asked.items():
+        took = []
+        for _ in range(rounds):
+            begun = time.perf_counter()
+            api.answer(Request(method, {"v": API_VERSION, "c": "benchmark", **parameters}))
+            took.append(time.perf_counter() - begun)
+        seconds[method] = round(median(took), 3)
+    return seconds
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--rows", type=click.IntRange(min=1000), default=100_000, show_default=True)
@@ -138,6 +160,7 @@ def main(folder: Path, rows: int, rounds: int) -> None:
     click.echo(f"{rows:,} rows, {path.stat().st_size / 1e6:.0f} MB")
     for name in COMMANDS:
         click.echo(f"{name}: {json.dumps(ask(path, name, rounds))}")
+    click.echo(f"serve: {json.dumps(answer(path, rounds))}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,10 @@
 """Vectors as AudioMuse-AI computes them, against its preprocessing by librosa and NumPy."""
 
 import json
-import os
-import re
 import shutil
 import sqlite3
-import subprocess
 import sys
-import time
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import h5py
@@ -209,38 +205,17 @@ def test_what_it_decides_on_cannot_be_asked_for(music, tmp_path):
     assert "decides on layer itself" in result.output
 
 
-def _memory(process):
-    """Memory of a process and what it started, in MiB; what they share counts once."""
-    children = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            parent = int(status.read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(status.parent.name))
-    family, found = [process], 0
-    for each in family:
-        family += children.get(each, [])
-        with suppress(OSError):
-            used = re.search(r"^Pss: +(\d+)", Path(f"/proc/{each}/smaps_rollup").read_text(), re.M)
-            found += int(used[1])
-    return found / 1024
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is counted as on Linux")
 def test_ten_minutes_need_less_than_200_mb(tmp_path):
+    from benchmarks.audiomuse import peak_memory
+
     path = tmp_path / "long.flac"
     random = np.random.default_rng(0)
     with soundfile.SoundFile(path, "w", 44_100, 2) as file:
         for _ in range(10):
             file.write(random.normal(0, 0.1, (60 * 44_100, 2)).astype(np.float32))
-    command = [sys.executable, "-m", "musicnn_zoo", "index", path, "--compatible", "audiomuse"]
-    environment = {**os.environ, "MUSICNN_ZOO_LIBRARY": str(tmp_path / "library.sqlite")}
-    running = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-    )
-    peak = 0.0
-    while running.poll() is None:
-        peak = max(peak, _memory(running.pid))
-        time.sleep(0.02)
-    assert "1 done" in running.communicate()[0]
-    assert 20 < peak < 200
+    library = tmp_path / "library.sqlite"
+    command = [sys.executable, "-m", "musicnn_zoo", "index", path, "--library", library]
+    assert 20 < peak_memory([*map(str, command), "--compatible", "audiomuse"]) < 190
+    assert len(Library(library).vectors(model="audiomuse")[0]) == 1
