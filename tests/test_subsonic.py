@@ -3,19 +3,25 @@
 import hashlib
 import http.client
 import json
+import os
 import re
 import secrets
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 import urllib.parse
 from contextlib import closing, contextmanager, suppress
+from urllib.request import urlopen
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -365,6 +371,7 @@ TOKEN = hashlib.md5((PASSWORD + SALT).encode()).hexdigest()
     [
         ({"u": USER, "p": PASSWORD}, None),
         ({"u": USER, "p": "enc:" + PASSWORD.encode().hex()}, None),
+        ({"u": USER, "p": "enc:" + PASSWORD.encode("latin-1").hex()}, None),
         ({"u": USER, "t": TOKEN, "s": SALT}, None),
         ({"u": USER, "t": TOKEN.upper(), "s": SALT}, None),
         ({"apiKey": KEY}, None),
@@ -771,3 +778,18 @@ def test_an_empty_password_is_no_password(run, tmp_path):
     for result, _, _ in (run("--password-file", empty), run(MUSICNN_ZOO_PASSWORD="")):
         assert result.exit_code == 2
         assert "must hold 1 to 4096 characters; received 0" in result.output
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_quietly_when_it_is_told_to(place, end):
+    command = [sys.executable, "-m", "musicnn_zoo", "serve", "--library", place, "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        url = running.stdout.readline().split()[0]
+        with urlopen(f"{url}rest/ping?v=1.16.1&c=test") as answer:
+            assert b'status="ok"' in answer.read()
+        running.send_signal(end)
+        rest, errors = running.communicate(timeout=20)
+    assert (running.returncode, rest, errors) == (0, "", "")

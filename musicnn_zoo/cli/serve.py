@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -85,8 +85,14 @@ def serve(
             )
         click.echo(f"{server.url}  {about}; Ctrl+C ends it")
         sys.stdout.flush()
-        with suppress(KeyboardInterrupt):
+        # The first process of a container ends by no signal that it does not handle itself.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
             server.serve()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _secret(file: Path | None, variable: str) -> str | None:

@@ -13,6 +13,8 @@ copied or given other titles keep it. Tables, all of which any tool reads:
 ``analyses``
     A model and its settings: ``model``, ``place`` (what loads it), ``weights`` (digest),
     ``settings`` (JSON), ``tags`` (JSON, in order). ``chosen`` is 1 for that of the latest run.
+    Settings with ``compatible`` are of vectors as another program computes them, whose name is the
+    ``model``; they are chosen only where there are no others.
 ``spaces``
     Vectors that may be compared: ``analysis``, ``layer``, ``dimensions``.
 ``tags_1``, ``tags_2``, …

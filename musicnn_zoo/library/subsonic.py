@@ -171,9 +171,13 @@ def _plain(password: str) -> str:
     if not password.startswith("enc:"):
         return password
     try:
-        return bytes.fromhex(password[4:]).decode("utf-8")
+        encoded = bytes.fromhex(password[4:])
     except ValueError:
         return ""
+    try:
+        return encoded.decode("utf-8")
+    except UnicodeDecodeError:  # some clients write the numbers of characters
+        return encoded.decode("latin-1")
 
 
 class _Song(NamedTuple):

@@ -78,6 +78,7 @@ def is_loopback(address: str) -> bool:
 
 class _Handler(WebHandler):
     api: OpenSubsonic
+    host_hint = "without a password, ask for localhost or for an address"
     _request = Request("", {})
 
     def is_asked_as(self, host: str) -> bool:

@@ -114,6 +114,7 @@ class WebHandler(BaseHTTPRequestHandler):
         "Cross-Origin-Resource-Policy": "same-origin",
     }
     """Headers of every answer, also of protocol errors."""
+    host_hint = f"ask for {LOOPBACK}"
 
     @abstractmethod
     def is_asked_as(self, host: str) -> bool:
@@ -178,7 +179,7 @@ class WebHandler(BaseHTTPRequestHandler):
             if len(named) == 1 and self.is_asked_as(named[0]):
                 self.respond()
             else:
-                self.refuse(HTTPStatus.FORBIDDEN, f"ask for {LOOPBACK}, not for this name")
+                self.refuse(HTTPStatus.FORBIDDEN, self.host_hint)
         except (ConnectionError, TimeoutError):
             self.close_connection = True
 
