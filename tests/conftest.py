@@ -66,6 +66,7 @@ SECONDS = {
     "test_remote": 15,
     "test_write_back": 15,
     "test_blocks": 13,
+    "test_audiomuse": 13,
     "test_hub": 11,
     "test_tagger": 11,
     "test_evaluation": 11,
@@ -76,6 +77,7 @@ SECONDS = {
     "test_audio": 8,
     "test_architectures": 6,
     "test_forks": 6,
+    "test_subsonic": 6,
 }
 """What files of many seconds take, the slow tests aside: those of the most begin first."""
 
