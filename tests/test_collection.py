@@ -25,7 +25,7 @@ import soxr
 from click.testing import CliRunner
 from conftest import ROOT
 from helpers_audio import HARPSICHORD, STRINGS, TECHNO, encode
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -373,7 +373,7 @@ def test_vectors_of_other_models_and_settings_are_not_mixed(folder, tmp_path):
         other = library.make_analysis(
             model="other", place="other", weights="w2", settings={"hop_s": 3.0}, tags=("x",)
         )
-        with pytest.raises(ArgumentError, match="holds no sounds yet"):
+        with pytest.raises(ArgumentError, match="holds no tracks yet; fill it"):
             library.space(other)
         library.choose(other)
         assert [each.model for each in library.analyses()] == ["other", "m"]
@@ -396,21 +396,60 @@ def test_a_way_is_monotone_and_nearly_even():
     circle = np.stack([np.cos(middle), np.sin(middle), 0 * middle], axis=1)
     sounds = unit(circle + random.normal(0, 0.05, circle.shape))
     way = find_way(sounds[:, 0], sounds[:, 1], 0.0, 8)
-    assert way.monotone
-    assert len(way.places) == len(set(way.places)) == 8
-    assert (np.diff(sounds[way.places, 0]) <= 0).all()
-    assert (np.diff(sounds[way.places, 1]) >= 0).all()
-    angles = np.degrees(np.arctan2(sounds[way.places, 1], sounds[way.places, 0]))
+    assert len(way) == 8
+    angles = np.degrees(np.arctan2(sounds[way, 1], sounds[way, 0]))
     np.testing.assert_allclose(angles, np.arange(1, 9) * 10, atol=3)
+
+
+def longest_of_all(to_start, to_end, between):
+    """Length of the longest monotone way, by trying all pairs."""
+    inside = sorted(
+        (-one, other)
+        for one, other in zip(to_start.tolist(), to_end.tolist(), strict=True)
+        if one >= between and other >= between
+    )
+    lengths = []
+    for place, (_, end) in enumerate(inside):
+        before = (lengths[i] for i in range(place) if inside[i][1] <= end)
+        lengths.append(1 + max(before, default=0))
+    return max(lengths, default=0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(0, 12), st.floats(-1, 1, width=32),
+    st.sampled_from([1, 3, 24]),
+)  # fmt: skip
+def test_a_way_is_monotone_and_as_long_as_there_can_be_one(seed, count, steps, between, digits):
+    random = np.random.default_rng(seed)
+    to_start, to_end = random.uniform(-1, 1, (2, count)).round(digits).astype(np.float32)
+    way = find_way(to_start, to_end, between, steps)
+    assert len(way) == len(set(way)) == min(steps, longest_of_all(to_start, to_end, between))
+    for values, sign in ((to_start[way], -1), (to_end[way], 1)):
+        assert (values >= between).all()
+        assert (sign * np.diff(values) >= 0).all()
+
+
+def test_a_way_is_found_among_many_sounds_of_which_few_are_in_order():
+    random = np.random.default_rng(0)
+    part = random.uniform(0.3, 0.6, 3000)
+    crowd = np.stack([part, part + 0.3])  # the closer to one, the closer to the other
+    chain = np.stack([np.linspace(0.29, 0.01, 40), np.linspace(0.01, 0.29, 40)])
+    to_start, to_end = np.concatenate([crowd, chain], axis=1).astype(np.float32)
+    way = find_way(to_start, to_end, 0.0, 30)
+    assert len(way) == 30
+    assert sum(place >= 3000 for place in way) >= 29
+    assert (np.diff(to_start[way]) <= 0).all()
+    assert (np.diff(to_end[way]) >= 0).all()
 
 
 def test_a_way_takes_what_there_is():
     to_start, to_end = np.array([0.9, 0.1], np.float32), np.array([0.2, 0.8], np.float32)
-    assert find_way(to_start, to_end, 0.0, 5).places == [0, 1]
-    assert find_way(to_start[:0], to_end[:0], 0.0, 5).places == []
-    assert find_way(to_start, to_end, 0.0, 0).places == []
-    way = find_way(np.array([0.5, 0.6], np.float32), np.array([0.1, 0.9], np.float32), 0.0, 2)
-    assert way == ([0, 1], False)
+    assert find_way(to_start, to_end, 0.0, 5) == [0, 1]
+    assert find_way(to_start[:0], to_end[:0], 0.0, 5) == []
+    assert find_way(to_start, to_end, 0.0, 0) == []
+    away = (np.array([0.5, 0.6], np.float32), np.array([0.1, 0.9], np.float32))
+    assert find_way(*away, 0.0, 2) == [1]
 
 
 # Playlists
@@ -515,17 +554,18 @@ def test_similar_tracks_are_of_the_same_style_and_ways_are_monotone(tmp_path, so
     ]
     assert sum(largest) >= 0.7 * len(paths)
     random = np.random.default_rng(0)
+    lengths = []
     for _ in range(10):
         start, end = random.choice(len(paths), 2, replace=False)
         way = library.playlist(paths[start], paths[end], n=8)
         to_start, to_end = (
             np.array([track.values[name] for track in way]) for name in ("to_start", "to_end")
         )
-        assert len(way) == len(set(way.paths)) == 8
-        if way.asked["monotone"]:
-            assert (np.diff(to_start) <= 0).all()
-            assert (np.diff(to_end) >= 0).all()
-        assert (np.diff((to_end - to_start)[1:-1]) >= 0).all()
+        assert 2 <= len(way) == len(set(way.paths)) <= 8
+        assert (np.diff(to_start) <= 0).all()
+        assert (np.diff(to_end) >= 0).all()
+        lengths.append(len(way))
+    assert np.mean(lengths) >= (7 if songs == 50 else 4)
 
 
 @pytest.mark.parametrize(
@@ -671,7 +711,7 @@ def test_playlists_of_each_kind(music, tmp_path):
     library = Library(place)
     start, end = folder / TECHNO.name, folder / STRINGS.name
     way = library.playlist(start, end, n=4)
-    assert (way.paths[0], way.paths[-1], len(way)) == (str(start), str(end), 4)
+    assert (way.paths[0], way.paths[-1], len(way)) == (str(start), str(end), 3)
     more = library.more_like(start, n=3)
     assert len(more) == 3
     assert str(folder / "techno.mp3") not in more.paths
@@ -686,8 +726,8 @@ def test_playlists_of_each_kind(music, tmp_path):
     assert result.exit_code == 0
     assert len(list(output.glob("*.m3u8"))) == 2
     result = run("playlist", "--from", start, "--to", end, "-n", 9, "--library", place)
-    assert "only 2 tracks lie between the two" in result.stderr
-    assert len(result.stdout.splitlines()) == 4
+    assert "a smooth way of 3 tracks between them only" in result.stderr
+    assert len(result.stdout.splitlines()) == 3  # one of the two that are the same is enough
 
 
 def test_describe_speaks_the_words_of_acousticbrainz(music):

@@ -16,9 +16,10 @@ import click
 from musicnn_zoo.cli.failures import warn
 from musicnn_zoo.cli.parts import PATH, WHOLE, library_option, option, option_group, path_option
 from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.library.collection import DEFAULT_K, DEFAULT_LENGTH, Library, TrackList
+from musicnn_zoo.library.collection import DEFAULT_K, DEFAULT_LENGTH, Library
 from musicnn_zoo.library.playlists import PLAYLIST_ENDINGS, playlist_name
-from musicnn_zoo.text import count, csv_lines, path_cell, printable, safe_tag
+from musicnn_zoo.library.tracks import TrackList
+from musicnn_zoo.text import count, csv_lines, folded, path_cell, printable, safe_tag
 
 Form = Literal["text", "json", "csv"]
 
@@ -56,7 +57,7 @@ def find(
     model: str | None,
     form: Form,
 ) -> None:
-    r"""Find the tracks of the library that fulfil QUERY.
+    """Find the tracks of the library that fulfil QUERY.
 
     \b
     musicnn-zoo find "piano > 0.4 and slow > 0.2 and not vocals > 0.3"
@@ -67,11 +68,18 @@ def find(
     words such as calm, lively or 'female vocals' stand for several. Names with spaces are quoted
     or have underscores. Fields: duration (in seconds, or 3:30), title, artist, album, genre and
     path, compared by =, != and ~ (contains).
-    """
-    found = Library(place).find(query, sort=sort, limit=limit, model=model)
+    """  # noqa: D301 (click keeps the lines of a paragraph after backspace)
+    library = Library(place)
+    found = library.find(query, sort=sort, limit=limit, model=model)
     if not found.tracks:
-        warn("nothing fits; many scores are low: what is the highest, say find 'TAG > 0'")
+        warn(f"nothing fits; {_why_nothing(library)}")
     _deliver([found], form, output, absolute=absolute)
+
+
+def _why_nothing(library: Library) -> str:
+    if not library.counts().get("present"):
+        return "the library holds no tracks; fill it with 'musicnn-zoo index FOLDER'"
+    return "many scores are low: what is the highest, say find 'TAG > 0'"
 
 
 @click.command()
@@ -144,13 +152,13 @@ def playlist(
     model: str | None,
     form: Form,
 ) -> None:
-    r"""Make a playlist: a smooth way between two tracks, more of the same, or one a cluster.
+    """Make a playlist: a smooth way between two tracks, more of the same, or one a cluster.
 
     \b
     musicnn-zoo playlist --from a.mp3 --to b.mp3 -n 15 --output way.m3u8
     musicnn-zoo playlist --similar-to a.mp3 --output more.m3u8
     musicnn-zoo playlist --cluster 12 --output lists/
-    """
+    """  # noqa: D301 (as above)
     ways = [start is not None or end is not None, bool(seeds), clusters is not None]
     if sum(ways) != 1 or (start is None) != (end is None):
         raise ArgumentError("give --from and --to, or --similar-to, or --cluster")
@@ -170,7 +178,7 @@ def playlist(
         assert end is not None
         made = library.playlist(start, end, n=length, layer=layer, model=model)
         if len(made) < length:
-            warn(f"only {len(made) - 2} tracks lie between the two")
+            warn(f"the library has a smooth way of {count(len(made), 'track')} between them only")
     _deliver([made], form, output, absolute=absolute)
 
 
@@ -237,8 +245,14 @@ def _write_folder(lists: Sequence[TrackList], folder: Path, *, absolute: bool) -
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise ArgumentError(f"{str(folder)!r} cannot be a folder ({error.strerror})") from error
+    taken: set[str] = set()
     for each in lists:
-        output = folder / f"{playlist_name(each.name)}.m3u8"
+        name, number = playlist_name(each.name), 1
+        while folded(name) in taken:
+            number += 1
+            name = f"{playlist_name(each.name)} {number}"
+        taken.add(folded(name))
+        output = folder / f"{name}.m3u8"
         _tell_left_out(each.to_m3u(output, absolute=absolute))
         click.echo(f"{printable(str(output))}: {count(len(each), 'track')}", err=True)
 

@@ -8,24 +8,33 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError
+from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError, OutputError, shown
+from musicnn_zoo.files import raising
 from musicnn_zoo.library.library_file import Analysis, LibraryFile
 from musicnn_zoo.sound.contents import TITLES, Contents, read_contents
 from musicnn_zoo.sound.find import Selection, Stamp, take_stamp, walk_audio
+from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.tagging.pipeline import EmbeddedTags, reading_threads
 from musicnn_zoo.tagging.results import FileResult
 from musicnn_zoo.text import path_from_text
 
+if TYPE_CHECKING:
+    from musicnn_zoo.runtimes.engine import EngineName
+    from musicnn_zoo.sound.read import OnDamage
+
+DEFAULT_LAYER = "penultimate"
 Analyse = Callable[[Iterable[str]], Iterator[FileResult[EmbeddedTags]]]
 _NOT_THERE = "there is no such folder (is its disk mounted?); its files stay as they were"
+_CHANGED = "it changed while it was read; the next run takes it"
 _AHEAD = 4
 """Files that each thread looks into before they are decoded: what was read is still in memory."""
 
@@ -67,6 +76,12 @@ class IndexSummary:
     failures: list[tuple[str, str]] = field(default_factory=list)
     audio_s: float = 0.0
     elapsed_s: float = 0.0
+
+    @property
+    def looked_at(self) -> int:
+        """How many files were there, or could not be used."""
+        there = (self.unchanged, self.copied, self.moved, self.retagged, self.returned)
+        return self.done + sum(there) + self.failed
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
@@ -289,6 +304,8 @@ class _Run:
             if result.value is None:
                 assert result.error is not None
                 self._fail(path, stamp, result.error)
+            elif not _is_as_it_was(stamp):
+                self._fail(path, None, AudioError(f"{path}: {_CHANGED}"))
             else:
                 self._add(stamp, contents, result.value)
 
@@ -358,11 +375,100 @@ class _Run:
         self._library.drop_unheard()
 
 
+def _is_as_it_was(stamp: Stamp) -> bool:
+    """Whether a file is still that of which the digest was read, now that it has been decoded."""
+    try:
+        now = take_stamp(stamp.path)
+    except AudioError:
+        return False
+    return (now.size, now.mtime_ns) == (stamp.size, stamp.mtime_ns)
+
+
 def _is_below(path: str, places: Collection[str]) -> bool:
     return any(path == place or path.startswith(place.rstrip(os.sep) + os.sep) for place in places)
 
 
-def present_folders(folders: Sequence[str]) -> list[str]:
+class Wanted(NamedTuple):
+    """What a run is asked for; what is not said (None, no layers) is as in the run before.
+
+    Parameters
+    ----------
+    model : str or path or None
+    layers : tuple of str
+    cut : dict
+        ``patch_s``, ``hop_s``, ``tail`` and ``silence``.
+    damaged, engine, device, jobs
+        As in :func:`musicnn_zoo.tag_files`.
+    """
+
+    model: str | os.PathLike[str] | None
+    layers: tuple[str, ...]
+    cut: dict[str, Any]
+    damaged: OnDamage
+    engine: EngineName
+    device: str | None
+    jobs: int | None
+
+
+def fill(
+    path: Path,
+    folders: Sequence[str | os.PathLike[str]],
+    selection: Selection,
+    wanted: Wanted,
+    on_progress: OnProgress | None = None,
+) -> IndexSummary:
+    """Bring the library file at ``path`` up to date with folders, by default with those it knows.
+
+    Raises
+    ------
+    ArgumentError
+        If a folder is not there, another run is filling the file, or what is wanted cannot be.
+    OutputError
+        If the file cannot be written.
+    """
+    places = dict.fromkeys(_present([local_path(each) for each in folders]), selection)
+    with _alone(path), LibraryFile(path, write=True) as library:
+        if not places:
+            places = {
+                place: Selection(tuple(included), tuple(excluded), with_hidden)
+                for place, (included, excluded, with_hidden) in library.folders().items()
+            }
+        if not places:
+            raise ArgumentError("name a folder to index; the library has none yet")
+        chosen = _chosen_model(library, wanted.model)
+        cut, layers = _settled(library, wanted, chosen.weights)
+        grid = chosen.spec.config.grid.of_lengths(cut["patch_s"], cut["hop_s"])
+        settings = {
+            **cut, "patch_frames": grid.patch, "hop_frames": grid.hop,
+            "sample_rate": grid.sample_rate, "pooling": "mean",
+        }  # fmt: skip
+        analysis = library.make_analysis(
+            model=chosen.spec.name, place=chosen.place, weights=chosen.weights,
+            settings=settings, tags=chosen.spec.tags,
+        )  # fmt: skip
+        library.remember_folders(
+            {
+                place: (one.include, one.exclude, one.hidden)
+                for place, one in places.items()
+                if Path(place).is_dir()
+            }
+        )
+
+        def analyse(paths: Iterable[str]) -> Iterator[FileResult[EmbeddedTags]]:
+            from musicnn_zoo.tagging.tagger import Tagger
+
+            tagger = Tagger(chosen.pretrained, engine=wanted.engine, device=wanted.device)
+            return tagger.embedded_tags_files(
+                paths, layer=layers, **cut, damaged=wanted.damaged, jobs=wanted.jobs
+            )
+
+        return run_index(
+            library, places, analysis, layers, analyse,
+            jobs=wanted.jobs, on_progress=on_progress,
+        )  # fmt: skip
+
+
+def _present(folders: Sequence[str]) -> list[str]:
     """Return the absolute paths of folders, all of which must be there.
 
     An unmounted disk is then an error and not a folder whose files are all gone.
@@ -373,3 +479,64 @@ def present_folders(folders: Sequence[str]) -> list[str]:
             raise ArgumentError(f"{folder}: {_NOT_THERE}")
         found.append(os.path.realpath(folder))
     return list(dict.fromkeys(found))
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """See that no other run fills a library meanwhile."""
+    from filelock import FileLock, Timeout
+
+    with raising(OutputError, f"library {str(path)!r} cannot be made"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise ArgumentError(
+                f"library {str(path)!r}: another run is filling it; let it end"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Chosen:
+    """A model that a library is filled by."""
+
+    def __init__(self, place: str) -> None:
+        from musicnn_zoo.zoo.load import find_pretrained, looks_like_place
+
+        self.pretrained = find_pretrained(place)
+        self.spec = self.pretrained.spec
+        self.weights = self.pretrained.digest()
+        is_folder = looks_like_place(place) and not place.startswith("hf://")
+        self.place = str(Path(place).expanduser().absolute()) if is_folder else place
+
+
+def _chosen_model(library: LibraryFile, model: str | os.PathLike[str] | None) -> _Chosen:
+    from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
+
+    if model is None:
+        known = library.analyses()
+        model = known[0].place if known else DEFAULT_MODEL
+    if not isinstance(model, str | os.PathLike):
+        raise ArgumentError(
+            "model must be the name or the place of a model, since later runs load it again; "
+            f"received {shown(model)}: save it by save_pretrained"
+        )
+    return _Chosen(os.fspath(model))
+
+
+def _settled(
+    library: LibraryFile, wanted: Wanted, weights: str
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return how patches are cut, and the layers, with those of the run before for what is open."""
+    cut, layers = wanted.cut, wanted.layers
+    before = library.analyses()[:1]
+    if before and (wanted.model is None or before[0].weights == weights):
+        old = before[0].settings
+        cut = {name: old[name] if value is None else value for name, value in cut.items()}
+        layers = layers or tuple(each.layer for each in library.spaces(before[0]))
+    cut = {**cut, "tail": cut["tail"] or "drop", "silence": cut["silence"] or "skip"}
+    return cut, layers or (DEFAULT_LAYER,)

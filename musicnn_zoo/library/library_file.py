@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, OutputError, UnknownNameError
-from musicnn_zoo.text import path_from_text, path_to_text
+from musicnn_zoo.text import folded, path_from_text, path_to_text
 
 ENVIRONMENT_VARIABLE = "MUSICNN_ZOO_LIBRARY"
 LIBRARY_NAME = "library.sqlite"
@@ -190,7 +190,7 @@ class LibraryFile:
                 f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_PATIENCE_S,
                 check_same_thread=False, isolation_level=None,
             )  # fmt: skip
-        self._connection.create_function("fold", 1, str.casefold, deterministic=True)
+        self._connection.create_function("fold", 1, folded, deterministic=True)
         try:
             self._check(write=write)
         except BaseException:
@@ -198,18 +198,20 @@ class LibraryFile:
             raise
 
     def _check(self, *, write: bool) -> None:
-        with self.reporting():
-            try:
-                application = self.value("PRAGMA application_id")
-                tables = self.value("SELECT count(*) FROM sqlite_master")
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo") from error
-            if tables == 0 and write:  # new, or a run ended just then
-                self._make()
-            elif application != _APPLICATION:
-                raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo")
+        try:
+            with self.reporting():
+                (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+                (tables,) = self._connection.execute(
+                    "SELECT count(*) FROM sqlite_master"
+                ).fetchone()
+        except OutputError as error:
+            if isinstance(error.__cause__, sqlite3.OperationalError | OSError):
+                raise
+            raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo") from error
+        if tables == 0 and write:  # new, or a run ended just then
+            self._make()
+        elif application != _APPLICATION:
+            raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo")
         version = self.value("PRAGMA user_version")
         if version > _VERSION:
             raise ArgumentError(
@@ -219,7 +221,8 @@ class LibraryFile:
 
     def _make(self) -> None:
         marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
-        self._connection.executescript(f"BEGIN; {_SCHEMA} {marks} COMMIT;")
+        with self.reporting():
+            self._connection.executescript(f"BEGIN; {_SCHEMA} {marks} COMMIT;")
 
     def __enter__(self) -> LibraryFile:
         return self
@@ -245,6 +248,11 @@ class LibraryFile:
                 f"library {str(self.path)!r} cannot be used ({error}); what was written to it is "
                 "safe"
             ) from error
+        except sqlite3.DatabaseError as error:
+            raise OutputError(
+                f"library {str(self.path)!r} is damaged ({error}); take a copy of it that is "
+                "whole, or delete it, and run 'musicnn-zoo index FOLDER'"
+            ) from error
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows of a query."""
@@ -253,14 +261,14 @@ class LibraryFile:
 
     def value(self, query: str, values: Sequence[Any] = ()) -> Any:
         """Return the first value of the first row, or None."""
-        with self._lock:
+        with self._lock, self.reporting():
             found = self._connection.execute(query, values).fetchone()
         return None if found is None else found[0]
 
-    def blocks(self, query: str, size: int) -> Iterator[list[Any]]:
+    def blocks(self, query: str, size: int, values: Sequence[Any] = ()) -> Iterator[list[Any]]:
         """Yield the rows of a query by the block; the file must not be changed meanwhile."""
         with self.reporting():
-            cursor = self._connection.execute(query)
+            cursor = self._connection.execute(query, values)
             while block := cursor.fetchmany(size):
                 yield block
 
@@ -390,7 +398,10 @@ class LibraryFile:
         """Return the vectors of a layer; by default of the first."""
         known = self.spaces(analysis)
         if not known:
-            raise ArgumentError(f"library {str(self.path)!r} holds no sounds yet")
+            raise ArgumentError(
+                f"library {str(self.path)!r} holds no tracks yet; fill it with "
+                "'musicnn-zoo index FOLDER'"
+            )
         if layer is None:
             return known[0]
         for each in known:
@@ -437,8 +448,7 @@ class LibraryFile:
 
     def sound(self, digest: str) -> int | None:
         """Return the sound with a digest."""
-        with self.reporting():
-            found: int | None = self.value("SELECT id FROM sounds WHERE digest = ?", (digest,))
+        found: int | None = self.value("SELECT id FROM sounds WHERE digest = ?", (digest,))
         return found
 
     def is_complete(self, sound: int | None, analysis: Analysis, layers: Collection[str]) -> bool:
@@ -449,10 +459,9 @@ class LibraryFile:
         if not spaces.keys() >= set(layers):
             return False
         tables = [analysis.table, *(spaces[layer] for layer in layers)]
-        with self.reporting():
-            return all(
-                self.value(f"SELECT 1 FROM {table} WHERE sound = ?", (sound,)) for table in tables
-            )
+        return all(
+            self.value(f"SELECT 1 FROM {table} WHERE sound = ?", (sound,)) for table in tables
+        )
 
     def put_file(self, path: str, size: int, mtime_ns: int, **columns: Any) -> None:
         """Write what is known of a file, in place of what was known."""

@@ -8,11 +8,11 @@ parameters and all names are those of columns that exist. Nothing is evaluated b
     part        = "not" part | "(" condition ")" | comparison
     comparison  = value (("<" | "<=" | ">" | ">=" | "=" | "==" | "!=" | "~") value)*
 
-A value is a number, a length such as ``3:30``, the name of a tag, a word for several tags (see
-:mod:`musicnn_zoo.library.descriptors`), or a field: ``duration`` in seconds, ``title``, ``artist``,
-``album``, ``genre``, ``path``. A name with spaces is quoted, or written with underscores. A tag by
-itself means that its score is at least 0.5. Texts are compared with ``=``, ``!=`` and ``~``
-(contains), in which capitals do not count.
+A value is a number, a length such as ``3:30`` or ``1:15:00``, the name of a tag, a word for several
+tags (see :mod:`musicnn_zoo.library.descriptors`), or a field: ``duration`` in seconds, ``title``,
+``artist``, ``album``, ``genre``, ``path``. A name with spaces is quoted, or written with
+underscores. A tag by itself means that its score is at least 0.5. Texts are compared with ``=``,
+``!=`` and ``~`` (contains), in which neither capitals nor the Unicode form of accents count.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError, shown
+from musicnn_zoo.text import folded, path_to_text
 
 Name = Callable[[str], str]
 
@@ -33,7 +34,7 @@ _LONGEST = 2000
 _DEEPEST = 40
 _TOKEN = re.compile(
     r"""\s*(?:
-    (?P<length>\d+:[0-5]\d)(?![\w.:])
+    (?P<length>\d+(?::[0-5]\d){1,2})(?![\w.:])
     | (?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.])
     | (?P<text>"[^"]*"|'[^']*')
     | (?P<name>\w+(?:[\w/&.'-]*\w)?)
@@ -247,7 +248,7 @@ class _Reader:
                 f"query {self._text!r}: compare {field.name or 'a text'} with a text in quotation "
                 "marks by =, != or ~ (contains)"
             )
-        text = str(other.values[0]).casefold()
+        text = folded(path_to_text(str(other.values[0])))
         if sign == "~":
             return f"(instr(fold({field.sql}), ?) > 0)", [text]
         return f"(fold({field.sql}) {_OPERATORS[sign]} ?)", [text]
@@ -257,8 +258,10 @@ class _Reader:
         if token.kind == "number":
             return Value("number", "?", (float(token.text),))
         if token.kind == "length":
-            minutes, _, seconds = token.text.partition(":")
-            return Value("number", "?", (60.0 * int(minutes) + int(seconds),))
+            seconds = 0.0
+            for part in token.text.split(":"):
+                seconds = 60 * seconds + float(part)
+            return Value("number", "?", (seconds,))
         if token.kind == "name" and token.text.lower() not in _WORDS:
             return self._named(token.text)
         if token.kind == "text":
