@@ -827,6 +827,7 @@ def test_the_help_lists_all_commands_with_what_they_do():
     for name in names:
         assert re.match(rf"Usage: cli {name} \[OPTIONS\]", run(name, "--help").output)
         assert "--traceback" in run(name, "--help").output
+        assert "\\b" not in run(name, "--help").output  # the mark of lines that are kept
 
 
 @pytest.mark.parametrize("module", COMMANDS_BY_MODULE)

@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import unicodedata
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -30,7 +31,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import musicnn_zoo
-from musicnn_zoo import Library, TrackList
+from musicnn_zoo import Library, Track, TrackList
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import ArgumentError, AudioError, OutputError, UnknownNameError
 from musicnn_zoo.library.indexing import run_index
@@ -90,15 +91,16 @@ class Analyst:
             yield FileResult(path, EmbeddedTags((embedding,), Tags(ranked, "m", clip)))
 
 
-def index(place, folder, analyst):
+def index(place, folder, analyst, selection=Selection()):  # noqa: B008 (it does not change)
     with LibraryFile(place, write=True) as library:
         analysis = library.make_analysis(
             model="m", place="m", weights="w", settings={"hop_s": 3.0}, tags=TAGS
         )
+        folders = {str(folder): selection}
+        if folder.is_dir():
+            library.remember_folders({str(folder): list(selection[:3])})
         try:
-            return run_index(
-                library, {str(folder): Selection()}, analysis, ("penultimate",), analyst, jobs=2
-            )
+            return run_index(library, folders, analysis, ("penultimate",), analyst, jobs=2)
         except KeyboardInterrupt:
             library._connection.rollback()  # as if it had been killed
             raise
@@ -294,6 +296,55 @@ def test_only_files_below_the_folders_are_said_to_be_gone(folder, tmp_path):
     assert index(place, folder, Analyst()).gone == 2
 
 
+def test_files_that_are_left_out_now_are_gone_until_they_are_taken_again(folder, tmp_path):
+    place = tmp_path / "library.sqlite"
+    write_sound(folder / "3.audio", 3)
+    index(place, folder, Analyst())
+    index(place, folder / "3.audio", Analyst())  # named, whatever its ending
+    without = Selection(exclude=("deep",))
+    assert str(index(place, folder, Analyst(), without)) == "0 done, 1 unchanged, 1 gone"
+    assert Library(place).find("low > 0").paths == (
+        str(folder / "3.audio"), str(folder / "1.wav"),
+    )  # fmt: skip
+    assert index(place, folder / "deep", Analyst()).returned == 1
+    assert index(place, folder, Analyst(), without).gone == 0  # the other folder has it
+    assert index(place, folder, Analyst(), Selection(include=("2.*",))).gone == 2
+
+
+def test_files_elsewhere_are_gone_if_their_folder_is_there(folder, tmp_path):
+    place = tmp_path / "library.sqlite"
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        write_sound(tmp_path / name / "linked.wav", 3 + len(name))
+        (folder / f"{name}.wav").symlink_to(tmp_path / name / "linked.wav")
+    assert index(place, folder, Analyst()).done == 4
+    (tmp_path / "one" / "linked.wav").unlink()
+    shutil.rmtree(tmp_path / "other")  # as if its disk were not mounted
+    assert index(place, folder, Analyst()).gone == 1
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_left_to_the_next_run(folder, tmp_path):
+    place = tmp_path / "library.sqlite"
+    kept = tmp_path / "kept.wav"
+    shutil.copy(folder / "1.wav", kept)
+
+    def replacing(paths):
+        for result in Analyst()(paths):
+            if result.source.endswith("1.wav") and kept.exists():
+                kept.rename(folder / "old.wav")
+                write_sound(folder / "1.wav", 3)
+                os.utime(folder / "1.wav", ns=(10**18, 10**18))
+                (result,) = Analyst()([result.source])
+            yield result
+
+    summary = index(place, folder, replacing)
+    assert (summary.done, summary.failed) == (1, 1)
+    assert "it changed while it was read" in summary.failures[0][1]
+    assert index(place, folder, Analyst()).done == 2
+    assert rows_of(place)["1.wav"][2] == 0.03
+    assert rows_of(place)["old.wav"][2] == 0.01
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root lists every folder")
 def test_files_in_a_folder_that_cannot_be_listed_are_not_gone(folder, tmp_path):
     place = tmp_path / "library.sqlite"
@@ -330,7 +381,7 @@ def test_what_is_no_library_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match="is no library of musicnn-zoo"):
         Library(place).find("low")
     place.write_text("")
-    with pytest.raises(ArgumentError, match="is no library of musicnn-zoo"):
+    with pytest.raises(ArgumentError, match="is empty; fill it with 'musicnn-zoo index FOLDER'"):
         Library(place).find("low")
     assert index(place, tmp_path, Analyst()).done == 0
     place.unlink()
@@ -346,9 +397,109 @@ def test_what_is_no_library_is_refused(tmp_path):
     LibraryFile(tmp_path / "fresh.sqlite", write=True).close()
     with pytest.raises(ArgumentError, match="is empty; fill it with 'musicnn-zoo index FOLDER'"):
         Library(tmp_path / "fresh.sqlite").find("low")
+    with pytest.raises(ArgumentError, match=r"is a folder; name a file, such as .*library\.sqlite"):
+        Library(tmp_path).find("low")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be"):
         LibraryFile(tmp_path / "file" / "library.sqlite", write=True)
+
+
+@pytest.mark.parametrize("spoil", ["cut", "header", "vectors", "tags", "scores"])
+def test_a_damaged_library_is_said_to_be_damaged(folder, tmp_path, spoil):
+    for number in range(3, 60):
+        write_sound(folder / f"{number}.wav", number)
+    place = tmp_path / "library.sqlite"
+    index(place, folder, Analyst())
+    with closing(sqlite3.connect(place)) as connection:
+        if spoil == "scores":
+            connection.execute("DELETE FROM tags_1 WHERE sound > 3")
+            connection.commit()
+        pages = dict(connection.execute("SELECT name, rootpage FROM sqlite_master"))
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    held = bytearray(place.read_bytes())
+    if spoil == "cut":
+        del held[len(held) // 2 :]
+    elif spoil == "header":
+        held[100:size] = bytes(size - 100)
+    elif spoil != "scores":
+        start = size * (pages[f"{spoil}_1"] - 1)
+        held[start : start + size] = b"\xff" * size
+    place.write_bytes(held)
+    library = Library(place)
+    asked = {
+        "vectors": lambda: library.similar(folder / "1.wav"),
+        "tags": lambda: library.find("low > 0"),
+        "scores": lambda: library.similar(folder / "1.wav", like="low"),
+    }
+    with pytest.raises(OutputError, match=r"is damaged \(.*delete it, and run 'musicnn-zoo index"):
+        asked.get(spoil, library.counts)()
+    if spoil == "scores":
+        with pytest.raises(OutputError, match="is damaged"):
+            library.clusters(2)
+
+
+def test_a_full_disk_is_said(folder, tmp_path):
+    place = tmp_path / "library.sqlite"
+    with LibraryFile(place, write=True) as library:
+        (pages,) = library.rows("PRAGMA page_count")[0]
+        library.rows(f"PRAGMA max_page_count = {pages + 2}")
+        analysis = library.make_analysis(
+            model="m", place="m", weights="w", settings={}, tags=TAGS
+        )  # fmt: skip
+
+        def fill():
+            for number in range(999):
+                library.put_sound(f"{number}" * 99, 1.0, analysis, (0, 1), {})
+
+        with pytest.raises(OutputError, match="database or disk is full"):
+            fill()
+    assert index(place, folder, Analyst()).done == 2
+
+
+def test_a_library_without_tracks_says_so(folder, tmp_path):
+    place = tmp_path / "library.sqlite"
+    index(place, folder, Analyst())
+    for path in list(folder.rglob("*.wav")):
+        path.unlink()
+    index(place, folder, Analyst())
+    for forget in (False, True):
+        if forget:
+            assert Library(place).forget_gone() == 2
+        assert len(Library(place).find("low > 0")) == 0
+        assert Library(place).clusters(3) == []
+        result = run("find", "low > 0", "--library", place)
+        assert "holds no tracks: fill it with 'musicnn-zoo index FOLDER'" in result.stderr
+    (tmp_path / "nothing").mkdir()
+    result = run("index", tmp_path / "nothing", "--library", tmp_path / "new.sqlite")
+    assert "there is no audio in what was looked through" in result.stderr
+    with pytest.raises(ArgumentError, match="holds no tracks yet; fill it with"):
+        Library(tmp_path / "new.sqlite").similar(TECHNO)
+
+
+def test_letters_count_whatever_their_unicode_form(folder, tmp_path):
+    for number, form in enumerate(("NFC", "NFD"), 3):
+        name = unicodedata.normalize(form, f"Élan {form}.wav")
+        write_sound(folder / name, number, unicodedata.normalize(form, "ÉLAN"))
+    place = tmp_path / "library.sqlite"
+    index(place, folder, Analyst())
+    for form in ("NFC", "NFD"):
+        for query in ("path ~ 'élan'", "title = élan", "low > 0 and title ~ É"):
+            assert len(Library(place).find(unicodedata.normalize(form, query))) == 2
+
+
+def test_huge_numbers_are_answered(folder, tmp_path):
+    place = tmp_path / "library.sqlite"
+    index(place, folder, Analyst())
+    library, huge = Library(place), 10**30
+    assert len(library.find("low > 0", limit=huge)) == 2
+    assert len(library.similar(folder / "1.wav", k=huge)) == 1
+    assert len(library.clusters(1000)) == 2
+    for ask, said in (
+        (lambda: library.clusters(huge), "k must be at most 1000"),
+        (lambda: library.playlist("a", "b", n=huge), "n must be at most 500"),
+    ):
+        with pytest.raises(ArgumentError, match=said):
+            ask()
 
 
 def test_tags_that_differ_in_capitals_have_columns_of_their_own():
@@ -458,22 +609,66 @@ def test_a_way_takes_what_there_is():
 def test_a_playlist_has_relative_paths_titles_and_lengths(tmp_path):
     entries = [
         Entry(str(tmp_path / "Music" / "a b.mp3"), 61.6, "Bach - Air\n#EXTINF:1"),
-        Entry(str(tmp_path / "#1.mp3"), 3, "Élan"),
+        Entry(str(tmp_path / "#1.mp3"), 3, "Élan\u3000\u200d"),
         Entry(str(tmp_path / "new\nline.mp3"), 3, "x"),
     ]
     (tmp_path / "lists").mkdir()
     left_out = write_playlist(entries, tmp_path / "lists" / "x.m3u8", name="Calm")
     assert left_out == [entries[2].path]
-    assert (tmp_path / "lists" / "x.m3u8").read_text(encoding="utf-8").splitlines() == [
+    assert (tmp_path / "lists" / "x.m3u8").read_text(encoding="utf-8").split("\n") == [
         "#EXTM3U", "#PLAYLIST:Calm", "#EXTINF:62,Bach - Air\\n#EXTINF:1", "../Music/a b.mp3",
-        "#EXTINF:3,Élan", "../#1.mp3",
+        "#EXTINF:3,Élan\u3000\u200d", "../#1.mp3", "",
     ]  # fmt: skip
-    write_playlist(entries[1:2], tmp_path / "x.m3u8")
-    assert (tmp_path / "x.m3u8").read_text(encoding="utf-8").splitlines()[2] == "./#1.mp3"
     write_playlist(entries[:1], tmp_path / "x.m3u8", absolute=True)
     assert (tmp_path / "x.m3u8").read_text(encoding="utf-8").splitlines()[2] == entries[0].path
     with pytest.raises(ArgumentError, match=r"must end in \.m3u8, \.m3u"):
         write_playlist(entries, tmp_path / "x.pls")
+
+
+def read_playlist(path):
+    """Read M3U as its descriptions say: lines without spaces around them, # begins a comment."""
+    entries, told = [], None
+    for line in path.read_bytes().decode("utf-8").split("\n"):
+        text = line.strip(" \t\r")
+        if text.startswith("#EXTINF:"):
+            seconds, _, title = text.removeprefix("#EXTINF:").partition(",")
+            told = (int(seconds), title)
+        elif text and not text.startswith("#"):
+            assert re.match("[A-Za-z][A-Za-z0-9+.-]*:", text) is None  # no address
+            entries.append((os.path.normpath(path.parent / text), *told))
+    return entries
+
+
+NAMES = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0/\n\r"), min_size=1, max_size=20
+) | st.text(st.sampled_from(" #:.\\%'\"?&;,=-\t\u3000\u2028\x85aé"), min_size=1, max_size=8)
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(NAMES, NAMES), min_size=1, max_size=4), st.booleans())
+def test_what_reads_playlists_finds_the_files(tmp_path_factory, names, absolute):
+    root = tmp_path_factory.getbasetemp()
+    entries = [
+        Entry(str(root / f"{folder}" / f"{name}.mp3"), 3, name) if folder.strip(".") else
+        Entry(str(root / f"{name}.mp3"), 3, name) for folder, name in names
+    ]  # fmt: skip
+    assert write_playlist(entries, root / "x.m3u8", name=names[0][0], absolute=absolute) == []
+    read = read_playlist(root / "x.m3u8")
+    assert [path for path, *_ in read] == [entry.path for entry in entries]
+    assert [seconds for _, seconds, _ in read] == [3] * len(entries)
+
+
+def test_lists_of_clusters_have_names_of_their_own(tmp_path, monkeypatch):
+    lists = [
+        TrackList((Track(str(tmp_path / f"{number}.mp3"), 3.0),), "cluster", name, "m")
+        for number, name in enumerate(["a/b", "a:b", "A_b", "x" * 100, "x" * 99, "???"])
+    ]
+    monkeypatch.setattr(Library, "clusters", lambda self, k, **options: lists)
+    assert run("playlist", "--cluster", 6, "-o", tmp_path / "lists").exit_code == 0
+    written = sorted((tmp_path / "lists").iterdir())
+    assert len({path.name.lower() for path in written}) == 6
+    read = {entry[0] for path in written for entry in read_playlist(path)}
+    assert read == {track.path for each in lists for track in each}
 
 
 # What a file holds
@@ -715,6 +910,8 @@ def test_playlists_of_each_kind(music, tmp_path):
     more = library.more_like(start, n=3)
     assert len(more) == 3
     assert str(folder / "techno.mp3") not in more.paths
+    twice = library.more_like([start, folder / "techno.mp3", start], n=4)
+    assert sum("techno" in path for path in twice.paths) == 1
     lists = library.clusters(2)
     assert sorted(path for each in lists for path in each.paths) == sorted(
         str(path) for path in folder.iterdir() if path.name != "notes.mp3"
@@ -726,7 +923,7 @@ def test_playlists_of_each_kind(music, tmp_path):
     assert result.exit_code == 0
     assert len(list(output.glob("*.m3u8"))) == 2
     result = run("playlist", "--from", start, "--to", end, "-n", 9, "--library", place)
-    assert "a smooth way of 3 tracks between them only" in result.stderr
+    assert "a smooth way of 3 tracks, not of 9" in result.stderr
     assert len(result.stdout.splitlines()) == 3  # one of the two that are the same is enough
 
 
@@ -737,6 +934,9 @@ def test_describe_speaks_the_words_of_acousticbrainz(music):
     assert inside["highlevel"]["genre"]["value"] == "techno"
     assert outside["highlevel"]["instrument"]["value"] == "harpsichord"
     assert outside["metadata"]["audio_properties"]["length"] == pytest.approx(32, abs=0.5)
+    result = run("describe", "missing.mp3", HARPSICHORD, "--library", place)
+    assert json.loads(result.stdout) == outside
+    assert (result.exit_code, "1 of 2 could not be used" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -779,6 +979,13 @@ def test_the_commands_print_text_json_csv_and_playlists(music, tmp_path, argumen
         (["playlist", "--from", TECHNO], "give --from and --to"),
         (["playlist", "--cluster", "2", "-o", "x.m3u8"], "name a folder, not 'x.m3u8'"),
         (["index", "no_such_folder"], "no such folder (is its disk mounted?)"),
+        (["index", "x" * 300], "no such folder (is its disk mounted?)"),
+        (["index", "s3://bucket/music"], "a library is of files of this machine; mount the store"),
+        (["similar", "x" * 300], "is neither a file nor in the library"),
+        (["similar", TECHNO, "--like", "duration"], "unknown tag 'duration'; known are: ambient"),
+        (["find", "happy > 0.2"], "'happy', but MSD_musicnn has: add it with"),
+        (["playlist", "--from", TECHNO, "--to", TECHNO], "a way leads to another track"),
+        (["playlist", "--cluster", 10**12], "1000"),
         pytest.param(["index", "--layer", "no_such_layer", "-m", "MTT_vgg", TECHNO.parent],
                      "layer of MTT_vgg", marks=pytest.mark.slow),
         (["index", "-m", "MTT_musicn"], "unknown model 'MTT_musicn'"),
@@ -798,7 +1005,9 @@ def test_what_is_wrong_is_said_in_a_line(music, tmp_path, monkeypatch, arguments
 def test_an_empty_answer_is_no_failure(music):
     result = run("find", "techno > 1", "--library", music[1], "-f", "json")
     assert (json.loads(result.stdout)["tracks"], result.exit_code) == ([], 0)
-    assert "nothing fits" in result.stderr
+    assert "nothing fits; many scores are low" in result.stderr
+    result = run("find", "title = nothing", "--library", music[1])
+    assert result.stderr == "Warning: nothing fits\n"
 
 
 def test_python_says_what_is_wrong(music):

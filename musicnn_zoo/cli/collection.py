@@ -15,8 +15,13 @@ import click
 
 from musicnn_zoo.cli.failures import warn
 from musicnn_zoo.cli.parts import PATH, WHOLE, library_option, option, option_group, path_option
-from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.library.collection import DEFAULT_K, DEFAULT_LENGTH, Library
+from musicnn_zoo.errors import ArgumentError, AudioError
+from musicnn_zoo.library.collection import (
+    DEFAULT_K,
+    DEFAULT_LENGTH,
+    MOST_CLUSTERS,
+    Library,
+)
 from musicnn_zoo.library.playlists import PLAYLIST_ENDINGS, playlist_name
 from musicnn_zoo.library.tracks import TrackList
 from musicnn_zoo.text import count, csv_lines, folded, path_cell, printable, safe_tag
@@ -72,14 +77,16 @@ def find(
     library = Library(place)
     found = library.find(query, sort=sort, limit=limit, model=model)
     if not found.tracks:
-        warn(f"nothing fits; {_why_nothing(library)}")
+        warn(f"nothing fits{_why_nothing(library, found)}")
     _deliver([found], form, output, absolute=absolute)
 
 
-def _why_nothing(library: Library) -> str:
+def _why_nothing(library: Library, found: TrackList) -> str:
     if not library.counts().get("present"):
-        return "the library holds no tracks; fill it with 'musicnn-zoo index FOLDER'"
-    return "many scores are low: what is the highest, say find 'TAG > 0'"
+        return "; the library holds no tracks: fill it with 'musicnn-zoo index FOLDER'"
+    return "; many scores are low: what is the highest, say find 'TAG > 0'" * bool(
+        found.asked["tags"]
+    )
 
 
 @click.command()
@@ -131,7 +138,7 @@ def similar(
 @path_option("--similar-to", "seeds", multiple=True, metavar="TRACK",
              help="Begin with this track, and go on with those most like it; several times for "
              "the mean of several.")  # fmt: skip
-@option("--cluster", "clusters", type=WHOLE, metavar="N",
+@option("--cluster", "clusters", type=click.IntRange(1, MOST_CLUSTERS), metavar="N",
         help="Make N lists of tracks that sound alike, each named by its tags; --output is a "
         "folder then.")  # fmt: skip
 @option("-n", "--length", "n", type=WHOLE, metavar="N",
@@ -178,7 +185,7 @@ def playlist(
         assert end is not None
         made = library.playlist(start, end, n=length, layer=layer, model=model)
         if len(made) < length:
-            warn(f"the library has a smooth way of {count(len(made), 'track')} between them only")
+            warn(f"the library has a smooth way of {count(len(made), 'track')}, not of {length}")
     _deliver([made], form, output, absolute=absolute)
 
 
@@ -193,8 +200,17 @@ def describe(tracks: tuple[Path, ...], place: Path | None, model: str | None) ->
     where the scores do not tell.
     """
     library = Library(place)
+    unusable = []
     for track in tracks:
-        click.echo(json.dumps(library.describe(track, model=model)))
+        try:
+            click.echo(json.dumps(library.describe(track, model=model)))
+        except AudioError as error:
+            unusable.append(str(error))
+    if unusable:
+        from musicnn_zoo.cli.options import report_unusable
+
+        report_unusable(unusable, len(tracks))
+        raise click.exceptions.Exit(1)
 
 
 def _deliver(
@@ -202,8 +218,7 @@ def _deliver(
 ) -> None:
     """Write a playlist, or print lists."""
     if output is not None:
-        _tell_left_out(lists[0].to_m3u(output, absolute=absolute))
-        click.echo(f"{printable(str(output))}: {count(len(lists[0]), 'track')}", err=True)
+        _write(lists[0], output, absolute=absolute)
     elif form == "json":
         shown = [each.to_dict() for each in lists]
         click.echo(json.dumps(shown[0] if len(shown) == 1 else shown))
@@ -252,11 +267,12 @@ def _write_folder(lists: Sequence[TrackList], folder: Path, *, absolute: bool) -
             number += 1
             name = f"{playlist_name(each.name)} {number}"
         taken.add(folded(name))
-        output = folder / f"{name}.m3u8"
-        _tell_left_out(each.to_m3u(output, absolute=absolute))
-        click.echo(f"{printable(str(output))}: {count(len(each), 'track')}", err=True)
+        _write(each, folder / f"{name}.m3u8", absolute=absolute)
 
 
-def _tell_left_out(paths: Sequence[str]) -> None:
-    for path in paths:
+def _write(tracks: TrackList, output: Path, *, absolute: bool) -> None:
+    left_out = tracks.to_m3u(output, absolute=absolute)
+    for path in left_out:
         warn(f"{path}: left out, since a playlist cannot hold its name")
+    written = count(len(tracks) - len(left_out), "track")
+    click.echo(f"{printable(str(output))}: {written}", err=True)

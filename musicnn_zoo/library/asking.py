@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicnn_zoo.errors import AudioError
+from musicnn_zoo.files import mode_at
 from musicnn_zoo.library.descriptors import names_for
 from musicnn_zoo.library.library_file import Analysis, LibraryFile, Space
 from musicnn_zoo.library.queries import FIELDS, TEXT_FIELDS, Names
@@ -40,7 +42,17 @@ def names_of(analysis: Analysis) -> Names:
     for name, meant in names_for(analysis.tags).items():
         listed = ", ".join(f"t.{columns[tag]}" for tag in meant)
         sql[name] = f"max({listed})" if len(meant) > 1 else listed
-    return Names(sql)
+    return Names(sql, _model_with)
+
+
+def _model_with(name: str) -> str | None:
+    """Return a model that has a tag or a word."""
+    from musicnn_zoo.zoo.catalogue import VOCABULARIES
+
+    for vocabulary, tags in VOCABULARIES.items():
+        if name in Names(dict.fromkeys(names_for(tags), "")):
+            return f"{vocabulary}_musicnn"
+    return None
 
 
 def order_by(name: str | None, names: Names) -> str:
@@ -62,6 +74,15 @@ class Seeds:
         self.vectors = vectors
         self.sounds = sounds
         self.tracks = tracks
+
+    def distinct(self) -> list[Track]:
+        """Return the tracks without those that are the same recording as one before."""
+        heard = _Heard(self.vectors.shape[1])
+        return [
+            track
+            for vector, track in zip(self.vectors, self.tracks, strict=True)
+            if heard.add_new(vector, track)
+        ]
 
 
 class Asking:
@@ -100,7 +121,7 @@ class Asking:
         from musicnn_zoo.sound.sources import local_path
 
         place = path if os.path.lexists(path) else local_path(path)
-        if not Path(place).is_file():
+        if not stat.S_ISREG(mode_at(place) or 0):
             raise AudioError(
                 f"{path}: is neither a file nor in the library {str(self._library.path)!r}"
             )
@@ -147,7 +168,7 @@ class Asking:
         """Return what is added to the cosines for tags that are liked or not."""
         names = names_of(self.analysis)
         parts = [
-            f"{sign} ({' + '.join(names.sql(tag) for tag in tags)}) / {len(tags)}"
+            f"{sign} ({' + '.join(names.sql_of_tag(tag) for tag in tags)}) / {len(tags)}"
             for sign, tags in (("+", _listed(like)), ("-", _listed(unlike)))
             if tags
         ]
@@ -158,6 +179,8 @@ class Asking:
         query = f"SELECT t.sound, {_LIKING} * (0 {' '.join(parts)}) FROM {self.analysis.table} t"
         added = np.array(self._library.rows(f"{query} ORDER BY t.sound"), np.float64)
         places = np.searchsorted(added[:, 0], sounds)
+        if len(added) < len(sounds) or not np.array_equal(added[places, 0], sounds):
+            raise self._library.damaged("sounds without tags")
         return np.asarray(added[places, 1], np.float32)
 
     def may_be_taken(self, sounds: NDArray[np.int64], seeds: Seeds) -> NDArray[np.bool_]:
@@ -203,7 +226,7 @@ class Asking:
 
         from musicnn_zoo.library.neighbours import vectors_of
 
-        heard = _Heard(seeds)
+        heard = _Heard(self.space.dimensions, seeds)
         own = {sound for sound in seeds.sounds if sound is not None}
         tracks: list[Track] = []
         for place in _descending(np.asarray(order)):
@@ -237,15 +260,13 @@ class Asking:
             places = taken[find_way(to_start[taken], to_end[taken], between, steps)]
             middle = [int(sounds[place]) for place in places]
             tracks = self.tracks_of(middle)
-            heard = _Heard(ends)
-            again = []
-            for place, vector, track in zip(
-                places, vectors_of(self._library, self.space, middle), tracks, strict=True
-            ):
-                if heard.same_as(vector, track) is None:
-                    heard.add(vector, track)
-                else:
-                    again.append(place)
+            heard = _Heard(self.space.dimensions, ends)
+            vectors = vectors_of(self._library, self.space, middle)
+            again = [
+                place
+                for place, vector, track in zip(places, vectors, tracks, strict=True)
+                if not heard.add_new(vector, track)
+            ]
             if not again:
                 break
             free[again] = False
@@ -273,9 +294,10 @@ class Asking:
             f"SELECT {columns} FROM {self.space.table} v CROSS JOIN {self.analysis.table} t "
             "ON t.sound = v.sound ORDER BY v.sound"
         )
-        scores = np.concatenate(
-            [np.array(block, np.float32) for block in self._library.blocks(query, 1024)]
-        )
+        rows = [np.array(block, np.float32) for block in self._library.blocks(query, 1024)]
+        scores = np.concatenate([np.zeros((0, len(self.analysis.tags)), np.float32), *rows])
+        if len(scores) != len(found.sounds):
+            raise self._library.damaged("sounds without tags")
         lists = []
         names: set[str] = set()
         sizes = np.bincount(found.clusters[present], minlength=k)
@@ -334,14 +356,22 @@ def _descending(order: NDArray[np.float32]) -> Iterator[int]:
 class _Heard:
     """Tracks of a list so far, among which those are found that are the same recording."""
 
-    def __init__(self, seeds: Seeds) -> None:
+    def __init__(self, dimensions: int, seeds: Seeds | None = None) -> None:
         import numpy as np
 
         self._paths: list[str] = []
-        self._vectors = np.zeros((64, seeds.vectors.shape[1]), np.float32)
+        self._vectors = np.zeros((64, dimensions), np.float32)
         self._lengths = np.zeros(64)
-        for vector, track in zip(seeds.vectors, seeds.tracks, strict=True):
+        if seeds is not None:
+            for vector, track in zip(seeds.vectors, seeds.tracks, strict=True):
+                self.add(vector, track)
+
+    def add_new(self, vector: NDArray[np.float32], track: Track) -> bool:
+        """Add a track that is none of them; return whether it was."""
+        new = self.same_as(vector, track) is None
+        if new:
             self.add(vector, track)
+        return new
 
     def add(self, vector: NDArray[np.float32], track: Track) -> None:
         """Add a track."""

@@ -29,6 +29,8 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 DEFAULT_K = 20
 DEFAULT_LENGTH = 15
+LONGEST_WAY = 500
+MOST_CLUSTERS = 1000
 _ALL = 2**62
 
 
@@ -180,7 +182,8 @@ class Library:
                 (*condition.values, -1 if limit is None else min(limit, _ALL)),
             )
         tracks = tuple(track_of(row, dict(zip(shown_tags, row[5:], strict=True))) for row in rows)
-        return TrackList(tracks, "found", query, analysis.model, {"query": query})
+        asked = {"query": query, "tags": shown_tags}
+        return TrackList(tracks, "found", query, analysis.model, asked)
 
     @answered
     def similar(
@@ -264,8 +267,6 @@ class Library:
         TrackList
             With ``to_start`` and ``to_end``, the cosines with the two.
         """
-        from musicnn_zoo.library.neighbours import LONGEST_WAY
-
         check_whole("n", n, least=2, most=LONGEST_WAY)
         given = _given([start, end])
         if os.path.realpath(given[0]) == os.path.realpath(given[1]):
@@ -296,7 +297,7 @@ class Library:
         check_whole("n", n)
         given = _given(seeds)
         with LibraryFile(self.path) as library:
-            first = Asking(library, self._analysed, model, layer).seeds(given).tracks
+            first = Asking(library, self._analysed, model, layer).seeds(given).distinct()
         found = self.similar(given, k=n, distinct=True, layer=layer, model=model)
         begun = [replace(track, values={"similarity": 1.0}) for track in first]
         return replace(found, tracks=(*begun, *found)[:n])
@@ -330,8 +331,6 @@ class Library:
             The largest first, each by closeness to its middle; named by the tags whose scores in
             it differ most from those of the others.
         """
-        from musicnn_zoo.library.neighbours import MOST_CLUSTERS
-
         check_whole("k", k, most=MOST_CLUSTERS)
         if n is not None:
             check_whole("n", n)

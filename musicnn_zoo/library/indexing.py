@@ -11,17 +11,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError, OutputError, shown
-from musicnn_zoo.files import raising
+from musicnn_zoo.files import mode_at, raising
 from musicnn_zoo.library.library_file import Analysis, LibraryFile
 from musicnn_zoo.sound.contents import TITLES, Contents, read_contents
 from musicnn_zoo.sound.find import Selection, Stamp, take_stamp, walk_audio
+from musicnn_zoo.sound.remote import as_address, place_of
 from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.tagging.pipeline import EmbeddedTags, reading_threads
 from musicnn_zoo.tagging.results import FileResult
@@ -241,7 +242,7 @@ class _Run:
             if Path(folder).is_file():
                 yield folder
                 continue
-            if not Path(folder).exists():
+            if mode_at(folder) is None:
                 self._unlisted.append(folder)
                 self._fail(folder, None, AudioError(f"{folder}: {_NOT_THERE}"))
                 continue
@@ -355,15 +356,13 @@ class _Run:
                 done, failed = self.summary.done, self.summary.failed
                 self._on_progress(Progress(path, done, failed, self._looked_at))
 
-    def mark_gone(self, places: Collection[str]) -> None:
-        """Mark the files below the folders that are not there any more; forget those that moved."""
+    def mark_gone(self, folders: Mapping[str, Selection]) -> None:
+        """Mark the files that are not there any more, or left out; forget those that moved."""
+        remembered = set(self._library.folders())
         for number, text, sound, state in self._library.all_files():
             path = path_from_text(text)
-            if state != "gone":
-                if path in self._seen or not _is_below(path, places):
-                    continue
-                if _is_below(path, self._unlisted) or os.path.lexists(path):
-                    continue
+            if state != "gone" and not self._has_gone(path, folders, remembered):
+                continue
             if sound in self._gained:
                 self._library.change("DELETE FROM files WHERE id = ?", (number,))
                 self._gained.discard(sound)
@@ -374,6 +373,20 @@ class _Run:
                 self.summary.gone += 1
         self._library.drop_unheard()
 
+    def _has_gone(
+        self, path: str, folders: Mapping[str, Selection], remembered: Collection[str]
+    ) -> bool:
+        if path in self._seen or _is_below(path, self._unlisted):
+            return False
+        if _is_below(path, folders):
+            others = [each for each in remembered if each not in folders]
+            return not os.path.lexists(path) or (
+                _is_left_out(path, folders) and not _is_below(path, others)
+            )
+        if _is_below(path, remembered):
+            return False  # a run of its folder will tell
+        return not os.path.lexists(path) and mode_at(Path(path).parent) is not None
+
 
 def _is_as_it_was(stamp: Stamp) -> bool:
     """Whether a file is still that of which the digest was read, now that it has been decoded."""
@@ -382,6 +395,24 @@ def _is_as_it_was(stamp: Stamp) -> bool:
     except AudioError:
         return False
     return (now.size, now.mtime_ns) == (stamp.size, stamp.mtime_ns)
+
+
+def _is_left_out(path: str, folders: Mapping[str, Selection]) -> bool:
+    """Whether no search of the folders that a file is below takes it, whatever its ending."""
+    covering = [
+        (PurePath(path).relative_to(folder), selection)
+        for folder, selection in folders.items()
+        if path != folder and _is_below(path, [folder])
+    ]
+    return bool(covering) and all(
+        selection.leaves_out(below.name, below.as_posix(), folder=False)
+        or any(
+            selection.leaves_out(each.name, each.as_posix(), folder=True)
+            for each in below.parents
+            if each.name
+        )
+        for below, selection in covering
+    )
 
 
 def _is_below(path: str, places: Collection[str]) -> bool:
@@ -426,7 +457,7 @@ def fill(
     OutputError
         If the file cannot be written.
     """
-    places = dict.fromkeys(_present([local_path(each) for each in folders]), selection)
+    places = dict.fromkeys(_present(folders), selection)
     with _alone(path), LibraryFile(path, write=True) as library:
         if not places:
             places = {
@@ -468,14 +499,20 @@ def fill(
         )  # fmt: skip
 
 
-def _present(folders: Sequence[str]) -> list[str]:
+def _present(folders: Sequence[str | os.PathLike[str]]) -> list[str]:
     """Return the absolute paths of folders, all of which must be there.
 
     An unmounted disk is then an error and not a folder whose files are all gone.
     """
     found = []
-    for folder in folders:
-        if not Path(folder).exists():
+    for given in folders:
+        if as_address(given) is not None:
+            raise ArgumentError(
+                f"{place_of(given)}: a library is of files of this machine; mount the store, or "
+                "'musicnn-zoo tag' and 'embed' write tables of what lies at addresses"
+            )
+        folder = local_path(given)
+        if mode_at(folder) is None:
             raise ArgumentError(f"{folder}: {_NOT_THERE}")
         found.append(os.path.realpath(folder))
     return list(dict.fromkeys(found))
@@ -486,7 +523,7 @@ def _alone(path: Path) -> Iterator[None]:
     """See that no other run fills a library meanwhile."""
     from filelock import FileLock, Timeout
 
-    with raising(OutputError, f"library {str(path)!r} cannot be made"):
+    with raising(OutputError, f"library {str(path)!r} cannot be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{path}.lock", timeout=0)
         try:

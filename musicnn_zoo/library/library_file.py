@@ -33,6 +33,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -40,11 +41,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, OutputError, UnknownNameError
+from musicnn_zoo.files import kind_of, mode_at
 from musicnn_zoo.text import folded, path_from_text, path_to_text
 
 ENVIRONMENT_VARIABLE = "MUSICNN_ZOO_LIBRARY"
 LIBRARY_NAME = "library.sqlite"
 _APPLICATION = 0x6D757A6F
+_MARK = slice(68, 72)
+"""Where SQLite's header has it."""
 _VERSION = 1
 _PATIENCE_S = 60.0
 _COMMIT_S = 2.0
@@ -176,7 +180,13 @@ class LibraryFile:
         self._committed = time.monotonic()
         self._depth = 0
         self._spaces: dict[int, list[Space]] = {}
-        if not (write or path.exists()):
+        mode = mode_at(path)
+        if mode is not None and not stat.S_ISREG(mode):
+            raise ArgumentError(
+                f"library {str(path)!r} is {kind_of(mode)}; name a file, such as "
+                f"{str(path / LIBRARY_NAME)!r}"
+            )
+        if mode is None and not write:
             raise ArgumentError(
                 f"there is no library at {str(path)!r}; make one with 'musicnn-zoo index FOLDER', "
                 "or name another with --library"
@@ -185,9 +195,9 @@ class LibraryFile:
             if write:
                 path.parent.mkdir(parents=True, exist_ok=True)
             # Also for questions: what a run that was killed left must be cleared away.
-            mode = "rwc" if write else "rw"
+            access = "rwc" if write else "rw"
             self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_PATIENCE_S,
+                f"{path.absolute().as_uri()}?mode={access}", uri=True, timeout=_PATIENCE_S,
                 check_same_thread=False, isolation_level=None,
             )  # fmt: skip
         self._connection.create_function("fold", 1, folded, deterministic=True)
@@ -198,26 +208,39 @@ class LibraryFile:
             raise
 
     def _check(self, *, write: bool) -> None:
+        no_library = ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo")
         try:
-            with self.reporting():
-                (application,) = self._connection.execute("PRAGMA application_id").fetchone()
-                (tables,) = self._connection.execute(
-                    "SELECT count(*) FROM sqlite_master"
-                ).fetchone()
+            tables = self.value("SELECT count(*) FROM sqlite_master")
         except OutputError as error:
-            if isinstance(error.__cause__, sqlite3.OperationalError | OSError):
+            if isinstance(error.__cause__, sqlite3.OperationalError) or self._is_marked():
                 raise
-            raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo") from error
+            raise no_library from error
         if tables == 0 and write:  # new, or a run ended just then
             self._make()
-        elif application != _APPLICATION:
-            raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo")
+        elif not self.path.stat().st_size:
+            raise ArgumentError(self._empty())
+        elif self.value("PRAGMA application_id") != _APPLICATION:
+            raise no_library
         version = self.value("PRAGMA user_version")
         if version > _VERSION:
             raise ArgumentError(
                 f"library {str(self.path)!r} was made by a newer musicnn-zoo (its version is "
                 f"{version}, this one knows {_VERSION}); update musicnn-zoo"
             )
+
+    def _is_marked(self) -> bool:
+        with self.path.open("rb") as file:
+            return file.read(100)[_MARK] == _APPLICATION.to_bytes(4, "big")
+
+    def _empty(self) -> str:
+        return f"library {str(self.path)!r} is empty; fill it with 'musicnn-zoo index FOLDER'"
+
+    def damaged(self, reason: object) -> OutputError:
+        """Return the error that says that the file is damaged."""
+        return OutputError(
+            f"library {str(self.path)!r} is damaged ({reason}); take a copy of it that is whole, "
+            "or delete it, and run 'musicnn-zoo index FOLDER'"
+        )
 
     def _make(self) -> None:
         marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
@@ -249,10 +272,7 @@ class LibraryFile:
                 "safe"
             ) from error
         except sqlite3.DatabaseError as error:
-            raise OutputError(
-                f"library {str(self.path)!r} is damaged ({error}); take a copy of it that is "
-                "whole, or delete it, and run 'musicnn-zoo index FOLDER'"
-            ) from error
+            raise self.damaged(error) from error
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows of a query."""
@@ -283,10 +303,12 @@ class LibraryFile:
             try:
                 yield self._connection
             except BaseException:
-                self._connection.execute("ROLLBACK TO change")
+                if self._connection.in_transaction:  # a full disk has ended it
+                    self._connection.execute("ROLLBACK TO change")
                 raise
             finally:
-                self._connection.execute("RELEASE change")
+                if self._connection.in_transaction:
+                    self._connection.execute("RELEASE change")
                 self._depth -= 1
             if self._depth == 0 and time.monotonic() - self._committed >= _COMMIT_S:
                 self.commit()
@@ -319,9 +341,7 @@ class LibraryFile:
         """Return the chosen analysis, or the latest of a model."""
         known = self.analyses()
         if not known:
-            raise ArgumentError(
-                f"library {str(self.path)!r} is empty; fill it with 'musicnn-zoo index FOLDER'"
-            )
+            raise ArgumentError(self._empty())
         if model is None:
             return known[0]
         for each in known:

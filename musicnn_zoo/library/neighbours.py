@@ -22,8 +22,6 @@ _ROUNDS = 50
 _STARTS = 4
 _BESIDE_WAY = 600
 """So many sounds that are closest to a way are looked at for it."""
-LONGEST_WAY = 500
-MOST_CLUSTERS = 1000
 _FLAT = 1e-4
 
 

@@ -18,7 +18,8 @@ underscores. A tag by itself means that its score is at least 0.5. Texts are com
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError, shown
@@ -93,10 +94,15 @@ class Names:
     ----------
     tags : mapping of str to str
         Tags, and words for several, with their SQL. Capitals and underscores do not count.
+    elsewhere : callable, optional
+        Says which model has a tag that is not among them.
     """
 
-    def __init__(self, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self, tags: Mapping[str, str], elsewhere: Callable[[str], str | None] = lambda _: None
+    ) -> None:
         self._exact = dict(tags)
+        self._elsewhere = elsewhere
         self._plain: dict[str, str] = {}
         for name in tags:
             self._plain.setdefault(plain(name), name)
@@ -104,19 +110,27 @@ class Names:
     def __contains__(self, name: str) -> bool:
         return name in self._exact or plain(name) in self._plain
 
-    def tag(self, name: str) -> str:
-        """Return the name of a tag or a word as it is spelled."""
+    def tag(self, name: str, others: Collection[str] = (*FIELDS, *TEXT_FIELDS)) -> str:
+        """Return the name of a tag or a word as it is spelled; ``others`` could be meant, too."""
         if name in self._exact:
             return name
-        try:
+        if plain(name) in self._plain:
             return self._plain[plain(name)]
-        except KeyError:
-            known = [*self._exact, *FIELDS, *TEXT_FIELDS]
-            raise UnknownNameError("tag", name, known) from None
+        model = self._elsewhere(name)
+        if model is not None:
+            raise ArgumentError(
+                f"the model of this library has no tag {name!r}, but {model} has: add it with "
+                f"'musicnn-zoo index --model {model}'"
+            )
+        raise UnknownNameError("tag", name, [*self._exact, *others])
 
     def sql(self, name: str) -> str:
         """Return what a tag or a word is in SQL."""
         return self._exact[self.tag(name)]
+
+    def sql_of_tag(self, name: str) -> str:
+        """Return what a tag or a word is in SQL, where no field can be meant."""
+        return self._exact[self.tag(name, ())]
 
 
 def plain(name: str) -> str:
@@ -138,7 +152,7 @@ def parse_condition(text: str, names: Names) -> Condition:
         raise ArgumentError(f"a query must be a text; received {shown(text)}")
     if len(text) > _LONGEST:
         raise ArgumentError(f"a query has at most {_LONGEST} characters; received {len(text)}")
-    reader = _Reader(text, names)
+    reader = _Reader(unicodedata.normalize("NFC", text), names)
     sql, values = reader.condition(0)
     reader.expect_end()
     return Condition(sql, tuple(values), tuple(dict.fromkeys(reader.tags)), reader.wanted)
@@ -152,7 +166,10 @@ def _tokens(text: str) -> list[Token]:
         if found is None:
             rest = text[at:].strip()
             what = "a quotation mark that is not closed" if rest[0] in "\"'" else f"{rest[:20]!r}"
-            raise ArgumentError(f"query {text!r}: cannot read {what}")
+            raise ArgumentError(
+                f"query {text!r}: cannot read {what}; conditions are such as "
+                "'piano > 0.4 and not slow > 0.2'"
+            )
         kind = found.lastgroup or "end"
         tokens.append(Token(kind, found[kind], found.start(kind)))
         if kind == "end":
@@ -263,11 +280,23 @@ class _Reader:
                 seconds = 60 * seconds + float(part)
             return Value("number", "?", (seconds,))
         if token.kind == "name" and token.text.lower() not in _WORDS:
-            return self._named(token.text)
+            return self._named(self._several_words(token.text))
         if token.kind == "text":
             text = token.text[1:-1]
             return self._named(text) if text in self._names else Value("text", "?", (text,))
         raise self._unexpected("a tag, a field or a number expected", token)
+
+    def _several_words(self, name: str) -> str:
+        """Take the words that follow if they make the name of a tag, the most that do."""
+        last = self._next
+        while self._tokens[last].kind == "name" and self._tokens[last].text.lower() not in _WORDS:
+            last += 1
+        for end in range(last, self._next, -1):
+            whole = " ".join([name, *(token.text for token in self._tokens[self._next : end])])
+            if whole in self._names:
+                self._next = end
+                return whole
+        return name
 
     def _named(self, name: str) -> Value:
         before = self._tokens[max(0, self._next - 2)]
