@@ -18,7 +18,7 @@ import click
 import numpy as np
 
 from musicnn_zoo.library.library_file import LibraryFile
-from musicnn_zoo.library.neighbours import unit
+from musicnn_zoo.library.neighbours import cosines, scan, unit, vectors_of
 from musicnn_zoo.zoo.catalogue import MTT_TAGS
 from musicnn_zoo.zoo.load import find_pretrained
 
@@ -125,17 +125,46 @@ def ask(path: Path, name: str, rounds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def time_faiss(path: Path, k: int = 20) -> dict[str, Any]:
+    """Ask all vectors as the library does, and an exact index of FAISS; seconds of processors."""
+    import faiss
+
+    marks = [time.process_time()]
+    with LibraryFile(path) as library:
+        space = library.space(library.analysis())
+        query = vectors_of(library, space, [7])
+        sounds, similarities = cosines(library, space, query)
+        nearest = sounds[np.argsort(-similarities[0], kind="stable")[:k]]
+        marks.append(time.process_time())
+        index = faiss.IndexFlatIP(space.dimensions)
+        for _, vectors in scan(library, space):
+            index.add(vectors)
+    marks.append(time.process_time())
+    _, found = index.search(query, k)
+    marks.append(time.process_time())
+    asked, built, searched = np.diff(marks).round(2)
+    return {
+        "asked_s": asked, "faiss_built_s": built, "faiss_searched_s": searched,
+        "faiss_mb": round(index.ntotal * 4 * index.d / 1e6),
+        "same": len(set(nearest.tolist()) & set(sounds[found[0]].tolist())),
+    }  # fmt: skip
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--rows", type=click.IntRange(min=1000), default=100_000, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=9, show_default=True)
-def main(folder: Path, rows: int, rounds: int) -> None:
+@click.option("--faiss", is_flag=True, help="Time an index of faiss-cpu instead.")
+def main(folder: Path, rows: int, rounds: int, faiss: bool) -> None:
     """Make a library in FOLDER and ask it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"rows_{rows}.sqlite"
     if not path.exists():
         make_library(path, rows)
     click.echo(f"{rows:,} rows, {path.stat().st_size / 1e6:.0f} MB")
+    if faiss:
+        click.echo(json.dumps(time_faiss(path)))
+        return
     for name in COMMANDS:
         click.echo(f"{name}: {json.dumps(ask(path, name, rounds))}")
 

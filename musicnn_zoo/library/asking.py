@@ -289,24 +289,16 @@ class Asking:
 
         found = find_clusters(self._library, self.space, k, seed)
         present = self.may_be_taken(found.sounds, Seeds(np.zeros((0, 0), np.float32), [], []))
-        columns = ", ".join(f"t.{column}" for column in self.analysis.columns)
-        query = (
-            f"SELECT {columns} FROM {self.space.table} v CROSS JOIN {self.analysis.table} t "
-            "ON t.sound = v.sound ORDER BY v.sound"
-        )
-        rows = [np.array(block, np.float32) for block in self._library.blocks(query, 1024)]
-        scores = np.concatenate([np.zeros((0, len(self.analysis.tags)), np.float32), *rows])
-        if len(scores) != len(found.sounds):
-            raise self._library.damaged("sounds without tags")
+        sizes = np.bincount(found.clusters[present])
+        above = self._above_the_rest(found.clusters, present, sizes)
         lists = []
         names: set[str] = set()
-        sizes = np.bincount(found.clusters[present], minlength=k)
         for cluster in np.argsort(-sizes, kind="stable"):
             members = np.flatnonzero(present & (found.clusters == cluster))
             if not len(members):
                 continue
             members = members[np.argsort(-found.closeness[members], kind="stable")]
-            name = _distinguishing(scores, members, self.analysis.tags, names)
+            name = _distinguishing(above[cluster], self.analysis.tags, names)
             names.add(name)
             tracks = self.tracks_of([int(found.sounds[place]) for place in members[:n]])
             valued = tuple(
@@ -317,15 +309,42 @@ class Asking:
             lists.append(TrackList(valued, "cluster", name, self.analysis.model, asked))
         return lists
 
+    def _above_the_rest(
+        self, clusters: NDArray[np.int64], present: NDArray[np.bool_], sizes: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return how much the mean of each tag in each cluster is above that of all.
 
-def _distinguishing(
-    scores: NDArray[np.float32], members: NDArray[np.int64], tags: Sequence[str], taken: set[str]
-) -> str:
-    """Name a cluster by the tags whose mean in it is most above that of all, in deviations."""
+        In deviations; the scores are read block by block, since those of a million tracks would
+        fill the memory of a NAS.
+        """
+        import numpy as np
+
+        columns = ", ".join(f"t.{column}" for column in self.analysis.columns)
+        query = (
+            f"SELECT {columns} FROM {self.space.table} v CROSS JOIN {self.analysis.table} t "
+            "ON t.sound = v.sound ORDER BY v.sound"
+        )
+        sums = np.zeros((len(sizes), len(self.analysis.tags)))
+        squares = np.zeros(len(self.analysis.tags))
+        done = 0
+        for block in self._library.blocks(query, 1024):
+            here = slice(done, done + len(block))
+            done += len(block)
+            scores = np.array(block)[present[here]]
+            np.add.at(sums, clusters[here][present[here]], scores)
+            squares += (scores**2).sum(axis=0)
+        if done != len(clusters):
+            raise self._library.damaged("sounds without tags")
+        total = max(1, int(sizes.sum()))
+        mean = sums.sum(axis=0) / total
+        deviation = np.sqrt(np.maximum(0, squares / total - mean**2)) + 1e-3
+        return np.asarray((sums / np.maximum(1, sizes)[:, None] - mean) / deviation)
+
+
+def _distinguishing(above: NDArray[np.float64], tags: Sequence[str], taken: set[str]) -> str:
+    """Name a cluster by the tags that are most above those of all."""
     import numpy as np
 
-    deviation = scores.std(axis=0) + 1e-3
-    above = (scores[members].mean(axis=0) - scores.mean(axis=0)) / deviation
     first = [tags[place] for place in np.argsort(-above)]
     for length in range(_NAMING_TAGS, len(first) + 1):
         name = ", ".join(first[:length])

@@ -134,8 +134,8 @@ def _nearest(
     if len(starts) <= _BESIDE_WAY:
         return np.arange(len(starts))
     each = _BESIDE_WAY // steps + 1
-    near = [
-        np.argpartition(-(of_start * starts + of_end * ends), each)[:each]
+    near = [  # copied, since a part of an array would hold all of it
+        np.argpartition(-(of_start * starts + of_end * ends), each)[:each].copy()
         for of_start, of_end in _arc(between, steps)
     ]
     return np.unique(np.concatenate(near))
