@@ -78,7 +78,8 @@ def test_a_condition_says_what_it_reads_like(query, row, expected):
     [
         ("", "expected at its end"),
         ("piano >", "a number expected at its end"),
-        ("piano > 0.4 slow", "'and' or 'or' expected at 'slow', character 13"),
+        ("piano > 0.4 slow", "or quotation marks around words, at 'slow', character 13"),
+        ("artist = pink floyd", "'and' or 'or' expected, or quotation marks around words, at 'flo"),
         ("(piano", r"'\)' expected at its end"),
         ("piano > 0.4)", r"expected at '\)'"),
         ("0.4", "a comparison such as 'piano > 0.4' expected"),

@@ -70,8 +70,8 @@ def find(
     musicnn-zoo find "artist = 'J. S. Bach' and (harpsichord or 'no vocals' > 0.3)"
 
     A tag by itself means a score of at least 0.5. Tags are those of 'musicnn-zoo info MODEL';
-    words such as calm, lively or 'female vocals' stand for several. Names with spaces are quoted
-    or have underscores. Fields: duration (in seconds, or 3:30), title, artist, album, genre and
+    words such as calm, lively or 'female vocals' stand for several. Names with spaces may have
+    quotes or underscores. Fields: duration (in seconds, or 3:30), title, artist, album, genre and
     path, compared by =, != and ~ (contains).
     """  # noqa: D301 (click keeps the lines of a paragraph after backspace)
     library = Library(place)
@@ -142,7 +142,8 @@ def similar(
         help="Make N lists of tracks that sound alike, each named by its tags; --output is a "
         "folder then.")  # fmt: skip
 @option("-n", "--length", "n", type=WHOLE, metavar="N",
-        help=f"Tracks in a list.  [default: {DEFAULT_LENGTH}, of clusters all]")  # fmt: skip
+        help="Tracks in a list; a way has fewer where no more are between its ends.  "
+        f"[default: {DEFAULT_LENGTH}, of clusters all]")  # fmt: skip
 @_layer_option
 @_output_options
 @_asking_options

@@ -337,6 +337,8 @@ class _Reader:
 
     def expect_end(self) -> None:
         """Refuse what is left."""
+        if self._peek().kind == "name":
+            raise self._unexpected("'and' or 'or' expected, or quotation marks around words,")
         if self._peek().kind != "end":
             raise self._unexpected("'and' or 'or' expected")
 
