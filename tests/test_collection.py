@@ -978,12 +978,13 @@ def test_the_commands_print_text_json_csv_and_playlists(music, tmp_path, argumen
         (["playlist"], "give --from and --to, or --similar-to, or --cluster"),
         (["playlist", "--from", TECHNO], "give --from and --to"),
         (["playlist", "--cluster", "2", "-o", "x.m3u8"], "name a folder, not 'x.m3u8'"),
+        (["index", ""], "the path is empty"),
         (["index", "no_such_folder"], "no such folder (is its disk mounted?)"),
         (["index", "x" * 300], "no such folder (is its disk mounted?)"),
         (["index", "s3://bucket/music"], "a library is of files of this machine; mount the store"),
         (["similar", "x" * 300], "is neither a file nor in the library"),
         (["similar", TECHNO, "--like", "duration"], "unknown tag 'duration'; known are: ambient"),
-        (["find", "happy > 0.2"], "'happy', but MSD_musicnn has: add it with"),
+        (["find", "happy > 0.2"], "'happy', but MSD_musicnn has: ask it with"),
         (["playlist", "--from", TECHNO, "--to", TECHNO], "a way leads to another track"),
         (["playlist", "--cluster", 10**12], "1000"),
         pytest.param(["index", "--layer", "no_such_layer", "-m", "MTT_vgg", TECHNO.parent],
@@ -1019,6 +1020,18 @@ def test_python_says_what_is_wrong(music):
         (lambda: library.playlist(TECHNO, STRINGS, n=1), "n must be at least 2"),
         (lambda: library.index(music[0], layer=()), "at least one layer"),
         (lambda: library.index(music[0], model=object()), "name or the place of a model"),
+        (lambda: Library(3), "a library must be a path; received 3"),
+        (lambda: library.find("techno", sort=3), "sort must be the name of a tag or a field"),
+        (lambda: library.similar("a\0b"), "a track must be a path"),
+        (lambda: library.similar(TECHNO, like=3), "like must be a text, or a list of texts"),
+        (lambda: library.clusters(2, seed=-1), "seed must be at least 0"),
+        (lambda: library.describe([TECHNO, TECHNO]), "describe takes one track"),
+        (lambda: library.index(""), "a folder must be a path; received ''"),
+        (lambda: library.index(None), "a folder must be a path; received None"),
+        (lambda: library.index(music[0], include=3), "include must be a text, or a list"),
+        (lambda: library.index(music[0], damaged="x"), "damaged must be one of refuse, use"),
+        (lambda: library.index(music[0], engine="x"), "engine must be one of auto"),
+        (lambda: library.index(music[0], jobs=0), "jobs must be at least 1"),
     ]:
         with pytest.raises(ArgumentError, match=said):
             call()
@@ -1139,7 +1152,7 @@ def test_a_later_run_does_as_the_first(tmp_path):
         soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 5 * RATE), RATE)
     (other / "3.wav").write_bytes((music / "1.wav").read_bytes() + b"no matter")
     library = Library(tmp_path / "library.sqlite")
-    first = library.index(music, exclude=["Podcasts"], hop_s=1.0, layer="mean_pool", tail="pad")
+    first = library.index(music, exclude="Podcasts", hop_s=1.0, layer="mean_pool", tail="pad")
     library.index(other)
     again = library.index()
     assert (first.done, again.unchanged, again.done) == (1, 2, 0)

@@ -107,7 +107,7 @@ def test_misspelt_tags_are_suggested(query):
 
 def test_what_another_model_has_is_said():
     names = Names({"piano": "t.piano"}, {"happy": "MSD_musicnn"}.get)
-    with pytest.raises(ArgumentError, match="no tag 'happy', but MSD_musicnn has: add it with"):
+    with pytest.raises(ArgumentError, match="no tag 'happy', but MSD_musicnn has: ask it with"):
         parse_condition("happy > 0.2", names)
 
 

@@ -169,7 +169,7 @@ class Asking:
         names = names_of(self.analysis)
         parts = [
             f"{sign} ({' + '.join(names.sql_of_tag(tag) for tag in tags)}) / {len(tags)}"
-            for sign, tags in (("+", _listed(like)), ("-", _listed(unlike)))
+            for sign, tags in (("+", like), ("-", unlike))
             if tags
         ]
         if not parts:
@@ -414,7 +414,3 @@ class _Heard:
         alike = np.flatnonzero(np.abs(lengths - track.duration_s) <= allowed)
         same = alike[self._vectors[alike] @ vector >= SAME_SOUND]
         return self._paths[same[0]] if len(same) else None
-
-
-def _listed(tags: str | Sequence[str]) -> list[str]:
-    return [tags] if isinstance(tags, str) else list(tags)

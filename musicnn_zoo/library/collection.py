@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from musicnn_zoo.errors import ArgumentError, answered, check_whole, shown
+from musicnn_zoo.errors import ArgumentError, answered, check_whole, listed, shown
 from musicnn_zoo.library.asking import Asking, names_of, order_by
 from musicnn_zoo.library.descriptors import to_acousticbrainz
 from musicnn_zoo.library.library_file import Analysis, LibraryFile, default_library
@@ -60,6 +60,8 @@ class Library:
 
     @answered
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        if path is not None and not isinstance(path, str | os.PathLike):
+            raise ArgumentError(f"a library must be a path; received {shown(path)}")
         given = default_library() if path is None else Path(path).expanduser()
         self.path = Path(os.path.abspath(given))  # noqa: PTH100
         self._taggers: dict[int, Any] = {}
@@ -79,8 +81,8 @@ class Library:
         tail: Tail | None = None,
         silence: Silence | None = None,
         damaged: OnDamage = "refuse",
-        include: Sequence[str] = (),
-        exclude: Sequence[str] = (),
+        include: str | Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
         hidden: bool = False,
         engine: EngineName = "auto",
         device: str | None = None,
@@ -124,15 +126,15 @@ class Library:
         from musicnn_zoo.library.indexing import Wanted, fill
         from musicnn_zoo.sound.find import Selection
 
-        given = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
-        layers = (layer,) if isinstance(layer, str) else tuple(dict.fromkeys(layer or ()))
+        given = _given(folders, "a folder")
+        layers = () if layer is None else tuple(dict.fromkeys(listed("layer", layer)))
         if not layers and layer is not None:
             raise ArgumentError("layer must name at least one layer; received none")
         wanted = Wanted(
             model, layers, {"patch_s": patch_s, "hop_s": hop_s, "tail": tail, "silence": silence},
             damaged=damaged, engine=engine, device=device, jobs=jobs,
         )  # fmt: skip
-        selection = Selection(tuple(include), tuple(exclude), hidden)
+        selection = Selection(listed("include", include), listed("exclude", exclude), hidden)
         return fill(self.path, given, selection, wanted, on_progress)
 
     @answered
@@ -166,6 +168,10 @@ class Library:
         """
         if limit is not None:
             check_whole("limit", limit)
+        if not isinstance(sort, str | None):
+            raise ArgumentError(
+                f"sort must be the name of a tag or a field; received {shown(sort)}"
+            )
         with LibraryFile(self.path) as library:
             analysis = library.analysis(model)
             names = names_of(analysis)
@@ -191,8 +197,8 @@ class Library:
         seeds: Paths,
         *,
         k: int = DEFAULT_K,
-        like: Sequence[str] = (),
-        unlike: Sequence[str] = (),
+        like: str | Sequence[str] = (),
+        unlike: str | Sequence[str] = (),
         distinct: bool = False,
         layer: str | None = None,
         model: str | None = None,
@@ -205,7 +211,7 @@ class Library:
             In the library or not; others are analysed by the library's model.
         k : int
             How many tracks.
-        like, unlike : sequence of str
+        like, unlike : str or sequence of str
             Tags of which a track should have more, or less: a quarter of their mean score is added
             to the cosine or taken from it, and the sum is the order.
         distinct : bool
@@ -221,7 +227,7 @@ class Library:
         TrackList
             Without the seeds; ``values["similarity"]`` is the cosine.
         """
-        given = _given(seeds)
+        given = _some(seeds)
         check_whole("k", k)
         with LibraryFile(self.path) as library:
             asking = Asking(library, self._analysed, model, layer)
@@ -230,7 +236,8 @@ class Library:
 
             mean = unit(found.vectors.mean(axis=0, keepdims=True))
             sounds, similarities = cosines(library, asking.space, mean)
-            order = similarities[0] + asking.liking(sounds, like, unlike)
+            liked, unliked = listed("like", like), listed("unlike", unlike)
+            order = similarities[0] + asking.liking(sounds, liked, unliked)
             tracks = asking.ranked(sounds, similarities[0], order, found, k, distinct=distinct)
         asked = {"seeds": [path_to_text(each) for each in given], "layer": asking.space.layer}
         names = " and ".join(PurePath(each).stem for each in given[:2])
@@ -268,7 +275,7 @@ class Library:
             With ``to_start`` and ``to_end``, the cosines with the two.
         """
         check_whole("n", n, least=2, most=LONGEST_WAY)
-        given = _given([start, end])
+        given = _some([start, end])
         if os.path.realpath(given[0]) == os.path.realpath(given[1]):
             raise ArgumentError(f"a way leads to another track; received {given[0]!r} as both ends")
         with LibraryFile(self.path) as library:
@@ -295,7 +302,7 @@ class Library:
         No recording is in it twice. The parameters are those of :meth:`similar`.
         """
         check_whole("n", n)
-        given = _given(seeds)
+        given = _some(seeds)
         with LibraryFile(self.path) as library:
             first = Asking(library, self._analysed, model, layer).seeds(given).distinct()
         found = self.similar(given, k=n, distinct=True, layer=layer, model=model)
@@ -332,6 +339,7 @@ class Library:
             it differ most from those of the others.
         """
         check_whole("k", k, most=MOST_CLUSTERS)
+        check_whole("seed", seed, least=0)
         if n is not None:
             check_whole("n", n)
         with LibraryFile(self.path) as library:
@@ -353,7 +361,9 @@ class Library:
         model : str, optional
             As in :meth:`find`.
         """
-        (path,) = _given(track)
+        path, *others = _some(track)
+        if others:
+            raise ArgumentError(f"describe takes one track; received {shown(track)}")
         with LibraryFile(self.path) as library:
             asking = Asking(library, self._analysed, model, None)
             scores, about = asking.scores_of(path)
@@ -419,12 +429,20 @@ class Library:
         return analysed
 
 
-def _given(paths: Paths) -> list[str]:
+def _given(paths: Paths, what: str = "a track") -> list[str]:
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     try:
         given = [os.fspath(each) for each in several]
     except TypeError as error:
-        raise ArgumentError(f"a track must be a path; received {shown(paths)}") from error
+        raise ArgumentError(f"{what} must be a path; received {shown(paths)}") from error
+    for each in given:
+        if not isinstance(each, str) or not each or "\0" in each:
+            raise ArgumentError(f"{what} must be a path; received {shown(each)}")
+    return given
+
+
+def _some(tracks: Paths) -> list[str]:
+    given = _given(tracks)
     if not given:
         raise ArgumentError("name at least one track; received none")
     return given

@@ -12,25 +12,31 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError, OutputError, shown
+from musicnn_zoo.errors import (
+    ArgumentError,
+    AudioError,
+    DecoderCrashError,
+    OutputError,
+    check_choice,
+    check_whole,
+    shown,
+)
 from musicnn_zoo.files import mode_at, raising
 from musicnn_zoo.library.library_file import Analysis, LibraryFile
+from musicnn_zoo.runtimes.engine import ENGINES, EngineName
 from musicnn_zoo.sound.contents import TITLES, Contents, read_contents
 from musicnn_zoo.sound.find import Selection, Stamp, take_stamp, walk_audio
+from musicnn_zoo.sound.read import OnDamage
 from musicnn_zoo.sound.remote import as_address, place_of
 from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.tagging.pipeline import EmbeddedTags, reading_threads
 from musicnn_zoo.tagging.results import FileResult
 from musicnn_zoo.text import path_from_text
-
-if TYPE_CHECKING:
-    from musicnn_zoo.runtimes.engine import EngineName
-    from musicnn_zoo.sound.read import OnDamage
 
 DEFAULT_LAYER = "penultimate"
 Analyse = Callable[[Iterable[str]], Iterator[FileResult[EmbeddedTags]]]
@@ -457,6 +463,10 @@ def fill(
     OutputError
         If the file cannot be written.
     """
+    check_choice("damaged", wanted.damaged, get_args(OnDamage))
+    check_choice("engine", wanted.engine, ENGINES)
+    if wanted.jobs is not None:
+        check_whole("jobs", wanted.jobs)
     places = dict.fromkeys(_present(folders), selection)
     with _alone(path), LibraryFile(path, write=True) as library:
         if not places:
@@ -468,7 +478,10 @@ def fill(
             raise ArgumentError("name a folder to index; the library has none yet")
         chosen = _chosen_model(library, wanted.model)
         cut, layers = _settled(library, wanted, chosen.weights)
-        grid = chosen.spec.config.grid.of_lengths(cut["patch_s"], cut["hop_s"])
+        usual = chosen.spec.config.grid
+        grid = usual.of_lengths(cut["patch_s"], cut["hop_s"])
+        if grid == usual.of_lengths(None, None):
+            cut |= {"patch_s": None, "hop_s": None}
         settings = {
             **cut, "patch_frames": grid.patch, "hop_frames": grid.hop,
             "sample_rate": grid.sample_rate, "pooling": "mean",

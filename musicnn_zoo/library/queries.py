@@ -119,8 +119,8 @@ class Names:
         model = self._elsewhere(name)
         if model is not None:
             raise ArgumentError(
-                f"the model of this library has no tag {name!r}, but {model} has: add it with "
-                f"'musicnn-zoo index --model {model}'"
+                f"the model that is asked has no tag {name!r}, but {model} has: ask it with "
+                f"--model {model}, after 'musicnn-zoo index --model {model}'"
             )
         raise UnknownNameError("tag", name, [*self._exact, *others])
 
