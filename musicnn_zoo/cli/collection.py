@@ -7,6 +7,7 @@ must be analysed.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -184,6 +185,8 @@ def playlist(
     else:
         assert start is not None
         assert end is not None
+        if os.path.realpath(start) == os.path.realpath(end):
+            raise ArgumentError(f"a way leads to another track; received {str(start)!r} twice")
         made = library.playlist(start, end, n=length, layer=layer, model=model)
         if len(made) < length:
             warn(f"the library has a smooth way of {count(len(made), 'track')}, not of {length}")

@@ -86,10 +86,13 @@ class Seeds:
 
 
 class Asking:
-    """One question to one analysis of an open library."""
+    """One question to one analysis of an open library.
+
+    Without ``analyse``, tracks are not looked at: what the library knows of them is taken.
+    """
 
     def __init__(
-        self, library: LibraryFile, analyse: Analyse, model: str | None, layer: str | None
+        self, library: LibraryFile, analyse: Analyse | None, model: str | None, layer: str | None
     ) -> None:
         self._library = library
         self._analyse = analyse
@@ -100,7 +103,9 @@ class Asking:
         """Return the sound of a file of the library, and the track."""
         from musicnn_zoo.sound.sources import local_path
 
-        place = os.path.realpath(path if os.path.lexists(path) else local_path(path))
+        place = path
+        if self._analyse is not None:
+            place = os.path.realpath(path if os.path.lexists(path) else local_path(path))
         rows = self._library.rows(
             f"SELECT {TRACK_COLUMNS}, f.sound, f.size, f.mtime_ns, f.state FROM files f "
             f"JOIN sounds s ON s.id = f.sound JOIN {self.space.table} v ON v.sound = f.sound "
@@ -110,6 +115,8 @@ class Asking:
         if not rows:
             return None
         row = rows[0]
+        if self._analyse is None:
+            return row[5], track_of(row)
         try:
             status = Path(place).stat()
         except OSError:  # the library still knows how it sounded
@@ -121,7 +128,7 @@ class Asking:
         from musicnn_zoo.sound.sources import local_path
 
         place = path if os.path.lexists(path) else local_path(path)
-        if not stat.S_ISREG(mode_at(place) or 0):
+        if self._analyse is None or not stat.S_ISREG(mode_at(place) or 0):
             raise AudioError(
                 f"{path}: is neither a file nor in the library {str(self._library.path)!r}"
             )

@@ -43,6 +43,9 @@ class Library:
         By default the file that ``musicnn-zoo index`` makes in the user's data folder; see
         :func:`musicnn_zoo.library.library_file.default_library`. It need not be there before
         :meth:`index`.
+    as_indexed : bool
+        Answer by what the library knows alone: no track is looked at or analysed, even if it has
+        changed since, and one that is not in the library is an AudioError.
 
     Notes
     -----
@@ -59,11 +62,14 @@ class Library:
     """
 
     @answered
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, as_indexed: bool = False
+    ) -> None:
         if path is not None and not isinstance(path, str | os.PathLike):
             raise ArgumentError(f"a library must be a path; received {shown(path)}")
         given = default_library() if path is None else Path(path).expanduser()
         self.path = Path(os.path.abspath(given))  # noqa: PTH100
+        self.as_indexed = as_indexed
         self._taggers: dict[int, Any] = {}
 
     def __repr__(self) -> str:
@@ -230,7 +236,7 @@ class Library:
         given = _some(seeds)
         check_whole("k", k)
         with LibraryFile(self.path) as library:
-            asking = Asking(library, self._analysed, model, layer)
+            asking = self._asking(library, model, layer)
             found = asking.seeds(given)
             from musicnn_zoo.library.neighbours import cosines, unit
 
@@ -276,10 +282,8 @@ class Library:
         """
         check_whole("n", n, least=2, most=LONGEST_WAY)
         given = _some([start, end])
-        if os.path.realpath(given[0]) == os.path.realpath(given[1]):
-            raise ArgumentError(f"a way leads to another track; received {given[0]!r} as both ends")
         with LibraryFile(self.path) as library:
-            asking = Asking(library, self._analysed, model, layer)
+            asking = self._asking(library, model, layer)
             ends = asking.seeds(given)
             tracks = asking.way(ends, n - 2)
         name = f"From {ends.tracks[0].shown} to {ends.tracks[1].shown}"
@@ -304,7 +308,7 @@ class Library:
         check_whole("n", n)
         given = _some(seeds)
         with LibraryFile(self.path) as library:
-            first = Asking(library, self._analysed, model, layer).seeds(given).distinct()
+            first = self._asking(library, model, layer).seeds(given).distinct()
         found = self.similar(given, k=n, distinct=True, layer=layer, model=model)
         begun = [replace(track, values={"similarity": 1.0}) for track in first]
         return replace(found, tracks=(*begun, *found)[:n])
@@ -343,7 +347,7 @@ class Library:
         if n is not None:
             check_whole("n", n)
         with LibraryFile(self.path) as library:
-            asking = Asking(library, self._analysed, model, layer)
+            asking = self._asking(library, model, layer)
             return asking.clusters(k, n, seed)
 
     @answered
@@ -365,7 +369,7 @@ class Library:
         if others:
             raise ArgumentError(f"describe takes one track; received {shown(track)}")
         with LibraryFile(self.path) as library:
-            asking = Asking(library, self._analysed, model, None)
+            asking = self._asking(library, model, None)
             scores, about = asking.scores_of(path)
             analysis = asking.analysis
         said = to_acousticbrainz(
@@ -405,6 +409,10 @@ class Library:
             number = library.change("DELETE FROM files WHERE state = 'gone'")
             library.drop_unheard()
         return number
+
+    def _asking(self, library: LibraryFile, model: str | None, layer: str | None) -> Asking:
+        analyse = None if self.as_indexed else self._analysed
+        return Asking(library, analyse, model, layer)
 
     def _analysed(self, path: str, analysis: Analysis, layer: str) -> EmbeddedTags:
         """Analyse a file that is not in the library as the library's files were."""

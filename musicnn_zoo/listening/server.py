@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import html
-import logging
 import os
 import re
 import stat
@@ -15,35 +14,23 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, wait
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
+from musicnn_zoo.errors import AudioError, MusicnnZooError
 from musicnn_zoo.listening.page import ListeningPage, read_asset
 from musicnn_zoo.listening.recording import Recording
+from musicnn_zoo.machine.web_server import LOOPBACK, WebHandler, WebServer
 from musicnn_zoo.text import printable
-
-_log = logging.getLogger(__name__)
 
 _AT_ONCE = 2
 _WAITING = 32
 _KEPT = 8
-_HOST = "127.0.0.1"
-_CONNECTIONS = 64
-_SILENCE_S = 60.0
 _PAGE_PATIENCE_S = 10.0
 _SOUND_PATIENCE_S = 300.0
 _AGAIN_S = 5
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _PLACE = re.compile(r"/(page|audio)/(\d{1,9})")
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 
 class NotYet(Exception):  # noqa: N818
@@ -123,13 +110,13 @@ class PageServer:
         self._converted = tempfile.TemporaryDirectory(prefix="musicnn-zoo-")
         handler = type("Handler", (_Handler,), {"pages": self})
         try:
-            self._server = _Server((_HOST, port), handler)
-        except (OSError, OverflowError) as error:
+            self._server = WebServer(LOOPBACK, port, handler)
+        except BaseException:
             self._converted.cleanup()
-            raise ArgumentError(f"port {port} cannot be used ({error}); choose another") from error
+            raise
         port = self._server.server_port
-        self.url = f"http://{_HOST}:{port}/"
-        self.hosts = f"{_HOST}:{port}", f"localhost:{port}"
+        self.url = f"http://{LOOPBACK}:{port}/"
+        self.hosts = f"{LOOPBACK}:{port}", f"localhost:{port}"
 
     def __enter__(self) -> PageServer:
         return self
@@ -201,68 +188,22 @@ class PageServer:
         return len(self._paths)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self._free = threading.BoundedSemaphore(_CONNECTIONS)
-        super().__init__(address, handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread; close the connection if there are too many."""
-        if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        try:
-            super().process_request(request, client_address)
-        except BaseException:
-            self._free.release()
-            raise
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Make room when the connection ends."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Log browsers that hang up and the like; the terminal stays quiet."""
-        del request
-        _log.debug("request of %s failed", client_address, exc_info=True)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = _SILENCE_S
+class _Handler(WebHandler):
     pages: PageServer
 
-    def version_string(self) -> str:
-        """Return the name of the server, without a version."""
-        return "musicnn-zoo"
+    def is_asked_as(self, host: str) -> bool:
+        """Whether a browser on this machine asks."""
+        return host in self.pages.hosts
 
-    def end_headers(self) -> None:
-        """Add the headers of every answer, also of protocol errors."""
-        for name, value in _ALWAYS.items():
-            self.send_header(name, value)
-        super().end_headers()
-
-    def do_GET(self) -> None:
-        """Answer a request."""
-        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # its body stays unread and is no request
-        # Another site's name that points here must not read the user's files.
-        named = [host.lower() for host in self.headers.get_all("Host", [])]
-        if len(named) != 1 or named[0] not in self.pages.hosts:
-            self._refuse(HTTPStatus.FORBIDDEN, "ask for 127.0.0.1")
-            return
+    def respond(self) -> None:
+        """Give the list, a page or a sound."""
         try:
             if self.path == "/":
                 self._answer(self.pages.index())
                 return
             asked = _PLACE.fullmatch(self.path)
             if asked is None or int(asked[2]) >= len(self.pages):
-                self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+                self.refuse(HTTPStatus.NOT_FOUND, "there is no such page")
             elif asked[1] == "page":
                 self._answer(self.pages.page(int(asked[2])))
             else:
@@ -271,11 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
         except NotYet:
             self._ask_again()
         except MusicnnZooError as error:
-            self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, printable(str(error)))
-        except (ConnectionError, TimeoutError):
-            self.close_connection = True
-
-    do_HEAD = do_GET  # noqa: N815
+            self.refuse(HTTPStatus.UNPROCESSABLE_ENTITY, printable(str(error)))
 
     def _ask_again(self) -> None:
         """Tell a browser to come back; it does so by itself."""
@@ -287,26 +224,18 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _answer(self, text: str, status: HTTPStatus = HTTPStatus.OK, **more: str) -> None:
-        content = text.encode("utf-8")
-        self._head(status, "text/html; charset=utf-8", len(content), **more)
-        if self.command == "GET":
-            self.wfile.write(content)
+        self.send_text(status, "text/html", text, **more)
 
-    def _refuse(self, status: HTTPStatus, why: str) -> None:
+    def refuse(self, status: HTTPStatus, why: str) -> None:
+        """Say why as a page."""
         self._answer(f"<!doctype html><title>{status.phrase}</title><p>{html.escape(why)}", status)
-
-    def _head(self, status: HTTPStatus, kind: str, length: int, **more: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content_Type": kind, "Content_Length": str(length), **more}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
 
     def _stream(self, path: Path, kind: str) -> None:
         """Send a file or the part of it that is asked for: players seek by that."""
         try:
             file = _open_unmoved(path)
         except OSError as error:
-            self._refuse(HTTPStatus.NOT_FOUND, f"cannot be read ({error.strerror})")
+            self.refuse(HTTPStatus.NOT_FOUND, f"cannot be read ({error.strerror})")
             return
         with file:
             status_of_file = os.fstat(file.fileno())
@@ -317,7 +246,7 @@ class _Handler(BaseHTTPRequestHandler):
                 asked = None  # parts of two versions of a file do not fit together
             part = _byte_range(asked, size)
             if part is None:
-                self._head(
+                self.send_head(
                     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, kind, 0,
                     Content_Range=f"bytes */{size}",
                 )  # fmt: skip
@@ -329,14 +258,10 @@ class _Handler(BaseHTTPRequestHandler):
             if asked is not None:
                 status = HTTPStatus.PARTIAL_CONTENT
                 more["Content_Range"] = f"bytes {first}-{last}/{size}"
-            self._head(status, kind, length, **more)
+            self.send_head(status, kind, length, **more)
             if self.command == "GET" and length:
                 sent = self.connection.sendfile(file, first, length)
                 self.close_connection |= sent < length  # it has become shorter
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Log requests; the terminal stays quiet."""
-        _log.debug(format, *args)
 
 
 def _open_unmoved(path: Path) -> BinaryIO:
