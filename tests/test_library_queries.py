@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import sqlite3
+import unicodedata
 
 import numpy as np
 import pytest
@@ -103,6 +104,13 @@ def test_what_cannot_be_read_is_said(query, said):
 def test_misspelt_tags_are_suggested(query):
     with pytest.raises(UnknownNameError, match=r"did you mean .*(piano|no vocals|Hip-Hop)"):
         parse_condition(query, NAMES)
+
+
+def test_tags_of_any_script_are_named_in_any_unicode_form():
+    names = Names({unicodedata.normalize("NFD", "Électro"): "t.e", "日本 語": "t.j"})
+    for form in ("NFC", "NFD"):
+        condition = parse_condition(unicodedata.normalize(form, "électro > 0.1 or 日本_語"), names)
+        assert condition.sql == "((t.e > ?) OR (t.j >= ?))"
 
 
 def test_what_another_model_has_is_said():

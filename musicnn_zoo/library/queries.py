@@ -135,7 +135,7 @@ class Names:
 
 def plain(name: str) -> str:
     """Return a name without what does not count: capitals, and what stands between words."""
-    return re.sub(r"[\s_-]+", " ", name.casefold()).strip()
+    return re.sub(r"[\s_-]+", " ", folded(name)).strip()
 
 
 def parse_condition(text: str, names: Names) -> Condition:
