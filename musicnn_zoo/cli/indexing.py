@@ -23,7 +23,8 @@ from musicnn_zoo.cli.options import (
 from musicnn_zoo.cli.parts import PATH, POSITIVE, library_option, option
 from musicnn_zoo.errors import MusicnnZooError
 from musicnn_zoo.library.collection import Library
-from musicnn_zoo.library.indexing import DEFAULT_LAYER, IndexSummary, Progress
+from musicnn_zoo.library.filling import DEFAULT_LAYER
+from musicnn_zoo.library.indexing import IndexSummary, Progress
 from musicnn_zoo.text import path_to_text, printable
 
 _TOLD_EVERY_S = 30.0

@@ -129,7 +129,7 @@ class Library:
         OutputError
             If the library file cannot be written.
         """
-        from musicnn_zoo.library.indexing import Wanted, fill
+        from musicnn_zoo.library.filling import Wanted, fill
         from musicnn_zoo.sound.find import Selection
 
         given = _given(folders, "a folder")
@@ -262,8 +262,7 @@ class Library:
         """Find a smooth way from one track to another.
 
         Each track is at most as similar to the start, and at least as similar to the end, as the
-        one before it, and no recording is in it twice. See
-        :func:`musicnn_zoo.library.neighbours.find_way`.
+        one before it, and no recording is in it twice (``musicnn_zoo.library.neighbours``).
 
         Parameters
         ----------
