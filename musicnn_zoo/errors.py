@@ -181,6 +181,17 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
         raise ArgumentError(f"{name} must be one of {', '.join(choices)}; received {shown(value)}")
 
 
+def listed(name: str, value: object) -> tuple[str, ...]:
+    """Return a text, or several, as texts; refuse all else."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Iterable):
+        several = tuple(value)
+        if all(isinstance(each, str) for each in several):
+            return several
+    raise ArgumentError(f"{name} must be a text, or a list of texts; received {shown(value)}")
+
+
 def check_entries(values: object, of: type, what: str) -> dict[str, Any]:
     """Return the entries of a JSON object that stands for a dataclass."""
     if not isinstance(values, Mapping):

@@ -22,7 +22,8 @@ from musicnn_zoo.cli.options import (
 )
 from musicnn_zoo.cli.parts import PATH, POSITIVE, library_option, option
 from musicnn_zoo.errors import MusicnnZooError
-from musicnn_zoo.library.collection import DEFAULT_LAYER, Compatible, Library
+from musicnn_zoo.library.collection import Library
+from musicnn_zoo.library.filling import DEFAULT_LAYER, Compatible
 from musicnn_zoo.library.indexing import IndexSummary, Progress
 from musicnn_zoo.text import path_to_text, printable
 
@@ -110,10 +111,11 @@ def _report(library: Library, summary: IndexSummary, form: str) -> None:
         click.echo(json.dumps(held))
         return
     click.echo(f"{printable(str(library.path))}: {summary}")
+    if not summary.looked_at:
+        warn("there is no audio in what was looked through")
     if summary.failures:
-        looked_at = summary.done + summary.unchanged + summary.copied + summary.failed
         messages = [f"{path}: {reason}" for path, reason in summary.failures]
-        report_unusable(messages, looked_at)
+        report_unusable(messages, summary.looked_at)
 
 
 def _teller(form: str) -> Callable[[Progress], None]:

@@ -23,10 +23,11 @@ from pathlib import PurePath
 from typing import Any, Literal, NamedTuple, get_args
 from xml.etree import ElementTree as Xml
 
-from musicnn_zoo.library.collection import Library, Track
+from musicnn_zoo.library.collection import Library
 from musicnn_zoo.library.library_file import LibraryFile
+from musicnn_zoo.library.tracks import Track
 from musicnn_zoo.machine import __version__
-from musicnn_zoo.text import count, path_from_text, path_to_text
+from musicnn_zoo.text import count, folded, path_from_text, path_to_text
 
 Form = Literal["xml", "json", "jsonp"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -343,7 +344,7 @@ class OpenSubsonic:
 
     def search(self, request: Request) -> Tree:
         """Answer ``search3``: songs that have all words in their titles, artists and albums."""
-        words = request.text("query").replace('"', " ").casefold().split()[:_MOST_WORDS]
+        words = folded(request.text("query").replace('"', " ")).split()[:_MOST_WORDS]
         most = request.whole("songCount", 20)
         start = request.whole("songOffset", 0, most=_FARTHEST)
         condition = f"AND instr({_SEARCHED}, ?) " * len(words)
