@@ -176,6 +176,9 @@ def test_they_are_never_taken_for_ours(library, music, tmp_path):
         if "short" not in track.path:
             expected = cosine(own, found[track.path])
             assert track.values["similarity"] == pytest.approx(expected, abs=1e-3)
+    ours = dict(zip(*both.vectors(), strict=True))
+    embedded = musicnn_zoo.embed(seed, model="MSD_musicnn").values
+    np.testing.assert_allclose(ours[str(seed.resolve())], embedded, rtol=1e-3, atol=1e-4)
     summary = both.index()  # goes on with ours
     assert (summary.done, summary.unchanged) == (0, 7)
     with closing(sqlite3.connect(place)) as connection:
