@@ -1,12 +1,11 @@
 """A library: what index writes, and what one asks of it."""
 
 import csv
-import dataclasses
+import importlib
 import io
 import json
 import os
 import re
-import runpy
 import shutil
 import signal
 import sqlite3
@@ -701,38 +700,16 @@ def test_the_digest_is_of_the_sound_and_not_of_titles(tmp_path, name, codec):
 
 # Tracks of known classes, made by the examples' own maker
 
-MAKER = runpy.run_path(str(ROOT / "examples" / "make_synthetic.py"))
-STYLES = {
-    "ballad": ("sine", "low", "slow", ("chords",)),
-    "club": ("saw", "", "fast", ("drums",)),
-    "chimes": ("bell", "high", "slow", ()),
-    "chip": ("square", "high", "fast", ()),
-    "drone": ("saw", "low", "slow", ("chords", "tremolo")),
-    "radio": ("square", "", "", ("noise", "chords")),
-}
-"""Timbre, register, pace and extras of the songs of each style."""
-
-
-def make_styles(root, songs, seconds):
-    for style, (name, (timbre, register, pace, extras)) in enumerate(STYLES.items()):
-        (root / name).mkdir(parents=True)
-        for number in range(songs):
-            random = np.random.default_rng([style, number])
-            song = dataclasses.replace(
-                MAKER["draw_song"](number, style),
-                timbre=timbre, register=register, pace=pace, extras=extras,
-                tonic=int(random.integers(*MAKER["REGISTERS"][register], endpoint=True)),
-                beat_s=60 / random.uniform(*MAKER["PACES"][pace]),
-            )  # fmt: skip
-            sound = MAKER["play"](song, seconds, random)
-            soundfile.write(root / name / f"{number:02}.flac", sound, RATE)
+sys.path.insert(0, str(ROOT))
+likeness = importlib.import_module("benchmarks.likeness")
+MAKER = likeness.MAKER
 
 
 @pytest.mark.parametrize(
     ("songs", "seconds", "k"), [(5, 3, 4), pytest.param(50, 6, 10, marks=pytest.mark.slow)]
 )
 def test_similar_tracks_are_of_the_same_style_and_ways_are_monotone(tmp_path, songs, seconds, k):
-    make_styles(tmp_path / "music", songs, seconds)
+    likeness.make_styles(tmp_path / "music", songs, seconds)
     library = Library(tmp_path / "library.sqlite")
     library.index(tmp_path / "music")
     paths = sorted((tmp_path / "music").rglob("*.flac"))
@@ -795,7 +772,6 @@ def test_transcodes_are_nearest_and_told_as_duplicates(tmp_path, songs, seconds)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
 def test_a_hundred_thousand_tracks_are_asked_in_little_time_and_memory(tmp_path):
-    sys.path.insert(0, str(ROOT))
     from benchmarks.collection import SEED, ask, make_library
 
     place = tmp_path / "library.sqlite"
