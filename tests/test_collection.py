@@ -850,6 +850,23 @@ def test_find_is_the_same_filter_in_pandas(music):
     assert len(found) == 3
 
 
+def test_a_track_that_has_changed_since_is_not_like_itself(music, tmp_path):
+    folder = tmp_path / "Music"
+    shutil.copytree(music[0], folder)
+    library = Library(tmp_path / "library.sqlite")
+    library.index(folder)
+    os.utime(folder / TECHNO.name, ns=(10**18, 10**18))
+    assert library.similar(folder / TECHNO.name).paths[0] == str(folder / "techno.mp3")
+    shutil.copy(STRINGS, folder / TECHNO.name)
+    found = library.similar(folder / TECHNO.name)
+    assert found[0].duplicate_of == str(folder / TECHNO.name)
+    assert {Path(path).stem for path in found.paths} == {
+        STRINGS.stem, HARPSICHORD.stem, "techno"
+    }  # fmt: skip
+    way = library.playlist(folder / TECHNO.name, folder / HARPSICHORD.name)
+    assert len(set(way.paths)) == len(way)
+
+
 def test_similar_tells_duplicates_and_leaves_them_out(music):
     folder, place, _ = music
     library = Library(place)

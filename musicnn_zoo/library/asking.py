@@ -75,6 +75,10 @@ class Seeds:
         self.sounds = sounds
         self.tracks = tracks
 
+    def are_at(self, path: str) -> bool:
+        """Whether one of them is at a path, where the library may know what was there before."""
+        return any(track.path == path for track in self.tracks)
+
     def distinct(self) -> list[Track]:
         """Return the tracks without those that are the same recording as one before."""
         heard = _Heard(self.vectors.shape[1])
@@ -241,7 +245,7 @@ class Asking:
                 break
             sound = int(sounds[place])
             track = None if sound in own else self._present(sound)
-            if track is None:
+            if track is None or seeds.are_at(track.path):
                 continue
             (vector,) = vectors_of(self._library, self.space, [sound])
             same = heard.same_as(vector, track)
@@ -272,7 +276,7 @@ class Asking:
             again = [
                 place
                 for place, vector, track in zip(places, vectors, tracks, strict=True)
-                if not heard.add_new(vector, track)
+                if ends.are_at(track.path) or not heard.add_new(vector, track)
             ]
             if not again:
                 break
