@@ -24,7 +24,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MINORS = range(10, 15)
-SHOWN = ("tensorflow", "keras", "kapre", "librosa", "numpy", "av", "soundfile", "onnxruntime")
+SHOWN = (
+    "tensorflow",
+    "keras",
+    "kapre",
+    "librosa",
+    "numpy",
+    "av",
+    "soundfile",
+    "onnxruntime",
+    "beets",
+)
 LIGHT = ROOT / "docs" / "light" / "requirements.txt"
 LIMIT_S = 1500
 """Of the tests of one row, in seconds: they take two to three minutes."""

@@ -150,6 +150,27 @@ def read_lines(path: Path, parse: Callable[[dict[str, Any]], T]) -> list[tuple[T
     return records
 
 
+@contextmanager
+def locked(path: Path, *, busy: str, failure: str) -> Iterator[None]:
+    """Hold a lock file; raise an :class:`~musicnn_zoo.errors.ArgumentError` where another does.
+
+    ``busy`` says so then, and ``failure`` that the lock file cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0)
+    with raising(OutputError, failure):
+        path.touch()  # a file that may not be made looks to filelock like one that is held
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise ArgumentError(busy) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def check_parent(output: Path) -> None:
     """Refuse an output in a folder that does not exist."""
     if not output.parent.is_dir():

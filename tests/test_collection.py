@@ -277,6 +277,19 @@ def test_what_becomes_of_files_is_counted(folder, tmp_path):
     assert rows_of(place)["two.wav"] == ("present", "Another title", 0.02)
 
 
+def test_a_file_that_moved_to_another_folder_is_known_there(folder, tmp_path):
+    place = tmp_path / "library.sqlite"
+    index(place, folder, Analyst())
+    (folder / "1.wav").rename(tmp_path / "one.wav")
+    shutil.copy(folder / "deep" / "2.wav", tmp_path / "two.wav")
+    assert str(index(place, tmp_path / "one.wav", Analyst())) == "0 done, 0 unchanged, 1 moved"
+    assert str(index(place, tmp_path / "two.wav", Analyst())) == "0 done, 0 unchanged, 1 copied"
+    assert rows_of(place).keys() == {"one.wav", "2.wav", "two.wav"}
+    (folder / "deep" / "2.wav").unlink()
+    assert str(index(place, tmp_path / "two.wav", Analyst())) == "0 done, 1 unchanged"
+    assert rows_of(place)["2.wav"][0] == "present"  # nobody has looked
+
+
 def test_copies_that_are_found_in_one_run_are_computed_once(folder, tmp_path):
     shutil.copy(folder / "1.wav", folder / "deep" / "copy.wav")
     analyst = Analyst()
@@ -892,6 +905,26 @@ def test_similar_tells_duplicates_and_leaves_them_out(music):
     assert order == sorted(order, reverse=True)
     json.dumps(found.to_dict())
     assert list(found.to_pandas().columns)[-2:] == ["similarity", "duplicate_of"]
+
+
+def test_known_tracks_are_looked_up_and_chosen_among(music, tmp_path):
+    folder, place, _ = music
+    library = Library(place)
+    outside = tmp_path / "outside.ogg"
+    shutil.copy(TECHNO, outside)
+    paths = [folder / STRINGS.name, outside, folder / "notes.mp3", folder / TECHNO.name]
+    known = library.look_up(paths)
+    assert known.paths == (str(paths[0]), str(paths[3]))
+    assert known[1].values == {
+        tag: pytest.approx(score, abs=1e-5) for tag, score in musicnn_zoo.tag(TECHNO, threshold=0)
+    }
+    assert library.models() == {"MTT_musicnn": MTT_TAGS}
+    assert Library(tmp_path / "none.sqlite").models() == {}
+    found = library.similar(folder / TECHNO.name, among=paths, k=9)
+    assert found.paths == (str(paths[0]),)
+    link = tmp_path / "linked"
+    link.symlink_to(folder)
+    assert library.similar(TECHNO, among=link / "techno.mp3").paths == (str(folder / "techno.mp3"),)
 
 
 def test_playlists_of_each_kind(music, tmp_path):

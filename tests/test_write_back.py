@@ -1,10 +1,12 @@
 """Tags written into files: nothing else changes, and all of it can be undone."""
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -16,11 +18,6 @@ from pathlib import Path
 
 import audio_bytes as by_hand
 import audio_clips as clips
-import mutagen
-import mutagen.asf
-import mutagen.flac
-import mutagen.id3 as id3
-import mutagen.mp4
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -30,13 +27,24 @@ from hypothesis import strategies as st
 
 import musicnn_zoo
 from musicnn_zoo.cli import cli
-from musicnn_zoo.errors import ArgumentError, MissingPackageError, UnknownNameError
+from musicnn_zoo.errors import (
+    ArgumentError,
+    MissingPackageError,
+    OutputError,
+    UnknownNameError,
+)
 from musicnn_zoo.library.descriptors import descriptors
 from musicnn_zoo.library.restoring import describe_old, write_old
+from musicnn_zoo.library.tag_fields import TagFile
 from musicnn_zoo.library.write_back import PlanFile
 from musicnn_zoo.library.writing_rules import WritingRules
 from musicnn_zoo.sound.decoders import open_container
 from musicnn_zoo.tagging.results import Clip, FileResult, Tags, TagScore
+
+mutagen = pytest.importorskip("mutagen")
+id3 = pytest.importorskip("mutagen.id3")
+for module in ("apev2", "asf", "flac", "mp4"):
+    pytest.importorskip(f"mutagen.{module}")
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9
 LYRICS = "Zeile eins\nline two – Ω\n第三行"
@@ -418,6 +426,65 @@ def test_formats_that_are_not_written_are_named(tmp_path, suffix):
     assert plan.error.startswith(f"{path}: tags of this format are not written")
 
 
+V1 = b"TAG" + b"Title".ljust(30, b"\0") + b"\0" * 64 + b"said".ljust(30, b"\0") + b"\x11"
+LYRICS3 = b"LYRICSBEGININD0000210ETT00005Title000034LYRICS200"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "behind"), [("wv", b""), ("mp3", b""), ("mp3", V1), ("tta", LYRICS3 + V1)]
+)
+def test_a_tag_of_ape_is_written_and_what_is_behind_it_stays(tmp_path, journal, suffix, behind):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(by_hand.without_id3v2(sound_of(suffix)))
+    items = mutagen.apev2.APEv2()
+    items["Title"], items["Genre"] = "of APE", "Jazz"
+    items.save(path)
+    with path.open("ab") as file:
+        file.write(behind)
+    old, heard = path.read_bytes(), by_av(path)
+    (plan,) = plan_of([path], fields="custom,genre")
+    assert (plan.form, plan.kept) == ("APE", {"genre": ("Jazz",)})
+    assert musicnn_zoo.apply_plan([plan], journal=journal).number("written") == 1
+    tags = mutagen.apev2.APEv2(path)
+    assert list(tags["MUSICNN_TAGS"]) == list(OWN["MUSICNN_TAGS"])
+    assert str(tags["Title"]) == "of APE"
+    new = path.read_bytes()
+    assert new.endswith(behind)
+    assert new.count(b"APETAGEX") == 2
+    assert new.startswith(old[: old.index(b"APETAGEX")])
+    assert by_av(path)[2:] == heard[2:]
+    assert musicnn_zoo.undo_writing(journal).number("restored") == 1
+    assert path.read_bytes() == old
+
+
+def test_an_ape_tag_is_put_before_one_of_id3v1(tmp_path):
+    path = tmp_path / "a.wv"
+    path.write_bytes(sound_of("wv") + V1)
+    tags = TagFile(path)
+    tags.set("genre", ["Rock"])
+    tags.save()
+    assert path.read_bytes().endswith(V1)
+    assert TagFile(path).get("genre") == ("Rock",)
+
+
+def test_a_comment_of_id3v1_keeps_its_name(tmp_path, journal):
+    path = tmp_path / "a.mp3"
+    path.write_bytes(by_hand.without_id3v2(sound_of("mp3")) + V1)
+    before = by_av(path)
+    assert before[0]["comment"] == "said"
+    assert musicnn_zoo.apply_plan(plan_of([path]), journal=journal).number("written") == 1
+    assert by_av(path) == before
+
+
+def test_a_tag_after_which_less_would_be_heard_is_not_written(tmp_path, journal):
+    """mutagen takes the footer of such a tag for sound, and the frame behind it is found late."""
+    path = tmp_path / "a.mp3"
+    tagged = by_hand.id3v2(b"\3Title", footer=True)
+    path.write_bytes(tagged + by_hand.without_id3v2(sound_of("mp3")))
+    (failure,) = musicnn_zoo.apply_plan(plan_of([path]), journal=journal).failures
+    assert "the sound would change; nothing was written" in failure.reason
+
+
 # What is written
 
 
@@ -594,6 +661,15 @@ def test_a_writer_that_harms_the_file_is_found_out(monkeypatch, song, journal):
     assert sorted(path.suffix for path in song.parent.iterdir()) == [".flac", ".jsonl", ".lock"]
 
 
+def test_messages_name_the_file_and_not_its_copy(monkeypatch, song, journal):
+    def fails(self, *args, **options):
+        raise mutagen.MutagenError("no room")
+
+    monkeypatch.setattr(mutagen.flac.FLAC, "save", fails)
+    (failure,) = musicnn_zoo.apply_plan(plan_of([song]), journal=journal).failures
+    assert failure.reason == f"{song}: tags cannot be written (no room)"
+
+
 def damaged(content, chance):
     """Change, take out or put in bytes, most near the ends, where tags are."""
     made = bytearray(content)
@@ -678,9 +754,85 @@ def test_a_journal_that_is_damaged_is_told_or_goes_on(song, journal, damage):
     else:
         lines = journal.read_text("utf-8").splitlines(keepends=True)
         journal.write_text(lines[0] + "what\n" + lines[1], "utf-8")
-    said = "there is no such journal" if damage == "missing" else "damaged"
-    with pytest.raises(ArgumentError, match=said):
+    said = {"missing": "no such journal", "foreign": "no journal of", "middle": "line 2 cannot be"}
+    with pytest.raises(ArgumentError, match=said[damage]):
         musicnn_zoo.undo_writing(journal)
+
+
+def store(plan, path):
+    with contextlib.closing(PlanFile(path, {"top_k": 5})) as stored:
+        for one in plan:
+            stored.add(one)
+    return path
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text.removesuffix("\n"),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: f"\n{text}\n\n",
+        lambda text: f"\ufeff{text}",
+        lambda text: f'{text}{{"source": "torn',
+    ],
+)
+def test_a_plan_that_went_through_an_editor_is_read_and_continued(tmp_path, song, journal, edit):
+    others = [str(shutil.copy(song, tmp_path / f"{number}.flac")) for number in range(2)]
+    place = store(plan_of([song, others[0]]), tmp_path / "plan.jsonl")
+    place.write_text(edit(place.read_text("utf-8")), "utf-8", newline="")
+    assert [one.source for one in musicnn_zoo.read_plan(place)] == [str(song), others[0]]
+    store(plan_of([others[1]]), place)
+    assert str(musicnn_zoo.apply_plan(place, journal=journal)) == "3 written"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("MUSICNN_TAGS", "title", "a field is genre, mood or MUSICNN_…; received 'title'"),
+        ("MUSICNN_TAGS", "MUSICNN_=", "a field is genre"),
+        ('"rock:0.91"', "0.91", "these are no texts"),
+        ("rock:0.91", "rock\\nall", "must be text of one line"),
+        ("rock:0.91", "\\ud800", "must be text of one line"),
+        ("rock:0.91", " ", "must be text of one line"),
+        ('"changes": {', '"changes": [{', "JSONDecodeError"),
+        ('"source"', '"sauce"', "KeyError: 'source'"),
+    ],
+)
+def test_a_plan_that_was_edited_badly_is_told_by_its_line(tmp_path, song, journal, old, new, said):
+    before = song.read_bytes()
+    place = store(plan_of([song]), tmp_path / "plan.jsonl")
+    place.write_text(place.read_text("utf-8").replace(old, new), "utf-8")
+    with pytest.raises(ArgumentError, match=rf"line 2 cannot be read \(.*{re.escape(said)}"):
+        musicnn_zoo.apply_plan(place, journal=journal)
+    assert song.read_bytes() == before
+
+
+def test_a_plan_and_a_journal_are_told_from_each_other(tmp_path, song, journal):
+    place = store(plan_of([song]), tmp_path / "plan.jsonl")
+    musicnn_zoo.apply_plan(place, journal=journal)
+    with pytest.raises(ArgumentError, match="this is a plan, and no journal"):
+        musicnn_zoo.undo_writing(place)
+    with pytest.raises(ArgumentError, match="this is a journal, and no plan"):
+        musicnn_zoo.read_plan(journal)
+
+
+def test_two_runs_do_not_make_one_plan(tmp_path, song):
+    place = tmp_path / "plan.jsonl"
+    with contextlib.closing(PlanFile(place, {})):
+        with pytest.raises(ArgumentError, match="another run works with this plan"):
+            PlanFile(place, {})
+        with pytest.raises(ArgumentError, match="another run works with this plan"):
+            PlanFile(place, {"top_k": 2})
+    store(plan_of([song]), place)  # with other settings, as there is nothing in it yet
+    with pytest.raises(ArgumentError, match="other settings"):
+        PlanFile(place, {})
+
+
+def test_a_journal_that_cannot_be_made_is_told_before_anything_is_written(tmp_path, song):
+    old = song.read_bytes()
+    with pytest.raises(OutputError, match="the journal cannot be locked"):
+        musicnn_zoo.apply_plan(plan_of([song]), journal=tmp_path / "none" / "journal.jsonl")
+    assert song.read_bytes() == old
 
 
 # Kills
@@ -797,7 +949,8 @@ def test_the_command_plans_applies_and_undoes(tmp_path):
         (["a.mp3", "--undo", "j.jsonl"], "take no FILES"),
         (["--undo", "missing.jsonl"], "there is no such journal"),
         (["--apply", "missing.jsonl"], "there is no such plan"),
-        (["--apply", __file__], "damaged"),
+        (["--apply", __file__], "this is no plan"),
+        (["x.mp3", "--plan", "p.jsonl", "--overwrite"], "name one by --fields"),
         (["--apply", "p.jsonl", "--overwrite"], "--overwrite does not go with --apply"),
         (["--undo", "j.jsonl", "--keep-times"], "--keep-times does not go with --undo"),
         (["a.mp3", "--plan", "p.jsonl", "--journal", "j"], "--journal does not go with --plan"),
@@ -807,6 +960,13 @@ def test_the_command_plans_applies_and_undoes(tmp_path):
 def test_a_wrong_command_line_is_told(arguments, said):
     result = run(*arguments)
     assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+
+
+def test_rules_for_fields_that_are_not_written_are_told(tmp_path, song):
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[genre]\nRock = ['rock']\n", "utf-8")
+    result = run(song, "--map", rules, "--plan", tmp_path / "plan.jsonl")
+    assert (result.exit_code, "--map" in result.stderr) == (2, True)
 
 
 def test_without_mutagen_the_message_says_how_to_install_it(monkeypatch, song):

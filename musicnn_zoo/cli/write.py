@@ -34,7 +34,7 @@ from musicnn_zoo.library.write_back import (
     plan_writing,
     undo_writing,
 )
-from musicnn_zoo.library.writing_rules import CUSTOM, WritingRules, check_fields
+from musicnn_zoo.library.writing_rules import CUSTOM, KEPT_FIELDS, WritingRules, check_fields
 from musicnn_zoo.networks.config import Calibrated
 from musicnn_zoo.sound.remote import Address
 from musicnn_zoo.tagging.results import check_ranking
@@ -158,6 +158,10 @@ def _plan(
     check_ranking(top_k, threshold)
     chosen = check_fields(fields)
     words = WritingRules.built_in() if rules is None else WritingRules.load(rules)
+    if rules is not None and chosen == (CUSTOM,):
+        raise ArgumentError(f"--map {rules} does nothing for {CUSTOM}: name its fields by --fields")
+    if overwrite and not {*chosen} & {*KEPT_FIELDS}:
+        raise ArgumentError(f"--overwrite is for {' and '.join(KEPT_FIELDS)}: name one by --fields")
     own = {"top_k": top_k, "threshold": threshold, "silence": silence}
     run = FileRun(files, kind="tags", own=own, **options)
     settings = {

@@ -102,8 +102,20 @@ class Asking:
         self._analyse = analyse
         self.analysis = library.analysis(model)
         self.space: Space = library.space(self.analysis, layer)
+        self._among: dict[int, str] | None = None
 
-    def _known(self, path: str) -> tuple[int, Track] | None:
+    def choose_among(self, paths: Sequence[str]) -> None:
+        """Take only these files for answers."""
+        wanted = {path_to_text(os.path.realpath(path)) for path in paths}
+        self._among = {
+            sound: path
+            for sound, path in self._library.rows(
+                "SELECT sound, path FROM files WHERE state = 'present' ORDER BY path DESC"
+            )
+            if path in wanted
+        }
+
+    def known(self, path: str) -> tuple[int, Track] | None:
         """Return the sound of a file of the library, and the track."""
         from musicnn_zoo.sound.sources import local_path
 
@@ -149,7 +161,7 @@ class Asking:
         sounds: list[int | None] = []
         tracks = []
         for path in paths:
-            known = self._known(path)
+            known = self.known(path)
             if known is not None:
                 sound, track = known
                 vectors.append(vectors_of(self._library, self.space, [sound])[0])
@@ -163,15 +175,20 @@ class Asking:
 
     def scores_of(self, path: str) -> tuple[dict[str, float], Track]:
         """Return the scores of all tags of a track."""
-        known = self._known(path)
+        known = self.known(path)
         if known is None:
             value, track = self._heard(path)
             return {tag: value.tags[tag] for tag in self.analysis.tags}, track
+        held = self.held_scores(*known)
+        return held.values, held
+
+    def held_scores(self, sound: int, track: Track) -> Track:
+        """Give a track of the library the scores of all tags."""
         columns = ", ".join(self.analysis.columns)
         (row,) = self._library.rows(
-            f"SELECT {columns} FROM {self.analysis.table} WHERE sound = ?", (known[0],)
+            f"SELECT {columns} FROM {self.analysis.table} WHERE sound = ?", (sound,)
         )
-        return dict(zip(self.analysis.tags, row, strict=True)), known[1]
+        return replace(track, values=dict(zip(self.analysis.tags, row, strict=True)))
 
     def liking(
         self, sounds: NDArray[np.int64], like: Sequence[str], unlike: Sequence[str]
@@ -215,10 +232,13 @@ class Asking:
         return tracks
 
     def _present(self, sound: int) -> Track | None:
+        if self._among is not None and sound not in self._among:
+            return None
+        path = None if self._among is None else self._among[sound]
         rows = self._library.rows(
-            f"SELECT {TRACK_COLUMNS} FROM files f JOIN sounds s ON s.id = f.sound "
-            "WHERE f.sound = ? AND f.state = 'present' ORDER BY f.path LIMIT 1",
-            (sound,),
+            f"SELECT {TRACK_COLUMNS} FROM files f JOIN sounds s ON s.id = f.sound WHERE f.sound = "
+            "? AND f.state = 'present' AND f.path = coalesce(?, f.path) ORDER BY f.path LIMIT 1",
+            (sound, path),
         )
         return track_of(rows[0]) if rows else None
 

@@ -215,6 +215,7 @@ class Library:
         like: str | Sequence[str] = (),
         unlike: str | Sequence[str] = (),
         distinct: bool = False,
+        among: Paths | None = None,
         layer: str | None = None,
         model: str | None = None,
     ) -> TrackList:
@@ -232,6 +233,8 @@ class Library:
         distinct : bool
             Leave out what is the same recording as a seed or as a track before it: a cosine of at
             least 0.98 and the same length to 1 s or 1 %.
+        among : path or sequence of path, optional
+            Files to choose from; by default all of the library.
         layer : str, optional
             Whose vectors are compared, of those that were indexed; by default the first.
         model : str, optional
@@ -246,6 +249,8 @@ class Library:
         check_whole("k", k)
         with LibraryFile(self.path) as library:
             asking = self._asking(library, model, layer)
+            if among is not None:
+                asking.choose_among(_given(among))
             found = asking.seeds(given)
             from musicnn_zoo.library.neighbours import cosines, unit
 
@@ -429,6 +434,46 @@ class Library:
         for value, (_, length, vector) in zip(values, rows, strict=True):
             value[:] = length * np.frombuffer(vector, "<f2").astype(np.float32)
         return tuple(path_from_text(row[0]) for row in rows), values
+
+    @answered
+    def look_up(self, tracks: Paths, *, model: str | None = None) -> TrackList:
+        """Look up what the library knows of tracks; nothing is analysed.
+
+        Parameters
+        ----------
+        tracks : path or sequence of path
+        model : str, optional
+            As in :meth:`find`.
+
+        Returns
+        -------
+        TrackList
+            The tracks that are in the library as they are now, in the order in which they were
+            given, with the scores of all tags; the others are left out.
+        """
+        given = _given(tracks)
+        with LibraryFile(self.path) as library:
+            analysis = library.analysis(model)
+            if not library.spaces(analysis):
+                return TrackList((), "found", "Known", analysis.model)
+            asking = self._asking(library, model, None)
+            known = {track.path: asking.held_scores(sound, track)
+                     for sound, track in filter(None, map(asking.known, given))}  # fmt: skip
+        return TrackList(tuple(known.values()), "found", "Known", analysis.model)
+
+    def models(self) -> dict[str, tuple[str, ...]]:
+        """Return the models in the library and their tags, that of the latest run first.
+
+        There are none if there is no file yet. Those of ``compatible`` vectors are left out.
+        """
+        if not self.path.exists():
+            return {}
+        with LibraryFile(self.path) as library:
+            found: dict[str, tuple[str, ...]] = {}
+            for each in library.analyses():
+                if each.compatible is None:
+                    found.setdefault(each.model, each.tags)
+            return found
 
     def counts(self) -> dict[str, int]:
         """Return how many files are present, gone and failed."""

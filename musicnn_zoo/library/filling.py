@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from musicnn_zoo.errors import ArgumentError, OutputError, check_choice, check_whole, shown
-from musicnn_zoo.files import mode_at, raising
+from musicnn_zoo.files import locked, mode_at, raising
 from musicnn_zoo.library.indexing import (
     NOT_THERE,
     Analyse,
@@ -182,21 +182,12 @@ def _present(folders: Sequence[str | os.PathLike[str]]) -> list[str]:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """See that no other run fills a library meanwhile."""
-    from filelock import FileLock, Timeout
-
-    with raising(OutputError, f"library {str(path)!r} cannot be written"):
+    failure = f"library {str(path)!r} cannot be written"
+    with raising(OutputError, failure):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{path}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise ArgumentError(
-                f"library {str(path)!r}: another run is filling it; let it end"
-            ) from error
-    try:
+    busy = f"library {str(path)!r}: another run is filling it; let it end"
+    with locked(Path(f"{path}.lock"), busy=busy, failure=failure):
         yield
-    finally:
-        lock.release()
 
 
 class _Chosen:

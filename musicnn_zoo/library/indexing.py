@@ -197,7 +197,7 @@ class _Run:
         self.postponed: list[Stamp] = []
         self.awaited: set[str] = set()
         self._seen: set[str] = set()
-        self._unlisted: list[str] = []
+        self._unlisted: set[str] = set()
         self._gained: set[int] = set()
         self._waiting: deque[_Waiting] = deque()
         self._looked_at = 0
@@ -236,14 +236,14 @@ class _Run:
                 yield folder
                 continue
             if mode_at(folder) is None:
-                self._unlisted.append(folder)
+                self._unlisted.add(folder)
                 self._fail(folder, None, AudioError(f"{folder}: {NOT_THERE}"))
                 continue
             for path, kind, reason in walk_audio(folder, selection):
                 if kind == "audio":
                     yield str(path)
                 elif kind == "unread_folder":
-                    self._unlisted.append(os.path.realpath(path))
+                    self._unlisted.add(os.path.realpath(path))
                     self._fail(str(path), None, AudioError(f"{path}: {reason}"))
                 elif kind == "not_regular":
                     self._fail(str(path), None, AudioError(f"{path}: {reason}"))
@@ -350,11 +350,18 @@ class _Run:
                 self._on_progress(Progress(path, done, failed, self._looked_at))
 
     def mark_gone(self, folders: Mapping[str, Selection]) -> None:
-        """Mark the files that are not there any more, or left out; forget those that moved."""
+        """Mark the files that are not there any more, or left out; forget those that moved.
+
+        A file that moved may have been anywhere.
+        """
         remembered = set(self._library.folders())
         for number, text, sound, state in self._library.all_files():
             path = path_from_text(text)
-            if state != "gone" and not self._has_gone(path, folders, remembered):
+            if (
+                state != "gone"
+                and not (sound in self._gained and self._is_nowhere(path))
+                and not self._has_gone(path, folders, remembered)
+            ):
                 continue
             if sound in self._gained:
                 self._library.change("DELETE FROM files WHERE id = ?", (number,))
@@ -366,13 +373,16 @@ class _Run:
                 self.summary.gone += 1
         self._library.drop_unheard()
 
+    def _is_nowhere(self, path: str) -> bool:
+        return not (path in self._seen or _is_below(path, self._unlisted) or os.path.lexists(path))
+
     def _has_gone(
         self, path: str, folders: Mapping[str, Selection], remembered: Collection[str]
     ) -> bool:
         if path in self._seen or _is_below(path, self._unlisted):
             return False
         if _is_below(path, folders):
-            others = [each for each in remembered if each not in folders]
+            others = {each for each in remembered if each not in folders}
             return not os.path.lexists(path) or (
                 _is_left_out(path, folders) and not _is_below(path, others)
             )
@@ -409,4 +419,9 @@ def _is_left_out(path: str, folders: Mapping[str, Selection]) -> bool:
 
 
 def _is_below(path: str, places: Collection[str]) -> bool:
-    return any(path == place or path.startswith(place.rstrip(os.sep) + os.sep) for place in places)
+    while path not in places:
+        above = os.path.dirname(path)  # noqa: PTH120
+        if above == path:
+            return False
+        path = above
+    return True

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class TagFile:
 
     A field is ``genre``, ``mood``, or one whose name begins with ``MUSICNN_``. A tag of ID3v1 stays
     as it is; where it is the only one, what it says is in the new ID3v2.4 tag, too, since players
-    read one of them only.
+    read one of them only. An MP3 or TTA with an APE tag and none of ID3v2 is written in that.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ class TagFile:
         mutagen = require_mutagen()
         self.path = path
         with _reading(path):
-            self.kind = kind or type(mutagen.File(path))
+            self.kind = kind or _kind_of(path)
         if self.kind is type(None):
             raise AudioError(f"{path}: tags of this format are not written")
         with _reading(path):
@@ -113,7 +114,10 @@ class TagFile:
         if not (issubclass(self.kind, ID3FileType) or self.kind.__name__ in _WITH_ID3):
             return self.kind(self.path)
         file = self.kind(self.path, translate=False, load_v1=False)
-        return file if file.tags is not None else self.kind(self.path)
+        if file.tags is None:
+            file = self.kind(self.path)
+            _name_comment_of_v1(file.tags)
+        return file
 
     def _find_form(self) -> str:
         from mutagen._vorbis import VCommentDict
@@ -172,6 +176,8 @@ class TagFile:
         with raising(AudioError, f"{self.path}: tags cannot be written", instead_of=Exception):
             if self.form.startswith("ID3"):
                 self._save_frames()
+            elif self.form == "APE":
+                self._save_items()
             else:
                 self._file.save()
 
@@ -183,6 +189,22 @@ class TagFile:
             with self.path.open("r+b") as file:
                 file.seek(-_V1_SIZE, os.SEEK_END)
                 file.write(end)
+
+    def _save_items(self) -> None:
+        """Write a tag of APE, and put back what was behind it, which mutagen takes out."""
+        from mutagen.apev2 import _APEv2Data
+
+        with self.path.open("r+b") as file:
+            there = _APEv2Data(file)
+            if there.start is not None and not there.is_at_start:
+                file.seek(there.end)
+            else:
+                file.seek(-_V1_SIZE if _end(self.path).startswith(b"TAG") else 0, os.SEEK_END)
+            begin, behind = file.tell(), file.read()
+            file.truncate(begin)
+        self._file.save()
+        with self.path.open("ab") as file:
+            file.write(behind)
 
     def others(self, fields: Iterable[str]) -> dict[str, object]:
         """Return all that the tags hold besides some fields, so that it can be compared."""
@@ -218,6 +240,33 @@ class TagFile:
 
 
 _WITH_ID3 = ("WAVE", "AIFF", "DSF", "DSDIFF")
+
+
+def _kind_of(path: Path) -> Any:
+    """Return what mutagen takes a file for; an APE tag is taken where it is that of an MP3."""
+    import mutagen
+    from mutagen.apev2 import APENoHeaderError, APEv2, APEv2File
+    from mutagen.id3 import ID3FileType
+
+    kind = type(mutagen.File(path))
+    if not issubclass(kind, ID3FileType):
+        return kind
+    with path.open("rb") as file:
+        if file.read(3) == b"ID3":
+            return kind
+    with suppress(APENoHeaderError):
+        APEv2(path)
+        return APEv2File
+    return kind
+
+
+def _name_comment_of_v1(tags: Any) -> None:
+    """Give the comment of ID3v1 the name under which players look for it."""
+    for key in list(tags or ()):
+        if key.startswith("COMM:ID3v1 Comment:"):
+            frame = tags.pop(key)
+            frame.desc = ""
+            tags.add(frame)
 
 
 def _reading(path: Path) -> Any:
@@ -277,6 +326,8 @@ def _plain(value: Any) -> object:
 def sound_digest(path: Path) -> str:
     """SHA-256 of the packets of sound in a file, as FFmpeg takes them out, before any decoder.
 
+    When each is heard counts, too: it says which samples at the start of an MP3 are left out.
+
     Raises
     ------
     AudioError
@@ -291,9 +342,12 @@ def sound_digest(path: Path) -> str:
         raising(AudioError, f"{path}: the sound cannot be read", instead_of=kinds),
         open_container(str(path)) as container,
     ):
+        for stream in container.streams.audio:
+            digest.update(f"{stream.index} {stream.start_time}".encode())
         for packet in container.demux(container.streams.audio):
             content = bytes(packet)
-            digest.update(packet.stream.index.to_bytes(4, "big"))
+            when = f"{packet.stream.index} {packet.pts} {packet.duration} {len(content)}"
+            digest.update(when.encode())
             digest.update(content)
             size += len(content)
     if not size:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,8 +35,8 @@ from musicnn_zoo.files import (
     flush_to_disk,
     json_line,
     kind_of,
+    locked,
     raising,
-    read_lines,
     sha256_of,
     sync_folder,
 )
@@ -100,7 +101,7 @@ class PlannedFile:
     def of(cls, record: Mapping[str, Any]) -> PlannedFile:
         """Return what :meth:`to_dict` wrote."""
         changes = {
-            str(name): FieldChange(_strings(change["old"]), _strings(change["new"]))
+            _checked_name(name): FieldChange(_strings(change["old"]), _words(change["new"]))
             for name, change in record["changes"].items()
         }
         kept = {str(name): _strings(values) for name, values in record["kept"].items()}
@@ -277,18 +278,19 @@ class PlanFile:
     def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
         self._path = Path(path)
         head = {_HEAD: _VERSION, "settings": json.loads(json.dumps(settings))}
-        found, lines = _read_records(self._path, "plan", _HEAD)
-        if found is not None and found != head:
-            raise ArgumentError(
-                f"plan {str(path)!r} was made with other settings: name another, or remove it"
-            )
-        self.known = 0
-        self._known = {one.source: one for one, _ in lines}
-        with raising(OutputError, f"{path}: the plan cannot be written"):
-            self._file = GrowingFile(self._path)
-            self._file.cut(lines[-1][1] if lines else 0 if found is None else len(json_line(head)))
-            if self._file.end == 0:
-                self._file.append(json_line(head))
+        with ExitStack() as opened:
+            opened.enter_context(_locked(self._path, "plan"))
+            found = _read_records(self._path, "plan")
+            if found.head not in (None, head) and found.records:
+                raise ArgumentError(
+                    f"plan {str(path)!r} was made with other settings: name another, or remove it"
+                )
+            self.known = 0
+            self._known = {one.source: one for one in found.records}
+            with raising(OutputError, f"{path}: the plan cannot be written"):
+                self._file = _continued(self._path, found, head)
+            opened.callback(self._file.close)
+            self._opened = opened.pop_all()
 
     def holds(self, source: str) -> bool:
         """Whether it has a file as it is now; one that could not be used is tried again."""
@@ -307,13 +309,14 @@ class PlanFile:
             self._file.append(json_line(planned.to_dict()))
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, so that another run may continue it."""
+        self._opened.close()
 
 
 _HEAD = "musicnn-zoo plan"
 _JOURNAL = "musicnn-zoo journal"
 _VERSION = 1
+_NAME = re.compile(f"genre|mood|{OWN_PREFIX}[A-Z0-9_]+")
 
 
 def read_plan(path: str | os.PathLike[str]) -> list[PlannedFile]:
@@ -324,36 +327,99 @@ def read_plan(path: str | os.PathLike[str]) -> list[PlannedFile]:
     ArgumentError
         If there is none, or it cannot be read.
     """
-    found, lines = _read_records(Path(path), "plan", _HEAD)
-    if found is None:
+    found = _read_records(Path(path), "plan")
+    if found.head is None:
         raise ArgumentError(f"{os.fspath(path)}: there is no such plan")
-    return list({one.path or one.source: one for one, _ in lines}.values())
+    return list({one.path or one.source: one for one in found.records}.values())
 
 
 def _is_as_planned(planned: PlannedFile, status: os.stat_result) -> bool:
     return (planned.size, planned.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
-def _read_records(
-    path: Path, what: str, head: str
-) -> tuple[dict[str, Any] | None, list[tuple[Any, int]]]:
-    """Read a file of ours: its first line, and the others; a torn last line is left out."""
-    parse: Callable[[dict[str, Any]], Any] = PlannedFile.of if head == _HEAD else _Entry.of
-    with raising(ArgumentError, f"{path}: the {what} cannot be read"):
-        if not path.exists():
-            return None, []
-        lines = read_lines(path, lambda record: record if head in record else parse(record))
-        end = lines[-1][1] if lines else 0
-        with path.open("rb") as file:
-            file.seek(end)
-            torn = file.read()
-    if b"\n" in torn or (lines and not isinstance(lines[0][0], dict)) or (torn and not lines):
-        raise ArgumentError(f"{path}: this is no {what} of musicnn-zoo, or it is damaged")
-    if not lines:
-        return None, []
-    if lines[0][0][head] != _VERSION:
+class _Found(NamedTuple):
+    """What a plan or a journal holds: its first line, the others, and where the last whole ends."""
+
+    head: dict[str, Any] | None
+    records: list[Any]
+    end: int
+
+
+def _read_records(path: Path, what: Literal["plan", "journal"]) -> _Found:
+    """Read a file of ours, which people may have edited; a torn last line is left out."""
+    parse: Callable[[Any], Any] = PlannedFile.of if what == "plan" else _Entry.of
+    head: dict[str, Any] | None = None
+    records: list[Any] = []
+    end = 0
+    with (
+        raising(ArgumentError, f"{path}: the {what} cannot be read"),
+        suppress(FileNotFoundError),
+        path.open("rb") as file,
+    ):
+        for number, line in enumerate(file, 1):
+            try:
+                record = json.loads(line) if line.strip() else None
+                if head is not None and record is not None:
+                    records.append(parse(record))
+            except _UNREADABLE as error:
+                if head is None:
+                    raise ArgumentError(f"{path}: this is no {what} of musicnn-zoo") from error
+                if line.endswith(b"\n"):
+                    reason = f"{type(error).__name__}: {first_line(error)}"
+                    raise ArgumentError(
+                        f"{path}: line {number} cannot be read ({reason}); take it out, or mend it"
+                    ) from error
+                break
+            if head is None and record is not None:
+                _check_head(path, what, record)
+                head = record
+            end += len(line)
+    return _Found(head, records, end)
+
+
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
+def _check_head(path: Path, what: str, record: Any) -> None:
+    heads = {"plan": _HEAD, "journal": _JOURNAL}
+    held = record if isinstance(record, dict) else {}
+    is_a = next((kind for kind, name in heads.items() if name in held), None)
+    if is_a != what:
+        said = f"a {is_a}, and " if is_a else ""
+        raise ArgumentError(f"{path}: this is {said}no {what} of musicnn-zoo")
+    if record[heads[what]] != _VERSION:
         raise ArgumentError(f"{path}: this {what} is of another version of musicnn-zoo")
-    return lines[0][0], lines[1:]
+
+
+def _continued(path: Path, found: _Found, head: dict[str, Any]) -> GrowingFile:
+    """Open a file of ours to go on with it, without a torn last line."""
+    file = GrowingFile(path)
+    file.cut(found.end if found.head == head else 0)
+    if file.end == 0:
+        file.append(json_line(head))
+        sync_folder(path.absolute().parent)
+    elif not _ends_a_line(path):
+        file.append(b"\n")
+    return file
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"a field is genre, mood or {OWN_PREFIX}…; received {shown(name)}")
+    return name
+
+
+def _words(values: Any) -> tuple[str, ...]:
+    for text in _strings(values):
+        if not text.strip() or not text.isprintable():
+            raise ValueError(f"a value must be text of one line; received {shown(text)}")
+    return tuple(values)
 
 
 def _strings(values: Any) -> tuple[str, ...]:
@@ -463,14 +529,14 @@ def undo_writing(journal: str | os.PathLike[str], *, told: Told | None = None) -
         If there is no such journal.
     """
     place = Path(journal)
-    found, lines = _read_records(place, "journal", _JOURNAL)
-    if found is None:
+    found = _read_records(place, "journal")
+    if found.head is None:
         raise ArgumentError(f"{place}: there is no such journal")
     by_path: dict[str, list[_Entry]] = {}
-    for entry, _ in lines:
+    for entry in found.records:
         by_path.setdefault(entry.path, []).append(entry)
     summary = WritingSummary()
-    with _locked(place):
+    with _locked(place, "journal"):
         for path, entries in by_path.items():
             _note(summary, told, path, partial(_restore_one, entries, place))
     return summary
@@ -512,12 +578,12 @@ def _write_one(planned: PlannedFile, journal: _Journal, keep_times: bool, links:
         _change(copy, tags, values)
         if sound_digest(copy) != sound_digest(path):
             raise AudioError(f"{path}: the sound would change; nothing was written")
-        journal.add(
-            _Entry(
-                planned.path, sha256_of(path), sha256_of(copy), status.st_atime_ns,
-                status.st_mtime_ns, describe_old(path, copy),
-            )
+        entry = _Entry(
+            planned.path, sha256_of(path), sha256_of(copy), status.st_atime_ns,
+            status.st_mtime_ns, describe_old(path, copy),
         )  # fmt: skip
+        _check_unchanged(path, status)
+        journal.add(entry)
         times = (status.st_atime_ns, status.st_mtime_ns) if keep_times else None
         _put_in_place(copy, path, status, times)
     return "written"
@@ -575,6 +641,8 @@ def _copy_of(path: Path, journal: Path) -> Iterator[Path]:
     copy = path.with_name(f".musicnn-zoo-{name}{path.suffix}")
     try:
         yield copy
+    except AudioError as error:
+        raise AudioError(str(error).replace(str(copy), str(path))) from error
     finally:
         copy.unlink(missing_ok=True)
 
@@ -593,11 +661,15 @@ def _put_in_place(
         os.utime(copy)
     else:
         os.utime(copy, ns=times)
+    _check_unchanged(path, status)
+    copy.replace(path)
+    sync_folder(path.parent)
+
+
+def _check_unchanged(path: Path, status: os.stat_result) -> None:
     now = path.stat()
     if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
         raise AudioError(f"{path}: was changed by another program meanwhile; nothing was written")
-    copy.replace(path)
-    sync_folder(path.parent)
 
 
 class _Journal:
@@ -605,14 +677,9 @@ class _Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        found, lines = _read_records(path, "journal", _JOURNAL)
-        head = json_line({_JOURNAL: _VERSION})
+        found = _read_records(path, "journal")
         with raising(OutputError, f"{path}: the journal cannot be written"):
-            self._file = GrowingFile(path)
-            self._file.cut(lines[-1][1] if lines else 0 if found is None else len(head))
-            if self._file.end == 0:
-                self._file.append(head)
-                sync_folder(path.absolute().parent)
+            self._file = _continued(path, found, {_JOURNAL: _VERSION})
 
     def add(self, entry: _Entry) -> None:
         """Write how a file is restored; when this returns, a power loss does not lose it."""
@@ -626,7 +693,7 @@ class _Journal:
 
 @contextmanager
 def _opened_journal(path: Path) -> Iterator[_Journal]:
-    with _locked(path):
+    with _locked(path, "journal"):
         journal = _Journal(path)
         try:
             yield journal
@@ -634,18 +701,9 @@ def _opened_journal(path: Path) -> Iterator[_Journal]:
             journal.close()
 
 
-@contextmanager
-def _locked(journal: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(f"{journal}.lock", timeout=0)
-    with raising(OutputError, f"{journal}: the journal cannot be locked"):
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise ArgumentError(
-                f"{journal}: another run works with this journal; let it end, or name another"
-            ) from error
-    with lock:
-        lock.release()
-        yield
+def _locked(path: Path, what: str) -> AbstractContextManager[None]:
+    return locked(
+        Path(f"{path}.lock"),
+        busy=f"{path}: another run works with this {what}; let it end, or name another",
+        failure=f"{path}: the {what} cannot be locked",
+    )

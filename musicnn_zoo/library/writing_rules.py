@@ -25,8 +25,8 @@ from musicnn_zoo.library.tag_fields import OWN_PREFIX
 from musicnn_zoo.tagging.results import Tags
 
 CUSTOM = "custom"
-_TITLED = ("genre", "mood")
-"""Groups whose labels are written with capitals, as players have them: ``Hip Hop``."""
+KEPT_FIELDS = ("genre", "mood")
+"""Fields that players show: a value that is there is kept, and words have capitals: ``Hip Hop``."""
 
 Words = Mapping[str, tuple[str, ...]]
 
@@ -46,7 +46,7 @@ class WritingRules(NamedTuple):
         """Return the rules that the table of descriptors makes."""
         return cls(
             {
-                group: {label.title() if group in _TITLED else label: tags
+                group: {label.title() if group in KEPT_FIELDS else label: tags
                         for label, tags in labels.items()}
                 for group, labels in descriptors().groups.items()
             }
@@ -125,7 +125,7 @@ def values_of(fields: Iterable[str], tags: Tags, rules: WritingRules) -> dict[st
             values[f"{OWN_PREFIX}TAGS"] = tuple(f"{tag}:{score:.2f}" for tag, score in tags)
             values[f"{OWN_PREFIX}MODEL"] = (tags.model,)
         else:
-            name = field if field in _TITLED else f"{OWN_PREFIX}{field.upper()}"
+            name = field if field in KEPT_FIELDS else f"{OWN_PREFIX}{field.upper()}"
             values[name] = rules.chosen(field, tags)
     return values
 
