@@ -29,6 +29,7 @@ from musicnn_zoo.networks.config import (
     WaveformInput,
     block,
     block_names,
+    list_backends,
     patch_grid,
 )
 from musicnn_zoo.zoo.catalogue import PRESETS, list_models
@@ -250,7 +251,10 @@ def misfit(frontend: str, backend: str, midend: str | None = None) -> str | None
 def _matrix() -> str:
     backends = block_names("backend")
     rows = (
-        (f"`{frontend}`", *("–" if misfit(frontend, backend) else "✓" for backend in backends))
+        (
+            f"`{frontend}`",
+            *("✓" if backend in list_backends(frontend) else "–" for backend in backends),
+        )
         for frontend in block_names("frontend")
     )
     return _table(("", *(f"`{backend}`" for backend in backends)), rows, centred=True)

@@ -9,6 +9,7 @@ from conftest import ROOT
 
 from musicnn_zoo import ArgumentError, build_model, list_models
 from musicnn_zoo.networks.architectures import ARCHITECTURES
+from musicnn_zoo.networks.backends import _pools_for
 from musicnn_zoo.networks.config import BLOCKS, BlockSpec, block, block_names
 from musicnn_zoo.zoo.catalogue import PRESETS
 
@@ -195,10 +196,9 @@ def test_a_misfit_is_refused_with_the_message_on_the_page() -> None:
     assert str(refused.value) == message.strip()
 
 
-def test_the_default_pools_are_fcn4s_and_refused_elsewhere() -> None:
+def test_the_default_pools_are_fcn4s() -> None:
     assert ARCHITECTURES["fcn4"].config.backend == block("fully_convolutional")
-    with pytest.raises(ArgumentError, match="fully_convolutional"):
-        build_model(frontend="vgg", backend="fully_convolutional")
+    assert _pools_for(341, 48, 3) == [(5, 4), (8, 3), (8, 4)]
 
 
 # === Pretrained models and code ===

@@ -23,6 +23,8 @@ from musicnn_zoo import Tagger, list_models, model_info
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.sound.read import AudioStream
+from musicnn_zoo.zoo.catalogue import PRESETS
+from musicnn_zoo.zoo.weights import bundled
 
 SCRIPT = shutil.which("musicnn-zoo", path=Path(sys.executable).parent)
 MTT_TAGS = model_info("MTT_musicnn").tags
@@ -414,23 +416,35 @@ def test_no_archive_is_written_without_embeddings(text_file, tmp_path):
 # Models
 
 
-@pytest.mark.parametrize(
-    ("options", "pretrained"), [([], None), (["--pretrained"], True), (["--untrained"], False)]
-)
-def test_models_are_listed_with_what_is_known_of_them(options, pretrained):
-    head, *rows = output_of("models", *options).splitlines()
-    assert head.split()[0] == "model"
-    assert [row.split()[0] for row in rows] == list_models(pretrained=pretrained)
+@pytest.mark.parametrize("options", [[], ["--pretrained"]])
+def test_models_are_listed_with_what_helps_to_choose(options):
+    head, *rows = (re.split("  +", line) for line in output_of("models", *options).splitlines())
+    assert head == [
+        "model", "trained on", "tags", "ROC-AUC", "PR-AUC", "licence", "size", "weights",
+        "front-end → back-end",
+    ]  # fmt: skip
+    assert [row[0] for row in rows] == list_models()
+    for name, data, tags, *figures, licence, size, weights, architecture in rows:
+        info = model_info(name)
+        assert info.trained_on.startswith(data)
+        assert tags == f"50: {', '.join(info.tags[:3])}, …"
+        assert figures == ([f"{value:.2f}" for value in info.metrics.values()] or ["–", "–"])
+        assert (licence, architecture) == (info.license, info.architecture)
+        assert weights == ("bundled" if name in BUNDLED else "download")
+        if name in BUNDLED:
+            stored = bundled(PRESETS[name].sources[0]).stat().st_size
+            assert float(size.removesuffix(" MB")) == pytest.approx(stored / 1e6, rel=0.05)
+
+
+def test_architectures_are_listed_on_request():
+    head, *rows = output_of("models", "--untrained").splitlines()
+    assert head.split()[0] == "architecture"
+    assert [row.split()[0] for row in rows] == list_models(pretrained=False)
     for row in rows:
         info = model_info(row.split()[0])
-        cells = re.split("  +", row)
-        assert cells[:5] == [
-            info.name,
-            ("bundled" if info.name in BUNDLED else "download") if info.pretrained else "none",
-            info.input,
-            info.architecture,
-            f"{info.parameters:,}",
-        ]
+        cells = [info.name, info.input, info.architecture, f"{info.parameters:,}"]
+        assert re.split("  +", row)[:4] == cells
+    assert_usage_error(run("models", "short*"), r"only --untrained lists .* 'short\*': short_chunk")
 
 
 def test_models_are_listed_by_pattern():
@@ -984,7 +998,9 @@ def test_without_a_terminal_progress_is_told_in_lines(shipped, monkeypatch):
 
 def test_models_can_be_listed_as_json():
     listed = json.loads(output_of("models", "-f", "json"))
-    assert [model["name"] for model in listed] == list(list_models(pretrained=None))
+    assert [model["name"] for model in listed] == list_models()
+    untrained = json.loads(output_of("models", "--untrained", "-f", "json"))
+    assert [model["name"] for model in untrained] == list_models(pretrained=False)
     by_name = {model["name"]: model for model in listed}
     assert tuple(by_name["MTT_musicnn"]["tags"]) == MTT_TAGS
     assert by_name["MTT_musicnn"]["license"] == model_info("MTT_musicnn").license

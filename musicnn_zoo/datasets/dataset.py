@@ -29,7 +29,7 @@ class DatasetError(ArgumentError):
 
 
 class DatasetWarning(UserWarning):
-    """A data set of which something was left out or changed."""
+    """A data set of which something was left out or changed, or that a model has seen."""
 
 
 class Kind(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from musicnn_zoo.errors import (
@@ -116,6 +117,10 @@ class _Source:
     @property
     def spec(self) -> ModelSpec:
         return (self.pretrained or self.load()).spec
+
+    @property
+    def folder(self) -> Path | None:
+        return self.load().folder if self.pretrained is None else self.pretrained.folder
 
     def load(self) -> TaggingModel:
         if self._loaded is None:
@@ -400,6 +405,11 @@ class Tagger:
     def model(self) -> TaggingModel:
         """The Keras model; a pretrained one is loaded when it is first asked for."""
         return self._source.load()
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder that the model was loaded from or trained into; None if there is none."""
+        return self._source.folder
 
     @property
     def tags(self) -> tuple[str, ...]:

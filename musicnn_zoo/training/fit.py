@@ -55,6 +55,7 @@ from musicnn_zoo.training.batches import (
     open_clips,
     training_batches,
 )
+from musicnn_zoo.training.kept_split import keep_split
 from musicnn_zoo.training.recipes import (
     BATCHNORM_MODES,
     FROM_SCRATCH,
@@ -148,6 +149,7 @@ def finetune_model(
             notice=model.provenance.notice,
         ),
     )
+    tuned.folder = model.folder
     head = head_layers(tuned)
     for layer in tuned.layers:
         if layer.name not in head:
@@ -313,7 +315,9 @@ def train_model(
         the model's tags. With ``softmax``, one tag a track.
     output : path
         Folder for the model, which :func:`musicnn_zoo.load_model` takes, and, in ``training``
-        inside it, for settings, checkpoint, ``log.csv`` and, if TensorBoard is installed, its logs.
+        inside it, for settings, checkpoint, ``log.csv``, the split (``split.json``, by which
+        :func:`musicnn_zoo.evaluate_model` tells what the model has seen) and, if TensorBoard is
+        installed, its logs.
     recipe : Recipe
         By default that of musicnn, see :data:`~musicnn_zoo.training.recipes.FROM_SCRATCH`.
     augmentation : Augmentation
@@ -387,6 +391,9 @@ def train_model(
                 "seed": seed,
             }
         )
+        place = folder.path.parent
+        keep_split(place, dataset, set(clips.dataset.paths), base=model.folder, jobs=jobs)
+        model.folder = place
         batches = _Batches(model, clips, recipe, seed=seed, jobs=jobs, devices=len(devices))
         checkpoint = folder.load()
         model.thresholds = None  # they were found for other weights

@@ -139,6 +139,7 @@ class ModelFolder:
         path, origin = self.path / WEIGHTS, f"{self.origin}/{WEIGHTS}"
         check_headers(model, safetensors_headers(path), origin=origin)
         assign(model, read_safetensors(path), origin=origin)
+        model.folder = self.path
 
 
 def read_folder(path: Path, *, origin: str) -> ModelFolder:

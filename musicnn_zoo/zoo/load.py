@@ -125,6 +125,11 @@ class Pretrained:
         """Return a SHA-256 that changes with what the model computes."""
         return self.weights.digest()
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds it, if one does."""
+        return self.weights.path if isinstance(self.weights, ModelFolder) else None
+
     def fetch(self) -> None:
         """Download what :meth:`load` needs, unless it is there.
 
