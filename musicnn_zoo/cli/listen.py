@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
-from musicnn_zoo.cli.analysis import AudioFiles, warn_of_damage
+from musicnn_zoo.cli.analysis import AudioFiles, progress_for, warn_of_damage
 from musicnn_zoo.cli.failures import warn
 from musicnn_zoo.cli.options import (
     MODEL_HELP,
@@ -229,8 +229,7 @@ def _write_pages(
                 files.fail(path, ArgumentError(f"{path}: {error}"))
         if not usable:
             return
-        progress = len(usable) > 1 and sys.stderr.isatty()
-        for result in listening_pages(usable, load(), **making, progress=progress):
+        for result in listening_pages(usable, load(), **making, progress=progress_for(usable)):
             path = str(result.source)
             try:
                 page = result.unwrap()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -130,6 +131,53 @@ analysis_options = option_group(
 )  # fmt: skip
 """What ``FileRun`` takes."""
 
+
+@dataclass(frozen=True)
+class Telling:
+    """What a run says on standard error, and what its exit code says."""
+
+    quiet: bool = False
+    verbose: bool = False
+    ignore_failures: bool = False
+    ignore_known_failures: bool = False
+
+    def ignores(self, messages: Iterable[str], known: Callable[[str], bool] | None) -> bool:
+        """Whether failures leave the exit code at 0."""
+        if self.ignore_known_failures and known is not None:
+            return all(map(known, messages)) or self.ignore_failures
+        return self.ignore_failures
+
+
+USUAL = Telling()
+
+
+def _note_quiet(context: click.Context, _: click.Parameter, given: bool) -> bool:
+    context.meta["quiet"] = given
+    return given
+
+
+telling_options = option_group(
+    option("--ignore-failures", is_flag=True,
+           help="Exit with 0 even if audio could not be used, which is listed all the same."),
+    option("--ignore-known-failures", is_flag=True,
+           help="Exit with 0 if all that could not be used failed in the run before, too."),
+    option("-q", "--quiet", is_flag=True, callback=_note_quiet,
+           help="Say nothing on standard error but what makes the exit code."),
+    option("-v", "--verbose", is_flag=True, help="Say what became of each file."),
+)  # fmt: skip
+"""What a :class:`Telling` takes."""
+
+
+def telling_of(options: dict[str, Any]) -> Telling:
+    """Take those options out of others."""
+    return Telling(**{each.name: options.pop(each.name, False) for each in fields(Telling)})
+
+
+prune_option = option(
+    "--prune", "--forget-gone", "prune", is_flag=True,
+    help="Forget the files that are gone from the directories.",
+)  # fmt: skip
+
 library_options = option_group(
     option("--overwrite", is_flag=True, help="Replace the output instead of continuing it."),
     option("--hash", "content_hash", is_flag=True,
@@ -141,6 +189,8 @@ library_options = option_group(
            help="Share of a GPU for each worker of a cluster.  [default: none]"),
     option("--shard", type=ShardType(), metavar="K/N",
            help="Do only the K-th of N shares of the files; 'musicnn-zoo merge' joins them."),
+    prune_option,
+    telling_options,
 )  # fmt: skip
 """Options of outputs that a later run continues."""
 

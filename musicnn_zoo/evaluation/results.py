@@ -62,6 +62,11 @@ class Seen:
     def describe(self) -> str:
         """Return a sentence."""
         total = self.train + self.validation + self.test + self.new
+        if not self.flatters:
+            return (
+                f"none of the {count(total, 'track')}; {self.test:,} were the model's test part, "
+                f"{self.new:,} had no part in its training"
+            )
         return (
             f"the model was trained on {self.train:,} of the {count(total, 'track')}, and "
             f"{self.validation:,} chose its weights; {self.test:,} were its test part, "

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError
 from musicnn_zoo.library.library_file import Analysis, LibraryFile
 from musicnn_zoo.sound.contents import TITLES, Contents, read_contents
-from musicnn_zoo.sound.find import Selection, Stamp, take_stamp, walk_audio
+from musicnn_zoo.sound.find import Selection, Stamp, is_below, take_stamp, walk_audio
 from musicnn_zoo.tagging.pipeline import EmbeddedTags, reading_threads
 from musicnn_zoo.tagging.results import FileResult
 from musicnn_zoo.text import path_from_text
@@ -343,9 +343,9 @@ class _Run:
         for number, text, sound, state in self._library.all_files():
             path = path_from_text(text)
             if state != "gone":
-                if path in self._seen or not _is_below(path, places):
+                if path in self._seen or not is_below(path, places):
                     continue
-                if _is_below(path, self._unlisted) or os.path.lexists(path):
+                if is_below(path, self._unlisted) or os.path.lexists(path):
                     continue
             if sound in self._gained:
                 self._library.change("DELETE FROM files WHERE id = ?", (number,))
@@ -356,10 +356,6 @@ class _Run:
                 self._library.change("UPDATE files SET state = 'gone' WHERE id = ?", (number,))
                 self.summary.gone += 1
         self._library.drop_unheard()
-
-
-def _is_below(path: str, places: Collection[str]) -> bool:
-    return any(path == place or path.startswith(place.rstrip(os.sep) + os.sep) for place in places)
 
 
 def present_folders(folders: Sequence[str]) -> list[str]:

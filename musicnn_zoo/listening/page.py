@@ -34,6 +34,7 @@ from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from musicnn_zoo.tagging.functions import ModelLike
+    from musicnn_zoo.tagging.pipeline import OnHeard
     from musicnn_zoo.tagging.tagger import Tagger
 
 
@@ -374,7 +375,7 @@ def listening_pages(
     tail: Tail = "drop",
     damaged: OnDamage = "refuse",
     jobs: int | None = None,
-    progress: bool = False,
+    progress: bool | OnHeard = False,
 ) -> Iterator[FileResult[ListeningPage]]:
     """Yield the pages of many files, in order, each as soon as it is ready.
 
@@ -384,7 +385,11 @@ def listening_pages(
     cutting: Any = {"patch_s": patch_s, "hop_s": hop_s, "tail": tail}
     runs = [
         tagger.taggram_files(
-            paths, **cutting, damaged=damaged, jobs=jobs, progress=progress and number == 0
+            paths,
+            **cutting,
+            damaged=damaged,
+            jobs=jobs,
+            progress=progress if number == 0 or len(paths) == 1 else False,
         )
         for number, tagger in enumerate(taggers)
     ]

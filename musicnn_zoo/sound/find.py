@@ -8,7 +8,7 @@ import re
 import stat
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -506,6 +506,16 @@ def is_there(path: str) -> bool:
     except RemoteError:
         return False
     return True
+
+
+def is_below(path: str, places: Collection[str]) -> bool:
+    """Whether a path is one of some places, or below one."""
+    ends = ("/", os.sep)
+    return any(
+        path == place
+        or (path.startswith(place) and (place.endswith(ends) or path[len(place)] in ends))
+        for place in places
+    )
 
 
 def unchanged(old: Stamp, new: Stamp) -> bool:

@@ -14,7 +14,7 @@ from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import OnDamage
 from musicnn_zoo.sound.sources import AudioSource
-from musicnn_zoo.tagging.pipeline import Pooling
+from musicnn_zoo.tagging.pipeline import OnHeard, Pooling
 from musicnn_zoo.tagging.results import (
     DEFAULT_THRESHOLD,
     Embedding,
@@ -328,7 +328,7 @@ def tag_files(
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
     silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
     engine: EngineName = "auto", device: str | None = None,
-    jobs: int | None = None, progress: bool = False,
+    jobs: int | None = None, progress: bool | OnHeard = False,
 ) -> Iterator[FileResult[Tags]]:  # fmt: skip
     """Ranked tags of many files, as they are ready.
 
@@ -345,8 +345,10 @@ def tag_files(
         file, which are in its result.
     jobs : int, optional
         Threads that read files; by default one a core up to 8, then one for three cores.
-    progress : bool
-        Show a progress bar on standard error.
+    progress : bool or callable
+        Show a progress bar on standard error: files, or of one file its seconds. A function is
+        called instead, by other threads, with the source of a file and how many seconds of it
+        are computed.
 
     Yields
     ------
@@ -377,7 +379,7 @@ def embed_files(
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
     silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
     engine: EngineName = "auto", device: str | None = None,
-    jobs: int | None = None, progress: bool = False,
+    jobs: int | None = None, progress: bool | OnHeard = False,
 ) -> Iterator[FileResult[Embedding]]:  # fmt: skip
     """Embeddings of many files, as they are ready.
 

@@ -24,6 +24,7 @@ from musicnn_zoo.machine.processes import ForkedLock
 from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
+from musicnn_zoo.sound.contents import stated_length
 from musicnn_zoo.sound.read import AudioStream, OnDamage
 from musicnn_zoo.sound.remote import as_address, fetched_ahead, place_of
 from musicnn_zoo.sound.sources import AudioSource, check_one, is_folder, local_path, source_name
@@ -31,6 +32,7 @@ from musicnn_zoo.tagging.live import TaggramStream
 from musicnn_zoo.tagging.pipeline import (
     Cutting,
     EmbeddedTags,
+    OnHeard,
     Pooling,
     Task,
     embedded_tags_task,
@@ -68,6 +70,36 @@ class Reading(NamedTuple):
 
     damaged: OnDamage
     isolate: bool
+
+
+_PATIENCE_S = 1.0
+"""A bar of a single file comes after so long."""
+
+
+def _with_seconds(
+    path: object, begin: Callable[[OnHeard], Iterator[FileResult[Result]]]
+) -> Iterator[FileResult[Result]]:
+    """Show how many seconds of a file are computed, if that takes a while."""
+    from tqdm import tqdm
+
+    total = length_of(path)
+    shape = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}]"
+    with tqdm(
+        total=total, unit="s", leave=False, delay=_PATIENCE_S, bar_format=shape if total else None
+    ) as bar:
+
+        def heard(_: str | None, seconds: float) -> None:
+            bar.update(min(seconds, total or seconds) - bar.n)
+
+        yield from begin(heard)
+
+
+def length_of(path: object) -> float | None:
+    """Return how many seconds long a file of this machine states to be, if it does."""
+    if not isinstance(path, str | os.PathLike) or as_address(path) is not None:
+        return None
+    place = local_path(path)
+    return stated_length(place) if Path(place).is_file() else None
 
 
 def check_model(model: object) -> None:
@@ -522,7 +554,7 @@ class Tagger:
         top_k: int | None = None, threshold: float | Calibrated | None = None,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
         silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
-        jobs: int | None = None, progress: bool = False,
+        jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[Tags]]:  # fmt: skip
         """Ranked tags of many files; see :func:`musicnn_zoo.tag_files`."""
         cutting = self._cutting(patch_s, hop_s, tail)
@@ -534,7 +566,7 @@ class Tagger:
         self, paths: Paths, *,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
         damaged: OnDamage = "refuse", isolate: bool = True,
-        jobs: int | None = None, progress: bool = False,
+        jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[Taggram]]:  # fmt: skip
         """Scores over time of many files; see :func:`musicnn_zoo.tag_files`."""
         task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
@@ -547,7 +579,7 @@ class Tagger:
         release: float | None = None, min_length_s: float = 0.0,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
         silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
-        jobs: int | None = None, progress: bool = False,
+        jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[Events]]:  # fmt: skip
         """When each tag begins and ends in many files; see :func:`musicnn_zoo.events`."""
         task = self._events_task(
@@ -561,7 +593,7 @@ class Tagger:
         layer: str | Sequence[str] = "penultimate",
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
         silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
-        jobs: int | None = None, progress: bool = False,
+        jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[EmbeddedTags]]:  # fmt: skip
         """Mean embeddings and strongest tag of many files, each file read and computed once.
 
@@ -580,7 +612,7 @@ class Tagger:
         layer: str = "penultimate", pooling: Pooling = "mean",
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
         silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
-        jobs: int | None = None, progress: bool = False,
+        jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[Embedding]]:  # fmt: skip
         """Embeddings of many files; see :func:`musicnn_zoo.embed_files`."""
         cutting = self._cutting(patch_s, hop_s, tail)
@@ -697,7 +729,7 @@ class Tagger:
         task: Task[Result],
         reading: Reading,
         jobs: int | None,
-        progress: bool,
+        progress: bool | OnHeard,
         call: str,
     ) -> Iterator[FileResult[Result]]:
         if isinstance(paths, str | os.PathLike):
@@ -715,12 +747,18 @@ class Tagger:
         rate = task.cutting.grid.sample_rate
         streams = fetched_ahead(_stream_of(path, rate, reading) for path in paths)
         engine = self._engine_of(task, many=True)
-        results = process(streams, task, engine=engine, jobs=jobs)
-        if not progress:
+        on_heard = progress if callable(progress) else None
+        total = len(paths) if isinstance(paths, Sized) else None
+        if progress and on_heard is None and total == 1:
+            (path,) = paths
+            return _with_seconds(
+                path, lambda heard: process(streams, task, engine=engine, jobs=jobs, on_heard=heard)
+            )
+        results = process(streams, task, engine=engine, jobs=jobs, on_heard=on_heard)
+        if not progress or on_heard is not None:
             return results
         from tqdm import tqdm
 
-        total = len(paths) if isinstance(paths, Sized) else None
         return iter(tqdm(results, total=total, unit="file", leave=False))
 
     def _engine_of(self, task: Task[Any], *, many: bool = False) -> Engine:
