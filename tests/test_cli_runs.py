@@ -169,3 +169,33 @@ def test_the_exit_codes_are_in_the_help() -> None:
     shown = " ".join(run("--help").stdout.split())
     assert "Exit codes: 0, all went well; 1, audio could not be used" in shown
     assert "130, after Ctrl+C" in shown
+
+
+# --- excerpts and layers
+
+
+def test_an_excerpt_is_heard_and_belongs_to_the_output(music, tmp_path) -> None:
+    output = tmp_path / "tags.jsonl"
+    command = ("tag", music / "techno_loop.wav", "-o", output)
+    assert run(*command, "--offset", 1, "--duration", 4).exit_code == 0
+    (row,) = map(json.loads, output.read_text().splitlines())
+    expected = musicnn_zoo.tag(music / "techno_loop.wav", offset=1, duration=4)
+    assert (row["duration_s"], row["offset_s"]) == (4, 1)
+    ranked = dict(expected.ranked)
+    assert row["tags"] == pytest.approx(ranked, abs=1e-5)
+    other = run(*command)
+    assert other.exit_code == 2
+    assert "--duration 4.0 (now not given)" in other.stderr
+    drawn = run("events", TECHNO, "-t", 0.4, "--duration", 8, "--plot", tmp_path / "e.png")
+    assert drawn.exit_code == 0, drawn.stderr
+
+
+def test_a_mistyped_layer_is_answered_before_tensorflow_loads(monkeypatch) -> None:
+    from test_cli import modules_after
+
+    (loaded,) = modules_after(["embed", str(TECHNO), "-o", "e.npz", "--layer", "mean_pol"])
+    assert "onnxruntime" in loaded
+    assert not loaded & {"tensorflow", "keras"}
+    result = run("embed", TECHNO, "-o", "e.npz", "--layer", "mean_pol")
+    assert result.exit_code == 2
+    assert "unknown layer of MTT_musicnn 'mean_pol'; did you mean mean_pool" in result.stderr

@@ -196,7 +196,9 @@ class FileRun(AudioFiles):
     ) -> None:
         self._model = find_pretrained(model)
         self._kind = kind
+        excerpt = {name: options.pop(name, None) for name in ("offset", "duration")}
         self._settings = {**own, **{name: options.pop(name) for name in _CUTTING}}
+        self._settings |= {name: value for name, value in excerpt.items() if value is not None}
         self._reading = {name: options.pop(name) for name in ("damaged", "jobs")}
         self._storing = {name: options.pop(name, False) for name in ("overwrite", "content_hash")}
         selection = {name: options.pop(name) for name in ("include", "exclude", "hidden")}

@@ -11,6 +11,7 @@ import click
 
 from musicnn_zoo.cli.parts import (
     PATH,
+    POSITIVE,
     WHOLE,
     Options,
     option,
@@ -85,6 +86,14 @@ def patch_options(default_hop: str) -> Options:
                help="What to do with the end that does not fill a patch."))  # fmt: skip
 
 
+excerpt_options = option_group(
+    option("--offset", type=click.FloatRange(min=0), metavar="SECONDS",
+           help="Hear each file from there on.  [default: from its start]"),
+    option("--duration", type=POSITIVE, metavar="SECONDS",
+           help="Hear at most so much of each file.  [default: to its end]"),
+)  # fmt: skip
+"""Which excerpt of each file is heard: ``offset``, ``duration``."""
+
 damaged_option = option(
     "--damaged", type=click.Choice(get_args(OnDamage)), default="refuse",
     help="What to do with files of which more than a second or 2 % cannot be decoded.",
@@ -127,7 +136,8 @@ selection_options = option_group(
 analysis_options = option_group(
     files_argument, selection_options,
     option("-m", "--model", default=DEFAULT_MODEL, metavar="MODEL", help=f"{MODEL_HELP}."),
-    patch_options("one patch"), damaged_option, engine_options, speed_options, jobs_option,
+    patch_options("one patch"), excerpt_options, damaged_option, engine_options, speed_options,
+    jobs_option,
 )  # fmt: skip
 """What ``FileRun`` takes."""
 

@@ -10,7 +10,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.datasets.dataset import SPLITS, Dataset, DatasetError, Report, announce
+from musicnn_zoo.datasets.dataset import (
+    SPLITS,
+    Dataset,
+    DatasetError,
+    Report,
+    announce,
+    check_dataset,
+)
 from musicnn_zoo.errors import ArgumentError, check_choice
 
 By = Literal["track", "group"]
@@ -70,6 +77,7 @@ def split(
     DatasetWarning
         If validation or test have no track of some tag, which too few tracks (or groups) have.
     """
+    check_dataset(dataset)
     wanted = _check_fractions(fractions)
     if by is not None:
         check_choice("by", by, get_args(By))

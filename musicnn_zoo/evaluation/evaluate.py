@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,10 +29,18 @@ from musicnn_zoo.datasets.dataset import (
     DatasetWarning,
     Report,
     Untagged,
+    check_dataset,
     split_name,
 )
 from musicnn_zoo.datasets.table import normal_form
-from musicnn_zoo.errors import ArgumentError, answered, check_choice
+from musicnn_zoo.errors import (
+    ArgumentError,
+    answered,
+    check_choice,
+    check_tagging_model,
+    no_array,
+    shown,
+)
 from musicnn_zoo.evaluation.metrics import (
     Bootstrap,
     best_f1_thresholds,
@@ -329,6 +337,9 @@ class ModelEvaluation:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise no_array(self, "figures", "np.asarray(evaluation.scores)")
+
     @property
     def columns(self) -> tuple[str, ...]:
         """What the cells of :meth:`rows` are."""
@@ -517,6 +528,9 @@ def evaluate_model(
     >>> found.figures.roc_auc
     1.0
     """
+    check_dataset(dataset)
+    if not isinstance(split, str | None):
+        raise ArgumentError(f"split must be the name of a split, or None; received {shown(split)}")
     require_sklearn("an evaluation")
     tagger = shared_tagger(model, engine, device)
     kept = None if tagger.folder is None else KeptSplit.read(tagger.folder)
@@ -811,6 +825,7 @@ def with_thresholds(
         If the evaluation is of another model, or on tracks that thresholds must not be chosen on;
         if a threshold is not between 0 and 1, as of a model whose outputs are no probabilities.
     """
+    check_tagging_model(model)
     from musicnn_zoo.networks.build import TaggingModel
 
     if isinstance(thresholds, ModelEvaluation):

@@ -262,7 +262,7 @@ class Library:
         from musicnn_zoo.sound.find import Selection
         from musicnn_zoo.sound.sources import local_path
 
-        given = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
+        given = _paths_of("folders", folders)
         selection = Selection(tuple(include), tuple(exclude), hidden)
         places = dict.fromkeys(present_folders([local_path(each) for each in given]), selection)
         layers = (layer,) if isinstance(layer, str) else tuple(dict.fromkeys(layer or ()))
@@ -630,12 +630,16 @@ class Library:
         return analysed
 
 
-def _given(paths: Paths) -> list[str]:
+def _paths_of(name: str, paths: Paths) -> list[str]:
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     try:
-        given = [os.fspath(each) for each in several]
+        return [os.fspath(each) for each in several]
     except TypeError as error:
-        raise ArgumentError(f"a track must be a path; received {shown(paths)}") from error
+        raise ArgumentError(f"{name} must be paths; received {shown(paths)}") from error
+
+
+def _given(paths: Paths) -> list[str]:
+    given = _paths_of("tracks", paths)
     if not given:
         raise ArgumentError("name at least one track; received none")
     return given

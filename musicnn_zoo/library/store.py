@@ -399,9 +399,10 @@ def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 _LONGEST_SHOWN = 80
 _NAMED = {
-    "content_hash": "--hash", "hop_s": "--hop", "kind": "the kind of result", "layer": "--layer",
+    "content_hash": "--hash", "duration": "--duration", "hop_s": "--hop",
+    "kind": "the kind of result", "layer": "--layer",
     "layout": "the layout of the output", "min_length_s": "--min-length", "model": "--model",
-    "patch_s": "--patch", "pooling": "--pooling", "precision": "--precision",
+    "offset": "--offset", "patch_s": "--patch", "pooling": "--pooling", "precision": "--precision",
     "release": "--release", "silence": "--silence", "tags": "the tags", "tail": "--tail",
     "threshold": "--threshold", "top_k": "--top-k", "weights": "the weights of the model",
     "wide": "--wide",

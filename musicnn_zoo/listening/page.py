@@ -13,20 +13,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, MusicnnZooError
+from musicnn_zoo.errors import ArgumentError, MusicnnZooError, answered, no_array
 from musicnn_zoo.files import check_writable, replacing
 from musicnn_zoo.library.text_store import taggram_columns
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
-from musicnn_zoo.sound.read import AudioStream, OnDamage
+from musicnn_zoo.sound.read import AudioStream, OnDamage, check_rate
 from musicnn_zoo.sound.sources import AudioSource, as_source, check_one, local_path
 from musicnn_zoo.tagging.results import FileResult, Taggram
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable
@@ -186,6 +186,9 @@ class ListeningPage:
             file.write(text)
         return place
 
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise no_array(self, "a page", "np.asarray(page.taggrams[0])")
+
     def _repr_html_(self) -> str:
         return (
             f'<iframe srcdoc="{html.escape(self.html())}" width="100%" '
@@ -296,6 +299,7 @@ def read_asset(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
+@answered
 def listening_page(
     audio: AudioSource,
     *,
@@ -351,6 +355,8 @@ def listening_page(
         raise ArgumentError("models must name at least one model; received none")
     check_one(audio, "listening_page", None)
     audio, rate = as_source(audio, sample_rate)
+    if rate is not None:
+        check_rate(rate)
     sample_rate = None if rate is None else int(rate)
     if isinstance(audio, str):
         audio = local_path(audio)

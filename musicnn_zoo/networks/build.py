@@ -14,7 +14,14 @@ from typing import Any, get_type_hints
 import keras
 from keras import layers
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError, answered, check_whole, shown
+from musicnn_zoo.errors import (
+    ArgumentError,
+    UnknownNameError,
+    answered,
+    check_whole,
+    one_model_hint,
+    shown,
+)
 from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import get_architecture
 from musicnn_zoo.networks.config import (
@@ -319,6 +326,11 @@ def build_model(
 def _resolve(config: str | ModelConfig | None, **parts: Any) -> ModelConfig:
     """Put parts that are not None in the place of those of a configuration, or of defaults."""
     chosen = {name: part for name, part in parts.items() if part is not None}
+    if not isinstance(config, str | ModelConfig | None):
+        raise ArgumentError(
+            "config must be the name of an architecture or a ModelConfig; received "
+            f"{shown(config)}{one_model_hint(config)}"
+        )
     if config is not None:
         known = get_architecture(config) if isinstance(config, str) else config
         return replace(known, **chosen) if chosen else known

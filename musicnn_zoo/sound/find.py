@@ -203,6 +203,8 @@ def find_audio(
     ArgumentError
         If ``shard`` is none.
     """
+    if not isinstance(directory, str | os.PathLike):
+        raise ArgumentError(f"directory must be one path; received {shown(directory)}")
     share = WHOLE if shard is None else Shard.parse(shard)
     selection = Selection(_patterns(include), _patterns(exclude), hidden, share)
     place: str | os.PathLike[str] = as_address(directory) or directory

@@ -412,7 +412,7 @@ class _Pipeline(Generic[Result]):
         silent = np.concatenate(file.silent)
         clip = Clip(
             source, stream.duration_s, patches.repeated, patches.dropped_s,
-            stream.damaged, stream.lost_s, float(silent.mean()),
+            stream.damaged, stream.lost_s, float(silent.mean()), stream.offset_s,
         )  # fmt: skip
         return FileResult(source, self._task.finish(activations, silent, clip), None)
 

@@ -16,11 +16,13 @@ from musicnn_zoo.errors import (
     UnknownNameError,
     answered,
     check_whole,
+    one_model_hint,
     shown,
     unknown_attribute,
 )
 from musicnn_zoo.machine.installation import has_keras, require_keras
 from musicnn_zoo.machine.processes import ForkedLock
+from musicnn_zoo.networks.architectures import layer_names
 from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
@@ -66,10 +68,12 @@ Paths: TypeAlias = Iterable[str | os.PathLike[str]]
 
 
 class Reading(NamedTuple):
-    """How files are read: what to do with damaged ones, and whether in a process of its own."""
+    """How files are read: damaged ones, in a process of its own or not, and which excerpt."""
 
     damaged: OnDamage
     isolate: bool
+    offset: float = 0.0
+    duration: float | None = None
 
 
 _PATIENCE_S = 1.0
@@ -107,7 +111,7 @@ def check_model(model: object) -> None:
     if not hasattr(model, "zoo_config"):
         raise ArgumentError(
             "model must be the name of a model, a folder, a .keras file, a TaggingModel or a "
-            f"Tagger; received {shown(model)}"
+            f"Tagger; received {shown(model)}{one_model_hint(model)}"
         )
 
 
@@ -359,6 +363,10 @@ class Tagger:
         (default), or treat them as any other, as the original musicnn does. A patch is silent if
         its RMS level is below -60 dBFS; ``clip.silent`` is the share of those that are. The mean
         embedding of a clip that is silent throughout is that of all its patches.
+    offset, duration : float
+        Hear only an excerpt, as ``librosa.load`` does: from ``offset`` seconds on, at most
+        ``duration`` seconds; by default all. Times count from the start of the excerpt, whose
+        length is that of the ``clip``.
     damaged : {"refuse", "use"}
         What to do with a file of which more than a second or 2 % cannot be decoded, or is not
         there though the file states it: an error (default), or use what can be decoded. The
@@ -458,12 +466,15 @@ class Tagger:
         self, audio: AudioSource, *, sample_rate: int | None = None,
         top_k: int | None = None, threshold: float | Calibrated | None = None,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Tags:  # fmt: skip
         """Ranked tags of a whole clip; see :func:`musicnn_zoo.tag`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold, silence=silence)
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "tag")
+        return self._one(
+            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "tag"
+        )
 
     __call__ = tag
 
@@ -476,16 +487,20 @@ class Tagger:
     def taggram(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        offset: float = 0.0, duration: float | None = None,
         damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Taggram:  # fmt: skip
         """Scores over time; see :func:`musicnn_zoo.taggram`."""
         task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "taggram")
+        return self._one(
+            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "taggram"
+        )
 
     @answered
     def frames(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         patch_s: float | None = None, tail: Tail = "drop",
+        offset: float = 0.0, duration: float | None = None,
         damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Taggram:  # fmt: skip
         """Scores of single frames, from a back-end that has them.
@@ -503,7 +518,9 @@ class Tagger:
         """
         cutting = self._cutting(patch_s, None, tail)
         task = taggram_task(self.spec, cutting, framewise=True)
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "frames")
+        return self._one(
+            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "frames"
+        )
 
     @answered
     def events(
@@ -511,66 +528,88 @@ class Tagger:
         threshold: float = DEFAULT_THRESHOLD,
         release: float | None = None, min_length_s: float = 0.0,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Events:  # fmt: skip
         """When each tag begins and ends; see :func:`musicnn_zoo.events`."""
         task = self._events_task(
             patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s,
             silence=silence,
         )  # fmt: skip
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "events")
+        return self._one(
+            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "events"
+        )
 
     @answered
     def embed(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         layer: str = "penultimate", pooling: Pooling = "mean",
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Embedding:  # fmt: skip
         """Activations of one layer as vectors; see :func:`musicnn_zoo.embed`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling, silence=silence)
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "embed")
+        return self._one(
+            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "embed"
+        )
 
     @answered
     def features(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         layers: Sequence[str] | None = None,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        offset: float = 0.0, duration: float | None = None,
         damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Features:  # fmt: skip
         """Activations of several layers; see :func:`musicnn_zoo.features`."""
         if isinstance(layers, str):
             layers = (layers,)
+        if not isinstance(layers, Iterable | None):
+            raise ArgumentError(f"layers must be names of layers; received {shown(layers)}")
         chosen = self.endpoints if layers is None else tuple(dict.fromkeys(layers))
         if not chosen:
             raise ArgumentError("layers must name at least one layer; received none")
         task = features_task(self.spec, self._cutting(patch_s, hop_s, tail), chosen)
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "features")
+        return self._one(
+            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "features"
+        )
 
     @answered
     def tag_files(
         self, paths: Paths, *,
         top_k: int | None = None, threshold: float | Calibrated | None = None,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = True,
         jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[Tags]]:  # fmt: skip
         """Ranked tags of many files; see :func:`musicnn_zoo.tag_files`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold, silence=silence)
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress, "tag_files")
+        return self._many(
+            paths, task, Reading(damaged, isolate, offset, duration), jobs, progress, "tag_files"
+        )
 
     @answered
     def taggram_files(
         self, paths: Paths, *,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        offset: float = 0.0, duration: float | None = None,
         damaged: OnDamage = "refuse", isolate: bool = True,
         jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[Taggram]]:  # fmt: skip
         """Scores over time of many files; see :func:`musicnn_zoo.tag_files`."""
         task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress, "taggram_files")
+        return self._many(
+            paths,
+            task,
+            Reading(damaged, isolate, offset, duration),
+            jobs,
+            progress,
+            "taggram_files",
+        )
 
     @answered
     def events_files(
@@ -578,7 +617,8 @@ class Tagger:
         threshold: float = DEFAULT_THRESHOLD,
         release: float | None = None, min_length_s: float = 0.0,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = True,
         jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[Events]]:  # fmt: skip
         """When each tag begins and ends in many files; see :func:`musicnn_zoo.events`."""
@@ -586,13 +626,16 @@ class Tagger:
             patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s,
             silence=silence,
         )  # fmt: skip
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress, "events_files")
+        return self._many(
+            paths, task, Reading(damaged, isolate, offset, duration), jobs, progress, "events_files"
+        )
 
     def embedded_tags_files(
         self, paths: Paths, *,
         layer: str | Sequence[str] = "penultimate",
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = True,
         jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[EmbeddedTags]]:  # fmt: skip
         """Mean embeddings and strongest tag of many files, each file read and computed once.
@@ -603,7 +646,12 @@ class Tagger:
         layers = (layer,) if isinstance(layer, str) else tuple(dict.fromkeys(layer))
         task = embedded_tags_task(self.spec, cutting, layers=layers, silence=silence)
         return self._many(
-            paths, task, Reading(damaged, isolate), jobs, progress, "embedded_tags_files"
+            paths,
+            task,
+            Reading(damaged, isolate, offset, duration),
+            jobs,
+            progress,
+            "embedded_tags_files",
         )
 
     @answered
@@ -611,13 +659,16 @@ class Tagger:
         self, paths: Paths, *,
         layer: str = "penultimate", pooling: Pooling = "mean",
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = True,
         jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[Embedding]]:  # fmt: skip
         """Embeddings of many files; see :func:`musicnn_zoo.embed_files`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling, silence=silence)
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress, "embed_files")
+        return self._many(
+            paths, task, Reading(damaged, isolate, offset, duration), jobs, progress, "embed_files"
+        )
 
     @answered
     def stream(
@@ -667,11 +718,17 @@ class Tagger:
 
         :meta private:
         """
+        for layer in layers:
+            if not isinstance(layer, str):
+                raise ArgumentError(f"layer must be the name of one layer; received {shown(layer)}")
         engine = self._engines.get(many=many)
         missing = engine.missing(layers)
         if not missing:
             return engine
         if self._source.pretrained is not None:
+            stated = layer_names(self.spec.config)
+            if stated and missing[0] not in stated:
+                raise UnknownNameError(f"layer of {self.spec.name}", missing[0], stated)
             require_keras(
                 f"layer {missing[0]!r}, none of the endpoints of {self.spec.name} "
                 f"({', '.join(self.endpoints)}),"
@@ -681,7 +738,7 @@ class Tagger:
             if not in_keras.missing(layers):
                 _log.info("%s is no endpoint: Keras computes it", ", ".join(missing))
                 return in_keras
-        known = [layer.name for layer in self.model.layers]
+        known = tuple(layer.name for layer in self.model.layers)
         if engine.name == "onnxruntime" and missing[0] in known:
             raise ArgumentError(
                 f"layer {missing[0]!r} of {self.spec.name} is no output of its ONNX graph, which "

@@ -20,13 +20,14 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from musicnn_zoo.augmentation import NO_AUGMENTATION, Augmentation, augment
-from musicnn_zoo.datasets.dataset import Dataset, DatasetError
+from musicnn_zoo.datasets.dataset import Dataset, DatasetError, check_dataset
 from musicnn_zoo.errors import (
     ArgumentError,
     TrainingError,
     WeightsError,
     answered,
     check_choice,
+    check_tagging_model,
 )
 from musicnn_zoo.networks.build import (
     TaggingModel,
@@ -173,6 +174,7 @@ def set_trainable(
     trainable, batchnorm
         See :func:`finetune_model`.
     """
+    check_tagging_model(model)
     check_choice("trainable", trainable, TRAINABLE)
     check_choice("batchnorm", batchnorm, BATCHNORM_MODES)
     parts = _parts(model)
@@ -658,6 +660,8 @@ def _tensorboard(folder: TrainingFolder) -> list[keras.callbacks.Callback]:
 
 
 def _check(model: TaggingModel, dataset: Dataset, precision: str) -> None:
+    check_tagging_model(model)
+    check_dataset(dataset)
     check_choice("precision", precision, PRECISIONS)
     if set(dataset.tags) != set(model.tags):
         only = sorted(set(dataset.tags) ^ set(model.tags))
