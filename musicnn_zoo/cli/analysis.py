@@ -25,6 +25,7 @@ from musicnn_zoo.cli.options import (
     library_options,
     plot_option,
     report_unusable,
+    say_drawn,
     silence_option,
     telling_of,
     writer_options,
@@ -552,6 +553,7 @@ def map_files(
             save_map(found, place)
         if plot is not None:
             found.plot(plot)
+            say_drawn(plot)
 
 
 def _write(
@@ -593,6 +595,7 @@ def _write(
             writer.write(value)
             if plot is not None:
                 value.plot(plot)
+                say_drawn(plot)
 
 
 def _check_one_file(files: tuple[Path | Address, ...], why: str) -> None:

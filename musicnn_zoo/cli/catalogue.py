@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.options import check_plot, plot_option
+from musicnn_zoo.cli.options import check_plot, plot_option, say_drawn
 from musicnn_zoo.cli.parts import option, path_option
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.runtimes.export import EXPORT_FORMATS, EXPORT_PRECISIONS, export_model
@@ -111,6 +111,7 @@ def info(model: str, plot: Path | None) -> None:
 
         check_plot(plot)
         learned_filters(model).plot(plot)
+        say_drawn(plot)
     click.echo(text)
 
 

@@ -18,6 +18,7 @@ from musicnn_zoo.cli.options import (
     patch_options,
     plot_option,
     report_unusable,
+    say_drawn,
 )
 from musicnn_zoo.cli.parts import (
     PATH,
@@ -409,6 +410,7 @@ def evaluate(
         save_scores(found, scores)
     if plot is not None:
         found.plot(plot)
+        say_drawn(plot)
     if storing:
         stored = store_thresholds(model, found)
         click.echo(printable(f"{model}: thresholds stored, {stored.describe()}"), err=True)

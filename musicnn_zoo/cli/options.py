@@ -65,6 +65,12 @@ def check_plot(plot: Path | None) -> None:
         check_picture(plot)
 
 
+def say_drawn(plot: Path) -> None:
+    """Say which picture was written, unless the command is quiet."""
+    if not click.get_current_context().meta.get("quiet"):
+        click.echo(printable(f"{plot}: drawn"), err=True)
+
+
 files_argument = click.argument("files", nargs=-1, required=True, type=PLACE)
 
 MODEL_HELP = "One of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder"

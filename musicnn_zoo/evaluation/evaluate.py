@@ -868,6 +868,8 @@ def store_thresholds(folder: str | os.PathLike[str], evaluation: ModelEvaluation
     OutputError
         If it cannot be written.
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise ArgumentError(f"folder must be that of a model; received {shown(folder)}")
     contents = read_folder(Path(folder), origin=os.fspath(folder))
     thresholds = _best_thresholds(evaluation, contents.spec.name, contents.spec.tags)
     write_thresholds(contents, thresholds)

@@ -121,7 +121,7 @@ class ListeningPage:
     envelope: Envelope
     taggrams: tuple[Taggram, ...]
 
-    def html(self, *, audio_url: str | None = None) -> str:
+    def html(self, *, audio_url: str | None = None, navigation: str = "") -> str:
         """Return the page as HTML; it loads nothing from a network.
 
         Parameters
@@ -129,6 +129,8 @@ class ListeningPage:
         audio_url : str, optional
             Where the page finds the sound; by default the sound is embedded, as
             :meth:`~musicnn_zoo.listening.recording.Recording.media` gives it.
+        navigation : str
+            HTML that leads to other pages; by default none.
 
         Raises
         ------
@@ -149,12 +151,15 @@ class ListeningPage:
             style=style,
             script=script,
             version=html.escape(__version__),
+            navigation=navigation,
             summary="".join(f"<li>{html.escape(line)}</li>" for line in self._summary()),
             data=_json_in_html(self._data(sound)),
             sound=embedded,
         )
 
-    def save(self, path: str | os.PathLike[str], *, link: bool = False) -> Path:
+    def save(
+        self, path: str | os.PathLike[str], *, link: bool = False, navigation: str = ""
+    ) -> Path:
         """Write the page.
 
         Parameters
@@ -163,6 +168,8 @@ class ListeningPage:
             Ends in ``.html``; a listening page that is there is replaced, another file is not.
         link : bool
             Refer to the recording where it lies, relative to the page, instead of embedding it.
+        navigation : str
+            As of :meth:`html`.
 
         Returns
         -------
@@ -181,7 +188,7 @@ class ListeningPage:
         place = Path(path)
         check_place(place)
         url = _relative_url(self.recording, place) if link else None
-        text = self.html(audio_url=url).encode("utf-8")
+        text = self.html(audio_url=url, navigation=navigation).encode("utf-8")
         with replacing(place, failure="the page cannot be written") as file:
             file.write(text)
         return place
@@ -275,12 +282,14 @@ def _taggram_data(taggram: Taggram, name: str) -> dict[str, Any]:
 def _policy(script: str, style: str) -> str:
     """Return a policy under which the page can load nothing but its own sound."""
     return (
-        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
+        f"default-src 'none'; script-src {source_digest(script)}; "
+        f"style-src {source_digest(style)}; "
         "media-src 'self' file: blob:; img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
-def _digest(text: str) -> str:
+def source_digest(text: str) -> str:
+    """Return what a policy calls a script or a style of this text."""
     digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
     return f"'sha256-{digest}'"
 

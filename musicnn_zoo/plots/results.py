@@ -162,6 +162,7 @@ def draw_events(
     spectrogram: LogMelInput | None,
     source: str | None,
     model: str,
+    rule: str = "",
 ) -> Figure:
     """Draw events under the log-mel of their audio; see :func:`musicnn_zoo.plots.plot_events`.
 
@@ -202,10 +203,10 @@ def draw_events(
     _draw_lanes(lower, shown)
     time_axis(lower, 0, duration_s)
     upper.tick_params(axis="x", labelbottom=False)
-    note = ""
+    notes = [rule] if rule else []
     if len(lanes) > len(shown):
-        note = f"the {len(shown)} that last longest of {count(len(lanes), 'tag')}"
-    headline(figure, title_of(source, model), note)
+        notes.append(f"the {len(shown)} that last longest of {count(len(lanes), 'tag')}")
+    headline(figure, title_of(source, model), "; ".join(notes))
     return figure
 
 

@@ -537,12 +537,16 @@ class Events(_Result, Sequence[Event]):
     clip : Clip
     spectrogram : LogMelInput or None
         What the model looks at, if that is a log-mel spectrogram.
+    threshold, release : float or None
+        Score that began the events, and that they kept; None if that is not known.
     """
 
     events: tuple[Event, ...]
     model: str
     clip: Clip
     spectrogram: LogMelInput | None = None
+    threshold: float | None = None
+    release: float | None = None
 
     def __len__(self) -> int:
         return len(self.events)
@@ -566,7 +570,13 @@ class Events(_Result, Sequence[Event]):
     def to_dict(self) -> dict[str, Any]:
         """Return source, length, model and a list of the events, ready for JSON."""
         events = [{**event.to_dict(), "score": plain_floats(event.score)} for event in self.events]
-        return {**self.clip.to_dict(), "model": self.model, "events": events}
+        return {
+            **self.clip.to_dict(),
+            "model": self.model,
+            "threshold": self.threshold,
+            "release": self.release,
+            "events": events,
+        }
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a DataFrame of tag, start_s, end_s and score, one row an event (needs pandas)."""
@@ -607,8 +617,20 @@ class Events(_Result, Sequence[Event]):
                 spectrogram=self.spectrogram,
                 source=self.clip.source,
                 model=self.model,
+                rule=self.describe_rule(),
             ),
         )
+
+    def _caption(self) -> str:
+        rule = self.describe_rule()
+        return f"{super()._caption()}{f', {rule}' if rule else ''}"
+
+    def describe_rule(self) -> str:
+        """Say from which score on there are events; nothing if it is not known."""
+        if self.threshold is None:
+            return ""
+        kept = "" if self.release is None else f", until below {self.release:g}"
+        return f"scores from {self.threshold:g} on{kept}"
 
     def _rows(self) -> list[list[str]]:
         return [
@@ -622,7 +644,8 @@ class Events(_Result, Sequence[Event]):
         lines = [
             f"  {start:>7} – {end:>7}  {tag:{width}}  {score}" for start, end, tag, score in rows
         ]
-        return "\n".join([self._caption(), *(lines or ["  no events"])])
+        none = "no events" if self.threshold is None else f"no score reaches {self.threshold:g}"
+        return "\n".join([self._caption(), *(lines or [f"  {none}"])])
 
     __repr__ = __str__
 
@@ -765,7 +788,8 @@ class Taggram(_Result):
             scores, self.tags, self.times, end_s,
             threshold=threshold, release=release, min_length_s=min_length_s,
         )  # fmt: skip
-        return Events(found, self.model, self.clip, self.spectrogram)
+        kept = check_event_rule(threshold, release, min_length_s)
+        return Events(found, self.model, self.clip, self.spectrogram, float(threshold), kept)
 
     def to_jams(self) -> Any:
         """Return a ``jams.JAMS`` with an observation a patch and tag (needs the package jams).
