@@ -85,7 +85,8 @@ def run(*arguments):
 
 def output_of(*arguments):
     result = run(*arguments)
-    assert (result.exit_code, result.stderr) == (0, "")
+    drawn = [f"{arguments[arguments.index('--plot') + 1]}: drawn"] if "--plot" in arguments else []
+    assert (result.exit_code, result.stderr.splitlines()) == (0, drawn)
     return result.stdout
 
 
@@ -292,8 +293,9 @@ def test_a_map_is_printed_drawn_and_written(techno, strings, tmp_path, monkeypat
     head, *groups = result.stdout.splitlines()
     assert head.startswith("3 files, MTT_musicnn penultimate, PCA, ")
     assert groups == ["  a  2", "  b  1"]
-    assert result.stderr.splitlines()[0] == "1 of 4 could not be used:"
-    assert "4.mp3" in result.stderr.splitlines()[1]
+    drawn, failed, why = result.stderr.splitlines()
+    assert (drawn, failed) == ("map.png: drawn", "1 of 4 could not be used:")
+    assert "4.mp3" in why
     assert Path("map.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader(io.StringIO(Path("map.csv").read_text())))
     assert [row["folder"] for row in rows] == ["a", "a", "b"]
@@ -479,6 +481,7 @@ def test_info_tells_all_about_a_model():
         (["tag", "-k", "0"], "top_k must be at least 1; received 0"),
         (["tag", "-k", "-3"], "top_k must be at least 1; received -3"),
         (["tag", "-k", "many"], "'many' is not a valid integer"),
+        (["tag", "-k", "all"], "received 'all': --threshold 0 shows all tags"),
         (["tag", "-t", "2"], "threshold must be between 0 and 1; received 2"),
         (["tag", "-t", "-0.1"], "threshold must be between 0 and 1; received -0.1"),
         (["tag", "-t", "nan"], "threshold must be between 0 and 1; received nan"),
@@ -491,7 +494,7 @@ def test_info_tells_all_about_a_model():
         (["taggram", "--hop", "-1"], "hop_s must be a positive number"),
         (["events", "-t", "1.5"], "threshold must be between 0 and 1; received 1.5"),
         (["events", "--release", "0.6"], "release must be between 0 and the threshold 0.5"),
-        (["events", "--min-length", "-1"], "min_length_s must not be negative"),
+        (["events", "--min-length", "-1"], "min_length_s must be at least 0"),
         (["map", "--method", "tsne"], "method must be one of auto, pca, umap; received 'tsne'"),
         (["map", "--colour-by", "year"], "colour_by must be one of folder, tag"),
         (["map", "-o", "map.txt"], r"must end in \.json, \.csv"),

@@ -112,6 +112,7 @@ def write_the_rules(home: Path) -> None:
 
 BEFORE: dict[str, Callable[[Path], None]] = {
     "docs/libraries.md": add_a_file_that_is_no_audio,
+    "docs/recipes.md": add_a_file_that_is_no_audio,
     "docs/write_back.md": write_the_rules,
 }
 

@@ -414,6 +414,18 @@ class Threshold(click.ParamType):  # type: ignore[type-arg]
         return value if value == CALIBRATED else click.FLOAT.convert(value, param, ctx)
 
 
+class Count(click.ParamType):  # type: ignore[type-arg]
+    """How many tags; the word ``all`` is answered."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the number that was given."""
+        if value == "all":
+            raise ArgumentError("--top-k is a number; received 'all': --threshold 0 shows all tags")
+        return click.INT.convert(value, param, ctx)
+
+
 result_options = option_group(
     writer_options, library_options, plot_option("the result for one file")
 )
@@ -421,7 +433,7 @@ result_options = option_group(
 
 @click.command()
 @analysis_options
-@option("-k", "--top-k", type=int, help="Show the K best tags.  [default: 5]", metavar="K")
+@option("-k", "--top-k", type=Count(), help="Show the K best tags.  [default: 5]", metavar="K")
 @option("-t", "--threshold", type=Threshold(), metavar="T",
         help="Show tags with a score of at least T, between 0 and 1; with 'calibrated', of at "
         "least the model's own threshold for the tag.")  # fmt: skip
