@@ -172,9 +172,13 @@ def _note_quiet(context: click.Context, _: click.Parameter, given: bool) -> bool
     return given
 
 
+ignore_failures_option = option(
+    "--ignore-failures", is_flag=True,
+    help="Exit with 0 even if audio could not be used, which is listed all the same.",
+)  # fmt: skip
+
 telling_options = option_group(
-    option("--ignore-failures", is_flag=True,
-           help="Exit with 0 even if audio could not be used, which is listed all the same."),
+    ignore_failures_option,
     option("--ignore-known-failures", is_flag=True,
            help="Exit with 0 if all that could not be used failed in the run before, too."),
     option("-q", "--quiet", is_flag=True, callback=_note_quiet,

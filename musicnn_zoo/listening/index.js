@@ -2,7 +2,7 @@
   "use strict";
   const find = (name) => document.getElementById(name);
   const items = [...document.querySelectorAll("li")];
-  const plain = (text) => text.normalize("NFKD").toLowerCase();
+  const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
   const texts = items.map((item) => plain(item.textContent));
 
   function search() {

@@ -393,7 +393,7 @@ def train_model(
                 "seed": seed,
             }
         )
-        place = folder.path.parent
+        place = folder.path.parent.absolute()
         keep_split(place, dataset, set(clips.dataset.paths), base=model.folder, jobs=jobs)
         model.folder = place
         batches = _Batches(model, clips, recipe, seed=seed, jobs=jobs, devices=len(devices))

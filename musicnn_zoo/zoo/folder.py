@@ -146,7 +146,7 @@ class ModelFolder:
         path, origin = self.path / WEIGHTS, f"{self.origin}/{WEIGHTS}"
         check_headers(model, safetensors_headers(path), origin=origin)
         assign(model, read_safetensors(path), origin=origin)
-        model.folder = self.path
+        model.folder = self.path.absolute()
 
 
 def read_folder(path: Path, *, origin: str) -> ModelFolder:
