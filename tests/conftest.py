@@ -60,6 +60,7 @@ SECONDS = {
     "test_collection": 20,
     "test_isolation": 19,
     "test_cli_learning": 17,
+    "test_cli_runs": 20,
     "test_cli": 16,
     "test_augmentation": 16,
     "test_models": 15,

@@ -47,7 +47,7 @@ from musicnn_zoo.networks.config import CALIBRATED, Calibrated
 from musicnn_zoo.sound import read
 from musicnn_zoo.sound.find import WHOLE, Shard, find_audio, irregularity, is_pattern
 from musicnn_zoo.sound.isolation import prepare_decoding
-from musicnn_zoo.sound.remote import Address, as_address
+from musicnn_zoo.sound.remote import Address, as_address, without_secrets
 from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.tagging.results import (
     DEFAULT_THRESHOLD,
@@ -337,9 +337,10 @@ class FileRun(AudioFiles):
             results = _told(results, len(paths))
         for result in results:
             if self._telling.verbose:
-                source, why = printable(str(result.source)), result.error
-                what = "done" if why is None else f"failed ({first_line(str(why))})"
-                click.echo(f"{what}: {source}", err=True)
+                told = f"done: {result.source}"
+                if result.error is not None:
+                    told = f"failed: {first_line(without_secrets(str(result.error)))}"
+                click.echo(printable(told), err=True)
             yield result
 
 
