@@ -72,6 +72,9 @@ if TYPE_CHECKING:
         TagThresholds,
         WaveformInput,
         block,
+        list_backends,
+        list_frontends,
+        list_midends,
     )
     from musicnn_zoo.runtimes.export import Export, export_model
     from musicnn_zoo.sound.find import find_audio
@@ -184,6 +187,9 @@ _HOMES = {
         "TagThresholds",
         "WaveformInput",
         "block",
+        "list_backends",
+        "list_frontends",
+        "list_midends",
     ),
     "runtimes.export": (
         "Export",
@@ -306,6 +312,9 @@ __all__ = [
     "find_audio",
     "finetune_model",
     "learned_filters",
+    "list_backends",
+    "list_frontends",
+    "list_midends",
     "list_models",
     "listening_page",
     "load_audio",

@@ -61,6 +61,36 @@ def test_the_list_names_the_files_and_escapes_them(server) -> None:
     assert "album/b.wma" in text
 
 
+def test_a_page_leads_on_and_the_list_has_its_tags(server) -> None:
+    _, page = ask(server, "/page/1")
+    assert re.findall(rb'rel="(prev|up|next)" href="([^"]*)"', page) == [
+        (b"prev", b"/page/0"), (b"up", b"/"), (b"next", b"/page/2"),
+    ]  # fmt: skip
+    _, content = ask(server, "/")
+    (item,) = re.findall(r"<li>(?:(?!<li>).)*b\.wma.*?</li>", content.decode(), flags=re.DOTALL)
+    assert len(re.findall(r'<button type="button" value="[^"]+">', item)) == 5
+    assert "Tags of MTT_vgg." in content.decode()
+
+
+def test_the_list_fills_with_tags_of_files_that_nobody_opened(tagger, tmp_path) -> None:
+    paths = [shutil.copy(TECHNO, tmp_path / name) for name in ("a.ogg", "b.ogg")]
+    (tmp_path / "broken.mp3").write_bytes(b"nothing")
+    paths.append(tmp_path / "broken.mp3")
+
+    def tag_files(paths):
+        return tagger.tag_files(paths, jobs=1)
+
+    with serving(paths, lambda path: listening_page(path, models=tagger),
+                 tag_files=tag_files) as server:  # fmt: skip
+        for _ in range(100):
+            _, content = ask(server, "/")
+            if content.count(b'value="techno"') == 2 and b"reload for more" not in content:
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError(content)
+
+
 def test_a_page_refers_to_the_sound(server) -> None:
     answer, content = ask(server, "/page/0")
     assert answer.status == 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,11 +14,15 @@ import click
 from musicnn_zoo.cli.failures import warn
 from musicnn_zoo.cli.options import (
     MODEL_HELP,
+    Telling,
     damaged_option,
     engine_options,
     jobs_option,
+    prune_option,
     report_unusable,
     selection_options,
+    telling_of,
+    telling_options,
 )
 from musicnn_zoo.cli.parts import PATH, POSITIVE, library_option, option
 from musicnn_zoo.errors import MusicnnZooError
@@ -35,9 +39,8 @@ _TOLD_EVERY_S = 30.0
 @library_option
 @option("--watch", type=POSITIVE, metavar="MIN",
         help="Do not end, but look for changes again after so many minutes.")  # fmt: skip
-@option(
-    "--forget-gone", is_flag=True, help="Forget the files and folders that are no longer there."
-)
+@prune_option
+@telling_options
 @selection_options
 @option("-m", "--model", metavar="MODEL",
         help=f"{MODEL_HELP}.  [default: that of the run before, at first MTT_musicnn]")  # fmt: skip
@@ -69,7 +72,7 @@ def index(
     folders: tuple[Path, ...],
     place: Path | None,
     watch: float | None,
-    forget_gone: bool,
+    prune: bool,
     layers: tuple[str, ...],
     progress: str,
     form: str,
@@ -82,21 +85,28 @@ def index(
     time; the next run goes on from there.
     """
     library = Library(place)
+    telling = telling_of(options)
     while True:
         try:
+            known = _messages(library.failures() if library.path.exists() else ())
             summary = library.index(
-                folders, layer=layers or None, on_progress=_teller(progress), **options
+                folders, layer=layers or None, on_progress=_teller(progress, telling), **options
             )
         except MusicnnZooError as error:
             if watch is None or not library.path.exists():
                 raise
             warn(str(error))
         else:
-            _report(library, summary, form)
-            if forget_gone:
+            messages = _messages(summary.failures)
+            ignored = telling.ignores(messages, known.__contains__)
+            if form == "json" or not telling.quiet:
+                _report(library, summary, form)
+            elif summary.failures and not ignored:
+                _report_failures(summary)
+            if prune:
                 library.forget_gone()
             if watch is None:
-                if summary.failed:
+                if summary.failed and not ignored:
                     raise click.exceptions.Exit(1)
                 return
         assert watch is not None
@@ -114,11 +124,18 @@ def _report(library: Library, summary: IndexSummary, form: str) -> None:
     if not summary.looked_at:
         warn("there is no audio in what was looked through")
     if summary.failures:
-        messages = [f"{path}: {reason}" for path, reason in summary.failures]
-        report_unusable(messages, summary.looked_at)
+        _report_failures(summary)
 
 
-def _teller(form: str) -> Callable[[Progress], None]:
+def _report_failures(summary: IndexSummary) -> None:
+    report_unusable(_messages(summary.failures), summary.looked_at)
+
+
+def _messages(failures: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{path}: {reason}" for path, reason in failures]
+
+
+def _teller(form: str, telling: Telling) -> Callable[[Progress], None]:
     if form == "json":
 
         def tell_all(progress: Progress) -> None:
@@ -127,12 +144,17 @@ def _teller(form: str) -> Callable[[Progress], None]:
             click.echo(json.dumps(record), err=True)
 
         return tell_all
-    on_terminal = sys.stderr.isatty()
+    on_terminal = sys.stderr.isatty() and not telling.verbose
     told = time.monotonic()
 
     def tell(progress: Progress) -> None:
         nonlocal told
         now = time.monotonic()
+        if telling.quiet:
+            return
+        if telling.verbose:
+            click.echo(printable(progress.path), err=True)
+            return
         if now - told < (1.0 if on_terminal else _TOLD_EVERY_S):
             return
         told = now

@@ -20,7 +20,7 @@ from musicnn_zoo.errors import AudioError, DecoderCrashError
 from musicnn_zoo.files import mode_at
 from musicnn_zoo.library.library_file import Analysis, LibraryFile
 from musicnn_zoo.sound.contents import TITLES, Contents, read_contents
-from musicnn_zoo.sound.find import Selection, Stamp, take_stamp, walk_audio
+from musicnn_zoo.sound.find import Selection, Stamp, is_below, take_stamp, walk_audio
 from musicnn_zoo.tagging.pipeline import EmbeddedTags, reading_threads
 from musicnn_zoo.tagging.results import FileResult
 from musicnn_zoo.text import path_from_text
@@ -374,19 +374,19 @@ class _Run:
         self._library.drop_unheard()
 
     def _is_nowhere(self, path: str) -> bool:
-        return not (path in self._seen or _is_below(path, self._unlisted) or os.path.lexists(path))
+        return not (path in self._seen or is_below(path, self._unlisted) or os.path.lexists(path))
 
     def _has_gone(
         self, path: str, folders: Mapping[str, Selection], remembered: Collection[str]
     ) -> bool:
-        if path in self._seen or _is_below(path, self._unlisted):
+        if path in self._seen or is_below(path, self._unlisted):
             return False
-        if _is_below(path, folders):
+        if is_below(path, folders):
             others = {each for each in remembered if each not in folders}
             return not os.path.lexists(path) or (
-                _is_left_out(path, folders) and not _is_below(path, others)
+                _is_left_out(path, folders) and not is_below(path, others)
             )
-        if _is_below(path, remembered):
+        if is_below(path, remembered):
             return False  # a run of its folder will tell
         return not os.path.lexists(path) and mode_at(Path(path).parent) is not None
 
@@ -405,7 +405,7 @@ def _is_left_out(path: str, folders: Mapping[str, Selection]) -> bool:
     covering = [
         (PurePath(path).relative_to(folder), selection)
         for folder, selection in folders.items()
-        if path != folder and _is_below(path, [folder])
+        if path != folder and is_below(path, [folder])
     ]
     return bool(covering) and all(
         selection.leaves_out(below.name, below.as_posix(), folder=False)
@@ -416,12 +416,3 @@ def _is_left_out(path: str, folders: Mapping[str, Selection]) -> bool:
         )
         for below, selection in covering
     )
-
-
-def _is_below(path: str, places: Collection[str]) -> bool:
-    while path not in places:
-        above = os.path.dirname(path)  # noqa: PTH120
-        if above == path:
-            return False
-        path = above
-    return True

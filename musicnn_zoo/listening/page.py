@@ -13,20 +13,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, MusicnnZooError
+from musicnn_zoo.errors import ArgumentError, MusicnnZooError, answered, no_array
 from musicnn_zoo.files import check_writable, replacing
 from musicnn_zoo.library.text_store import taggram_columns
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
-from musicnn_zoo.sound.read import AudioStream, OnDamage
+from musicnn_zoo.sound.read import AudioStream, OnDamage, check_rate
 from musicnn_zoo.sound.sources import AudioSource, as_source, check_one, local_path
 from musicnn_zoo.tagging.results import FileResult, Taggram
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable
@@ -34,6 +34,7 @@ from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from musicnn_zoo.tagging.functions import ModelLike
+    from musicnn_zoo.tagging.pipeline import OnHeard
     from musicnn_zoo.tagging.tagger import Tagger
 
 
@@ -120,7 +121,7 @@ class ListeningPage:
     envelope: Envelope
     taggrams: tuple[Taggram, ...]
 
-    def html(self, *, audio_url: str | None = None) -> str:
+    def html(self, *, audio_url: str | None = None, navigation: str = "") -> str:
         """Return the page as HTML; it loads nothing from a network.
 
         Parameters
@@ -128,6 +129,8 @@ class ListeningPage:
         audio_url : str, optional
             Where the page finds the sound; by default the sound is embedded, as
             :meth:`~musicnn_zoo.listening.recording.Recording.media` gives it.
+        navigation : str
+            HTML that leads to other pages; by default none.
 
         Raises
         ------
@@ -148,12 +151,15 @@ class ListeningPage:
             style=style,
             script=script,
             version=html.escape(__version__),
+            navigation=navigation,
             summary="".join(f"<li>{html.escape(line)}</li>" for line in self._summary()),
             data=_json_in_html(self._data(sound)),
             sound=embedded,
         )
 
-    def save(self, path: str | os.PathLike[str], *, link: bool = False) -> Path:
+    def save(
+        self, path: str | os.PathLike[str], *, link: bool = False, navigation: str = ""
+    ) -> Path:
         """Write the page.
 
         Parameters
@@ -162,6 +168,8 @@ class ListeningPage:
             Ends in ``.html``; a listening page that is there is replaced, another file is not.
         link : bool
             Refer to the recording where it lies, relative to the page, instead of embedding it.
+        navigation : str
+            As of :meth:`html`.
 
         Returns
         -------
@@ -180,10 +188,13 @@ class ListeningPage:
         place = Path(path)
         check_place(place)
         url = _relative_url(self.recording, place) if link else None
-        text = self.html(audio_url=url).encode("utf-8")
+        text = self.html(audio_url=url, navigation=navigation).encode("utf-8")
         with replacing(place, failure="the page cannot be written") as file:
             file.write(text)
         return place
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise no_array(self, "a page", "np.asarray(page.taggrams[0])")
 
     def _repr_html_(self) -> str:
         return (
@@ -271,12 +282,14 @@ def _taggram_data(taggram: Taggram, name: str) -> dict[str, Any]:
 def _policy(script: str, style: str) -> str:
     """Return a policy under which the page can load nothing but its own sound."""
     return (
-        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
+        f"default-src 'none'; script-src {source_digest(script)}; "
+        f"style-src {source_digest(style)}; "
         "media-src 'self' file: blob:; img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
-def _digest(text: str) -> str:
+def source_digest(text: str) -> str:
+    """Return what a policy calls a script or a style of this text."""
     digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
     return f"'sha256-{digest}'"
 
@@ -295,6 +308,7 @@ def read_asset(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
+@answered
 def listening_page(
     audio: AudioSource,
     *,
@@ -350,6 +364,8 @@ def listening_page(
         raise ArgumentError("models must name at least one model; received none")
     check_one(audio, "listening_page", None)
     audio, rate = as_source(audio, sample_rate)
+    if rate is not None:
+        check_rate(rate)
     sample_rate = None if rate is None else int(rate)
     if isinstance(audio, str):
         audio = local_path(audio)
@@ -374,7 +390,7 @@ def listening_pages(
     tail: Tail = "drop",
     damaged: OnDamage = "refuse",
     jobs: int | None = None,
-    progress: bool = False,
+    progress: bool | OnHeard = False,
 ) -> Iterator[FileResult[ListeningPage]]:
     """Yield the pages of many files, in order, each as soon as it is ready.
 
@@ -384,7 +400,11 @@ def listening_pages(
     cutting: Any = {"patch_s": patch_s, "hop_s": hop_s, "tail": tail}
     runs = [
         tagger.taggram_files(
-            paths, **cutting, damaged=damaged, jobs=jobs, progress=progress and number == 0
+            paths,
+            **cutting,
+            damaged=damaged,
+            jobs=jobs,
+            progress=progress if number == 0 or len(paths) == 1 else False,
         )
         for number, tagger in enumerate(taggers)
     ]

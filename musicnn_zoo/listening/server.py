@@ -7,20 +7,22 @@ import html
 import os
 import re
 import stat
-import string
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from concurrent.futures import Future, wait
+from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from musicnn_zoo.errors import AudioError, MusicnnZooError
-from musicnn_zoo.listening.page import ListeningPage, read_asset
+from musicnn_zoo.listening.listing import Listed, list_page, navigation
+from musicnn_zoo.listening.page import ListeningPage
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.machine.web_server import LOOPBACK, WebHandler, WebServer
+from musicnn_zoo.tagging.results import DEFAULT_TOP_K, FileResult, Tags
 from musicnn_zoo.text import printable
 
 _AT_ONCE = 2
@@ -31,6 +33,9 @@ _SOUND_PATIENCE_S = 300.0
 _AGAIN_S = 5
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _PLACE = re.compile(r"/(page|audio)/(\d{1,9})")
+
+
+TagFiles = Callable[[Sequence[str]], Generator[FileResult[Tags], None, None]]
 
 
 class NotYet(Exception):  # noqa: N818
@@ -96,14 +101,27 @@ class PageServer:
 
     Pages are made by ``make_page``. The server gives no files but ``paths``. Port 0 takes one that
     is free. ``url`` is the address of the list of files, ``hosts`` are the names under which a
-    browser on this machine asks for the server.
+    browser on this machine asks for the server. ``tag_files`` gives the tags of the files for the
+    list, one after the other, in a thread of its own; without it the list has those of the pages
+    that were made.
     """
 
     def __init__(
-        self, paths: Sequence[str], make_page: Callable[[str], ListeningPage], *, port: int = 0
+        self,
+        paths: Sequence[str],
+        make_page: Callable[[str], ListeningPage],
+        *,
+        port: int = 0,
+        tag_files: TagFiles | None = None,
     ) -> None:
+        self._tag_files = tag_files
+        self._tags: dict[int, Tags] = {}
+        self._seen = 0
+        self._stopped = threading.Event()
         self._recordings = [Recording(path) for path in paths]
         self._paths = list(paths)
+        folders = [Path(path).absolute().parent for path in paths]
+        self._root = os.path.commonpath(folders) if folders else ""
         self._places = [Path(path).resolve() for path in paths]
         self._make_page = make_page
         self._works = BackgroundWork()
@@ -122,29 +140,44 @@ class PageServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stopped.set()
         self._works.stop()
         self._server.server_close()
         self._converted.cleanup()
 
     def serve(self) -> None:
         """Answer requests until :meth:`stop`."""
+        if self._tag_files is not None:
+            threading.Thread(target=self._tag_all, args=(self._tag_files,), daemon=True).start()
         self._server.serve_forever(poll_interval=0.1)
 
     def stop(self) -> None:
         """End :meth:`serve`, from another thread."""
         self._server.shutdown()
 
+    def _tag_all(self, tag_files: TagFiles) -> None:
+        with closing(tag_files(self._paths)) as results:
+            for number, result in enumerate(results):
+                if result.value is not None:
+                    self._tags.setdefault(number, result.value)
+                self._seen = number + 1
+                if self._stopped.is_set():
+                    return
+
+    def _listed(self, number: int) -> Listed | None:
+        if not 0 <= number < len(self._paths):
+            return None
+        name = os.path.relpath(Path(self._paths[number]).absolute(), self._root)
+        tags = self._tags.get(number)
+        return Listed(f"/page/{number}", name, tags, "" if tags is None else tags.model)
+
     def index(self) -> str:
         """Return the list of files as HTML."""
-        root = os.path.commonpath([Path(path).absolute().parent for path in self._paths])
-        items = "".join(
-            f'<li><a href="/page/{number}" dir="auto">'
-            f"{html.escape(printable(os.path.relpath(Path(path).absolute(), root)))}</a></li>"
-            for number, path in enumerate(self._paths)
-        )
-        return string.Template(read_asset("index.html")).substitute(
-            items=items, count=len(self._paths)
-        )
+        note = "A page is made when it is opened; long recordings take a while."
+        if self._tag_files is not None and self._seen < len(self._paths):
+            note += f" {len(self._tags)} have their tags so far: reload for more."
+        found = (self._listed(number) for number in range(len(self._paths)))
+        return list_page([each for each in found if each is not None], note=note)
 
     def page(self, number: int) -> str:
         """Return the page of a file as HTML, or raise :class:`NotYet` while it is being made."""
@@ -152,7 +185,9 @@ class PageServer:
         made: ListeningPage = self._works.result(
             ("page", number), lambda: self._make_page(path), patience_s=_PAGE_PATIENCE_S
         )
-        return made.html(audio_url=f"/audio/{number}")
+        self._tags[number] = made.taggrams[0].rank(top_k=DEFAULT_TOP_K)
+        ways = navigation("/", self._listed(number - 1), self._listed(number + 1))
+        return made.html(audio_url=f"/audio/{number}", navigation=ways)
 
     def sound(self, number: int) -> tuple[Path, str]:
         """Return a file that browsers play, and its MIME type, or raise :class:`NotYet`."""

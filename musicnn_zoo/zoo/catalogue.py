@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from musicnn_zoo.errors import answered
+from musicnn_zoo.errors import ArgumentError, answered, shown
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
 from musicnn_zoo.networks.config import ModelConfig, ModelSpec, Provenance
 
@@ -325,6 +325,8 @@ def list_models(pattern: str | None = None, *, pretrained: bool | None = True) -
     >>> musicnn_zoo.list_models("*_vgg")
     ['MTT_vgg', 'MSD_vgg']
     """
+    if not isinstance(pattern, str | None):
+        raise ArgumentError(f"pattern must be a text such as 'MTT_*'; received {shown(pattern)}")
     names = [
         *(PRESETS if pretrained is not False else ()),
         *(ARCHITECTURES if not pretrained else ()),
