@@ -5,50 +5,86 @@
  * mono samples, or null at the end. What goes wrong is answered by {error, why}.
  */
 
-import { ALL_FORMATS, AudioSampleSink, BlobSource, Input } from "./runtime/mediabunny.min.mjs";
+import { ALL_FORMATS, AudioSampleSink, BlobSource, Input, MP3 } from "./runtime/mediabunny.min.js";
 
 const BLOCK_S = 1;
+const MP3_DECODER_DELAY = 529;
+const XING_FIELDS = [4, 4, 100, 4];
 
 let samples = null;
 let held = null;
+let rate = 0;
+let skip = 0; // samples to leave out from here
+let left = Infinity; // samples that are still to be given
 
 async function open(file) {
   const input = new Input({ formats: ALL_FORMATS, source: new BlobSource(file) });
   if (!(await input.canRead())) return { error: "unknown", why: "its format is not known" };
   const track = await input.getPrimaryAudioTrack();
-  if (!track) return { error: "silent film", why: "there is no sound in it" };
+  if (!track) return (await input.getPrimaryVideoTrack()) ? { error: "silent film" } : { error: "empty" };
   if (!(await track.canDecode())) return { error: "unknown", why: `${track.codec ?? "its coding"} is not decoded` };
   samples = new AudioSampleSink(track).samples();
   held = (await samples.next()).value ?? null;
-  if (!held) return { error: "empty", why: "there are no samples in it" };
-  const duration = await input.computeDuration([track]);
-  return { rate: held.sampleRate, channels: held.numberOfChannels, duration };
+  if (!held) return { error: "empty" };
+  rate = held.sampleRate;
+  let duration = await input.computeDuration([track]);
+  skip = Math.max(0, Math.round(-held.timestamp * rate));
+  const padding = (await input.getFormat()) === MP3 ? await paddingOf(file) : null;
+  if (padding) {
+    skip = padding.before;
+    left = padding.frames ? padding.frames * held.numberOfFrames - padding.before - padding.after : Infinity;
+    duration = Math.min(duration, left / rate);
+  }
+  return { rate, channels: held.numberOfChannels, duration };
 }
 
-/** The mean of the channels; what lies before the start is priming, and no sound. */
+/** What an MP3's encoder put before and after the sound, in samples, as its first frame states it. */
+async function paddingOf(file) {
+  const start = new DataView(await file.slice(0, 10).arrayBuffer());
+  const isTagged = start.byteLength === 10 && start.getUint32(0) >>> 8 === 0x494433;
+  const tags = isTagged ? 10 + [6, 7, 8, 9].reduce((size, at) => size * 128 + start.getUint8(at), 0) : 0;
+  const head = new DataView(await file.slice(tags, tags + 4000).arrayBuffer());
+  const text = new TextDecoder("latin1").decode(head);
+  const at = text.search(/Xing|Info/);
+  if (at < 0 || at + 200 > head.byteLength) return null;
+  const flags = head.getUint32(at + 4);
+  const encoder = XING_FIELDS.reduce((place, size, bit) => place + (flags & (1 << bit) ? size : 0), at + 8);
+  if (!/^(LAME|Lavc|Lavf)/.test(text.slice(encoder, encoder + 4))) return null;
+  const packed = head.getUint32(encoder + 20) & 0xffffff;
+  return {
+    before: (packed >> 12) + MP3_DECODER_DELAY,
+    after: Math.max(0, (packed & 0xfff) - MP3_DECODER_DELAY),
+    frames: flags & 1 ? head.getUint32(at + 8) : 0,
+  };
+}
+
+/** The mean of the channels, without what lies before and after the sound. */
 function monoOf(sample) {
-  const first = sample.timestamp < 0 ? Math.min(sample.numberOfFrames, Math.round(-sample.timestamp * sample.sampleRate)) : 0;
-  const mono = new Float32Array(sample.numberOfFrames);
-  const plane = new Float32Array(sample.numberOfFrames);
-  for (let channel = 0; channel < sample.numberOfChannels; channel += 1) {
+  const { numberOfChannels: channels, numberOfFrames: frames } = sample;
+  const mono = new Float32Array(frames);
+  const plane = new Float32Array(frames);
+  for (let channel = 0; channel < channels; channel += 1) {
     sample.copyTo(plane, { planeIndex: channel, format: "f32-planar" });
-    for (let at = 0; at < mono.length; at += 1) mono[at] += plane[at] / sample.numberOfChannels;
+    for (let at = 0; at < frames; at += 1) mono[at] += plane[at] / channels;
   }
   sample.close();
-  return mono.subarray(first);
+  const first = Math.min(skip, frames);
+  const last = Math.min(frames, first + left);
+  skip -= first;
+  left -= last - first;
+  return mono.subarray(first, last);
 }
 
 async function next() {
   const parts = [];
   let length = 0;
-  const rate = held?.sampleRate;
   while (held && length < BLOCK_S * rate) {
     if (held.sampleRate !== rate) return { error: "broken", why: "its sample rate changes" };
     parts.push(monoOf(held));
     length += parts[parts.length - 1].length;
     held = (await samples.next()).value ?? null;
   }
-  if (!parts.length) return { block: null };
+  if (!length) return { block: null };
   const block = new Float32Array(length);
   let at = 0;
   for (const part of parts) {
