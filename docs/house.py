@@ -27,7 +27,7 @@ PICTURE = DOCS / "pictures" / "house.svg"
 ROOMS = (
     "errors", "text", "files", "machine", "sound", "networks", "plots", "zoo", "runtimes",
     "tagging", "library", "datasets", "augmentation", "training", "evaluation", "listening",
-    "cli", "hear", "__main__", "__init__",
+    "web", "cli", "hear", "__main__", "__init__",
 )  # fmt: skip
 """From the ground up: each may import those before it."""
 
