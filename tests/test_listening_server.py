@@ -18,6 +18,7 @@ from helpers_audio import HARPSICHORD, TECHNO, chirps, encode
 from helpers_pages import ask, serving
 
 from musicnn_zoo import ArgumentError, Tagger, listening_page
+from musicnn_zoo.web import loopback
 from musicnn_zoo.listening import server as server_module
 from musicnn_zoo.listening.server import PageServer
 from musicnn_zoo.sound.read import load_audio
@@ -238,7 +239,7 @@ def test_a_long_page_keeps_no_other_waiting(monkeypatch, tagger) -> None:
 
 
 def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch) -> None:
-    monkeypatch.setattr(server_module._Handler, "timeout", 0.3)
+    monkeypatch.setattr(loopback.LoopbackHandler, "timeout", 0.3)
     with serving([TECHNO], lambda _: None) as server:
         port = int(server.url.rsplit(":", 1)[1].strip("/"))
         with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
@@ -256,7 +257,7 @@ def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch) -> None:
 
 
 def test_too_many_connections_are_hung_up_on(monkeypatch) -> None:
-    monkeypatch.setattr(server_module, "_CONNECTIONS", 2)
+    monkeypatch.setattr(loopback, "_CONNECTIONS", 2)
     with serving([TECHNO], lambda _: None) as server, ExitStack() as opened:
         port = int(server.url.rsplit(":", 1)[1].strip("/"))
         for _ in range(2):
@@ -313,7 +314,7 @@ def test_the_last_step_to_a_file_follows_no_link(tmp_path) -> None:
     (tmp_path / "folder").symlink_to(TECHNO.parent)
     for place in (tmp_path / "link", tmp_path / "folder" / TECHNO.name, tmp_path):
         with pytest.raises(OSError, match=r"symbolic links|has been replaced"):
-            server_module._open_unmoved(place)
+            loopback._open_unmoved(place)
 
 
 def test_a_body_is_not_taken_for_a_request(server) -> None:
