@@ -119,8 +119,8 @@ def write_site(
             _write_models(made, found)
             _write_module(made / "lib")
             _write_runtime(made / "runtime", files)
-            for part, place in (("page", made), ("player", made / "player")):
-                _copy_all(resources.files(__package__).joinpath(part), place)
+            for assets, place in (("page", made), ("player", made / "player")):
+                _copy_all(resources.files(__package__).joinpath(assets), place)
             _write_examples(made / "examples")
             if space:
                 (made / "README.md").write_text(_SPACE, encoding="utf-8")

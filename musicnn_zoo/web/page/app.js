@@ -38,9 +38,9 @@ async function listOf(place) {
 const taggers = new Map();
 
 /** A model, loaded when it is first asked for. */
-function taggerOf(name) {
+function taggerOf({ folder, name }) {
   if (!taggers.has(name)) {
-    const loading = load(name, { base: BASE, progress: showProgress }).finally(() => {
+    const loading = load(folder, { base: BASE, progress: showProgress }).finally(() => {
       find("loading").hidden = true;
     });
     loading.catch(() => taggers.delete(name));
@@ -62,7 +62,7 @@ function showProgress({ loaded, total }) {
 
 // ---- a recording
 
-let models = [];
+let models = []; // {name, folder}
 let chosen = new Set();
 let step = DEFAULT_STEP;
 let session = null;
@@ -77,7 +77,6 @@ class Session {
     this.envelope = new Envelope();
     this.heardS = 0;
     this.isEnvelopeTaken = false;
-    this.running = 0;
     const dot = sound.name.lastIndexOf(".");
     find("recording").hidden = false;
     this.player = new Player(find("player"), {
@@ -90,7 +89,7 @@ class Session {
     this.results = new Results(find("results"), this.player, this.hopS);
     this.describe();
     this.offerStep();
-    for (const [index, { name }] of models.entries()) this.offer(name, index);
+    models.forEach((model, index) => this.offer(model, index));
   }
 
   close() {
@@ -118,18 +117,19 @@ class Session {
     find("player").querySelector(".choices").append(make("label", {}, "A row every ", select));
   }
 
-  offer(name, index) {
+  offer(model, index) {
+    const { name } = model;
     const box = this.player.offer(models.length > 1 ? `${index + 1} ${name}` : name, {
       checked: chosen.has(name),
       choose: (isChosen) => {
         if (isChosen) chosen.add(name);
         else chosen.delete(name);
-        if (isChosen && !box.taggram) this.run(name, box);
+        if (isChosen && !box.taggram) this.run(model, box);
         if (box.taggram) this.results.show(box.taggram, isChosen);
       },
     });
     box.disabled = this.live && !box.checked;
-    if (box.checked) this.run(name, box);
+    if (box.checked) this.run(model, box);
   }
 
   /** The samples, of which the first who asks draws the waveform. */
@@ -138,12 +138,12 @@ class Session {
     this.isEnvelopeTaken = true;
     const { sampleRate } = this.sound;
     let samples = 0;
-    for await (const block of this.sound.blocks()) {
+    for await (const block of this.sound.blocks(this.closing.signal)) {
       samples += block.length;
       if (draws) this.draw(block, samples / sampleRate);
       yield block;
     }
-    if (draws) {
+    if (draws && !this.closing.signal.aborted) {
       this.envelope.finish();
       this.sound.duration = samples / sampleRate;
       this.player.setDuration(this.sound.duration);
@@ -157,25 +157,23 @@ class Session {
     this.player.changed();
   }
 
-  async run(name, box) {
+  async run(model, box) {
     box.taggram = true; // until there is one, so that nobody starts a second
-    this.running += 1;
     try {
-      await this.compute(name, box);
+      await this.compute(model, box);
     } catch (error) {
       if (this.closing.signal.aborted) return;
       if (box.taggram === true) box.taggram = null;
-      complain(error instanceof SoundError ? error.message : `${name}: ${error.message}`);
-    } finally {
-      this.running -= 1;
+      complain(error instanceof SoundError ? error.message : `${model.name}: ${error.message}`);
     }
   }
 
-  async compute(name, box) {
+  async compute(model, box) {
+    const { name } = model;
     const { signal } = this.closing;
     const { sound } = this;
     say(`Loading ${name} …`);
-    const tagger = await taggerOf(name);
+    const tagger = await taggerOf(model);
     signal.throwIfAborted();
     const { patchS, hopS } = tagger.cutting(this.hopS);
     const taggram = new Taggram({
@@ -223,13 +221,14 @@ class Session {
 
 /** Show a recording and compute its tags; `url` is where the browser finds its sound. */
 function listenTo(sound, url, options) {
-  const kept = session?.url === url ? session.player.time : 0;
+  const begin = { time: 0, playing: true };
+  if (url && session?.url === url) Object.assign(begin, { time: session.player.time, playing: !session.player.audio.paused });
   session?.close();
   if (session?.url && session.url !== url) URL.revokeObjectURL(session.url);
   complain("");
   session = new Session(sound, options);
   session.url = url;
-  if (url) session.player.load(url, kept);
+  if (url) session.player.load(url, begin);
 }
 
 let opening = 0;
@@ -331,7 +330,7 @@ async function start() {
   find("microphone").addEventListener("click", toggleMicrophone);
   await offerExamples();
   document.documentElement.classList.add("ready");
-  if (models.length) taggerOf(models[0].name).catch((error) => complain(error.message));
+  if (models.length) taggerOf(models[0]).catch((error) => complain(error.message));
   navigator.serviceWorker?.register(new URL("service-worker.js", BASE)).catch(() => {});
 }
 

@@ -41,14 +41,15 @@ async function streamed(file) {
   const decoder = new Decoder(file.name);
   try {
     const { rate, channels, duration } = await decoder.ask({ open: file });
-    return { name: file.name, sampleRate: rate, channels, duration, blocks: () => decodedBlocks(file) };
+    return { name: file.name, sampleRate: rate, channels, duration, blocks: (signal) => decodedBlocks(file, signal) };
   } finally {
     decoder.close();
   }
 }
 
-async function* decodedBlocks(file) {
+async function* decodedBlocks(file, signal) {
   const decoder = new Decoder(file.name);
+  signal?.addEventListener("abort", () => decoder.close());
   try {
     await decoder.ask({ open: file });
     for (;;) {
@@ -115,7 +116,7 @@ function statedLength(file) {
  *
  * @param {File} file
  * @returns {Promise<{name: string, sampleRate: number, channels: number, duration: number,
- *     blocks: () => AsyncIterable<Float32Array>}>} blocks are mono
+ *     blocks: (signal?: AbortSignal) => AsyncIterable<Float32Array>}>} blocks are mono
  * @throws {SoundError} if it is no recording, or one that cannot be decoded
  */
 export async function openFile(file) {

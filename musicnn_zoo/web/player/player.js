@@ -53,14 +53,18 @@ export class Player {
     this.observer.disconnect();
     clearTimeout(this.changing);
     this.audio.pause();
-    if (this.audio.src.startsWith("blob:")) URL.revokeObjectURL(this.audio.src);
     this.audio.removeAttribute("src");
     this.place.replaceChildren();
   }
 
-  /** Play what is at an address. */
-  load(url) {
+  /** Take the sound from an address; it begins at a time in seconds, at once if it should and may. */
+  load(url, { time = 0, playing = false } = {}) {
     this.audio.src = url;
+    const begin = () => {
+      if (time) this.seekTo(time);
+      if (playing) this.audio.play().catch(() => {}); // some browsers wait for a click
+    };
+    this.audio.addEventListener("loadedmetadata", begin, { once: true });
   }
 
   say(text) {
