@@ -147,7 +147,6 @@ class Session {
       this.envelope.finish();
       this.sound.duration = samples / sampleRate;
       this.player.setDuration(this.sound.duration);
-      this.describe();
     }
   }
 
@@ -191,31 +190,44 @@ class Session {
     this.results.show(taggram, box.checked);
     say(this.live ? `Listening with ${name} …` : `${name} listens to ${sound.name} …`);
     const rows = tagger.taggram({ blocks: this.blocks(), sampleRate: sound.sampleRate }, { hopS: this.hopS, signal });
-    for await (const { time, scores, silent } of rows) {
-      taggram.append(time, scores, silent);
-      const part = Math.min(99, Math.floor((100 * (time + hopS)) / this.player.duration));
-      panel.say(this.live ? "live" : `${part} % listened to`);
-      this.player.changed();
-      this.results.changed();
+    try {
+      for await (const { time, scores, silent } of rows) {
+        taggram.append(time, scores, silent);
+        const part = Math.min(99, Math.floor((100 * (time + hopS)) / this.player.duration));
+        panel.say(this.live ? "live" : `${part} % listened to`);
+        this.player.changed();
+        this.results.changed();
+      }
+      signal.throwIfAborted();
+      this.conclude(taggram, rows.clip);
+    } finally {
+      taggram.growing = false;
+      if (!signal.aborted) {
+        panel.say("");
+        this.player.refresh();
+        this.results.refresh();
+      }
     }
-    signal.throwIfAborted();
-    taggram.growing = false;
-    this.finish(taggram, panel, rows.clip);
   }
 
-  finish(taggram, panel, clip) {
-    Object.assign(taggram.facts, {
+  /** All rows are there: say what is known of the recording now. */
+  conclude(taggram, clip) {
+    const { facts } = taggram;
+    const { lost } = this.sound;
+    Object.assign(facts, {
       duration_s: rounded(clip.durationS),
       repeated: clip.repeated,
       dropped_s: rounded(clip.droppedS),
+      damaged: lost > 0,
+      lost_s: rounded(lost),
       silent: rounded(clip.silent),
     });
-    if (clip.repeated) this.describe(["shorter than a patch, repeated to fill one"]);
-    panel.say("");
-    this.player.refresh();
-    this.results.refresh();
+    this.describe([
+      ...(clip.repeated ? ["shorter than a patch, repeated to fill one"] : []),
+      ...(lost ? [`damaged: ${lost.toFixed(1)} s lost`] : []),
+    ]);
     const tags = strongest(taggram, 3);
-    say(`${taggram.facts.model}: ${tags.length ? listed(tags) : "silent throughout"}`);
+    say(`${facts.model}: ${tags.length ? listed(tags) : "silent throughout"}`);
   }
 }
 

@@ -2,10 +2,11 @@
  * A worker that decodes a file piece by piece: what is asked for is answered, one answer a message.
  *
  * {open: File} is answered by {rate, channels, duration}, {next: true} by {block}: about a second of
- * mono samples, or null at the end. What goes wrong is answered by {error, why}.
+ * mono samples, or null at the end, where `lost` says how many seconds less there were than the file
+ * states. What goes wrong is answered by {error, why}.
  */
 
-import { ALL_FORMATS, AudioSampleSink, BlobSource, Input, MP3 } from "./runtime/mediabunny.min.js";
+import { ALL_FORMATS, AudioSampleSink, BlobSource, Input, MP3, OGG } from "./runtime/mediabunny.min.js";
 
 const BLOCK_S = 1;
 const MP3_DECODER_DELAY = 529;
@@ -16,6 +17,8 @@ let held = null;
 let rate = 0;
 let skip = 0; // samples to leave out from here
 let left = Infinity; // samples that are still to be given
+let stated = 0; // length in seconds that the file states, if it does
+let given = 0; // samples
 
 async function open(file) {
   const input = new Input({ formats: ALL_FORMATS, source: new BlobSource(file) });
@@ -29,11 +32,14 @@ async function open(file) {
   rate = held.sampleRate;
   let duration = await input.computeDuration([track]);
   skip = Math.max(0, Math.round(-held.timestamp * rate));
-  const padding = (await input.getFormat()) === MP3 ? await paddingOf(file) : null;
+  const format = await input.getFormat();
+  const padding = format === MP3 ? await paddingOf(file) : null;
+  if (format === OGG) left = Math.round(duration * rate); // its last packet is longer than the sound
   if (padding) {
     skip = padding.before;
     left = padding.frames ? padding.frames * held.numberOfFrames - padding.before - padding.after : Infinity;
-    duration = Math.min(duration, left / rate);
+    stated = left / rate;
+    duration = Math.min(duration, stated);
   }
   return { rate, channels: held.numberOfChannels, duration };
 }
@@ -84,7 +90,8 @@ async function next() {
     length += parts[parts.length - 1].length;
     held = (await samples.next()).value ?? null;
   }
-  if (!length) return { block: null };
+  if (!length) return { block: null, lost: Math.max(0, stated - given / rate) };
+  given += length;
   const block = new Float32Array(length);
   let at = 0;
   for (const part of parts) {

@@ -1,6 +1,7 @@
 /** Where sound comes from: a file, decoded piece by piece, or a microphone. */
 
 const WHOLE_S = 2400;
+const SLIGHT_S = 0.1;
 const BLOCKS_WAITING = 60;
 
 /** What cannot be listened to, in a sentence for people. */
@@ -41,20 +42,24 @@ async function streamed(file) {
   const decoder = new Decoder(file.name);
   try {
     const { rate, channels, duration } = await decoder.ask({ open: file });
-    return { name: file.name, sampleRate: rate, channels, duration, blocks: (signal) => decodedBlocks(file, signal) };
+    const sound = { name: file.name, sampleRate: rate, channels, duration, lost: 0 };
+    return Object.assign(sound, { blocks: (signal) => decodedBlocks(sound, file, signal) });
   } finally {
     decoder.close();
   }
 }
 
-async function* decodedBlocks(file, signal) {
+async function* decodedBlocks(sound, file, signal) {
   const decoder = new Decoder(file.name);
   signal?.addEventListener("abort", () => decoder.close());
   try {
     await decoder.ask({ open: file });
     for (;;) {
-      const { block } = await decoder.ask({ next: true });
-      if (!block) return;
+      const { block, lost } = await decoder.ask({ next: true });
+      if (!block) {
+        sound.lost = lost > SLIGHT_S ? lost : 0;
+        return;
+      }
       yield block;
     }
   } finally {
@@ -80,7 +85,7 @@ async function whole(file, length) {
   async function* blocks() {
     for (let at = 0; at < mono.length; at += sampleRate) yield mono.slice(at, at + sampleRate);
   }
-  return { name: file.name, sampleRate, channels, duration, blocks };
+  return { name: file.name, sampleRate, channels, duration, lost: 0, blocks };
 }
 
 /** The mean of the channels, a stretch at a time, so that the page answers meanwhile. */
@@ -116,7 +121,8 @@ function statedLength(file) {
  *
  * @param {File} file
  * @returns {Promise<{name: string, sampleRate: number, channels: number, duration: number,
- *     blocks: (signal?: AbortSignal) => AsyncIterable<Float32Array>}>} blocks are mono
+ *     lost: number, blocks: (signal?: AbortSignal) => AsyncIterable<Float32Array>}>} blocks are
+ *     mono; `lost` are the seconds that are missing, once the blocks have ended
  * @throws {SoundError} if it is no recording, or one that cannot be decoded
  */
 export async function openFile(file) {
@@ -224,6 +230,7 @@ export async function openMicrophone() {
     sampleRate: context.sampleRate,
     channels: 1,
     duration: 0,
+    lost: 0,
     blocks: () => queue,
     async stop() {
       stream.getTracks().forEach((track) => track.stop());
