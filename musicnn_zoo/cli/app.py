@@ -76,8 +76,7 @@ def app(
             return
         from musicnn_zoo.web.serving import SiteServer
 
-        with SiteServer(site, port=port or 0) as server:
+        with SiteServer(site, port=port or 0) as server, suppress(KeyboardInterrupt):
             click.echo(f"{server.url}  Ctrl+C ends it")
             sys.stdout.flush()
-            with suppress(KeyboardInterrupt):
-                server.serve()
+            server.serve()

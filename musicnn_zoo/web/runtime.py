@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -104,7 +105,7 @@ def _keep(open_place: Callable[[], contextlib.AbstractContextManager[tuple[str, 
 def _checked(origin: str, name: str, read: Read) -> bytes:
     try:
         content = read(name)
-    except (OSError, KeyError, tarfile.TarError) as error:
+    except (OSError, KeyError, EOFError, tarfile.TarError, zlib.error) as error:
         raise ArgumentError(
             f"{origin}: {name} is not in it or cannot be read ({first_line(error)}); give what "
             f"'npm pack {PACKAGE}@{VERSION}' writes"

@@ -31,8 +31,8 @@ const IN_BROWSER = typeof Worker === "function" && typeof location === "object";
  * @param {string | URL} [options.runtime] onnxruntime-web: the folder of its files as they come
  *   from npm (`dist/`), or the address of its module `ort.wasm.min`; by default
  *   `runtime/ort.wasm.min.js` in `base`, and in Node the installed package
- * @param {number} [options.threads] by default one, and up to four where the page is cross-origin
- *   isolated
+ * @param {number} [options.threads] by default one; where the page is cross-origin isolated, half
+ *   of the cores, up to four
  * @param {(state: {part: "model" | "runtime", loaded: number, total: number | null}) => void}
  *   [options.progress] called with bytes
  * @param {AbortSignal} [options.signal] stops loading
@@ -95,7 +95,7 @@ function runtimeModule(runtime, root) {
 
 function defaultThreads() {
   if (!globalThis.crossOriginIsolated) return 1;
-  return Math.min(MOST_THREADS, globalThis.navigator?.hardwareConcurrency ?? 1);
+  return Math.max(1, Math.min(MOST_THREADS, Math.floor(navigator.hardwareConcurrency / 2)));
 }
 
 /** Start what computes: a worker, or the same code in this thread. Gives how to post to it. */
