@@ -124,7 +124,9 @@ def close_to(found, taggram, *, abs=5e-3):  # noqa: A002
 
 
 @pytest.mark.parametrize(
-    "clip", [TECHNO, HARPSICHORD, STRINGS, "mp3", "m4a"], ids=lambda clip: getattr(clip, "name", clip)
+    "clip",
+    [TECHNO, HARPSICHORD, STRINGS, "mp3", "m4a"],
+    ids=lambda clip: getattr(clip, "name", clip),
 )
 def test_what_is_dropped_has_the_tags_of_the_library(chromium, site, clip, tmp_path) -> None:
     if isinstance(clip, str):
@@ -268,7 +270,9 @@ def test_what_is_no_recording_is_said_in_one_sentence(chromium, site, tmp_path) 
         tmp_path / "empty.wav": "empty.wav: is empty.",
         tmp_path / "nothing.wav": "nothing.wav: there are no samples in it.",
         half: "half.m4a: there are no samples in it.",
-        film_without_sound(tmp_path / "film.mp4"): "film.mp4: there are pictures in it, but no sound.",
+        film_without_sound(
+            tmp_path / "film.mp4"
+        ): "film.mp4: there are pictures in it, but no sound.",
     }
     with opened(chromium, site) as tab:
         for path, sentence in expected.items():

@@ -289,11 +289,10 @@ def _serve(files: AudioFiles, taggers: list[Tagger], making: dict[str, Any], por
         def make(path: str) -> Any:
             return listening_page(path, models=taggers, **making)
 
-        with PageServer(files.paths, make, port=port) as server:
+        with PageServer(files.paths, make, port=port) as server, suppress(KeyboardInterrupt):
             click.echo(f"{server.url}  {len(files.paths)} recordings; Ctrl+C ends it")
             sys.stdout.flush()
-            with suppress(KeyboardInterrupt):
-                server.serve()
+            server.serve()
 
 
 def _microphone(device: str | None) -> AbstractContextManager[Decoded]:

@@ -12,8 +12,8 @@ const PASSBAND = 0.9136;
 const BETA = 0.1102 * (ATTENUATION_DB - 8.7);
 /** As many rows as a table of a filter has at most; between two rows it is interpolated. */
 const MOST_PHASES = 1280;
-/** What is left for the second filter, in multiples of the target rate. */
-const LEFT = 2.5;
+/** What the first filter leaves to the second, at least, in multiples of the target rate. */
+const LEFT = 1.25;
 const LOWEST_RATE = 1_000;
 const HIGHEST_RATE = 1_000_000;
 
@@ -39,8 +39,6 @@ class Stage {
   #start; // number of the sample that stands first in what is held
   #sample = 0; // at or before the next output
   #phase = 0; // of the next output, between that sample and the next, in 1/up
-  #received = 0;
-  #given = 0;
 
   /** Rates and edges in Hz: of what passes, and of what is stopped. */
   constructor(from, to, pass, stop) {
@@ -48,7 +46,7 @@ class Stage {
     this.#up = to / common;
     this.#down = from / common;
     const width = (2 * Math.PI * (stop - pass)) / from;
-    this.#half = Math.ceil((ATTENUATION_DB - 7.95) / (2.285 * width) / 2) + 1;
+    this.#half = 2 * Math.ceil((ATTENUATION_DB - 7.95) / (2.285 * width) / 4) + 2;
     const phases = Math.min(this.#up, MOST_PHASES);
     for (let phase = 0; phase < phases + (phases < this.#up ? 1 : 0); phase++) {
       this.#rows.push(this.#row(phase / phases, (pass + stop) / from));
@@ -71,18 +69,12 @@ class Stage {
     return row;
   }
 
-  feed(block) {
-    this.#received += block.length;
-    return this.#push(block);
-  }
-
+  /** Outputs up to the end of the signal, and perhaps some behind it. */
   finish() {
-    const total = Math.ceil((this.#received * this.#up) / this.#down);
-    const rest = this.#push(new Float32Array(this.#half + 1));
-    return rest.subarray(0, Math.max(0, rest.length - (this.#given - total)));
+    return this.feed(new Float32Array(this.#half + 1));
   }
 
-  #push(block) {
+  feed(block) {
     this.#hold(block);
     const end = this.#start + this.#filled;
     const [up, down, half] = [this.#up, this.#down, this.#half];
@@ -99,7 +91,6 @@ class Stage {
       this.#sample += Math.floor(this.#phase / up);
       this.#phase %= up;
     }
-    this.#given += output.length;
     return output;
   }
 
@@ -127,19 +118,25 @@ class Stage {
   }
 }
 
-/** Sum of the products of a row, whose length is even, and the samples from one on. */
+/** Sum of the products of a row, of a multiple of four, and the samples from one on. */
 function weighted(row, samples, at) {
-  let [even, odd] = [0, 0];
-  for (let k = 0; k < row.length; k += 2) {
-    even += row[k] * samples[at + k];
-    odd += row[k + 1] * samples[at + k + 1];
+  let [a, b, c, d] = [0, 0, 0, 0]; // four sums at once take a third less time than one
+  for (let k = 0; k < row.length; k += 4) {
+    a += row[k] * samples[at + k];
+    b += row[k + 1] * samples[at + k + 1];
+    c += row[k + 2] * samples[at + k + 2];
+    d += row[k + 3] * samples[at + k + 3];
   }
-  return even + odd;
+  return a + b + c + d;
 }
 
 /** Resample a mono signal; `n` samples become `ceil(n * target / rate)`. Rates are in Hz. */
 export class Resampler {
   #stages = [];
+  #sampleRate;
+  #targetRate;
+  #received = 0;
+  #given = 0;
 
   constructor(sampleRate, targetRate) {
     for (const [name, rate] of Object.entries({ sampleRate, targetRate })) {
@@ -150,9 +147,11 @@ export class Resampler {
         );
       }
     }
+    this.#sampleRate = sampleRate;
+    this.#targetRate = targetRate;
     if (sampleRate === targetRate) return;
     let rate = sampleRate;
-    // High rates are divided first by a short filter, so that the long one has less to do.
+    // A short filter divides high rates first, so that the long one has less to do.
     let factor = Math.max(1, Math.floor(rate / (LEFT * targetRate)));
     while (rate % factor !== 0) factor--;
     if (factor > 1) {
@@ -166,7 +165,10 @@ export class Resampler {
 
   /** Take a block of any length; return what is ready, which may be nothing. */
   feed(block) {
-    return this.#stages.reduce((signal, stage) => stage.feed(signal), block);
+    this.#received += block.length;
+    const ready = this.#stages.reduce((signal, stage) => stage.feed(signal), block);
+    this.#given += ready.length;
+    return ready;
   }
 
   /** Return the rest. */
@@ -178,7 +180,8 @@ export class Resampler {
       rest.set(fed);
       rest.set(last, fed.length);
     }
-    return rest;
+    const total = Math.ceil((this.#received * this.#targetRate) / this.#sampleRate);
+    return rest.subarray(0, total - this.#given);
   }
 }
 

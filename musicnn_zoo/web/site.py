@@ -238,13 +238,15 @@ def _write_module(folder: Path) -> None:
         _copy(resources.files(__package__).joinpath(name), folder / name)
 
 
-def _write_runtime(folder: Path, files: dict[str, Path]) -> None:
-    """Write onnxruntime-web; some servers do not know that ``.mjs`` is JavaScript."""
+def _write_runtime(folder: Path, packages: dict[str, dict[str, Path]]) -> None:
+    """Write packages of npm; some servers do not know that ``.mjs`` is JavaScript."""
     import onnxruntime
 
     folder.mkdir()
-    for name, path in files.items():
-        shutil.copyfile(path, folder / name.replace(".mjs", ".js"))
+    for package, files in packages.items():
+        for name, path in files.items():
+            known = f"{name}-{package}" if name in _LICENSES else name.replace(".mjs", ".js")
+            shutil.copyfile(path, folder / known)
     for name in _LICENSES:
         shutil.copyfile(Path(onnxruntime.__file__).with_name(name), folder / name)
 

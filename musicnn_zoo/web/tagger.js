@@ -10,6 +10,7 @@ import {
   TaggerError,
   unpacked,
 } from "./errors.js";
+import { PatchGrid } from "./patches.js";
 import { mixed } from "./resample.js";
 
 export { ArgumentError, AudioError, ModelError, RuntimeLoadError, TaggerError };
@@ -31,8 +32,8 @@ const IN_BROWSER = typeof Worker === "function" && typeof location === "object";
  * @param {string | URL} [options.runtime] onnxruntime-web: the folder of its files as they come
  *   from npm (`dist/`), or the address of its module `ort.wasm.min`; by default
  *   `runtime/ort.wasm.min.js` in `base`, and in Node the installed package
- * @param {number} [options.threads] by default one, and up to four where the page is cross-origin
- *   isolated
+ * @param {number} [options.threads] by default one; where the page is cross-origin isolated, half
+ *   of the cores, up to four
  * @param {(state: {part: "model" | "runtime", loaded: number, total: number | null}) => void}
  *   [options.progress] called with bytes
  * @param {AbortSignal} [options.signal] stops loading
@@ -95,7 +96,7 @@ function runtimeModule(runtime, root) {
 
 function defaultThreads() {
   if (!globalThis.crossOriginIsolated) return 1;
-  return Math.min(MOST_THREADS, globalThis.navigator?.hardwareConcurrency ?? 1);
+  return Math.max(1, Math.min(MOST_THREADS, Math.floor(navigator.hardwareConcurrency / 2)));
 }
 
 /** Start what computes: a worker, or the same code in this thread. Gives how to post to it. */
@@ -305,6 +306,18 @@ class Tagger {
       if (!row.silent) heard.add(row.embedding);
     }
     return heard.value() ?? all.value();
+  }
+
+  /**
+   * How a sound is cut, before it is: seconds of a patch, and between the starts of two.
+   *
+   * @param {number | null} [hopS] as for taggram()
+   * @returns {{patchS: number, hopS: number}}
+   */
+  cutting(hopS = null) {
+    const { grid, sampleRate } = this.info;
+    const { patchS, hopS: between } = new PatchGrid(grid, sampleRate, hopS);
+    return { patchS, hopS: between };
   }
 
   /** Let go of the model and its thread; what still runs ends with an error. */

@@ -38,9 +38,9 @@ async function listOf(place) {
 const taggers = new Map();
 
 /** A model, loaded when it is first asked for. */
-function taggerOf({ folder, name }) {
+function taggerOf(name) {
   if (!taggers.has(name)) {
-    const loading = load(folder, { base: BASE, progress: showProgress }).finally(() => {
+    const loading = load(name, { base: BASE, progress: showProgress }).finally(() => {
       find("loading").hidden = true;
     });
     loading.catch(() => taggers.delete(name));
@@ -62,7 +62,7 @@ function showProgress({ loaded, total }) {
 
 // ---- a recording
 
-let models = []; // {name, folder}
+let models = []; // {name, …}
 let chosen = new Set();
 let step = DEFAULT_STEP;
 let session = null;
@@ -89,7 +89,7 @@ class Session {
     this.results = new Results(find("results"), this.player, this.hopS);
     this.describe();
     this.offerStep();
-    models.forEach((model, index) => this.offer(model, index));
+    models.forEach(({ name }, index) => this.offer(name, index));
   }
 
   close() {
@@ -117,19 +117,18 @@ class Session {
     find("player").querySelector(".choices").append(make("label", {}, "A row every ", select));
   }
 
-  offer(model, index) {
-    const { name } = model;
+  offer(name, index) {
     const box = this.player.offer(models.length > 1 ? `${index + 1} ${name}` : name, {
       checked: chosen.has(name),
       choose: (isChosen) => {
         if (isChosen) chosen.add(name);
         else chosen.delete(name);
-        if (isChosen && !box.taggram) this.run(model, box);
+        if (isChosen && !box.taggram) this.run(name, box);
         if (box.taggram) this.results.show(box.taggram, isChosen);
       },
     });
     box.disabled = this.live && !box.checked;
-    if (box.checked) this.run(model, box);
+    if (box.checked) this.run(name, box);
   }
 
   /** The samples, of which the first who asks draws the waveform. */
@@ -156,23 +155,22 @@ class Session {
     this.player.changed();
   }
 
-  async run(model, box) {
+  async run(name, box) {
     box.taggram = true; // until there is one, so that nobody starts a second
     try {
-      await this.compute(model, box);
+      await this.compute(name, box);
     } catch (error) {
       if (this.closing.signal.aborted) return;
       if (box.taggram === true) box.taggram = null;
-      complain(error instanceof SoundError ? error.message : `${model.name}: ${error.message}`);
+      complain(error instanceof SoundError ? error.message : `${name}: ${error.message}`);
     }
   }
 
-  async compute(model, box) {
-    const { name } = model;
+  async compute(name, box) {
     const { signal } = this.closing;
     const { sound } = this;
     say(`Loading ${name} …`);
-    const tagger = await taggerOf(model);
+    const tagger = await taggerOf(name);
     signal.throwIfAborted();
     const { patchS, hopS } = tagger.cutting(this.hopS);
     const taggram = new Taggram({
@@ -342,7 +340,7 @@ async function start() {
   find("microphone").addEventListener("click", toggleMicrophone);
   await offerExamples();
   document.documentElement.classList.add("ready");
-  if (models.length) taggerOf(models[0]).catch((error) => complain(error.message));
+  if (models.length) taggerOf(models[0].name).catch((error) => complain(error.message));
   navigator.serviceWorker?.register(new URL("service-worker.js", BASE)).catch(() => {});
 }
 
