@@ -265,6 +265,7 @@ def test_what_is_no_recording_is_said_in_one_sentence(chromium, site, tmp_path) 
     (tmp_path / "empty.wav").touch()
     soundfile.write(tmp_path / "nothing.wav", np.zeros(0, np.float32), 44_100)
     half = cut_in_half(encode(tmp_path / "half.m4a", chirps(6), 44_100, "aac"))
+    film = film_without_sound(tmp_path / "film.mp4")
     expected = {
         broken: "notes.mp3: this is no recording that this browser can decode",
         tmp_path / "empty.wav": "empty.wav: is empty.",
