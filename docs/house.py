@@ -26,8 +26,8 @@ PICTURE = DOCS / "pictures" / "house.svg"
 
 ROOMS = (
     "errors", "text", "files", "machine", "sound", "networks", "plots", "zoo", "runtimes",
-    "tagging", "library", "datasets", "augmentation", "training", "evaluation", "listening",
-    "web", "cli", "hear", "__main__", "__init__",
+    "tagging", "library", "datasets", "augmentation", "training", "evaluation", "web", "listening",
+    "cli", "hear", "__main__", "__init__",
 )  # fmt: skip
 """From the ground up: each may import those before it."""
 

@@ -133,13 +133,14 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 @pytest.fixture(scope="session")
 def web_runtime(_cache_of_its_own: None) -> Path:
-    """Folder of onnxruntime-web, taken from where MUSICNN_ZOO_RUNTIME says."""
-    from musicnn_zoo.web.runtime import PACKAGE, VERSION, find_runtime
+    """Folder of onnxruntime-web, taken from where MUSICNN_ZOO_RUNTIME says; mediabunny as well."""
+    from musicnn_zoo.web.runtime import ONNXRUNTIME, PACKAGES, find_runtime
 
     place = os.environ.get("MUSICNN_ZOO_RUNTIME")
     if not place:
-        pytest.skip(f"no runtime: npm pack {PACKAGE}@{VERSION}, and MUSICNN_ZOO_RUNTIME names it")
-    return next(iter(find_runtime(Path(place)).values())).parent
+        packages = " ".join(map(str, PACKAGES))
+        pytest.skip(f"no runtime: npm pack {packages}, and MUSICNN_ZOO_RUNTIME names the first")
+    return next(iter(find_runtime(Path(place))[ONNXRUNTIME.name].values())).parent
 
 
 @pytest.fixture(scope="session")

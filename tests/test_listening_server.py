@@ -18,10 +18,10 @@ from helpers_audio import HARPSICHORD, TECHNO, chirps, encode
 from helpers_pages import ask, serving
 
 from musicnn_zoo import ArgumentError, Tagger, listening_page
-from musicnn_zoo.listening import loopback
 from musicnn_zoo.listening import server as server_module
 from musicnn_zoo.listening.server import PageServer
 from musicnn_zoo.sound.read import load_audio
+from musicnn_zoo.web import loopback
 
 HOSTILE = "<img src=x onerror=alert(1)>.ogg"
 

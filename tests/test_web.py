@@ -39,11 +39,22 @@ CONTENTS = {
 }
 
 
+def small():
+    """An onnxruntime-web of a few bytes, and no other package."""
+    digests = {
+        f"dist/{name}": hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()
+    }
+    return (replace(runtime.ONNXRUNTIME, files=digests),)
+
+
+def find_onnxruntime(place=None):
+    return find_runtime(place)["onnxruntime-web"]
+
+
 @pytest.fixture
 def small_runtime(monkeypatch, tmp_path):
     """An onnxruntime-web of a few bytes, in a folder as npm installs it, and an empty cache."""
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()}
-    monkeypatch.setattr(runtime, "FILES", digests)
+    monkeypatch.setattr(runtime, "PACKAGES", small())
     monkeypatch.setenv("MUSICNN_ZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("MUSICNN_ZOO_RUNTIME", raising=False)
     folder = tmp_path / "onnxruntime-web"
@@ -86,12 +97,12 @@ def test_the_runtime_is_taken_from_what_is_named_and_kept(
     }[form]
     if form == "unpacked":
         shutil.copytree(small_runtime, place / "package")
-    assert read(find_runtime(place)) == CONTENTS
+    assert read(find_onnxruntime(place)) == CONTENTS
     shutil.rmtree(place) if place.is_dir() else place.unlink()
-    kept = find_runtime()
+    kept = find_onnxruntime()
     assert read(kept) == CONTENTS
     assert {path.parent for path in kept.values()} == {
-        tmp_path / "cache" / f"onnxruntime-web-{runtime.VERSION}"
+        tmp_path / "cache" / f"onnxruntime-web-{runtime.ONNXRUNTIME.version}"
     }
 
 
@@ -100,7 +111,7 @@ def test_the_runtime_is_taken_from_what_is_named_and_kept(
     [
         (lambda folder: folder / "nowhere", "must be a folder, or a .tgz as 'npm pack"),
         (lambda folder: folder.joinpath("dist", "ort.wasm.min.mjs"), "must be a folder, or a .tgz"),
-        (lambda folder: folder.parent, "ort.wasm.min.mjs is not in it or cannot be read"),
+        (lambda folder: ROOT, "ort.wasm.min.mjs is not in it or cannot be read"),
         (lambda folder: packed(folder, folder / "o.tgz", **{"ort.wasm.min.mjs": b"other"}),
          "ort.wasm.min.mjs is not that of onnxruntime-web 1.30.0; its SHA-256 must be"),
         (lambda folder: cut(packed(folder, folder / "o.tgz")), "cannot be read"),
@@ -108,9 +119,29 @@ def test_the_runtime_is_taken_from_what_is_named_and_kept(
 )  # fmt: skip
 def test_another_runtime_is_refused(small_runtime, offline, make, said) -> None:
     with pytest.raises(ArgumentError, match=re.escape(said)):
-        find_runtime(make(small_runtime))
+        find_onnxruntime(make(small_runtime))
     with pytest.raises(DownloadError):
-        find_runtime()  # nothing was kept
+        find_onnxruntime()  # nothing was kept
+
+
+def test_the_second_package_lies_beside_the_first_or_is_kept(
+    small_runtime, offline, tmp_path, monkeypatch
+) -> None:
+    content = b"export const Input = class {};\n"
+    second = runtime.NpmPackage(
+        "second", "2.0.0", "which is a test", {"dist/it.mjs": hashlib.sha256(content).hexdigest()}
+    )
+    monkeypatch.setattr(runtime, "PACKAGES", (*small(), second))
+    with pytest.raises(DownloadError, match=r"second 2\.0\.0, which is a test, cannot be had: npm"):
+        find_runtime(small_runtime)
+    with tarfile.open(tmp_path / "second-2.0.0.tgz", "w:gz") as archive:
+        member = tarfile.TarInfo("package/dist/it.mjs")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    first = packed(small_runtime, tmp_path / "o.tgz")
+    assert read(find_runtime(first)["second"]) == {"it.mjs": content}
+    (tmp_path / "second-2.0.0.tgz").unlink()
+    assert read(find_runtime(small_runtime)["second"]) == {"it.mjs": content}
 
 
 def cut(path):
@@ -119,11 +150,11 @@ def cut(path):
 
 
 def test_what_was_kept_and_changed_is_not_used(small_runtime, offline) -> None:
-    kept = find_runtime(small_runtime)
+    kept = find_onnxruntime(small_runtime)
     kept["ort.wasm.min.mjs"].write_bytes(b"changed")
     with pytest.raises(DownloadError):
-        find_runtime()
-    assert read(find_runtime(small_runtime)) == CONTENTS
+        find_onnxruntime()
+    assert read(find_onnxruntime(small_runtime)) == CONTENTS
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
@@ -132,11 +163,11 @@ def test_npm_is_asked_first(small_runtime, offline, tmp_path, monkeypatch) -> No
     tools = tmp_path / "tools"
     tools.mkdir()
     npm = tools / "npm"
-    npm.write_text(f'#!/bin/sh\n[ "$1 $2" = "pack onnxruntime-web@{runtime.VERSION}" ] || exit 3\n'
+    npm.write_text(f'#!/bin/sh\n[ "$1 $2" = "pack {runtime.ONNXRUNTIME}" ] || exit 3\n'
                    f'/bin/cp "{archive}" "$4/onnxruntime-web.tgz"\n')  # fmt: skip
     npm.chmod(0o755)
     monkeypatch.setenv("PATH", str(tools))
-    assert read(find_runtime()) == CONTENTS
+    assert read(find_onnxruntime()) == CONTENTS
 
 
 def test_it_comes_from_the_network_where_npm_is_not(
@@ -145,11 +176,11 @@ def test_it_comes_from_the_network_where_npm_is_not(
     with HubServer() as server:
         patch_hub(monkeypatch, server, tmp_path / "hf")
         for name, content in CONTENTS.items():
-            address = server.add_file(f"npm/{name}", content)
-        monkeypatch.setattr(runtime, "ADDRESS", address.rpartition("/")[0])
-        assert read(find_runtime()) == CONTENTS
+            server.add_file(f"npm/{runtime.ONNXRUNTIME}/dist/{name}", content)
+        monkeypatch.setattr(runtime, "ADDRESS", f"{server.endpoint}/npm")
+        assert read(find_onnxruntime()) == CONTENTS
         asked = len(server.requests)
-        assert read(find_runtime()) == CONTENTS
+        assert read(find_onnxruntime()) == CONTENTS
         assert len(server.requests) == asked
     assert not any((tmp_path / "cache" / "downloads").glob("*.wasm"))
 
@@ -168,8 +199,8 @@ def test_without_a_network_one_line_says_what_to_do(
     assert re.fullmatch(
         r"Error: onnxruntime-web 1\.30\.0, which computes the models in a browser, cannot be had: "
         r"npm pack failed \(npm error code ENOTFOUND\); http://127\.0\.0\.1:9/.*; without a "
-        r"network, run 'npm pack onnxruntime-web@1\.30\.0' on another machine and name the file it "
-        r"writes: --runtime FILE\n",
+        r"network, run 'npm pack onnxruntime-web@1\.30\.0' on another machine and name the "
+        r"first file it writes: --runtime FILE\n",
         result.output,
     )
     assert not (tmp_path / "site").exists()
@@ -180,8 +211,7 @@ def site(tmp_path_factory):
     """A site of two models, with a runtime of a few bytes."""
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()}
-        patch.setattr(runtime, "FILES", digests)
+        patch.setattr(runtime, "PACKAGES", small())
         place = packed(folder, folder / "o.tgz")
         yield write_site(
             folder / "site", models=["MSD_musicnn", "MTT_vgg"], runtime=place, space=True
@@ -233,8 +263,7 @@ def test_a_model_says_what_it_is_beside_its_graph(site) -> None:
 
 
 def test_a_site_is_written_again_and_nothing_else_is_overwritten(site, tmp_path, monkeypatch):
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()}
-    monkeypatch.setattr(runtime, "FILES", digests)
+    monkeypatch.setattr(runtime, "PACKAGES", small())
     place = packed(tmp_path, tmp_path / "o.tgz")
     folder = Path(shutil.copytree(site.folder, tmp_path / "again"))
     again = write_site(folder, models=["MTT_vgg"], runtime=place)
@@ -314,7 +343,7 @@ def test_wrong_arguments_are_refused(tmp_path, monkeypatch, arguments, said) -> 
 def test_the_package_of_npm_has_the_version_and_licence_of_this_one() -> None:
     said = json.loads((MODULE / "package.json").read_text())
     assert said["version"] == musicnn_zoo.__version__
-    assert said["dependencies"] == {runtime.PACKAGE: runtime.VERSION}
+    assert said["dependencies"] == {runtime.ONNXRUNTIME.name: runtime.ONNXRUNTIME.version}
     assert (MODULE / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
@@ -334,7 +363,7 @@ def test_the_types_name_what_there_is(site) -> None:
 def test_serving_ends_with_ctrl_c(small_runtime, tmp_path) -> None:
     code = (
         "import sys; from musicnn_zoo.web import runtime; "
-        f"runtime.FILES = {runtime.FILES!r}; "
+        f"runtime.PACKAGES = (runtime.NpmPackage(**{vars(small()[0])!r}),); "
         "from musicnn_zoo.cli import cli; cli(sys.argv[1:])"
     )
     command = [sys.executable, "-c", code, "app", "--serve", "-m", "MTT_vgg", "--runtime"]

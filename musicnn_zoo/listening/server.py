@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
-from musicnn_zoo.listening.loopback import LoopbackHandler, LoopbackServer
-from musicnn_zoo.listening.page import ListeningPage, read_asset
+from musicnn_zoo.listening.page import ListeningPage
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.text import printable
+from musicnn_zoo.web.loopback import LoopbackHandler, LoopbackServer
+from musicnn_zoo.web.scripts import read_asset
 
 _AT_ONCE = 2
 _WAITING = 32
@@ -127,7 +128,7 @@ class PageServer(LoopbackServer):
             f"{html.escape(printable(os.path.relpath(Path(path).absolute(), root)))}</a></li>"
             for number, path in enumerate(self._paths)
         )
-        return string.Template(read_asset("index.html")).substitute(
+        return string.Template(read_asset("listening/index.html")).substitute(
             items=items, count=len(self._paths)
         )
 

@@ -105,6 +105,8 @@ export interface Tagger {
     options?: RunOptions & { topK?: number },
   ): Promise<{ tag: string; score: number }[]>;
   embed(audio: Sound, options?: RunOptions): Promise<Float32Array>;
+  /** How a sound is cut: seconds of a patch, and between the starts of two. */
+  cutting(hopS?: number | null): { patchS: number; hopS: number };
   /** Let go of the model and its thread; what still runs ends with an error. */
   dispose(): void;
 }

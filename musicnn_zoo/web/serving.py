@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
-from musicnn_zoo.listening.loopback import LoopbackHandler, LoopbackServer
+from musicnn_zoo.web.loopback import LoopbackHandler, LoopbackServer
 from musicnn_zoo.web.site import Site
 
 _KINDS = {

@@ -19,12 +19,19 @@ from musicnn_zoo.machine import __version__
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 from musicnn_zoo.zoo.load import ModelPlace, Pretrained, find_pretrained
 from musicnn_zoo.zoo.onnx_file import with_outputs
+from musicnn_zoo.zoo.weights import bundled_folder
 
 FORMAT = 1
 """Of ``model.json``, which ``engine.js`` reads."""
 
 MODULE = ("tagger.js", "worker.js", "engine.js", "patches.js", "resample.js", "errors.js")
 """The JavaScript module; its entrance first."""
+
+EXAMPLES = {
+    "techno_loop.ogg": "Techno loop",
+    "bach_prelude_harpsichord.ogg": "Bach, Prelude in C",
+}
+"""Clips that the page offers, and what they are called there; all are CC0."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What is a name of a folder everywhere, and of an address."""
@@ -115,7 +122,9 @@ def write_site(
             _write_models(made, found)
             _write_module(made / "lib")
             _write_runtime(made / "runtime", files)
-            _write_page(made)
+            for assets, place in (("page", made), ("player", made / "player")):
+                _copy_all(resources.files(__package__).joinpath(assets), place)
+            _write_examples(made / "examples")
             if space:
                 (made / "README.md").write_text(_SPACE, encoding="utf-8")
             sizes = _write_service_worker(made)
@@ -233,20 +242,34 @@ def _write_module(folder: Path) -> None:
         _copy(resources.files(__package__).joinpath(name), folder / name)
 
 
-def _write_runtime(folder: Path, files: dict[str, Path]) -> None:
-    """Write onnxruntime-web; some servers do not know that ``.mjs`` is JavaScript."""
+def _write_runtime(folder: Path, packages: dict[str, dict[str, Path]]) -> None:
+    """Write packages of npm; some servers do not know that ``.mjs`` is JavaScript."""
     import onnxruntime
 
     folder.mkdir()
-    for name, path in files.items():
-        shutil.copyfile(path, folder / name.replace(".mjs", ".js"))
+    for package, files in packages.items():
+        for name, path in files.items():
+            known = f"{name}-{package}" if name in _LICENSES else name.replace(".mjs", ".js")
+            shutil.copyfile(path, folder / known)
     for name in _LICENSES:
         shutil.copyfile(Path(onnxruntime.__file__).with_name(name), folder / name)
 
 
-def _write_page(folder: Path) -> None:
-    for asset in resources.files(__package__).joinpath("page").iterdir():
+def _copy_all(assets: Any, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for asset in assets.iterdir():
         _copy(asset, folder / asset.name)
+
+
+def _write_examples(folder: Path) -> None:
+    """Copy the clips, which a wheel has beside the weights and a checkout among its examples."""
+    folder.mkdir()
+    places = bundled_folder(), bundled_folder().parent / "examples" / "audio"
+    for name in EXAMPLES:
+        place = next(place / name for place in places if (place / name).is_file())
+        shutil.copyfile(place, folder / name)
+    listed = [{"file": name, "title": title} for name, title in EXAMPLES.items()]
+    _write_json(folder / "index.json", listed)
 
 
 def _copy(asset: Any, place: Path) -> None:

@@ -10,6 +10,7 @@ import {
   TaggerError,
   unpacked,
 } from "./errors.js";
+import { PatchGrid } from "./patches.js";
 import { mixed } from "./resample.js";
 
 export { ArgumentError, AudioError, ModelError, RuntimeLoadError, TaggerError };
@@ -305,6 +306,18 @@ class Tagger {
       if (!row.silent) heard.add(row.embedding);
     }
     return heard.value() ?? all.value();
+  }
+
+  /**
+   * How a sound is cut, before it is: seconds of a patch, and between the starts of two.
+   *
+   * @param {number | null} [hopS] as for taggram()
+   * @returns {{patchS: number, hopS: number}}
+   */
+  cutting(hopS = null) {
+    const { grid, sampleRate } = this.info;
+    const { patchS, hopS: between } = new PatchGrid(grid, sampleRate, hopS);
+    return { patchS, hopS: between };
   }
 
   /** Let go of the model and its thread; what still runs ends with an error. */
