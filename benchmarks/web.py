@@ -3,9 +3,9 @@
 ``python -m benchmarks.web [--runtime PLACE] [--model MODEL …] [--times N] [--hour]`` writes the
 site of ``musicnn-zoo app``, opens it in headless Chromium, and runs the JavaScript module on an
 example clip, as stereo at 44.1 kHz: loading, the first row after that, and how many times faster
-than real time the taggram is. Models and numbers of threads take turns; medians are printed. With ``--hour``
-an hour comes in blocks, and the memory of the browser's process and the longest frame of the page
-are printed. Needs the extra ``dev`` and Chromium.
+than real time the taggram is. Models and numbers of threads take turns; medians are printed. With
+``--hour`` an hour comes in blocks, and the memory of the browser's process and the longest frame of
+the page are printed. Needs the extra ``dev`` and Chromium.
 """
 
 from __future__ import annotations
