@@ -27,8 +27,9 @@ from musicnn_zoo.runtimes.onnx_engine import open_session
 from musicnn_zoo.web import runtime
 from musicnn_zoo.web.runtime import find_runtime
 from musicnn_zoo.web.site import MODULE as PARTS
-from musicnn_zoo.web.site import write_site
+from musicnn_zoo.web.site import write_models, write_site
 from musicnn_zoo.zoo import downloads
+from musicnn_zoo.zoo.load import find_pretrained
 from musicnn_zoo.zoo.weights import bundled_folder
 
 CONTENTS = {
@@ -242,7 +243,7 @@ def test_a_model_says_what_it_is_beside_its_graph(site) -> None:
     listed = json.loads((site.folder / "models" / "models.json").read_text())
     assert [each["name"] for each in listed] == ["MSD_musicnn", "MTT_vgg"]
     for each in listed:
-        folder = site.folder / "models" / each["folder"]
+        folder = site.folder / "models" / each["name"]
         said = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         info = musicnn_zoo.model_info(each["name"])
         content = (folder / "model.onnx").read_bytes()
@@ -299,6 +300,18 @@ def test_the_server_gives_the_site_and_nothing_else(site) -> None:
         (site.folder / "lib" / "errors.js").symlink_to(ROOT / "README.md")
         assert ask(server, "/lib/errors.js")[0].status == 404
         (site.folder / "moved").replace(site.folder / "lib" / "errors.js")
+
+
+def test_models_whose_names_are_no_names_of_folders(tmp_path, monkeypatch) -> None:
+    found = find_pretrained("MTT_vgg")
+    named = replace(found, spec=replace(found.spec, name=".."))
+    monkeypatch.setattr("musicnn_zoo.web.site.find_pretrained", lambda model: named)
+    with pytest.raises(ArgumentError, match=r"begin with a letter or digit; received '\.\.'"):
+        write_models(tmp_path / "a" / "b", models=["x"])
+    named = found
+    with pytest.raises(ArgumentError, match="received twice: MTT_vgg"):
+        write_models(tmp_path / "a" / "b", models=["x", "y"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_models_alone(tmp_path) -> None:

@@ -1,6 +1,8 @@
 """The JavaScript module in Node: it gives what the Python package gives."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 import soundfile
 import soxr
 from conftest import BUNDLED, CLIPS, ROOT
+from docs_blocks import blocks_of
 from helpers_audio import TECHNO
 from helpers_web import MODULE, as_sound, in_node
 
@@ -156,6 +159,29 @@ def test_what_goes_wrong_is_said(base, web_runtime, tmp_path) -> None:
     assert len(said) == 18
 
 
+@pytest.mark.parametrize("page", [ROOT / "docs" / "web.md", MODULE / "README.md"], ids=str)
+def test_the_example_of_the_documentation_runs(base, web_runtime, tmp_path, page) -> None:
+    (block,) = (each.code for each in blocks_of(page) if each.language == "js")
+    sound = as_sound(tmp_path / "techno", load_audio(TECHNO).samples, 16_000)
+    options = json.dumps({"base": str(base), "runtime": str(web_runtime)})
+    code, changes = re.subn(r"\{ runtime: .*? \}", options, block)
+    assert changes == 1
+    before = f"""
+        import {{ readFileSync }} from "node:fs";
+        const bytes = new Uint8Array(readFileSync({json.dumps(sound["file"])}));
+        const audioBuffer = {{ samples: new Float32Array(bytes.buffer), sampleRate: 16000 }};
+        let drawn = 0;
+        const draw = (time, scores) => (drawn += scores.length);
+    """
+    script = tmp_path / "example.mjs"
+    code = code.replace('"musicnn-zoo-web"', json.dumps((MODULE / "tagger.js").as_uri()))
+    script.write_text(f"{before}\n{code}\nconsole.log(drawn, vector.length);", encoding="utf-8")
+    ran = subprocess.run(["node", script], capture_output=True, text=True, check=True, timeout=60)
+    shown, numbers = ran.stdout.rsplit("\n", 2)[:2]
+    assert re.findall(r"tag: '(\w+)', score: (0\.\d\d)", shown)[0] == ("electronic", "0.33")
+    assert numbers == "1500 200"
+
+
 def test_patches_lie_where_they_lie_in_python() -> None:
     """Hops longer than a patch, signals shorter than one, blocks of any size, no padding."""
     draw = np.random.default_rng(0)
@@ -283,8 +309,8 @@ def test_the_package_that_npm_packs_works(web_runtime, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_a_model_of_ones_own_on_the_waveform(web_runtime, tmp_path) -> None:
-    """A graph that is not bundled, patches of samples, and a name that is no name of a folder."""
-    from musicnn_zoo import build_model, save_pretrained
+    """A graph that is not bundled, of patches of samples."""
+    from musicnn_zoo import build_model
 
     config = {
         "input": {"kind": "waveform", "sample_rate": 22_050},
@@ -292,13 +318,13 @@ def test_a_model_of_ones_own_on_the_waveform(web_runtime, tmp_path) -> None:
         "backend": {"kind": "temporal_pooling", "units": 8},
         "patch": 30_000,
     }
-    model = build_model(ModelConfig.from_dict(config), tags=["a", "b"], name="my model é")
-    save_pretrained(model, tmp_path / "saved")
-    (place,) = write_models(tmp_path, models=[tmp_path / "saved"])
-    assert place.name == "my_model__"
+    model = build_model(ModelConfig.from_dict(config), tags=["a", "b"], name="mine")
+    saved = tmp_path / "saved.keras"
+    model.save(saved)
+    (place,) = write_models(tmp_path, models=[saved])
     signal = np.asarray(load_audio(TECHNO, target_rate=22_050))[: 5 * 22_050]
     ran = in_node(
         "score", model=place.as_uri(), runtime=web_runtime, hopS=1.5,
         sounds=[as_sound(tmp_path / "s", signal, 22_050)],
     )  # fmt: skip
-    assert_equal(ran["found"][0], expected(signal, 22_050, tmp_path / "saved", 1.5), 1e-5)
+    assert_equal(ran["found"][0], expected(signal, 22_050, saved, 1.5), 1e-5)

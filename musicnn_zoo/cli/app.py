@@ -27,9 +27,8 @@ _BUNDLED = tuple(preset.name for preset in PRESETS.values() if preset.graph is n
     "--space", is_flag=True, help="Write the README.md of a Space of the Hugging Face Hub, too."
 )
 @path_option("--runtime", metavar="PLACE", envvar="MUSICNN_ZOO_RUNTIME", show_envvar=True,
-             help="onnxruntime-web: what npm pack wrote, or a folder; mediabunny may lie beside "
-             "it.  [default: kept from the last time, or fetched by npm or from the "
-             "network]")  # fmt: skip
+             help="onnxruntime-web: what npm pack wrote, or a folder; mediabunny may be beside "
+             "it.  [default: kept from before, or fetched by npm or the network]")  # fmt: skip
 @option("--only-models", is_flag=True, help="Write folders of models for a page of your own.")
 @option("--serve", is_flag=True, help="Serve the page to browsers on this machine.")
 @option("--port", type=click.IntRange(0, 65535), metavar="N",

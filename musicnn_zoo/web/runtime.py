@@ -1,10 +1,10 @@
 """Find what a page needs of npm, in pinned versions: onnxruntime-web and mediabunny.
 
 The first computes the models in a browser, the second takes recordings apart, which the browser
-then decodes piece by piece. The WebAssembly of onnxruntime-web is 14 MB and would double the wheel,
-and only those who write a page need it. So they are not in the wheel, but found when they are
-needed: in the cache of this package, in what the user names, by npm, or at a public address of npm
-packages. Whatever it comes from, each file must have the SHA-256 that stands here, and is kept in
+then decodes piece by piece. They are 15 MB, which the wheel and the repository would have to carry
+in each version, and only those who write a page need them. So they are found when they are needed:
+in the cache of this package, in what the user names, by npm, or at a public address of npm
+packages. Wherever they come from, each file must have the SHA-256 that stands here, and is kept in
 the cache.
 """
 

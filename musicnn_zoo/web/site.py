@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.errors import ArgumentError, shown
 from musicnn_zoo.files import raising, sha256_of
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
@@ -32,6 +33,8 @@ EXAMPLES = {
 }
 """Clips that the page offers, and what they are called there; all are CC0."""
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""What is a name of a folder everywhere, and of an address."""
 _EMBEDDING = "penultimate"
 _SCORES = "output"
 _MARK = "models/models.json"
@@ -146,6 +149,12 @@ def write_models(folder: Path, *, models: Sequence[ModelPlace]) -> list[Path]:
 def _found(models: Sequence[ModelPlace]) -> list[Pretrained]:
     found = [find_pretrained(model) for model in dict.fromkeys(models)]
     names = [each.spec.name for each in found]
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ArgumentError(
+                "the name of a model must be letters, digits, '_', '.' and '-', and begin with a "
+                f"letter or digit; received {shown(name)}"
+            )
     if twice := {name for name in names if names.count(name) > 1}:
         raise ArgumentError(f"models must have different names; received twice: {', '.join(twice)}")
     return found
@@ -164,14 +173,13 @@ def _check_folder(folder: Path) -> None:
 def _write_models(folder: Path, found: Sequence[Pretrained]) -> list[Path]:
     places, listed = [], []
     for model in found:
-        place = folder / "models" / _safe(model.spec.name)
+        place = folder / "models" / model.spec.name
         place.mkdir(parents=True, exist_ok=True)
         description = _write_model(place, model)
         places.append(place)
         listed.append(
             {
                 "name": description["name"],
-                "folder": place.name,
                 "bytes": description["graph"]["bytes"],
                 "tags": len(description["tags"]),
                 "trainedOn": description["provenance"]["trained_on"],
@@ -179,10 +187,6 @@ def _write_models(folder: Path, found: Sequence[Pretrained]) -> list[Path]:
         )
     _write_json(folder / _MARK, listed)
     return places
-
-
-def _safe(name: str) -> str:
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in name)
 
 
 def _write_model(place: Path, model: Pretrained) -> dict[str, Any]:
