@@ -79,6 +79,7 @@ class Session {
     this.taggrams = new Map(); // by the names of their models
     const dot = sound.name.lastIndexOf(".");
     find("recording").hidden = false;
+    document.documentElement.classList.add("listening");
     this.player = new Player(find("player"), {
       stem: dot > 0 ? sound.name.slice(0, dot) : sound.name,
       duration: Math.max(sound.duration, 1),
