@@ -1,8 +1,7 @@
-"""What the tutorial's page shows of a clip: its spectrogram, answers of filters, moments of pooling."""
+"""What the tutorial's page shows of a clip: spectrogram, answers of filters, moments of pooling."""
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,9 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.networks.config import LogMelInput
 from musicnn_zoo.networks.mel import logmel_columns
+from musicnn_zoo.sound.envelope import find_envelope
 from musicnn_zoo.sound.read import AudioStream
+from musicnn_zoo.web.scripts import base64_of
 
 MODEL = "MTT_musicnn"
 SMALL_MODEL = "MTT_vgg"
@@ -56,8 +57,8 @@ def lesson_of(clip: Path, *, chosen: dict[str, list[int]]) -> dict[str, Any]:
         "patch_s": rows.patch_s,
         "envelope": {
             "stretch_s": outline.stretch_s,
-            "lowest": _base64(outline.lowest),
-            "highest": _base64(outline.highest),
+            "lowest": base64_of(outline.lowest),
+            "highest": base64_of(outline.highest),
         },
         "logmel": {"bands": spectrogram.n_mels, "values": _as_bytes(columns)},
         "answers": {
@@ -82,16 +83,15 @@ def _small_in_time(patches: NDArray[np.float32], frames: int) -> NDArray[np.floa
 
 
 def _moments(layers: list[NDArray[np.float32]]) -> NDArray[np.int64]:
-    """How many channels have their maximum over a patch at each frame."""
+    """How many channels have their maximum over a patch at each frame; constant ones have none."""
     channels = np.concatenate(layers, axis=2)
-    counts = [np.bincount(patch.argmax(axis=0), minlength=len(patch)) for patch in channels]
+    counts = []
+    for patch in channels:
+        changing = patch[:, np.ptp(patch, axis=0) > 1e-6]
+        counts.append(np.bincount(changing.argmax(axis=0), minlength=len(patch)))
     return np.concatenate(counts)
 
 
 def _as_bytes(values: NDArray[Any]) -> str:
     scaled = np.clip(values / max(values.max(), 1e-9), 0, 1)
-    return _base64(np.rint(255 * scaled).astype(np.uint8))
-
-
-def _base64(values: NDArray[Any]) -> str:
-    return base64.b64encode(values.tobytes()).decode("ascii")
+    return base64_of(np.rint(255 * scaled).astype(np.uint8))

@@ -49,7 +49,7 @@ const BACKENDS = {
   max: {
     name: "Max-pooling",
     code: 'musicnn_zoo.build_model("musicnn", backend="temporal_pooling", tags=tags)',
-    said: "Each channel keeps its largest value in a patch of 3 s. Bright are the moments where most of the 753 channels of MTT_musicnn have it: the attacks count.",
+    said: "Each channel keeps its largest value in a patch of 3 s. The stronger the colour, the more of the 753 channels of MTT_musicnn have it at that moment.",
     weights: (lesson) => lesson.moments,
   },
   mean: {
@@ -72,7 +72,7 @@ const BACKENDS = {
   mlp: {
     name: "MLP",
     code: 'musicnn_zoo.build_model(frontend="vgg", backend="mlp", tags=tags)',
-    said: "Takes one length only. The common trick: cut the music into patches of 3 s, and average their scores. Bright is the patch that is heard now.",
+    said: "Takes one length only. The common trick: cut the music into patches of 3 s, and average their scores. Marked is the patch that is heard now.",
     weights: patchNow,
   },
 };
