@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import posixpath
 import re
 from importlib import resources
-from typing import Any
-
-import numpy as np
 
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "(\.[^"]*)";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async function|function|class|const) (\w+))", re.MULTILINE)
@@ -18,11 +14,6 @@ _OTHER = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 def read_asset(place: str) -> str:
     """Return a file of the package: a template, a style or a script."""
     return resources.files("musicnn_zoo").joinpath(place).read_text(encoding="utf-8")
-
-
-def base64_of(array: Any) -> str:
-    """Return the bytes of an array as the text that ``bytesOf`` of ``numbers.js`` reads."""
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
 
 
 def joined_modules(entry: str) -> str:

@@ -16,7 +16,6 @@ from typing import Any
 from musicnn_zoo.errors import ArgumentError, shown
 from musicnn_zoo.files import raising, sha256_of
 from musicnn_zoo.machine import __version__
-from musicnn_zoo.web.scripts import read_asset
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 from musicnn_zoo.zoo.load import ModelPlace, Pretrained, find_pretrained
 from musicnn_zoo.zoo.onnx_file import with_outputs
@@ -126,7 +125,6 @@ def write_site(
             for assets, place in (("page", made), ("player", made / "player")):
                 _copy_all(resources.files(__package__).joinpath(assets), place)
             _write_examples(made / "examples")
-            _write_lessons(made / "tutorial", made / "examples")
             if space:
                 (made / "README.md").write_text(_SPACE, encoding="utf-8")
             sizes = _write_service_worker(made)
@@ -272,19 +270,6 @@ def _write_examples(folder: Path) -> None:
         shutil.copyfile(place, folder / name)
     listed = [{"file": name, "title": title} for name, title in EXAMPLES.items()]
     _write_json(folder / "index.json", listed)
-
-
-def _write_lessons(folder: Path, clips: Path) -> None:
-    """Compute what the tutorial shows of the clips."""
-    from musicnn_zoo.web.lessons import lesson_of
-
-    folder.mkdir()
-    shown = json.loads(read_asset("web/page/filters.json"))
-    chosen = {name: [each["channel"] for each in filters] for name, filters in shown.items()}
-    for name in EXAMPLES:
-        lesson = lesson_of(clips / name, chosen=chosen)
-        place = folder / Path(name).with_suffix(".json").name
-        place.write_text(json.dumps(lesson), encoding="utf-8")
 
 
 def _copy(asset: Any, place: Path) -> None:
