@@ -215,6 +215,8 @@ class Taggram {
 
 /** A loaded model; see load(). */
 class Tagger {
+  /** What is in model.json: name, tags, sampleRate, patchS, provenance, … */
+  info = null;
   #host;
   #runs = new Map();
   #last = 0;
@@ -238,7 +240,6 @@ class Tagger {
         if (message.type === "failed") throw errorOf(message);
         if (message.type === "progress") progress(message.state);
         if (message.type === "ready") {
-          /** What is in model.json: name, tags, sampleRate, patchS, provenance, … */
           tagger.info = Object.freeze(message.info);
           return tagger;
         }
