@@ -12,7 +12,7 @@ import { Results, strongest } from "./results.js";
 import { openFile, openMicrophone, SoundError } from "./sound.js";
 
 const BASE = new URL("./", import.meta.url);
-const STEPS = { "": "a patch, about 3 s", 1: "1 s", 0.5: "0.5 s" };
+const STEPS = { "": "a patch", 1: "1 s", 0.5: "0.5 s" };
 const DEFAULT_STEP = "1";
 const UNPLAYABLE = "This browser does not play this recording; its tags are shown all the same.";
 
