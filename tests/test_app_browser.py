@@ -225,6 +225,18 @@ def test_rows_come_while_it_plays_and_the_cursor_follows(chromium, site) -> None
         )
 
 
+def test_the_last_of_many_counts(chromium, site) -> None:
+    with opened(chromium, site) as tab:
+        for clip in (TECHNO, STRINGS, TECHNO, STRINGS):
+            drop(tab, clip)
+            tab.wait_for_timeout(250)
+        tab.get_by_label(f"1 {DEFAULT}").uncheck()
+        found = tagged(tab, HARPSICHORD)
+        close_to(found, musicnn_zoo.taggram(HARPSICHORD, hop_s=1.0))
+        assert tab.locator("section.panel").count() == 1
+        assert tab.locator("audio").count() == 1
+
+
 def test_downloads_for_spreadsheets_and_eyes(chromium, site) -> None:
     with opened(chromium, site) as tab:
         found = tagged(tab, HARPSICHORD, name="=1+1, a.ogg")
