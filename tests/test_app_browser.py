@@ -35,8 +35,8 @@ def site(tmp_path_factory, web_runtime):
 
 
 @contextmanager
-def opened(chromium, site, *, width=1440, scheme="light", before="", **options):
-    """Open the page; it must ask for nothing but its own folder, and complain of nothing."""
+def opened(chromium, site, page="", *, width=1440, scheme="light", before="", **options):
+    """Open a page; it must ask for nothing but its own folder, and complain of nothing."""
     context = chromium.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, **options
     )
@@ -54,7 +54,7 @@ def opened(chromium, site, *, width=1440, scheme="light", before="", **options):
             or complaints.append(f"request: {request.url}")
         ),
     )
-    tab.goto(site.url)
+    tab.goto(f"{site.url}{page}")
     tab.wait_for_selector(":root.ready")
     yield tab
     assert complaints == []
