@@ -49,6 +49,7 @@ find 'techno > 0' --library library.sqlite --output found.m3u8
 similar techno.wav --library library.sqlite --format json
 playlist --cluster 2 --library library.sqlite
 describe techno.wav --library library.sqlite
+app --only-models models --model MTT_vgg
 export MSD_musicnn --output MSD_musicnn.onnx
 models
 models --untrained

@@ -36,19 +36,6 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium") or shutil.which("chromium-browser"),
-            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def techno(tmp_path_factory):
     """Page of a clip with two models, and where it was saved."""
     page = listening_page(TECHNO, models=MODELS)

@@ -22,6 +22,7 @@ from musicnn_zoo.listening import server as server_module
 from musicnn_zoo.listening.server import PageServer
 from musicnn_zoo.machine import web_server
 from musicnn_zoo.sound.read import load_audio
+from musicnn_zoo.web import loopback
 
 HOSTILE = "<img src=x onerror=alert(1)>.ogg"
 
@@ -269,7 +270,7 @@ def test_a_long_page_keeps_no_other_waiting(monkeypatch, tagger) -> None:
 
 
 def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch) -> None:
-    monkeypatch.setattr(server_module._Handler, "timeout", 0.3)
+    monkeypatch.setattr(loopback.LoopbackHandler, "timeout", 0.3)
     with serving([TECHNO], lambda _: None) as server:
         port = int(server.url.rsplit(":", 1)[1].strip("/"))
         with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
@@ -344,7 +345,7 @@ def test_the_last_step_to_a_file_follows_no_link(tmp_path) -> None:
     (tmp_path / "folder").symlink_to(TECHNO.parent)
     for place in (tmp_path / "link", tmp_path / "folder" / TECHNO.name, tmp_path):
         with pytest.raises(OSError, match=r"symbolic links|has been replaced"):
-            server_module._open_unmoved(place)
+            loopback._open_unmoved(place)
 
 
 def test_a_body_is_not_taken_for_a_request(server) -> None:

@@ -375,11 +375,13 @@ def _serve(files: AudioFiles, taggers: list[Tagger], making: dict[str, Any], por
             quiet = {"jobs": 1, "damaged": making["damaged"]}
             return taggers[0].tag_files(paths, **quiet)
 
-        with PageServer(files.paths, make, port=port, tag_files=tag_files) as server:
+        with (
+            PageServer(files.paths, make, port=port, tag_files=tag_files) as server,
+            suppress(KeyboardInterrupt),
+        ):
             click.echo(f"{server.url}  {len(files.paths)} recordings; Ctrl+C ends it")
             sys.stdout.flush()
-            with suppress(KeyboardInterrupt):
-                server.serve()
+            server.serve()
 
 
 def _microphone(device: str | None) -> AbstractContextManager[Decoded]:

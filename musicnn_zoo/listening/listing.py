@@ -7,8 +7,9 @@ import string
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from musicnn_zoo.listening.page import read_asset, source_digest
+from musicnn_zoo.listening.page import source_digest
 from musicnn_zoo.text import printable
+from musicnn_zoo.web.scripts import read_asset
 
 
 class Listed(NamedTuple):
@@ -22,10 +23,10 @@ class Listed(NamedTuple):
 
 def list_page(recordings: Sequence[Listed], *, note: str = "") -> str:
     """Return a list of recordings as HTML; it loads nothing from a network."""
-    script = read_asset("index.js")
+    script = read_asset("listening/index.js")
     models = dict.fromkeys(each.model for each in recordings if each.model)
     tagged = f"Tags of {', '.join(map(printable, models))}." if models else ""
-    return string.Template(read_asset("index.html")).substitute(
+    return string.Template(read_asset("listening/index.html")).substitute(
         policy=(
             f"default-src 'none'; script-src {source_digest(script)}; style-src 'unsafe-inline'; "
             "img-src data:; base-uri 'none'; form-action 'none'"

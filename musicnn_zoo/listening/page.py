@@ -11,7 +11,6 @@ import os
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
@@ -30,6 +29,7 @@ from musicnn_zoo.sound.read import AudioStream, OnDamage, check_rate
 from musicnn_zoo.sound.sources import AudioSource, as_source, check_one, local_path
 from musicnn_zoo.tagging.results import FileResult, Taggram
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable
+from musicnn_zoo.web.scripts import joined_modules, read_asset
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -143,9 +143,9 @@ class ListeningPage:
             media = self.recording.media()
             sound = {"kind": media.kind, "converted": media.converted}
             embedded = base64.b64encode(media.content).decode("ascii")
-        script, style = read_asset("page.js"), read_asset("page.css")
+        script, style = joined_modules("listening/page.js"), read_asset("web/player/player.css")
         name = printable(self.recording.name)
-        return string.Template(read_asset("page.html")).substitute(
+        return string.Template(read_asset("listening/page.html")).substitute(
             policy=_policy(script, style),
             title=html.escape(f"{name} – musicnn-zoo"),
             style=style,
@@ -301,11 +301,6 @@ def _json_in_html(data: Mapping[str, Any]) -> str:
 
 def _base64(array: Any) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
-
-
-def read_asset(name: str) -> str:
-    """Return a file of this package: a template, a style or a script."""
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 @answered

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import html
 import os
 import re
 import stat
@@ -15,15 +13,15 @@ from concurrent.futures import Future, wait
 from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from musicnn_zoo.errors import AudioError, MusicnnZooError
 from musicnn_zoo.listening.listing import Listed, list_page, navigation
 from musicnn_zoo.listening.page import ListeningPage
 from musicnn_zoo.listening.recording import Recording
-from musicnn_zoo.machine.web_server import LOOPBACK, WebHandler, WebServer
 from musicnn_zoo.tagging.results import DEFAULT_TOP_K, FileResult, Tags
 from musicnn_zoo.text import printable
+from musicnn_zoo.web.loopback import LoopbackHandler, LoopbackServer
 
 _AT_ONCE = 2
 _WAITING = 32
@@ -31,7 +29,6 @@ _KEPT = 8
 _PAGE_PATIENCE_S = 10.0
 _SOUND_PATIENCE_S = 300.0
 _AGAIN_S = 5
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _PLACE = re.compile(r"/(page|audio)/(\d{1,9})")
 
 
@@ -96,14 +93,12 @@ class BackgroundWork:
                 del self._begun[each]
 
 
-class PageServer:
+class PageServer(LoopbackServer):
     """Serves listening pages of files on the loopback address, made when they are asked for.
 
-    Pages are made by ``make_page``. The server gives no files but ``paths``. Port 0 takes one that
-    is free. ``url`` is the address of the list of files, ``hosts`` are the names under which a
-    browser on this machine asks for the server. ``tag_files`` gives the tags of the files for the
-    list, one after the other, in a thread of its own; without it the list has those of the pages
-    that were made.
+    Pages are made by ``make_page``. The server gives no files but ``paths``; at ``url`` it has the
+    list of them. ``tag_files`` gives the tags of the files for the list, one after the other, in a
+    thread of its own; without it the list has those of the pages that were made.
     """
 
     def __init__(
@@ -126,15 +121,11 @@ class PageServer:
         self._make_page = make_page
         self._works = BackgroundWork()
         self._converted = tempfile.TemporaryDirectory(prefix="musicnn-zoo-")
-        handler = type("Handler", (_Handler,), {"pages": self})
         try:
-            self._server = WebServer(LOOPBACK, port, handler)
+            super().__init__(_Handler, port=port)
         except BaseException:
             self._converted.cleanup()
             raise
-        port = self._server.server_port
-        self.url = f"http://{LOOPBACK}:{port}/"
-        self.hosts = f"{LOOPBACK}:{port}", f"localhost:{port}"
 
     def __enter__(self) -> PageServer:
         return self
@@ -142,18 +133,14 @@ class PageServer:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._works.stop()
-        self._server.server_close()
+        self.close()
         self._converted.cleanup()
 
     def serve(self) -> None:
         """Answer requests until :meth:`stop`."""
         if self._tag_files is not None:
             threading.Thread(target=self._tag_all, args=(self._tag_files,), daemon=True).start()
-        self._server.serve_forever(poll_interval=0.1)
-
-    def stop(self) -> None:
-        """End :meth:`serve`, from another thread."""
-        self._server.shutdown()
+        super().serve()
 
     def _tag_all(self, tag_files: TagFiles) -> None:
         with closing(tag_files(self._paths)) as results:
@@ -223,27 +210,23 @@ class PageServer:
         return len(self._paths)
 
 
-class _Handler(WebHandler):
-    pages: PageServer
-
-    def is_asked_as(self, host: str) -> bool:
-        """Whether a browser on this machine asks."""
-        return host in self.pages.hosts
+class _Handler(LoopbackHandler):
+    local: PageServer
 
     def respond(self) -> None:
-        """Give the list, a page or a sound."""
+        """Send the list of files, a page or a sound."""
         try:
             if self.path == "/":
-                self._answer(self.pages.index())
+                self.answer(self.local.index())
                 return
             asked = _PLACE.fullmatch(self.path)
-            if asked is None or int(asked[2]) >= len(self.pages):
+            if asked is None or int(asked[2]) >= len(self.local):
                 self.refuse(HTTPStatus.NOT_FOUND, "there is no such page")
             elif asked[1] == "page":
-                self._answer(self.pages.page(int(asked[2])))
+                self.answer(self.local.page(int(asked[2])))
             else:
-                path, kind = self.pages.sound(int(asked[2]))
-                self._stream(path, kind)
+                path, kind = self.local.sound(int(asked[2]))
+                self.stream(path, kind)
         except NotYet:
             self._ask_again()
         except MusicnnZooError as error:
@@ -251,76 +234,9 @@ class _Handler(WebHandler):
 
     def _ask_again(self) -> None:
         """Tell a browser to come back; it does so by itself."""
-        self._answer(
+        self.answer(
             f'<!doctype html><meta http-equiv="refresh" content="{_AGAIN_S}"><title>Not yet</title>'
             "<p>This is being made, and will be here when it is ready.",
             HTTPStatus.SERVICE_UNAVAILABLE,
             Retry_After=str(_AGAIN_S),
         )
-
-    def _answer(self, text: str, status: HTTPStatus = HTTPStatus.OK, **more: str) -> None:
-        self.send_text(status, "text/html", text, **more)
-
-    def refuse(self, status: HTTPStatus, why: str) -> None:
-        """Say why as a page."""
-        self._answer(f"<!doctype html><title>{status.phrase}</title><p>{html.escape(why)}", status)
-
-    def _stream(self, path: Path, kind: str) -> None:
-        """Send a file or the part of it that is asked for: players seek by that."""
-        try:
-            file = _open_unmoved(path)
-        except OSError as error:
-            self.refuse(HTTPStatus.NOT_FOUND, f"cannot be read ({error.strerror})")
-            return
-        with file:
-            status_of_file = os.fstat(file.fileno())
-            size = status_of_file.st_size
-            version = f'"{size:x}-{status_of_file.st_mtime_ns:x}"'
-            asked = self.headers.get("Range")
-            if self.headers.get("If-Range", version) != version:
-                asked = None  # parts of two versions of a file do not fit together
-            part = _byte_range(asked, size)
-            if part is None:
-                self.send_head(
-                    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, kind, 0,
-                    Content_Range=f"bytes */{size}",
-                )  # fmt: skip
-                return
-            first, last = part
-            length = last - first + 1
-            more = {"Accept_Ranges": "bytes", "ETag": version}
-            status = HTTPStatus.OK
-            if asked is not None:
-                status = HTTPStatus.PARTIAL_CONTENT
-                more["Content_Range"] = f"bytes {first}-{last}/{size}"
-            self.send_head(status, kind, length, **more)
-            if self.command == "GET" and length:
-                sent = self.connection.sendfile(file, first, length)
-                self.close_connection |= sent < length  # it has become shorter
-
-
-def _open_unmoved(path: Path) -> BinaryIO:
-    """Open a resolved path, unless a part of it is a link now, or it is no file any more."""
-    more = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
-    number = os.open(path, sum(more, os.O_RDONLY))
-    try:
-        if not stat.S_ISREG(os.fstat(number).st_mode) or path.resolve() != path:
-            raise OSError(errno.ELOOP, "has been replaced since the server started")
-        return os.fdopen(number, "rb")
-    except OSError:
-        os.close(number)
-        raise
-
-
-def _byte_range(asked: str | None, size: int) -> tuple[int, int] | None:
-    """Return first and last byte of a range (RFC 9110, section 14); None if there are none."""
-    if asked is None:
-        return 0, size - 1
-    found = _RANGE.fullmatch(asked.strip())
-    if found is None or not any(found.groups()) or size == 0:
-        return None
-    first, last = found.groups()
-    if not first:
-        return (max(0, size - int(last)), size - 1) if int(last) else None
-    end = min(int(last), size - 1) if last else size - 1
-    return (int(first), end) if int(first) <= end else None

@@ -1,0 +1,47 @@
+"""Run the JavaScript module in Node, and serve sites."""
+
+import json
+import shutil
+import subprocess
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from conftest import ROOT
+
+from musicnn_zoo.web.serving import SiteServer
+
+MODULE = ROOT / "musicnn_zoo" / "web"
+SESSION = ROOT / "tests" / "web_session.mjs"
+
+
+def in_node(task, *, module=MODULE, **order):
+    """Return what a task of ``web_session.mjs`` prints."""
+    ran = subprocess.run(
+        [shutil.which("node"), SESSION, f"{module}/"],
+        input=json.dumps({"task": task, **order}, default=str),
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert (ran.stderr, ran.returncode) == ("", 0)
+    return json.loads(ran.stdout)
+
+
+def as_sound(path: Path, signal, rate):
+    """Write a signal, mono or ``(channels, samples)``, for ``web_session.mjs``."""
+    channels = np.atleast_2d(np.asarray(signal, "<f4"))
+    path.write_bytes(channels.tobytes())
+    return {"file": str(path), "rate": rate, "channels": len(channels)}
+
+
+@contextmanager
+def serving_site(site):
+    with SiteServer(site) as server:
+        thread = threading.Thread(target=server.serve)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+            thread.join(10)
+            assert not thread.is_alive()
