@@ -1,0 +1,535 @@
+"""The data of the tutorial's page: what the bundled models hear in the clips.
+
+Log-mel and answers of filters are bytes between a least and a largest value; what is read as a
+number on the page is exact. Where a model looks is found by occlusion (Zeiler & Fergus 2014): a
+stretch of a patch is silenced and the model asked again; the score that is lost is what the stretch
+said for the tag.
+
+References
+----------
+Zeiler, Fergus. "Visualizing and understanding convolutional networks." ECCV 2014.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from musicnn_zoo.networks.config import LogMelInput
+from musicnn_zoo.networks.mel import log_mel, mel_frequencies
+from musicnn_zoo.networks.patches import PatchGrid, PatchStream
+from musicnn_zoo.sound.read import load_audio
+from musicnn_zoo.tagging.pipeline import silent_rows
+from musicnn_zoo.tagging.results import Clip
+from musicnn_zoo.zoo.catalogue import PRESETS, BundledFile
+from musicnn_zoo.zoo.load import find_pretrained, model_info
+from musicnn_zoo.zoo.weights import bundled
+
+if TYPE_CHECKING:
+    from musicnn_zoo.runtimes.engine import Engine
+
+Floats = NDArray[np.float32]
+
+INDEX, DATA = "index.json", "data.bin"
+"""What the folder has: places and words, and the arrays that they name."""
+
+STRETCH = 17
+"""Frames that are silenced together, 0.27 s; a patch of 187 frames has eleven of them."""
+TAGS = 10
+"""Of which it is shown what each moment does to them: the strongest of a clip."""
+
+_COLUMN = 5
+"""Frames that become one column of an answer, their maximum."""
+_LOGMEL_COLUMN = 2
+"""Frames that become one column of the log-mel, their mean."""
+_MOST_ROWS = 24
+"""Of the picture of an answer; neighbouring bands become one, their maximum."""
+_ALIVE = 1e-4
+"""By how much the answer of a filter must change to be shown; of a channel, to be counted."""
+_BN_EPSILON = 1e-3
+_POOLED = ("timbral", "temporal", "cnn1", "cnn2", "cnn3")
+"""What musicnn's back-end pools over time, side by side."""
+MISSING = "This site was written without the tutorial's data: that needs h5py, so pip install h5py"
+
+
+class Shape(NamedTuple):
+    """Filters of one shape in the first layer of the bundled models of one architecture.
+
+    ``number`` is the place of the convolution among those of the weights file; ``shown`` says how
+    many filters are shown.
+    """
+
+    name: str
+    architecture: str
+    layer: str
+    number: int
+    kernel: tuple[int, int]
+    shown: int
+    text: str
+    python: Sequence[str]
+
+
+_BUILD_MUSICNN = 'model = musicnn_zoo.build_model("musicnn", frontend="timbral_temporal")'
+_TIMBRAL = (
+    _BUILD_MUSICNN,
+    'heard = musicnn_zoo.features({clip}, model={model}, layers=["timbral"])["timbral"]',
+    'musicnn_zoo.learned_filters({model}, layers=[{layer}]).plot("filters.png")',
+)
+_TEMPORAL = tuple(line.replace('timbral"]', 'temporal"]') for line in _TIMBRAL)
+
+SHAPES = (
+    Shape(
+        "timbral, 7 × 38", "musicnn", "frontend_timbral_38", 0, (7, 38), 6,
+        "0.11 s of two fifths of the bands: a spectral shape. It is tried at 59 heights, and only "
+        "the best counts, so that it hears a timbre at any pitch.", _TIMBRAL,
+    ),
+    Shape(
+        "timbral, 7 × 67", "musicnn", "frontend_timbral_67", 1, (7, 67), 6,
+        "0.11 s of two thirds of the bands: a wider spectral shape, with 30 heights to choose "
+        "from.", _TIMBRAL,
+    ),
+    Shape(
+        "temporal, 128", "musicnn", "frontend_temporal_128", 2, (128, 1), 3,
+        "2 s of one band: long enough for four periods of a beat, and cheap, since it is flat. The "
+        "best of the 96 bands counts.", _TEMPORAL,
+    ),
+    Shape(
+        "temporal, 64", "musicnn", "frontend_temporal_64", 3, (64, 1), 4,
+        "1 s of one band: how the loudness of a band moves, whichever band it is.", _TEMPORAL,
+    ),
+    Shape(
+        "temporal, 32", "musicnn", "frontend_temporal_32", 4, (32, 1), 4,
+        "0.5 s of one band: onsets, decays, tremolo.", _TEMPORAL,
+    ),
+    Shape(
+        "small squares, 3 × 3", "vgg", "frontend_conv1", 0, (3, 3), 8,
+        "0.05 s of three bands, everywhere: edges and dots. No domain knowledge; five layers of "
+        "them must find out what matters.",
+        (
+            'model = musicnn_zoo.build_model("vgg", frontend="vgg")',
+            'heard = musicnn_zoo.features({clip}, model={model}, layers=["pool1"])["pool1"]',
+            'musicnn_zoo.learned_filters({model}, layers=[{layer}]).plot("filters.png")',
+        ),
+    ),
+)  # fmt: skip
+
+INPUTS = (
+    {
+        "name": "waveform",
+        "text": "What the microphone took: 16,000 samples a second, about zero on average. A model "
+        "that begins here learns its own bands: end-to-end.",
+        "python": ["audio = musicnn_zoo.load_audio({clip})"],
+    },
+    {
+        "name": "log-mel spectrogram",
+        "text": "How loud each of 96 bands is, 62.5 times a second. Mel bands are narrow where we "
+        "hear finely; the logarithm makes the range of levels small.",
+        "python": [
+            'heard = musicnn_zoo.features({clip}, model={model}, layers=["logmel"])["logmel"]'
+        ],
+    },
+)
+
+OTHER_FRONTENDS = {
+    "sample_level": "filters of 3 samples, many layers deep",
+    "frame_level": "on the waveform, as long as an STFT window",
+    "frame_level_multiscale": "on the waveform, of several lengths",
+    "rectangular": "3 × 3 again, with other pools",
+    "short_chunk": "seven layers of 3 × 3",
+    "vertical": "as high as the spectrogram",
+    "timbral": "vertical ones of several heights",
+    "horizontal": "wide and flat, for onsets",
+}
+"""Front-ends of which no bundled model has learned filters."""
+
+BACKENDS = (
+    {
+        "name": "temporal pooling",
+        "architecture": "musicnn",
+        "text": "Of each of 753 channels it keeps two numbers a patch: the maximum, which one "
+        "frame wins, and the mean, in which all 187 frames have the same share. It takes any "
+        "length.",
+        "python": [
+            'model = musicnn_zoo.build_model("musicnn", backend="temporal_pooling")',
+            'pools = musicnn_zoo.features({clip}, model={model}, layers=["max_pool", "mean_pool"])',
+        ],
+    },
+    {
+        "name": "MLP",
+        "architecture": "vgg",
+        "text": "It flattens the map that is left, 2 moments × 128 channels, and connects every "
+        "number to every tag. Early and late have weights of their own, so the length is fixed.",
+        "python": [
+            'model = musicnn_zoo.build_model("vgg", backend="mlp")',
+            'flat = musicnn_zoo.features({clip}, model={model}, layers=["pool5"])["pool5"]',
+        ],
+    },
+    {
+        "name": "autopool",
+        "text": "It scores every frame, then pools the scores; training decides for each tag where "
+        "between mean and maximum.",
+        "python": ['model = musicnn_zoo.build_model("musicnn", backend="autopool")'],
+    },
+    {
+        "name": "attention",
+        "text": "It learns a weight for each moment, and takes the weighted mean.",
+        "python": ['model = musicnn_zoo.build_model("musicnn", backend="attention")'],
+    },
+    {
+        "name": "recurrent",
+        "text": "It reads the frames one after the other and keeps a memory; the last state is "
+        "classified.",
+        "python": ['model = musicnn_zoo.build_model("musicnn", backend="recurrent")'],
+    },
+    {
+        "name": "self-attention",
+        "text": "A Transformer: every frame looks at every other, and one more token sums up.",
+        "python": ['model = musicnn_zoo.build_model("musicnn", backend="self_attention")'],
+    },
+    {
+        "name": "fully convolutional",
+        "text": "It convolves and pools until one position is left. It is made for one length.",
+        "python": ['model = musicnn_zoo.build_model("fcn4", backend="fully_convolutional")'],
+    },
+)
+
+OUTPUT = (
+    "tags = musicnn_zoo.tag({clip}, model={model})",
+    "taggram = musicnn_zoo.taggram({clip}, model={model})",
+    "events = musicnn_zoo.events({clip}, model={model}, threshold=0.3)",
+)
+
+
+@cache
+def tutorial_files(clips: tuple[tuple[Path, str], ...]) -> Mapping[str, bytes]:
+    """Compute the files of the page's data, by name; it takes some seconds the first time.
+
+    Without h5py, which the weights are read by and Keras brings along, it is one file that says so
+    (``{"missing": …}``).
+
+    Parameters
+    ----------
+    clips : tuple of (Path, str)
+        Recordings and their titles.
+    """
+    try:
+        filters = {each: _first_layers(each) for each in _bundled_models()}
+    except ModuleNotFoundError:
+        return {INDEX: _json({"missing": MISSING})}
+    arrays = Arrays()
+    index = _index(arrays, dict(clips), filters)
+    return {INDEX: _json(index), DATA: arrays.content}
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(content, ensure_ascii=False, separators=(',', ':'))}\n".encode()
+
+
+def _bundled_models() -> dict[str, BundledFile]:
+    firsts = {name: preset.sources[0] for name, preset in PRESETS.items()}
+    return {name: file for name, file in firsts.items() if isinstance(file, BundledFile)}
+
+
+class Arrays:
+    """Arrays one after the other, each at a multiple of four bytes."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def add(self, array: NDArray[Any], **more: Any) -> dict[str, Any]:
+        """Take an array, and return where it is and what else there is to say of it."""
+        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        at = len(self.content)
+        self.content += little.tobytes() + bytes(-little.nbytes % 4)
+        return {"at": at, "type": little.dtype.str[1:], "shape": list(array.shape), **more}
+
+    def add_bytes(self, array: Floats, low: float, high: float, **more: Any) -> dict[str, Any]:
+        """Take an array as bytes between two values."""
+        parts = (array.astype(np.float64) - low) / ((high - low) or 1)
+        pixels = np.rint(255 * np.clip(parts, 0, 1)).astype(np.uint8)
+        return self.add(pixels, low=_short(low), high=_short(high), **more)
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Filters of one shape, and the BatchNorms before and after them.
+
+    ``kernel`` is (frames, bands, filters); what is named for BatchNorm is (4, channels): scale,
+    shift, mean and variance.
+    """
+
+    before: Floats
+    kernel: Floats
+    bias: Floats
+    after: Floats
+
+    def strongest(self) -> list[int]:
+        """Return the filters by the norm of their weights."""
+        norms = np.linalg.norm(self.kernel.reshape(-1, self.kernel.shape[2]), axis=0)
+        return [int(each) for each in np.argsort(-norms, kind="stable")]
+
+    def answers(self, logmel: Floats, which: Sequence[int]) -> Floats:
+        """Return what filters give to the next layer, before the maximum over the bands.
+
+        ``logmel`` is (patches, frames, bands), the answers (filters, patches, frames, positions).
+        """
+        width, height = self.kernel.shape[:2]
+        before = (width - 1) // 2
+        # A filter of half the bands stays inside them; one of a few goes over the edge by half.
+        edge = ((height - 1) // 2,) * 2 if height == width else (0, 0)
+        margins = ((0, 0), (before, width - 1 - before), edge)
+        padded = np.pad(_normalized(logmel, *self.before), margins)
+        kernel = self.kernel[..., list(which)]
+        bias, after = self.bias[list(which)], self.after[:, list(which)]
+        answers = [
+            np.tensordot(sliding_window_view(patch, (width, height)), kernel, axes=2)
+            for patch in padded
+        ]
+        positive = np.maximum(np.stack(answers) + bias, 0)
+        return np.moveaxis(_normalized(positive, *after), -1, 0)
+
+
+def _normalized(x: Floats, scale: Any, shift: Any, mean: Any, variance: Any) -> Floats:
+    normalized: Floats = (x - mean) / np.sqrt(variance + _BN_EPSILON) * scale + shift
+    return normalized.astype(np.float32)
+
+
+def _first_layers(model: str) -> dict[str, Filters]:
+    """Read the first layer out of the weights, without Keras."""
+    import h5py  # type: ignore[import-untyped]
+
+    with h5py.File(bundled(_bundled_models()[model])) as file:
+
+        def read(kind: str, number: int) -> list[Floats]:
+            variables = file[f"layers/{kind}{f'_{number}' if number else ''}/vars"]
+            return [np.asarray(variables[name]) for name in sorted(variables)]
+
+        found = {}
+        for shape in _shapes_of(model):
+            kernel, bias = read("conv2d", shape.number)
+            found[shape.layer] = Filters(
+                np.stack(read("batch_normalization", 0)), kernel[:, :, 0], bias,
+                np.stack(read("batch_normalization", shape.number + 1)),
+            )  # fmt: skip
+        return found
+
+
+def _shapes_of(model: str) -> list[Shape]:
+    architecture = PRESETS[model].architecture.name
+    return [shape for shape in SHAPES if shape.architecture == architecture]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A clip as the models take it: patches (patches, samples), and their log-mel."""
+
+    clip: Clip
+    samples: Floats
+    windows: Floats
+    logmel: Floats
+    grid: PatchGrid
+    spectrogram: LogMelInput
+
+
+def _hear(path: Path, model: str) -> Heard:
+    config = find_pretrained(model).spec.config
+    assert isinstance(config.input, LogMelInput)
+    grid = config.grid
+    samples = np.asarray(load_audio(path, target_rate=grid.sample_rate).samples)
+    stream = PatchStream(grid)
+    windows = np.concatenate([stream.feed(samples), stream.finish()])
+    frames = sliding_window_view(windows, grid.window, axis=1)[:, :: grid.frame_hop]
+    logmel = np.stack([log_mel(patch, config.input) for patch in frames])
+    clip = Clip(
+        path.name, len(samples) / grid.sample_rate, stream.repeated, stream.dropped_s,
+        silent=float(silent_rows(windows).mean()),
+    )  # fmt: skip
+    return Heard(clip, samples, windows, logmel, grid, config.input)
+
+
+def _index(
+    arrays: Arrays, clips: Mapping[Path, str], filters: Mapping[str, Mapping[str, Filters]]
+) -> dict[str, Any]:
+    models = list(filters)
+    heard = {path: _hear(path, models[0]) for path in clips}
+    one = next(iter(heard.values()))
+    mels = one.spectrogram
+    hertz = mel_frequencies(mels.n_mels + 2, mels.f_min, mels.f_max, mels.mel_scale)[1:-1]
+    return {
+        "patch_s": one.grid.patch_s,
+        "patch_frames": one.grid.patch,
+        "frame_s": mels.hop / mels.sample_rate,
+        "sample_rate": mels.sample_rate,
+        "bands_hz": np.rint(hertz).astype(int).tolist(),
+        "clips": [_clip(arrays, path, clips[path], each) for path, each in heard.items()],
+        "inputs": INPUTS,
+        "frontends": [
+            {
+                "name": shape.name,
+                "layer": shape.layer,
+                "kernel": shape.kernel,
+                "text": shape.text,
+                "python": shape.python,
+                "models": {
+                    model: _filters(arrays, model, shape, filters[model][shape.layer], heard)
+                    for model in models
+                    if shape in _shapes_of(model)
+                },
+            }
+            for shape in SHAPES
+        ],
+        "other_frontends": OTHER_FRONTENDS,
+        "backends": BACKENDS,
+        "output": OUTPUT,
+        "models": [_model(arrays, model, heard) for model in models],
+    }
+
+
+def _clip(arrays: Arrays, path: Path, title: str, heard: Heard) -> dict[str, Any]:
+    rate = heard.grid.sample_rate
+    step = rate // 50
+    whole = heard.samples[: len(heard.samples) // step * step].reshape(-1, step)
+    lowest, highest = (
+        np.rint(127 * np.clip(values, -1, 1)).astype(np.int8)
+        for values in (whole.min(axis=1), whole.max(axis=1))
+    )
+    logmel = heard.logmel.reshape(-1, heard.logmel.shape[2])
+    columns = logmel.reshape(-1, _LOGMEL_COLUMN, logmel.shape[1]).mean(axis=1)
+    return {
+        "file": path.name,
+        "title": title,
+        "facts": heard.clip.to_dict(),
+        "silent": silent_rows(heard.windows).tolist(),
+        "envelope": {
+            "stretch_s": step / rate,
+            "lowest": arrays.add(lowest),
+            "highest": arrays.add(highest),
+        },
+        "logmel": arrays.add_bytes(
+            columns.T, float(columns.min()), float(columns.max()),
+            step_s=_LOGMEL_COLUMN * heard.grid.frame_hop / rate,
+        ),
+    }  # fmt: skip
+
+
+def _filters(
+    arrays: Arrays, model: str, shape: Shape, filters: Filters, heard: Mapping[Path, Heard]
+) -> dict[str, Any]:
+    """Describe the filters of a shape, those of the largest norm that answer to the clips."""
+    which = filters.strongest()[: 2 * shape.shown]
+    grid = next(iter(heard.values())).grid
+    step_s = _COLUMN * grid.frame_hop / grid.sample_rate
+    answers = {path: filters.answers(each.logmel, which) for path, each in heard.items()}
+    shown = []
+    for place, number in enumerate(which):
+        pictures = {path.name: _picture(answers[path][place]) for path in heard}
+        low = min(float(each.min()) for each in pictures.values())
+        high = max(float(each.max()) for each in pictures.values())
+        if high - low < _ALIVE:
+            continue
+        weights = filters.kernel[..., number]
+        most = float(np.abs(weights).max())
+        shown.append(
+            {
+                "filter": number,
+                "weights": arrays.add_bytes(weights.T, -most, most),
+                "answers": {
+                    name: arrays.add_bytes(each, low, high, step_s=step_s)
+                    for name, each in pictures.items()
+                },
+            }
+        )
+        if len(shown) == shape.shown:
+            break
+    alive, of = model_info(model).filters[shape.layer]
+    return {"alive": alive, "of": of, "filters": shown}
+
+
+def _picture(answers: Floats) -> Floats:
+    """Make (patches, frames, positions) to (rows, columns): the lowest position first."""
+    positions = answers.shape[2]
+    whole = answers.reshape(-1, _COLUMN, positions).max(axis=1)
+    step = -(-positions // _MOST_ROWS)
+    rows = np.maximum.reduceat(whole, np.arange(0, positions, step), axis=1)
+    return np.ascontiguousarray(rows.T)
+
+
+def _model(arrays: Arrays, model: str, heard: Mapping[Path, Heard]) -> dict[str, Any]:
+    from musicnn_zoo.tagging.tagger import Tagger
+
+    with Tagger(model, engine="onnxruntime") as tagger:
+        engine = tagger.engine_for(("output",))
+        tags = list(tagger.tags)
+        clips = {path.name: _listen(arrays, engine, each) for path, each in heard.items()}
+    return {
+        "name": model,
+        "architecture": PRESETS[model].architecture.name,
+        "trained_on": PRESETS[model].provenance.trained_on,
+        "tags": tags,
+        "clips": clips,
+    }
+
+
+def _listen(arrays: Arrays, engine: Engine, heard: Heard) -> dict[str, Any]:
+    """Find the scores of each patch, and what each stretch of it does to the strongest tags."""
+    count = len(heard.windows)
+    silenced = _silenced(heard.windows, heard.grid)
+    everything = np.concatenate([heard.windows, silenced.reshape(-1, silenced.shape[2])])
+    output = engine.run(everything, ("output",))["output"]
+    scores, without = output[:count], output[count:].reshape(count, -1, output.shape[1])
+    strongest = np.argsort(-scores.mean(axis=0), kind="stable")[:TAGS]
+    lost = (scores[:, np.newaxis] - without)[..., strongest].reshape(-1, TAGS)
+    found = {
+        "scores": arrays.add(scores),
+        "strongest": strongest.tolist(),
+        "lost": arrays.add(lost.T, step_s=STRETCH * heard.grid.frame_hop / heard.grid.sample_rate),
+    }
+    if not engine.missing(_POOLED):
+        counts, living = _winners(engine.run(heard.windows, _POOLED))
+        found |= {"wins": arrays.add(counts), "living": living}
+    return found
+
+
+def _silenced(windows: Floats, grid: PatchGrid) -> Floats:
+    """Silence each stretch of each patch: (patches, stretches, samples)."""
+    half, fade = grid.frame_hop // 2, grid.frame_hop
+    rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)
+    samples = windows.shape[1]
+    kept = []
+    for first in range(0, grid.patch, STRETCH):
+        last = first + STRETCH
+        gain = np.ones(samples + 2 * fade)
+        # Frame f is centred on f * hop + window / 2; a fade is as long as a hop, outside.
+        start = first * grid.frame_hop + grid.window // 2 - half if first else 0
+        stop = last * grid.frame_hop + grid.window // 2 - half if last < grid.patch else samples
+        gain[fade + start : fade + stop] = 0
+        gain[start : fade + start] = rise[::-1]
+        gain[fade + stop : 2 * fade + stop] = rise
+        kept.append(gain[fade : fade + samples])
+    return windows[:, np.newaxis] * np.array(kept, np.float32)
+
+
+def _winners(layers: Mapping[str, Floats]) -> tuple[NDArray[np.uint16], list[int]]:
+    """Count the channels that have their maximum at each frame; constant ones have none.
+
+    Return the counts, patch after patch, and how many channels count in each patch.
+    """
+    channels = np.concatenate([layers[name] for name in _POOLED], axis=2)
+    counts, living = [], []
+    for patch in channels:
+        alive = np.ptp(patch, axis=0) > _ALIVE
+        counts.append(np.bincount(patch[:, alive].argmax(axis=0), minlength=len(patch)))
+        living.append(int(alive.sum()))
+    return np.concatenate(counts).astype(np.uint16), living
