@@ -444,6 +444,7 @@ def _filters(
         shown.append(
             {
                 "filter": number,
+                "turned": bool(filters.after[0, number] < 0),
                 "weights": arrays.add_bytes(weights.T, -most, most),
                 "answers": {
                     name: arrays.add_bytes(each, low, high, step_s=step_s)

@@ -51,6 +51,9 @@ class Picture {
 const modelOf = (architecture) =>
   index.models.find((model) => model.architecture === architecture && model.trained_on === chosen.corpus);
 
+/** Whether the output begins with a model. */
+const isShown = (model) => model === modelOf("musicnn");
+
 const shapeOf = () => index.frontends[chosen.shape];
 const backendOf = () => index.backends[chosen.backend];
 
@@ -122,12 +125,8 @@ class Plot {
     this.value = make("span", { className: "right" });
     this.told = make("p", { className: "told", id: `told-${(Plot.made += 1)}` });
     this.canvas.setAttribute("aria-describedby", this.told.id);
-    this.element = make(
-      "div",
-      {},
-      make("div", { className: "chart" }, make("span", { className: "left", textContent: name, title: name }), this.plot, this.value),
-      this.told,
-    );
+    const title = make("span", { className: "left", textContent: name });
+    this.element = make("div", { className: "chart" }, title, this.plot, this.value);
     player.listenTo(this.plot);
     player.follow(this);
   }
@@ -138,9 +137,8 @@ class Plot {
     return !this.element.hidden;
   }
 
-  tell(text) {
-    this.told.textContent = text;
-    this.told.hidden = !text;
+  set shown(shown) {
+    this.element.hidden = this.told.hidden = !shown;
   }
 
   draw() {
@@ -184,8 +182,8 @@ function drawFilter(canvas, { weights }) {
   const [bands, frames] = weights.shape;
   const values = valuesOf(weights);
   const ratio = window.devicePixelRatio || 1;
-  const wide = frames === 3 ? 54 : frames === 7 ? 49 : 132;
-  const high = bands === 1 ? 56 : bands === 3 ? 54 : 2 * bands;
+  const wide = bands === 1 ? 132 : frames === 7 ? 63 : 54;
+  const high = bands === 1 ? 56 : frames === 7 ? 2.5 * bands : 54;
   canvas.style.width = `${wide}px`;
   canvas.style.height = `${high}px`;
   canvas.width = wide * ratio;
@@ -215,39 +213,42 @@ function python(step, lines, model) {
   let place = find(step).querySelector(".python");
   if (!place) {
     place = make("pre", { className: "python", tabIndex: 0, role: "group", "aria-label": `Python for ${title}` }, make("code"));
-    find(step).querySelector(".pictures").after(place);
+    find(step).append(place);
   }
   place.firstChild.textContent = ["import musicnn_zoo", ...filled].join("\n");
 }
 
-function pictures(step, ...elements) {
-  find(step).querySelector(".pictures").replaceChildren(...elements);
+/** Put plots into a step, the time under them, and then what there is to say of each. */
+function arrange(step, ...plots) {
+  const axis = new Axis();
+  find(step).querySelector(".pictures").replaceChildren(
+    ...plots.map(({ element }) => element),
+    axis.element,
+    ...plots.map(({ told }) => told),
+  );
+  return axis;
 }
 
 class InputStep {
   constructor(wave) {
     this.wave = wave;
     this.logmel = logmelPlot();
-    pictures("input", wave, this.logmel.element, (this.axis = new Axis()).element);
-    this.tellAll();
-  }
-
-  tellAll() {
+    this.axis = arrange("input", this.logmel);
+    this.axis.element.before(wave);
     const { logmel, title } = chosen.clip;
     const map = new Picture(logmel);
     const means = index.bands_hz.map((_, band) => map.values.subarray(band * map.columns, (band + 1) * map.columns).reduce((sum, value) => sum + value, 0));
     const loudest = means.indexOf(Math.max(...means));
     const perSecond = Math.round(index.bands_hz.length / index.frame_s);
-    this.logmel.tell(
-      `${title}: ${index.bands_hz.length} bands, from ${hertz(index.bands_hz[0])} to ${hertz(index.bands_hz.at(-1))}; ${perSecond.toLocaleString("en")} numbers a second in the place of ${index.sample_rate.toLocaleString("en")} samples. Loudest on average: the band at ${hertz(index.bands_hz[loudest])}. Beside it: the loudest band now.`,
-    );
+    this.logmel.told.textContent = `${title}: ${index.bands_hz.length} bands, from ${hertz(index.bands_hz[0])} to ${hertz(index.bands_hz.at(-1))}; ${perSecond.toLocaleString("en")} numbers a second in the place of ${index.sample_rate.toLocaleString("en")} samples. Loudest on average: the band at ${hertz(index.bands_hz[loudest])}. Beside the picture: the loudest band now.`;
   }
 
   fill() {
     const { name, python: lines, text } = index.inputs[chosen.input];
     const isWave = name === "waveform";
     this.wave.hidden = !isWave;
-    this.logmel.element.hidden = this.axis.element.hidden = isWave;
+    this.logmel.shown = !isWave;
+    this.axis.element.hidden = isWave;
     find("input-text").textContent = text;
     python("input", lines, modelOf("musicnn"));
   }
@@ -256,18 +257,16 @@ class InputStep {
 class FrontendStep {
   constructor() {
     this.logmel = logmelPlot();
-    this.logmel.tell("");
     this.spot = make("div", { className: "spot" });
     this.logmel.plot.append(this.spot);
     this.answer = new Plot("Answer", {
       draw: (canvas, view) => drawMap(canvas, this.map, view),
       now: (time) => percent(this.place(time)),
     });
-    this.curve = new Plot("Best of the bands", {
+    this.curve = new Plot("Best band", {
       draw: (canvas, view) => drawColumns(canvas, this.best, view),
     });
-    this.curve.tell("");
-    pictures("frontend", this.logmel.element, this.answer.element, this.curve.element, new Axis().element);
+    arrange("frontend", this.logmel, this.answer, this.curve);
   }
 
   get model() {
@@ -313,9 +312,8 @@ class FrontendStep {
     const strongest = parts.indexOf(Math.max(...parts));
     const { first, last } = bandsOf(map.bestAt(strongest).row, map.rows);
     const mean = parts.reduce((sum, part) => sum + part, 0) / parts.length;
-    this.answer.tell(
-      `Filter ${filter.filter} answers most at ${clock(strongest * map.stepS)}, to the bands from ${hertz(index.bands_hz[first])} to ${hertz(index.bands_hz[last])}; its best answer is ${percent(parts[strongest])} of the most in either clip there, and ${percent(mean)} on average.`,
-    );
+    this.answer.told.textContent =
+      `Filter ${filter.filter} answers most at ${clock(strongest * map.stepS)}, to the bands from ${hertz(index.bands_hz[first])} to ${hertz(index.bands_hz[last])}: ${percent(parts[strongest])} of its strongest answer to either clip. On average ${percent(mean)}.${filter.turned ? " BatchNorm turns it over: it answers where its pattern is missing." : ""}`;
   }
 
   /** Put the box where the filter fits best, and return how well. */
@@ -342,17 +340,15 @@ const percentExact = (part) => `${(100 * part).toFixed(3)}%`;
 class BackendStep {
   constructor() {
     this.logmel = logmelPlot();
-    this.logmel.tell("");
-    this.wins = new Plot("Frames that win", {
+    this.wins = new Plot("Winners", {
       draw: (canvas, view) => drawColumns(canvas, this.counted, view),
       now: (time) => `${this.counted.values[clamp(Math.floor(time / index.frame_s), 0, this.counted.values.length - 1)]} won`,
     });
-    this.lost = new Plot("For the tag", {
+    this.lost = new Plot("Moments", {
       draw: (canvas, view) => drawColumns(canvas, this.said, view),
       now: (time) => signed(this.said.values[clamp(Math.floor(time / this.said.stepS), 0, this.said.values.length - 1)]),
     });
-    this.axis = new Axis();
-    pictures("backend", this.logmel.element, this.wins.element, this.lost.element, this.axis.element);
+    this.axis = arrange("backend", this.logmel, this.wins, this.lost);
   }
 
   fill() {
@@ -362,8 +358,9 @@ class BackendStep {
     const heard = model.clips[chosen.clip.file];
     find("backend-text").textContent = known ? text : `${text} No trained model of this kind is in the package, so there is no picture; the line builds an untrained one.`;
     find("tag-choice").hidden = find("method").hidden = !known;
-    for (const { element } of [this.logmel, this.lost, this.axis]) element.hidden = !known;
-    this.wins.element.hidden = !known || !heard.wins;
+    this.logmel.shown = this.lost.shown = known;
+    this.axis.element.hidden = !known;
+    this.wins.shown = known && Boolean(heard.wins);
     python("backend", lines, model);
     if (!known) return;
     if (heard.wins) this.count(heard);
@@ -380,9 +377,8 @@ class BackendStep {
     const patch = Math.floor(most / frames);
     const winners = living.map((_, at) => values.subarray(at * frames, (at + 1) * frames).filter((count) => count > 0).length);
     const mean = Math.round(winners.reduce((sum, each) => sum + each, 0) / winners.length);
-    this.wins.tell(
-      `The frame at ${clock(most * index.frame_s)} wins most: the maximum of ${values[most]} of the ${living[patch]} channels that move in its patch. In a patch ${mean} of ${frames} frames win at least one, and the others leave nothing in the maximum. The line is the mean’s even share, that of ${share.toFixed(1)} channels a frame.`,
-    );
+    this.wins.told.textContent =
+      `The frame at ${clock(most * index.frame_s)} wins most: the maximum of ${values[most]} of the ${living[patch]} channels that move in its patch. In a patch ${mean} of ${frames} frames win at least one, and the others leave nothing in the maximum. The line is the mean’s even share, that of ${share.toFixed(1)} channels a frame.`;
   }
 
   offerTags({ tags }, { strongest }) {
@@ -404,9 +400,8 @@ class BackendStep {
     let mean = 0;
     for (let row = 0; row < rows; row += 1) mean += all[row * width + strongest[line]] / rows;
     const at = (value) => clock(values.indexOf(value) * lost.step_s);
-    this.lost.tell(
-      `${chosen.tag} by ${name}: ${mean.toFixed(2)} on average. ${high > 0 ? `Most for it is what sounds at ${at(high)} (${signed(high)})` : "Nothing is for it"}; ${low < 0 ? `most against it what sounds at ${at(low)} (${signed(low)})` : "nothing is against it"}.`,
-    );
+    this.lost.told.textContent =
+      `${chosen.tag} by ${name}: ${mean.toFixed(2)} on average. ${high > 0 ? `Most for it is what sounds at ${at(high)} (${signed(high)})` : "Nothing is for it"}; ${low < 0 ? `most against it what sounds at ${at(low)} (${signed(low)})` : "nothing is against it"}.`;
   }
 }
 
@@ -454,6 +449,7 @@ async function open(clip) {
   const playing = Boolean(player) && !player.audio.paused;
   find("steps").append(...document.querySelectorAll(".step"));
   player?.close();
+  for (const drawn of document.querySelectorAll(".step .pictures")) drawn.replaceChildren();
   chosen.clip = clip;
   const { facts, file } = clip;
   const { highest, lowest, stretch_s: stretch } = clip.envelope;
@@ -465,10 +461,9 @@ async function open(clip) {
     unplayable: "This browser does not play this clip.",
   });
   place.querySelector(".player").after(...document.querySelectorAll(".step"));
-  pictures("output", place.querySelector(":scope > .choices"), find("panels"), find("outline"));
+  find("output").querySelector(".pictures").replaceChildren(place.querySelector(":scope > .choices"), find("panels"), find("outline"));
   for (const [at, model] of index.models.entries()) {
-    const checked = model.trained_on === chosen.corpus && model.architecture === "musicnn";
-    player.add(taggramOf(model), player.offer(`${at + 1} ${model.name}`, { checked }));
+    player.add(taggramOf(model), player.offer(`${at + 1} ${model.name}`, { checked: isShown(model) }));
   }
   steps = [new InputStep(place.querySelector(".wave")), new FrontendStep(), new BackendStep()];
   fill();
@@ -514,8 +509,9 @@ async function start() {
   };
   find("lesson").hidden = find("steps").hidden = false;
   offer("clips", "Clip", index.clips.map(({ title }) => title), 0, (at) => open(index.clips[at]));
-  offer("corpora", "Models trained on", corpora, 0, (at) => {
+  offer("corpora", "Models trained on", corpora.map((name) => name.replace(/ \(.*/, "")), 0, (at) => {
     chosen.corpus = corpora[at];
+    for (const [place, box] of player.boxes.entries()) if (box.checked !== isShown(index.models[place])) box.click();
     fill();
   });
   offer("inputs", "Input", index.inputs.map(({ name }) => name), chosen.input, choose("input"));
