@@ -236,7 +236,7 @@ def test_downloads_for_spreadsheets_and_eyes(chromium, site) -> None:
         with Path(file.path()).open(encoding="utf-8", newline="") as text:
             head, *rows = csv.reader(text)
         assert head == ["source", "tag", "start_s", "end_s", "score"]
-        assert rows[0][1] == "harpsichord"
+        assert "harpsichord" in {row[1] for row in rows}
         picture = Path(download(tab, f"Download the scores of {DEFAULT} as PNG").path())
         width, height = np.frombuffer(picture.read_bytes()[16:24], ">u4")
         assert (width, height > 240) == (1400, True)
@@ -249,7 +249,7 @@ def film_without_sound(path):
     import av
 
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
+        stream = container.add_stream("libvpx", rate=10)
         stream.width = stream.height = 32
         stream.pix_fmt = "yuv420p"
         for _ in range(20):
@@ -265,14 +265,13 @@ def test_what_is_no_recording_is_said_in_one_sentence(chromium, site, tmp_path) 
     (tmp_path / "empty.wav").touch()
     soundfile.write(tmp_path / "nothing.wav", np.zeros(0, np.float32), 44_100)
     half = cut_in_half(encode(tmp_path / "half.m4a", chirps(6), 44_100, "aac"))
+    film = film_without_sound(tmp_path / "film.webm")
     expected = {
         broken: "notes.mp3: this is no recording that this browser can decode",
         tmp_path / "empty.wav": "empty.wav: is empty.",
         tmp_path / "nothing.wav": "nothing.wav: there are no samples in it.",
         half: "half.m4a: there are no samples in it.",
-        film_without_sound(
-            tmp_path / "film.mp4"
-        ): "film.mp4: there are pictures in it, but no sound.",
+        film: "film.webm: there are pictures in it, but no sound.",
     }
     with opened(chromium, site) as tab:
         for path, sentence in expected.items():
@@ -346,12 +345,12 @@ def test_the_microphone_is_asked_for_when_it_is_pressed(chromium, site) -> None:
         assert tab.evaluate("window.asked") == 1
         until(tab, "parseFloat(document.getElementById('clock').textContent.slice(2)) > 4.5")
         tab.get_by_role("button", name="Stop the microphone").click()
+        until(tab, "document.getElementById('play')?.disabled === false")
         until(tab, f"document.getElementById('message').textContent.startsWith('{DEFAULT}: ')")
         assert tab.inner_text("#title") == "microphone.wav"
         found = loaded(tab, f"Download the scores of {DEFAULT} as JSON")
         assert found["duration_s"] > 4.5
         assert not found["silent"]
-        until(tab, "!document.getElementById('play').disabled")
         heard = tab.evaluate("document.getElementById('audio').duration")
         assert heard == pytest.approx(found["duration_s"], abs=0.01)
 

@@ -813,6 +813,7 @@ COMMANDS_BY_MODULE = {
     "indexing": ["index"],
     "learning": ["evaluate", "finetune", "train"],
     "listen": ["listen"],
+    "serve": ["serve"],
     "merging": ["merge"],
     "selftest": ["selftest"],
     "write": ["write"],
@@ -827,6 +828,7 @@ def test_the_help_lists_all_commands_with_what_they_do():
     for name in names:
         assert re.match(rf"Usage: cli {name} \[OPTIONS\]", run(name, "--help").output)
         assert "--traceback" in run(name, "--help").output
+        assert "\\b" not in run(name, "--help").output
 
 
 @pytest.mark.parametrize("module", COMMANDS_BY_MODULE)

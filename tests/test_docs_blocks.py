@@ -38,7 +38,7 @@ QUICK = [name for name in WITH_CODE if any(not block.slow for block in PAGES[nam
 NOT_RUN = [block for blocks in PAGES.values() for block in blocks if block.not_run]
 
 LANGUAGES = {
-    "python", "sh", "bash", "yaml", "text", "mermaid", "bibtex", "json", "csv", "toml",
+    "python", "sh", "bash", "yaml", "text", "mermaid", "bibtex", "js", "json", "csv", "toml",
     "{toctree}", "{eval-rst}",
 }  # fmt: skip
 PIECE_S = 3

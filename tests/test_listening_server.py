@@ -20,6 +20,7 @@ from helpers_pages import ask, serving
 from musicnn_zoo import ArgumentError, Tagger, listening_page
 from musicnn_zoo.listening import server as server_module
 from musicnn_zoo.listening.server import PageServer
+from musicnn_zoo.machine import web_server
 from musicnn_zoo.sound.read import load_audio
 from musicnn_zoo.web import loopback
 
@@ -257,7 +258,7 @@ def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch) -> None:
 
 
 def test_too_many_connections_are_hung_up_on(monkeypatch) -> None:
-    monkeypatch.setattr(loopback, "_CONNECTIONS", 2)
+    monkeypatch.setattr(web_server, "_CONNECTIONS", 2)
     with serving([TECHNO], lambda _: None) as server, ExitStack() as opened:
         port = int(server.url.rsplit(":", 1)[1].strip("/"))
         for _ in range(2):

@@ -1,6 +1,8 @@
 """The JavaScript module in Node: it gives what the Python package gives."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 import soundfile
 import soxr
 from conftest import BUNDLED, CLIPS, ROOT
+from docs_blocks import blocks_of
 from helpers_audio import TECHNO
 from helpers_web import MODULE, as_sound, in_node
 
@@ -154,6 +157,29 @@ def test_what_goes_wrong_is_said(base, web_runtime, tmp_path) -> None:
         assert said[name][0] == kind, name
         assert part in said[name][1], name
     assert len(said) == 18
+
+
+@pytest.mark.parametrize("page", [ROOT / "docs" / "web.md", MODULE / "README.md"], ids=str)
+def test_the_example_of_the_documentation_runs(base, web_runtime, tmp_path, page) -> None:
+    (block,) = (each.code for each in blocks_of(page) if each.language == "js")
+    sound = as_sound(tmp_path / "techno", load_audio(TECHNO).samples, 16_000)
+    options = json.dumps({"base": str(base), "runtime": str(web_runtime)})
+    code, changes = re.subn(r"\{ runtime: .*? \}", options, block)
+    assert changes == 1
+    before = f"""
+        import {{ readFileSync }} from "node:fs";
+        const bytes = new Uint8Array(readFileSync({json.dumps(sound["file"])}));
+        const audioBuffer = {{ samples: new Float32Array(bytes.buffer), sampleRate: 16000 }};
+        let drawn = 0;
+        const draw = (time, scores) => (drawn += scores.length);
+    """
+    script = tmp_path / "example.mjs"
+    code = code.replace('"musicnn-zoo-web"', json.dumps((MODULE / "tagger.js").as_uri()))
+    script.write_text(f"{before}\n{code}\nconsole.log(drawn, vector.length);", encoding="utf-8")
+    ran = subprocess.run(["node", script], capture_output=True, text=True, check=True, timeout=60)
+    shown, numbers = ran.stdout.rsplit("\n", 2)[:2]
+    assert re.findall(r"tag: '(\w+)', score: (0\.\d\d)", shown)[0] == ("electronic", "0.33")
+    assert numbers == "1500 200"
 
 
 def test_patches_lie_where_they_lie_in_python() -> None:

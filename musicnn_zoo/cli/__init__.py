@@ -71,6 +71,7 @@ _COMMANDS = {
     "write": "musicnn_zoo.cli.write:write",
     "listen": "musicnn_zoo.cli.listen:listen",
     "app": "musicnn_zoo.cli.app:app",
+    "serve": "musicnn_zoo.cli.serve:serve",
     "train": "musicnn_zoo.cli.learning:train",
     "finetune": "musicnn_zoo.cli.learning:finetune",
     "evaluate": "musicnn_zoo.cli.learning:evaluate",

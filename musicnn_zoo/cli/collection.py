@@ -56,7 +56,7 @@ def find(
     model: str | None,
     form: Form,
 ) -> None:
-    r"""Find the tracks of the library that fulfil QUERY.
+    """Find the tracks of the library that fulfil QUERY.
 
     \b
     musicnn-zoo find "piano > 0.4 and slow > 0.2 and not vocals > 0.3"
@@ -67,7 +67,7 @@ def find(
     words such as calm, lively or 'female vocals' stand for several. Names with spaces are quoted
     or have underscores. Fields: duration (in seconds, or 3:30), title, artist, album, genre and
     path, compared by =, != and ~ (contains).
-    """
+    """  # noqa: D301 (click keeps the lines of a paragraph after backspace)
     found = Library(place).find(query, sort=sort, limit=limit, model=model)
     if not found.tracks:
         warn("nothing fits; many scores are low: what is the highest, say find 'TAG > 0'")
@@ -144,13 +144,13 @@ def playlist(
     model: str | None,
     form: Form,
 ) -> None:
-    r"""Make a playlist: a smooth way between two tracks, more of the same, or one a cluster.
+    """Make a playlist: a smooth way between two tracks, more of the same, or one a cluster.
 
     \b
     musicnn-zoo playlist --from a.mp3 --to b.mp3 -n 15 --output way.m3u8
     musicnn-zoo playlist --similar-to a.mp3 --output more.m3u8
     musicnn-zoo playlist --cluster 12 --output lists/
-    """
+    """  # noqa: D301 (click keeps the lines of a paragraph after backspace)
     ways = [start is not None or end is not None, bool(seeds), clusters is not None]
     if sum(ways) != 1 or (start is None) != (end is None):
         raise ArgumentError("give --from and --to, or --similar-to, or --cluster")

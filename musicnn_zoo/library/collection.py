@@ -176,6 +176,9 @@ class Library:
         By default the file that ``musicnn-zoo index`` makes in the user's data folder; see
         :func:`musicnn_zoo.library.library_file.default_library`. It need not be there before
         :meth:`index`.
+    as_indexed : bool
+        Answer by what the library knows alone: no track is looked at or analysed, even if it has
+        changed since, and one that is not in the library is an AudioError.
 
     Notes
     -----
@@ -192,9 +195,12 @@ class Library:
     """
 
     @answered
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, as_indexed: bool = False
+    ) -> None:
         given = default_library() if path is None else Path(path).expanduser()
         self.path = Path(os.path.abspath(given))  # noqa: PTH100
+        self.as_indexed = as_indexed
         self._taggers: dict[int, Any] = {}
 
     def __repr__(self) -> str:
@@ -727,7 +733,9 @@ class _Asking:
         """Return the sound of a file of the library, and the track."""
         from musicnn_zoo.sound.sources import local_path
 
-        place = os.path.realpath(path if os.path.lexists(path) else local_path(path))
+        place = path
+        if not self._asker.as_indexed:
+            place = os.path.realpath(path if os.path.lexists(path) else local_path(path))
         rows = self._library.rows(
             f"SELECT {_FILE_COLUMNS}, f.sound, f.size, f.mtime_ns, f.state FROM files f "
             f"JOIN sounds s ON s.id = f.sound JOIN {self.space.table} v ON v.sound = f.sound "
@@ -737,6 +745,8 @@ class _Asking:
         if not rows:
             return None
         row = rows[0]
+        if self._asker.as_indexed:
+            return row[5], _track(row)
         try:
             status = Path(place).stat()
         except OSError:  # the library still knows how it sounded
@@ -748,7 +758,7 @@ class _Asking:
         from musicnn_zoo.sound.sources import local_path
 
         place = path if os.path.lexists(path) else local_path(path)
-        if not Path(place).is_file():
+        if self._asker.as_indexed or not Path(place).is_file():
             raise AudioError(
                 f"{path}: is neither a file nor in the library {str(self._asker.path)!r}"
             )

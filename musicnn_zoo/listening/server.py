@@ -16,7 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
+from musicnn_zoo.errors import AudioError, MusicnnZooError
 from musicnn_zoo.listening.page import ListeningPage
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.text import printable
@@ -108,7 +108,7 @@ class PageServer(LoopbackServer):
         self._converted = tempfile.TemporaryDirectory(prefix="musicnn-zoo-")
         try:
             super().__init__(_Handler, port=port)
-        except ArgumentError:
+        except BaseException:
             self._converted.cleanup()
             raise
 

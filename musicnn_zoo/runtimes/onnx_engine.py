@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 4
+FORMAT = 5
 """Increased when graphs that were made before must not be used any more."""
 TOLERANCE = 1e-4
 _BATCHES_PER_CORE = 8
@@ -237,7 +237,7 @@ def convert(model: TaggingModel, path: Path) -> float:
         # The converter's errors have no common base.
         with muted("tf2onnx"), raising(ExportError, failure, instead_of=Exception):
             pruned = prune(model, keep=model.endpoints)
-            graph = in_plain_operations(pruned.model, keep=model.endpoints, spectral=True)
+            graph = in_plain_operations(pruned.model, keep=model.endpoints, transforms=True)
             graph(signals[:1])
             graph.export(written, format="onnx", verbose=False)
         proto = onnx.load(written)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from http import HTTPStatus
-from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 from musicnn_zoo.web.loopback import LoopbackHandler, LoopbackServer
@@ -45,7 +43,8 @@ class SiteServer(LoopbackServer):
 class _Handler(LoopbackHandler):
     local: SiteServer
     # A page that is cross-origin isolated may compute in several threads.
-    headers_of_all: ClassVar[Mapping[str, str]] = {
+    always = {  # noqa: RUF012 (a mapping that nobody changes, as in the base class)
+        **LoopbackHandler.always,
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Embedder-Policy": "require-corp",
     }

@@ -75,10 +75,11 @@ class Session {
     this.hopS = step === "" ? null : Number(step);
     this.closing = new AbortController();
     this.envelope = new Envelope();
-    this.heardS = 0;
     this.isEnvelopeTaken = false;
+    this.taggrams = new Map(); // by the names of their models
     const dot = sound.name.lastIndexOf(".");
     find("recording").hidden = false;
+    document.documentElement.classList.add("listening");
     this.player = new Player(find("player"), {
       stem: dot > 0 ? sound.name.slice(0, dot) : sound.name,
       duration: Math.max(sound.duration, 1),
@@ -123,8 +124,9 @@ class Session {
       choose: (isChosen) => {
         if (isChosen) chosen.add(name);
         else chosen.delete(name);
-        if (isChosen && !box.taggram) this.run(name, box);
-        if (box.taggram) this.results.show(box.taggram, isChosen);
+        if (isChosen && !this.taggrams.has(name)) this.run(name, box);
+        const taggram = this.taggrams.get(name);
+        if (taggram) this.results.show(taggram, isChosen);
       },
     });
     box.disabled = this.live && !box.checked;
@@ -156,12 +158,12 @@ class Session {
   }
 
   async run(name, box) {
-    box.taggram = true; // until there is one, so that nobody starts a second
+    this.taggrams.set(name, null); // so that nobody starts a second
     try {
       await this.compute(name, box);
     } catch (error) {
       if (this.closing.signal.aborted) return;
-      if (box.taggram === true) box.taggram = null;
+      if (!this.taggrams.get(name)) this.taggrams.delete(name);
       complain(error instanceof SoundError ? error.message : `${name}: ${error.message}`);
     }
   }
@@ -182,7 +184,7 @@ class Session {
       csv: csvOfSource(sound.name, tagger.info.tags),
     });
     taggram.growing = true;
-    box.taggram = taggram;
+    this.taggrams.set(name, taggram);
     const panel = this.player.add(taggram, box);
     this.results.add(taggram);
     this.results.show(taggram, box.checked);

@@ -1,11 +1,10 @@
 /** In the thread of the sound: hand on what the microphone hears, mono, about five times a second. */
 
+const LENGTH = Math.round(sampleRate / 5);
+
 class Recorder extends AudioWorkletProcessor {
-  constructor() {
-    super();
-    this.block = new Float32Array(Math.round(sampleRate / 5));
-    this.taken = 0;
-  }
+  block = new Float32Array(LENGTH);
+  taken = 0;
 
   process([channels]) {
     const length = channels.length ? channels[0].length : 0;
@@ -14,9 +13,9 @@ class Recorder extends AudioWorkletProcessor {
       for (const channel of channels) sum += channel[at];
       this.block[this.taken] = sum / channels.length;
       this.taken += 1;
-      if (this.taken === this.block.length) {
+      if (this.taken === LENGTH) {
         this.port.postMessage(this.block, [this.block.buffer]);
-        this.block = new Float32Array(this.block.length);
+        this.block = new Float32Array(LENGTH);
         this.taken = 0;
       }
     }

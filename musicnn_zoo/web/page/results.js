@@ -73,7 +73,7 @@ export class Results {
       make("h4", { textContent: "Events" }),
       events,
       make("h4", { textContent: "The same in Python" }),
-      make("div", { className: "python" }, make("pre", { tabIndex: 0, role: "group", "aria-label": `Python lines for ${model}` }, code), copy),
+      make("div", { className: "python" }, make("pre", {}, code), copy),
       make(
         "div",
         { className: "group" },

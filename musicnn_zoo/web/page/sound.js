@@ -3,6 +3,7 @@
 const WHOLE_S = 2400;
 const SLIGHT_S = 0.1;
 const BLOCKS_WAITING = 60;
+const RECORDED = "microphone.wav";
 
 /** What cannot be listened to, in a sentence for people. */
 export class SoundError extends Error {}
@@ -226,7 +227,7 @@ export async function openMicrophone() {
   };
   context.createMediaStreamSource(stream).connect(recorder);
   return {
-    name: "microphone",
+    name: RECORDED,
     sampleRate: context.sampleRate,
     channels: 1,
     duration: 0,
@@ -236,7 +237,7 @@ export async function openMicrophone() {
       stream.getTracks().forEach((track) => track.stop());
       await context.close();
       queue.end();
-      return wav.file("microphone.wav");
+      return wav.file(RECORDED);
     },
   };
 }
