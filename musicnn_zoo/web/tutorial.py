@@ -406,7 +406,9 @@ def _clip(arrays: Arrays, path: Path, title: str, heard: Heard) -> dict[str, Any
         for values in (whole.min(axis=1), whole.max(axis=1))
     )
     logmel = heard.logmel.reshape(-1, heard.logmel.shape[2])
-    columns = logmel.reshape(-1, _LOGMEL_COLUMN, logmel.shape[1]).mean(axis=1)
+    starts = np.arange(0, len(logmel), _LOGMEL_COLUMN)
+    counts = np.diff(starts, append=len(logmel))
+    columns = np.add.reduceat(logmel, starts) / counts[:, np.newaxis]
     return {
         "file": path.name,
         "title": title,
@@ -461,10 +463,11 @@ def _filters(
 def _picture(answers: Floats) -> Floats:
     """Make (patches, frames, positions) to (rows, columns): the lowest position first."""
     positions = answers.shape[2]
-    whole = answers.reshape(-1, _COLUMN, positions).max(axis=1)
+    frames = answers.reshape(-1, positions)
+    columns = np.maximum.reduceat(frames, np.arange(0, len(frames), _COLUMN))
     step = -(-positions // _MOST_ROWS)
-    rows = np.maximum.reduceat(whole, np.arange(0, positions, step), axis=1)
-    return np.ascontiguousarray(rows.T)
+    rows: Floats = np.maximum.reduceat(columns, np.arange(0, positions, step), axis=1).T
+    return rows
 
 
 def _model(arrays: Arrays, model: str, heard: Mapping[Path, Heard]) -> dict[str, Any]:

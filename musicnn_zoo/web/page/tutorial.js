@@ -494,13 +494,17 @@ function complain(text) {
 }
 
 async function start() {
-  const answers = await Promise.all(["index.json", "data.bin"].map((name) => fetch(new URL(`tutorial/${name}`, BASE))));
-  index = await answers[0].json();
+  followTheme(() => {
+    player?.redraw();
+    steps[1]?.paintFilters();
+  });
+  const answer = await fetch(new URL("tutorial/index.json", BASE));
+  index = await answer.json();
   if (index.missing) {
     complain(index.missing);
     return;
   }
-  data = await answers[1].arrayBuffer();
+  data = await (await fetch(new URL("tutorial/data.bin", BASE))).arrayBuffer();
   const corpora = [...new Set(index.models.map((model) => model.trained_on))];
   Object.assign(chosen, { corpus: corpora[0], input: 1, shape: 0, backend: 0 });
   const choose = (name) => (at) => {
@@ -523,12 +527,9 @@ async function start() {
     chosen.tag = find("tag").value;
     fill();
   });
-  followTheme(() => {
-    player.redraw();
-    steps[1].paintFilters();
-  });
   await open(index.clips[0]);
   document.documentElement.classList.add("ready");
+  navigator.serviceWorker?.register(new URL("service-worker.js", BASE)).catch(() => {});
 }
 
 start().catch(() => complain("The tutorial’s files cannot be read; load the page again."));
