@@ -70,7 +70,7 @@ def opened(chromium, site, page="", *, width=1440, scheme="light", before="", **
     tab.goto(site.url + page)
     tab.wait_for_selector(":root.ready")
     yield tab
-    assert complaints == []
+    assert not complaints, complaints
     context.close()
 
 

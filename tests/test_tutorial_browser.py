@@ -15,7 +15,10 @@ pytestmark = pytest.mark.browser
 PAGE = "tutorial.html"
 CORPORA = {"MagnaTagATune": "MTT", "Million Song Dataset": "MSD"}
 COLOURS = """(canvas) => {
-    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const { height, width } = canvas;
+    const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    copy.drawImage(canvas, 0, 0);
+    const { data } = copy.getImageData(0, 0, width, height);
     return new Set(new Uint32Array(data.buffer)).size;
 }"""
 CURSORS = """() => [...document.querySelectorAll(".cursor")]
@@ -130,13 +133,17 @@ def test_every_filter_shows_itself_and_where_it_answers(
                 assert f"other {of_model['of'] - of_model['alive']} are dead" in living
                 buttons = tab.locator("#filters button")
                 assert buttons.count() == len(of_model["filters"])
-                for place, one in enumerate(of_model["filters"]):
+                for one in of_model["filters"]:
                     button = tab.get_by_role("button", name=f"Filter {one['filter']}", exact=True)
                     button.click()
                     assert button.get_attribute("aria-pressed") == "true"
                     assert button.locator("canvas").evaluate(COLOURS) > 2
                     answers = array(one["answers"][clip["file"]]).astype(int)
                     best = answers.max(axis=0)
+                    said = tab.inner_text("#frontend .told:not(:empty)")
+                    if best.max() == best.min():
+                        assert "to nothing in this one" in said
+                        continue
                     at = best.argmax()
                     row = answers[:, at].argmax()
                     _, height = shape["kernel"]
@@ -145,11 +152,6 @@ def test_every_filter_shows_itself_and_where_it_answers(
                     rows = -(-positions // len(answers))
                     low = row * rows
                     top = min(low + rows, positions) - 1 + high - 1
-                    said = (
-                        told(tab, "#frontend", "Answer")
-                        if place == 0
-                        else tab.inner_text("#frontend .told:not(:empty)")
-                    )
                     seconds = at * one["answers"][clip["file"]]["step_s"]
                     assert said.startswith(
                         f"Filter {one['filter']} answers most at {clock(seconds)}, to the bands "
@@ -158,8 +160,10 @@ def test_every_filter_shows_itself_and_where_it_answers(
                     )
                     assert f"On average {int(best.mean() / 2.55 + 0.5)} %." in said
                     assert ("turns it over" in said) == one["turned"]
+                tab.locator("#filters button").first.click()
                 is_drawn(tab, "#frontend", "Log-mel")
                 is_drawn(tab, "#frontend", "Best band")
+                assert "most at" in told(tab, "#frontend", "Answer")
                 assert f'layers=["{shape["layer"]}"]' in tab.inner_text("#frontend .python")
 
 
@@ -229,7 +233,7 @@ def test_everything_follows_the_sound(chromium, site, index, array) -> None:
         assert len(places) == 8
         assert places == pytest.approx([time / 32] * 8, abs=0.002)
         loudness = array(index["clips"][0]["logmel"])[:, int(time / 0.032)]
-        now = tab.locator("#input .right").nth(1).inner_text()
+        now = tab.locator("#input .right:not(:empty)").inner_text()
         assert now == hertz(index["bands_hz"][loudness.argmax()])
         spot = tab.locator(".spot").bounding_box()
         plot = tab.locator("#frontend .plot").first.bounding_box()

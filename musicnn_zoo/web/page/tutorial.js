@@ -309,11 +309,22 @@ class FrontendStep {
     const parts = Array.from({ length: map.columns }, (_, column) => map.bestAt(column).part);
     this.map = map;
     this.best = { values: parts, stepS: map.stepS, low: 0, high: 1 };
-    const strongest = parts.indexOf(Math.max(...parts));
+    this.answer.told.textContent = this.tell(filter);
+  }
+
+  tell({ filter, turned }) {
+    const { map } = this;
+    const parts = this.best.values;
+    const highest = Math.max(...parts);
+    if (highest === Math.min(...parts)) return `Filter ${filter} answers to the other clip, and to nothing in this one.`;
+    const strongest = parts.indexOf(highest);
     const { first, last } = bandsOf(map.bestAt(strongest).row, map.rows);
     const mean = parts.reduce((sum, part) => sum + part, 0) / parts.length;
-    this.answer.told.textContent =
-      `Filter ${filter.filter} answers most at ${clock(strongest * map.stepS)}, to the bands from ${hertz(index.bands_hz[first])} to ${hertz(index.bands_hz[last])}: ${percent(parts[strongest])} of its strongest answer to either clip. On average ${percent(mean)}.${filter.turned ? " BatchNorm turns it over: it answers where its pattern is missing." : ""}`;
+    return [
+      `Filter ${filter} answers most at ${clock(strongest * map.stepS)}, to the bands from ${hertz(index.bands_hz[first])} to ${hertz(index.bands_hz[last])}: ${percent(highest)} of its strongest answer to either clip.`,
+      `On average ${percent(mean)}.`,
+      ...(turned ? ["BatchNorm turns it over: it answers where its pattern is missing."] : []),
+    ].join(" ");
   }
 
   /** Put the box where the filter fits best, and return how well. */
