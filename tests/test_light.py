@@ -44,6 +44,7 @@ embed music --output embeddings.parquet
 embed music --output pools.npz --model MTT_vgg --layer pool5
 map music --output map.csv
 listen techno.wav --output page.html
+app --only-models models --model MTT_vgg
 export MSD_musicnn --output MSD_musicnn.onnx
 models
 models --untrained

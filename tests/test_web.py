@@ -274,6 +274,18 @@ def test_a_site_is_written_again_and_nothing_else_is_overwritten(site, tmp_path,
             write_site(target, models=["MTT_vgg"], runtime=place)
 
 
+def test_a_clone_of_a_new_space_is_empty_enough(tmp_path, small_runtime) -> None:
+    folder = tmp_path / "clone"
+    (folder / ".git").mkdir(parents=True)
+    (folder / "README.md").write_text("# A project\n")
+    with pytest.raises(ArgumentError, match="is no site of this package"):
+        write_site(folder, models=["MTT_vgg"], runtime=small_runtime, space=True)
+    (folder / "README.md").write_text("---\ntitle: Mine\nsdk: static\n---\n")
+    write_site(folder, models=["MTT_vgg"], runtime=small_runtime, space=True)
+    assert "musicnn-zoo app --space" in (folder / "README.md").read_text(encoding="utf-8")
+    assert (folder / ".git").is_dir()
+
+
 def test_the_server_gives_the_site_and_nothing_else(site) -> None:
     kinds = {
         "/": "text/html; charset=utf-8",

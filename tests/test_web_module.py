@@ -31,7 +31,7 @@ MODELS = ["MSD_musicnn", "MTT_vgg"]
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """Folder with the folders of the models."""
-    folder = tmp_path_factory.mktemp("web")
+    folder = tmp_path_factory.mktemp("web") / "a b#c?d%20é"
     write_models(folder, models=MODELS)
     return folder
 
@@ -164,7 +164,7 @@ def test_the_example_of_the_documentation_runs(base, web_runtime, tmp_path, page
     (block,) = (each.code for each in blocks_of(page) if each.language == "js")
     sound = as_sound(tmp_path / "techno", load_audio(TECHNO).samples, 16_000)
     options = json.dumps({"base": str(base), "runtime": str(web_runtime)})
-    code, changes = re.subn(r"\{ runtime: .*? \}", options, block)
+    code, changes = re.subn(r"\{ runtime: .*? \}", lambda _: options, block)
     assert changes == 1
     before = f"""
         import {{ readFileSync }} from "node:fs";

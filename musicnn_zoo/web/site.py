@@ -41,6 +41,7 @@ _SCORES = "output"
 _MARK = "models/models.json"
 _WORKER = "service-worker.js"
 _LICENSES = ("LICENSE", "ThirdPartyNotices.txt")
+_CARD_BYTES = 4096
 _SPACE = """\
 ---
 title: Tags of music
@@ -101,7 +102,8 @@ def write_site(
     Parameters
     ----------
     folder : Path
-        Is made if it is not there; one that has a site is written again, any other must be empty.
+        Is made if it is not there; one that has a site is written again, any other must be empty,
+        but for hidden files and the card of a Space.
     models : sequence of str or path
         As :func:`musicnn_zoo.load_model` takes them; the page shows the first, and offers all.
     runtime : Path, optional
@@ -173,10 +175,21 @@ def _check_folder(folder: Path) -> None:
     with raising(ArgumentError, f"{folder}: cannot be used"):
         if folder.exists() and not folder.is_dir():
             raise ArgumentError(f"{str(folder)!r} is a file; name a folder")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARK).is_file():
+        if not folder.is_dir() or (folder / _MARK).is_file():
+            return
+        if not all(path.name.startswith(".") or _is_card(path) for path in folder.iterdir()):
             raise ArgumentError(
                 f"{str(folder)!r} has files and is no site of this package; name another folder"
             )
+
+
+def _is_card(path: Path) -> bool:
+    """Whether a file is the ``README.md`` of a Space, which a clone of a new one has."""
+    if path.name != "README.md" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(_CARD_BYTES)
+    return head.startswith(b"---\n") and b"\nsdk:" in head
 
 
 def _write_models(folder: Path, found: Sequence[Pretrained]) -> list[Path]:

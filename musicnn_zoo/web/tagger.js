@@ -59,7 +59,7 @@ function addressOf(place, name) {
     if (place instanceof URL) return place;
     if (typeof place !== "string" || place === "") throw new TypeError("no address");
     if (IN_BROWSER) return new URL(place, document.baseURI);
-    return /^[a-z]{2,}:/i.test(place) ? new URL(place) : new URL(place, workingFolder());
+    return /^[a-z][a-z\d+.-]+:/i.test(place) ? new URL(place) : fileAddress(place);
   } catch (error) {
     throw new ArgumentError(`${name} must be a name or an address; received ${place}`, {
       cause: error,
@@ -67,8 +67,12 @@ function addressOf(place, name) {
   }
 }
 
-function workingFolder() {
-  return new URL(`${encodeURI(process.cwd().replaceAll("\\", "/"))}/`, "file:///");
+/** Address of a path of this machine, in Node. */
+function fileAddress(path) {
+  const isAbsolute = /^([a-z]:)?[\\/]/i.test(path);
+  const whole = isAbsolute ? path : `${process.cwd()}/${path}`;
+  const slashed = process.platform === "win32" ? `/${whole.replaceAll("\\", "/")}` : whole;
+  return new URL(`file://${encodeURI(slashed).replace(/[?#]/g, encodeURIComponent)}`);
 }
 
 function folderOf(place, name) {
@@ -211,6 +215,8 @@ class Taggram {
 
 /** A loaded model; see load(). */
 class Tagger {
+  /** What is in model.json: name, tags, sampleRate, patchS, provenance, … */
+  info = null;
   #host;
   #runs = new Map();
   #last = 0;
@@ -234,7 +240,6 @@ class Tagger {
         if (message.type === "failed") throw errorOf(message);
         if (message.type === "progress") progress(message.state);
         if (message.type === "ready") {
-          /** What is in model.json: name, tags, sampleRate, patchS, provenance, … */
           tagger.info = Object.freeze(message.info);
           return tagger;
         }

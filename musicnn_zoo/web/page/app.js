@@ -323,6 +323,18 @@ function lacking() {
   return "";
 }
 
+/** Load the first model before it is asked for. */
+async function prepare(name) {
+  const said = `Loading ${name} …`;
+  say(said);
+  try {
+    await taggerOf(name);
+  } catch (error) {
+    complain(error.message);
+  }
+  if (find("message").textContent === said) say("");
+}
+
 async function start() {
   followTheme(() => session?.player.redraw());
   const lack = lacking();
@@ -342,8 +354,8 @@ async function start() {
   find("microphone").addEventListener("click", toggleMicrophone);
   await offerExamples();
   document.documentElement.classList.add("ready");
-  if (models.length) taggerOf(models[0].name).catch((error) => complain(error.message));
   navigator.serviceWorker?.register(new URL("service-worker.js", BASE)).catch(() => {});
+  if (models.length) await prepare(models[0].name);
 }
 
 start().catch((error) => complain(`This page cannot start: ${error.message}`));
