@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from helpers_web import opened, serving_site, until
 
+from musicnn_zoo.web.scripts import read_asset
 from musicnn_zoo.web.site import write_site
 from musicnn_zoo.web.tutorial import DATA, INDEX, MISSING
 
 pytestmark = pytest.mark.browser
 
 PAGE = "tutorial.html"
+WORDS = json.loads(read_asset("web/page/tutorial.json"))
+SHAPES = [shape for shape in WORDS["frontends"] if "layer" in shape]
 CORPORA = {"MagnaTagATune": "MTT", "Million Song Dataset": "MSD"}
 COLOURS = """(canvas) => {
     const { height, width } = canvas;
@@ -122,10 +125,11 @@ def test_every_filter_shows_itself_and_where_it_answers(
         choose(tab, "#corpora", corpus)
         for clip in index["clips"]:
             choose(tab, "#clips", clip["title"])
-            for shape in index["frontends"]:
+            for shape in SHAPES:
                 choose(tab, "#frontend", shape["name"])
-                (model,) = (name for name in shape["models"] if name.startswith(CORPORA[corpus]))
-                of_model = shape["models"][model]
+                models = index["layers"][shape["layer"]]
+                (model,) = (name for name in models if name.startswith(CORPORA[corpus]))
+                of_model = models[model]
                 living = tab.inner_text("#living")
                 assert living.startswith(
                     f"{of_model['alive']} of {of_model['of']} filters of {model} live;"
@@ -146,7 +150,7 @@ def test_every_filter_shows_itself_and_where_it_answers(
                         continue
                     at = best.argmax()
                     row = answers[:, at].argmax()
-                    _, height = shape["kernel"]
+                    height = one["weights"]["shape"][0]
                     high = height if height > 3 else 1
                     positions = len(bands) - high + 1
                     rows = -(-positions // len(answers))
@@ -208,7 +212,7 @@ def test_a_back_end_shows_which_moments_it_listens_to(chromium, site, index, arr
 
 def test_a_back_end_without_weights_has_words_and_no_picture(chromium, site, index) -> None:
     with opened(chromium, site, PAGE) as tab:
-        for backend in index["backends"]:
+        for backend in WORDS["backends"]:
             if "architecture" in backend:
                 continue
             choose(tab, "#backend", backend["name"])
@@ -220,8 +224,20 @@ def test_a_back_end_without_weights_has_words_and_no_picture(chromium, site, ind
             assert not tab.is_visible("#tag")
 
 
+def test_front_ends_without_weights_have_words_and_no_picture(chromium, site) -> None:
+    with opened(chromium, site, PAGE) as tab:
+        choose(tab, "#frontend", "others")
+        assert tab.inner_text("#shape-text") == WORDS["frontends"][-1]["text"]
+        for picture in tab.locator("#frontend canvas").all():
+            assert not picture.is_visible()
+        assert not tab.is_visible("#living")
+        choose(tab, "#frontend", "timbral, 7 × 67")
+        is_drawn(tab, "#frontend", "Answer")
+
+
 def test_everything_follows_the_sound(chromium, site, index, array) -> None:
     with opened(chromium, site, PAGE) as tab:
+        choose(tab, "#input", "log-mel spectrogram")
         until(tab, "!document.getElementById('play').disabled")
         tab.get_by_role("button", name="Play", exact=True).click()
         until(tab, "document.getElementById('audio').currentTime > 1")
@@ -230,8 +246,8 @@ def test_everything_follows_the_sound(chromium, site, index, array) -> None:
         tab.wait_for_timeout(300)
         time = tab.evaluate("document.getElementById('audio').currentTime")
         places = tab.evaluate(CURSORS)
-        assert len(places) == 8
-        assert places == pytest.approx([time / 32] * 8, abs=0.002)
+        assert len(places) == 7
+        assert places == pytest.approx([time / 32] * 7, abs=0.002)
         loudness = array(index["clips"][0]["logmel"])[:, int(time / 0.032)]
         now = tab.locator("#input .right:not(:empty)").inner_text()
         assert now == hertz(index["bands_hz"][loudness.argmax()])
@@ -298,7 +314,7 @@ def test_other_colours_draw_everything_again(chromium, site) -> None:
 @pytest.mark.parametrize("width", [320, 768, 2560])
 def test_it_fits_every_screen(chromium, site, index, width) -> None:
     with opened(chromium, site, PAGE, width=width) as tab:
-        for shape in index["frontends"]:
+        for shape in WORDS["frontends"]:
             choose(tab, "#frontend", shape["name"])
             assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -310,8 +326,8 @@ def test_a_checker_of_accessibility_has_nothing_to_say(chromium, site, scheme) -
     with opened(chromium, site, PAGE, scheme=scheme, bypass_csp=True) as tab:
         for shape, backend, given in (
             ("timbral, 7 × 38", "temporal pooling", "log-mel spectrogram"),
-            ("temporal, 32", "MLP", "waveform"),
-            ("small squares, 3 × 3", "autopool", "waveform"),
+            ("temporal, 0.5 s", "MLP", "waveform"),
+            ("others", "autopool", "waveform"),
         ):
             choose(tab, "#frontend", shape)
             choose(tab, "#backend", backend)

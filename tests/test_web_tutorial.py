@@ -17,8 +17,11 @@ import musicnn_zoo
 from musicnn_zoo.networks.architectures import get_architecture
 from musicnn_zoo.networks.config import BLOCKS
 from musicnn_zoo.web import tutorial
+from musicnn_zoo.web.scripts import read_asset
 from musicnn_zoo.web.tutorial import DATA, INDEX, SHAPES, STRETCH, tutorial_files
 
+PARTS = ("inputs", "frontends", "backends")
+WORDS = json.loads(read_asset("web/page/tutorial.json"))
 PATCH = 187
 POOLED = ["timbral", "temporal", "cnn1", "cnn2", "cnn3"]
 PLACES = {
@@ -98,13 +101,12 @@ def test_an_envelope_holds_the_waveform(clips, written) -> None:
 @pytest.mark.parametrize("model", BUNDLED)
 def test_answers_are_the_activations_of_the_model(clips, written, model) -> None:
     vgg = model.endswith("vgg")
-    for shape in written.index["frontends"]:
-        if model not in shape["models"]:
+    for layer, models in written.index["layers"].items():
+        if model not in models:
             continue
-        of_model = shape["models"][model]
-        assert (of_model["alive"], of_model["of"]) == musicnn_zoo.model_info(model).filters[
-            shape["layer"]
-        ]
+        of_model = models[model]
+        counts = musicnn_zoo.model_info(model).filters[layer]
+        assert (of_model["alive"], of_model["of"]) == counts
         assert 1 <= len(of_model["filters"]) <= of_model["alive"]
         for one in of_model["filters"]:
             for path, _ in clips:
@@ -113,7 +115,7 @@ def test_answers_are_the_activations_of_the_model(clips, written, model) -> None
                     pool1 = features(path, model, "pool1")["pool1"][..., one["filter"]]
                     assert written.array(given).max() >= pool1.max() - written.step(given)
                     continue
-                endpoint, first = PLACES[shape["layer"]]
+                endpoint, first = PLACES[layer]
                 channel = features(path, model, *POOLED)[endpoint][..., first + one["filter"]]
                 parts = np.split(channel.ravel(), range(5, channel.size, 5))
                 answer = [part.max() for part in parts]
@@ -125,15 +127,15 @@ def test_answers_are_the_activations_of_the_model(clips, written, model) -> None
 def test_answers_of_squares_pool_to_the_first_endpoint(clips, written, model) -> None:
     path, _ = clips[0]
     (shape,) = (shape for shape in SHAPES if shape.architecture == "vgg")
-    (given,) = (each for each in written.index["frontends"] if each["layer"] == shape.layer)
-    which = [one["filter"] for one in given["models"][model]["filters"]]
+    given = written.index["layers"][shape.layer][model]["filters"]
+    which = [one["filter"] for one in given]
     logmel = tutorial._hear(path, model).logmel
     maps = tutorial._first_layers(model)[shape.layer].answers(logmel, which)
     windows = [maps[:, :, frame : frame + 2 * 92 : 2] for frame in range(4)]
     pooled = np.moveaxis(np.max(windows, axis=0)[..., ::2], 0, -1)
     expected = features(path, model, "pool1")["pool1"][..., which]
     np.testing.assert_allclose(pooled, expected, atol=1e-4)
-    for answers, one in zip(maps, given["models"][model]["filters"], strict=True):
+    for answers, one in zip(maps, given, strict=True):
         picture = one["answers"][path.name]
         columns = answers.reshape(-1, 96)[:370].reshape(-1, 5, 24, 4)
         values = written.array(picture)[:, : len(columns)]
@@ -143,13 +145,12 @@ def test_answers_of_squares_pool_to_the_first_endpoint(clips, written, model) ->
 @pytest.mark.slow
 def test_filters_are_the_strongest_that_the_library_finds(written) -> None:
     for group in musicnn_zoo.learned_filters("MTT_musicnn", filters=12).groups:
-        (shape,) = (each for each in written.index["frontends"] if each["layer"] == group.layer)
         order = group.indices.tolist()
-        shown = shape["models"]["MTT_musicnn"]["filters"]
+        shown = written.index["layers"][group.layer]["MTT_musicnn"]["filters"]
         places = [order.index(one["filter"]) for one in shown]
         assert places == sorted(places)
         for one, place in zip(shown, places, strict=True):
-            weights = group.values[place].reshape(shape["kernel"]).T
+            weights = group.values[place].reshape(len(group.values[place]), -1).T
             found = written.array(one["weights"])
             np.testing.assert_allclose(found, weights, atol=written.step(one["weights"]))
 
@@ -221,39 +222,42 @@ def test_without_h5py_it_says_what_is_missing(clips, monkeypatch) -> None:
     assert "pip install h5py" in json.loads(content)["missing"]
 
 
-def test_every_block_is_told_of(written) -> None:
-    architectures = [get_architecture(shape.architecture) for shape in SHAPES]
-    known = {config.frontend.kind for config in architectures}
-    frontends = {name for name, block in BLOCKS.items() if block.role == "frontend"}
-    assert known | set(written.index["other_frontends"]) == frontends
-    backends = {name for name, block in BLOCKS.items() if block.role == "backend"}
-    built = re.findall(r'backend="(\w+)"', json.dumps(written.index["backends"]).replace("\\", ""))
-    assert sorted(built) == sorted(backends)
-    for backend in written.index["backends"]:
+def test_every_block_is_told_of() -> None:
+    text = json.dumps(WORDS).replace("\\", "")
+    for role in ("frontend", "backend"):
+        blocks = [name for name, block in BLOCKS.items() if block.role == role]
+        lines = {*re.findall(rf'{role}="(\w+)"', text)}
+        assert lines <= set(blocks)
+        for name in blocks:
+            assert name in lines or (role == "frontend" and name in WORDS["frontends"][-1]["text"])
+    assert [each["layer"] for each in WORDS["frontends"][:-1]] == [each.layer for each in SHAPES]
+    for each, shape in zip(WORDS["frontends"], SHAPES, strict=False):
+        kind = get_architecture(shape.architecture).frontend.kind
+        assert each["python"][0].endswith(f'"{shape.architecture}", frontend="{kind}")')
+    for backend in WORDS["backends"]:
         if "architecture" in backend:
-            config = get_architecture(backend["architecture"])
-            assert f'backend="{config.backend.kind}"' in backend["python"][0]
+            kind = get_architecture(backend["architecture"]).backend.kind
+            assert f'backend="{kind}"' in backend["python"][0]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["MTT", "MSD"])
-def test_the_lines_run(clips, written, tmp_path, monkeypatch, model) -> None:
+def test_the_lines_run(clips, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(clips[0][0], tmp_path)
-    index = written.index
-    steps = [(each["python"], "musicnn", "") for each in (*index["inputs"], *index["backends"])]
-    steps.append((index["output"], "musicnn", ""))
-    for each, shape in zip(index["frontends"], SHAPES, strict=True):
-        steps.append((each["python"], shape.architecture, each["layer"]))
-    done = set()
-    for lines, architecture, layer in steps:
-        if "pool5" in str(lines):
-            architecture = "vgg"
-        names = {"clip": clips[0][0].name, "model": f"{model}_{architecture}", "layer": layer}
+    steps = [(each["python"], each) for part in PARTS for each in WORDS[part]]
+    known, done = {"musicnn_zoo": musicnn_zoo}, set()
+    for lines, each in [*steps, (WORDS["output"], {})]:
+        is_vgg = "vgg" in lines[0]
+        names = {
+            "clip": clips[0][0].name,
+            "model": "MSD_vgg" if is_vgg else "MTT_musicnn",
+            "layer": each.get("layer"),
+        }
         for line in lines:
             filled = re.sub(r"\{(\w+)\}", lambda found, names=names: repr(names[found[1]]), line)
             if filled not in done:
                 done.add(filled)
-                exec(filled, {"musicnn_zoo": musicnn_zoo})
-    assert (tmp_path / "filters.png").stat().st_size > 10_000
+                exec(filled, known)
     assert len(done) > 20
+    assert known["heard"].shape[-1] == 128
+    assert known["tags"].names[0] == "techno"

@@ -67,144 +67,19 @@ class Shape(NamedTuple):
     many filters are shown.
     """
 
-    name: str
-    architecture: str
     layer: str
+    architecture: str
     number: int
-    kernel: tuple[int, int]
     shown: int
-    text: str
-    python: Sequence[str]
 
-
-_BUILD_MUSICNN = 'model = musicnn_zoo.build_model("musicnn", frontend="timbral_temporal")'
-_TIMBRAL = (
-    _BUILD_MUSICNN,
-    'heard = musicnn_zoo.features({clip}, model={model}, layers=["timbral"])["timbral"]',
-    'musicnn_zoo.learned_filters({model}, layers=[{layer}]).plot("filters.png")',
-)
-_TEMPORAL = tuple(line.replace('timbral"]', 'temporal"]') for line in _TIMBRAL)
 
 SHAPES = (
-    Shape(
-        "timbral, 7 × 38", "musicnn", "frontend_timbral_38", 0, (7, 38), 6,
-        "0.11 s of two fifths of the bands: a spectral shape. It is tried at 59 heights, and only "
-        "the best counts, so that it hears a timbre at any pitch.", _TIMBRAL,
-    ),
-    Shape(
-        "timbral, 7 × 67", "musicnn", "frontend_timbral_67", 1, (7, 67), 6,
-        "0.11 s of two thirds of the bands: a wider spectral shape, with 30 heights to choose "
-        "from.", _TIMBRAL,
-    ),
-    Shape(
-        "temporal, 128", "musicnn", "frontend_temporal_128", 2, (128, 1), 3,
-        "2 s of one band: long enough for four periods of a beat, and cheap, since it is flat. The "
-        "best of the 96 bands counts.", _TEMPORAL,
-    ),
-    Shape(
-        "temporal, 64", "musicnn", "frontend_temporal_64", 3, (64, 1), 4,
-        "1 s of one band: how the loudness of a band moves, whichever band it is.", _TEMPORAL,
-    ),
-    Shape(
-        "temporal, 32", "musicnn", "frontend_temporal_32", 4, (32, 1), 4,
-        "0.5 s of one band: onsets, decays, tremolo.", _TEMPORAL,
-    ),
-    Shape(
-        "small squares, 3 × 3", "vgg", "frontend_conv1", 0, (3, 3), 8,
-        "0.05 s of three bands, everywhere: edges and dots. No domain knowledge; five layers of "
-        "them must find out what matters.",
-        (
-            'model = musicnn_zoo.build_model("vgg", frontend="vgg")',
-            'heard = musicnn_zoo.features({clip}, model={model}, layers=["pool1"])["pool1"]',
-            'musicnn_zoo.learned_filters({model}, layers=[{layer}]).plot("filters.png")',
-        ),
-    ),
-)  # fmt: skip
-
-INPUTS = (
-    {
-        "name": "waveform",
-        "text": "What the microphone took: 16,000 samples a second, about zero on average. A model "
-        "that begins here learns its own bands: end-to-end.",
-        "python": ["audio = musicnn_zoo.load_audio({clip})"],
-    },
-    {
-        "name": "log-mel spectrogram",
-        "text": "How loud each of 96 bands is, 62.5 times a second. Mel bands are narrow where we "
-        "hear finely; the logarithm makes the range of levels small.",
-        "python": [
-            'heard = musicnn_zoo.features({clip}, model={model}, layers=["logmel"])["logmel"]'
-        ],
-    },
-)
-
-OTHER_FRONTENDS = {
-    "sample_level": "filters of 3 samples, many layers deep",
-    "frame_level": "on the waveform, as long as an STFT window",
-    "frame_level_multiscale": "on the waveform, of several lengths",
-    "rectangular": "3 × 3 again, with other pools",
-    "short_chunk": "seven layers of 3 × 3",
-    "vertical": "as high as the spectrogram",
-    "timbral": "vertical ones of several heights",
-    "horizontal": "wide and flat, for onsets",
-}
-"""Front-ends of which no bundled model has learned filters."""
-
-BACKENDS = (
-    {
-        "name": "temporal pooling",
-        "architecture": "musicnn",
-        "text": "Of each of 753 channels it keeps two numbers a patch: the maximum, which one "
-        "frame wins, and the mean, in which all 187 frames have the same share. It takes any "
-        "length.",
-        "python": [
-            'model = musicnn_zoo.build_model("musicnn", backend="temporal_pooling")',
-            'pools = musicnn_zoo.features({clip}, model={model}, layers=["max_pool", "mean_pool"])',
-        ],
-    },
-    {
-        "name": "MLP",
-        "architecture": "vgg",
-        "text": "It flattens the map that is left, 2 moments × 128 channels, and connects every "
-        "number to every tag. Early and late have weights of their own, so the length is fixed.",
-        "python": [
-            'model = musicnn_zoo.build_model("vgg", backend="mlp")',
-            'flat = musicnn_zoo.features({clip}, model={model}, layers=["pool5"])["pool5"]',
-        ],
-    },
-    {
-        "name": "autopool",
-        "text": "It scores every frame, then pools the scores; training decides for each tag where "
-        "between mean and maximum.",
-        "python": ['model = musicnn_zoo.build_model("musicnn", backend="autopool")'],
-    },
-    {
-        "name": "attention",
-        "text": "It learns a weight for each moment, and takes the weighted mean.",
-        "python": ['model = musicnn_zoo.build_model("musicnn", backend="attention")'],
-    },
-    {
-        "name": "recurrent",
-        "text": "It reads the frames one after the other and keeps a memory; the last state is "
-        "classified.",
-        "python": ['model = musicnn_zoo.build_model("musicnn", backend="recurrent")'],
-    },
-    {
-        "name": "self-attention",
-        "text": "A Transformer: every frame looks at every other, and one more token sums up.",
-        "python": ['model = musicnn_zoo.build_model("musicnn", backend="self_attention")'],
-    },
-    {
-        "name": "fully convolutional",
-        "text": "It convolves and pools until one position is left. It is made for one length.",
-        "python": ['model = musicnn_zoo.build_model("fcn4", backend="fully_convolutional")'],
-    },
-)
-
-OUTPUT = (
-    "tags = musicnn_zoo.tag({clip}, model={model})",
-    "taggram = musicnn_zoo.taggram({clip}, model={model})",
-    "events = musicnn_zoo.events({clip}, model={model}, threshold=0.3)",
+    Shape("frontend_timbral_38", "musicnn", 0, shown=6),
+    Shape("frontend_timbral_67", "musicnn", 1, shown=6),
+    Shape("frontend_temporal_128", "musicnn", 2, shown=3),
+    Shape("frontend_temporal_64", "musicnn", 3, shown=4),
+    Shape("frontend_temporal_32", "musicnn", 4, shown=4),
+    Shape("frontend_conv1", "vgg", 0, shown=8),
 )
 
 
@@ -374,25 +249,14 @@ def _index(
         "sample_rate": mels.sample_rate,
         "bands_hz": np.rint(hertz).astype(int).tolist(),
         "clips": [_clip(arrays, path, clips[path], each) for path, each in heard.items()],
-        "inputs": INPUTS,
-        "frontends": [
-            {
-                "name": shape.name,
-                "layer": shape.layer,
-                "kernel": shape.kernel,
-                "text": shape.text,
-                "python": shape.python,
-                "models": {
-                    model: _filters(arrays, model, shape, filters[model][shape.layer], heard)
-                    for model in models
-                    if shape in _shapes_of(model)
-                },
+        "layers": {
+            shape.layer: {
+                model: _filters(arrays, model, shape, filters[model][shape.layer], heard)
+                for model in models
+                if shape in _shapes_of(model)
             }
             for shape in SHAPES
-        ],
-        "other_frontends": OTHER_FRONTENDS,
-        "backends": BACKENDS,
-        "output": OUTPUT,
+        },
         "models": [_model(arrays, model, heard) for model in models],
     }
 

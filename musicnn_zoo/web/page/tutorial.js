@@ -14,6 +14,7 @@ const KINDS = { u1: Uint8Array, i1: Int8Array, u2: Uint16Array, f4: Float32Array
 const MAP_PX = 128;
 const COLUMNS_PX = 72;
 
+let words;
 let index;
 let data;
 let player;
@@ -54,8 +55,11 @@ const modelOf = (architecture) =>
 /** Whether the output begins with a model. */
 const isShown = (model) => model === modelOf("musicnn");
 
-const shapeOf = () => index.frontends[chosen.shape];
-const backendOf = () => index.backends[chosen.backend];
+const shapeOf = () => words.frontends[chosen.shape];
+/** Bands and frames of the filters that are shown. */
+const kernelOf = () => Object.values(index.layers[shapeOf().layer])[0].filters[0].weights.shape;
+
+const backendOf = () => words.backends[chosen.backend];
 
 const hertz = (value) => (value < 1000 ? `${value} Hz` : `${(value / 1000).toFixed(1)} kHz`);
 const percent = (part) => `${Math.round(100 * part)} %`;
@@ -64,7 +68,7 @@ const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2
 /** Bands that a row of an answer looks at, from the lowest to the highest. */
 function bandsOf(row, rows) {
   const bands = index.bands_hz.length;
-  const [width, height] = shapeOf().kernel;
+  const [height, width] = kernelOf();
   const inside = height > 1 && height !== width; // a square goes over the edges
   const positions = inside ? bands - height + 1 : bands;
   const together = Math.ceil(positions / rows);
@@ -215,7 +219,7 @@ function python(step, lines, model) {
     place = make("pre", { className: "python", tabIndex: 0, role: "group", "aria-label": `Python for ${title}` }, make("code"));
     find(step).append(place);
   }
-  place.firstChild.textContent = ["import musicnn_zoo", ...filled].join("\n");
+  place.firstChild.textContent = filled.join("\n");
 }
 
 /** Put plots into a step, the time under them, and then what there is to say of each. */
@@ -244,7 +248,7 @@ class InputStep {
   }
 
   fill() {
-    const { name, python: lines, text } = index.inputs[chosen.input];
+    const { name, python: lines, text } = words.inputs[chosen.input];
     const isWave = name === "waveform";
     this.wave.hidden = !isWave;
     this.logmel.shown = !isWave;
@@ -266,17 +270,25 @@ class FrontendStep {
     this.curve = new Plot("Best band", {
       draw: (canvas, view) => drawColumns(canvas, this.best, view),
     });
-    arrange("frontend", this.logmel, this.answer, this.curve);
+    this.axis = arrange("frontend", this.logmel, this.answer, this.curve);
   }
 
+  /** The model whose filters are shown, and what there is of them; nothing where none is trained. */
   get model() {
-    return modelOf(Object.values(index.models).find(({ name }) => name in shapeOf().models).architecture);
+    const names = Object.keys(index.layers[shapeOf().layer] ?? {});
+    return index.models.find(({ name, trained_on: corpus }) => names.includes(name) && corpus === chosen.corpus);
   }
 
   fill() {
-    const { name, python: lines, text } = shapeOf();
-    const { alive, filters, of } = shapeOf().models[this.model.name];
+    const { layer, name, python: lines, text } = shapeOf();
+    const known = Boolean(layer);
     find("shape-text").textContent = text;
+    python("frontend", lines, this.model ?? modelOf("musicnn"));
+    for (const id of ["living", "filters", "reading"]) find(id).hidden = !known;
+    this.logmel.shown = this.answer.shown = this.curve.shown = known;
+    this.axis.element.hidden = !known;
+    if (!known) return;
+    const { alive, filters, of } = index.layers[layer][this.model.name];
     find("living").textContent = `${alive} of ${of} filters of ${this.model.name} live; the other ${of - alive} are dead: they answer the same to every sound. The ${filters.length} with the largest weights that answer to the clips:`;
     if (!filters.some((each) => each.filter === chosen.filter)) chosen.filter = filters[0].filter;
     find("filters").setAttribute("aria-label", `Learned filters, ${name}, of ${this.model.name}`);
@@ -294,11 +306,11 @@ class FrontendStep {
     );
     this.paintFilters();
     this.show(filters);
-    python("frontend", lines, this.model);
   }
 
   paintFilters() {
-    const { filters } = shapeOf().models[this.model.name];
+    if (!this.model) return;
+    const { filters } = index.layers[shapeOf().layer][this.model.name];
     [...find("filters").children].forEach((button, at) => drawFilter(button.firstChild, filters[at]));
   }
 
@@ -334,7 +346,7 @@ class FrontendStep {
     const { part, row } = this.map.bestAt(this.map.columnAt(time));
     const { first, last } = bandsOf(row, rows);
     const bands = index.bands_hz.length;
-    const width = shapeOf().kernel[0] * index.frame_s;
+    const width = kernelOf()[1] * index.frame_s;
     const { style } = this.spot;
     style.left = percentExact((time - width / 2 - from) / (to - from));
     style.width = percentExact(width / (to - from));
@@ -350,7 +362,6 @@ const percentExact = (part) => `${(100 * part).toFixed(3)}%`;
 
 class BackendStep {
   constructor() {
-    this.logmel = logmelPlot();
     this.wins = new Plot("Winners", {
       draw: (canvas, view) => drawColumns(canvas, this.counted, view),
       now: (time) => `${this.counted.values[clamp(Math.floor(time / index.frame_s), 0, this.counted.values.length - 1)]} won`,
@@ -359,7 +370,7 @@ class BackendStep {
       draw: (canvas, view) => drawColumns(canvas, this.said, view),
       now: (time) => signed(this.said.values[clamp(Math.floor(time / this.said.stepS), 0, this.said.values.length - 1)]),
     });
-    this.axis = arrange("backend", this.logmel, this.wins, this.lost);
+    this.axis = arrange("backend", this.wins, this.lost);
   }
 
   fill() {
@@ -369,7 +380,7 @@ class BackendStep {
     const heard = model.clips[chosen.clip.file];
     find("backend-text").textContent = known ? text : `${text} No trained model of this kind is in the package, so there is no picture; the line builds an untrained one.`;
     find("tag-choice").hidden = find("method").hidden = !known;
-    this.logmel.shown = this.lost.shown = known;
+    this.lost.shown = known;
     this.axis.element.hidden = !known;
     this.wins.shown = known && Boolean(heard.wins);
     python("backend", lines, model);
@@ -443,7 +454,7 @@ function refresh() {
 
 function fill() {
   for (const step of steps) step.fill();
-  python("output", index.output, modelOf("musicnn"));
+  python("output", words.output, modelOf("musicnn"));
   refresh();
 }
 
@@ -504,20 +515,24 @@ function complain(text) {
   find("trouble").hidden = false;
 }
 
+async function readJson(place) {
+  const answer = await fetch(new URL(place, BASE));
+  return answer.json();
+}
+
 async function start() {
   followTheme(() => {
     player?.redraw();
     steps[1]?.paintFilters();
   });
-  const answer = await fetch(new URL("tutorial/index.json", BASE));
-  index = await answer.json();
+  [words, index] = await Promise.all(["tutorial.json", "tutorial/index.json"].map(readJson));
   if (index.missing) {
     complain(index.missing);
     return;
   }
   data = await (await fetch(new URL("tutorial/data.bin", BASE))).arrayBuffer();
   const corpora = [...new Set(index.models.map((model) => model.trained_on))];
-  Object.assign(chosen, { corpus: corpora[0], input: 1, shape: 0, backend: 0 });
+  Object.assign(chosen, { corpus: corpora[0], input: 0, shape: 0, backend: 0 });
   const choose = (name) => (at) => {
     chosen[name] = at;
     fill();
@@ -529,11 +544,9 @@ async function start() {
     for (const [place, box] of player.boxes.entries()) if (box.checked !== isShown(index.models[place])) box.click();
     fill();
   });
-  offer("inputs", "Input", index.inputs.map(({ name }) => name), chosen.input, choose("input"));
-  offer("shapes", "Filters", index.frontends.map(({ name }) => name), chosen.shape, choose("shape"));
-  offer("backends", "Back-end", index.backends.map(({ name }) => name), chosen.backend, choose("backend"));
-  const others = Object.entries(index.other_frontends).map(([block, text]) => `${block}: ${text}`);
-  find("others").textContent = `Other front-ends, of which no model is bundled: ${others.join("; ")}.`;
+  offer("inputs", "Input", words.inputs.map(({ name }) => name), chosen.input, choose("input"));
+  offer("shapes", "Filters", words.frontends.map(({ name }) => name), chosen.shape, choose("shape"));
+  offer("backends", "Back-end", words.backends.map(({ name }) => name), chosen.backend, choose("backend"));
   find("tag").addEventListener("change", () => {
     chosen.tag = find("tag").value;
     fill();
