@@ -1,15 +1,19 @@
 """The tutorial to play with, in a browser: each choice shows its picture, and says its numbers."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from helpers_web import opened, serving_site, until
 
+from musicnn_zoo.cli import cli
+from musicnn_zoo.web import site as site_module
 from musicnn_zoo.web.scripts import read_asset
-from musicnn_zoo.web.site import write_site
-from musicnn_zoo.web.tutorial import DATA, INDEX, MISSING
+from musicnn_zoo.web.site import Site, write_site
+from musicnn_zoo.web.tutorial import DATA, INDEX, MISSING, tutorial_files
 
 pytestmark = pytest.mark.browser
 
@@ -336,16 +340,19 @@ def test_a_checker_of_accessibility_has_nothing_to_say(chromium, site, scheme) -
             assert found.violations_count == 0, found.generate_report()
 
 
-def test_without_data_it_says_why(chromium, written, tmp_path) -> None:
-    from dataclasses import replace
-    from shutil import copytree
-
-    folder = copytree(written.folder, tmp_path / "site")
-    place = folder / "tutorial" / INDEX
-    place.write_text(json.dumps({"missing": MISSING}), encoding="utf-8")
-    files = {**written.files, f"tutorial/{INDEX}": place.stat().st_size}
-    del files[f"tutorial/{DATA}"]
-    light = replace(written, folder=folder, files=files)
+def test_without_h5py_command_and_page_say_what_is_missing(
+    chromium, web_runtime, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    monkeypatch.setattr(site_module, "tutorial_files", tutorial_files.__wrapped__)
+    ran = CliRunner().invoke(cli, ["app", str(tmp_path / "site"), "--runtime", str(web_runtime)])
+    assert (ran.exit_code, ran.stderr.strip()) == (0, MISSING)
+    files = {
+        path.relative_to(tmp_path / "site").as_posix(): path.stat().st_size
+        for path in (tmp_path / "site").rglob("*")
+        if path.is_file()
+    }
+    light = Site(tmp_path / "site", files)
     assert not light.has_tutorial
     with serving_site(light) as server, chromium.new_context() as context:
         tab = context.new_page()

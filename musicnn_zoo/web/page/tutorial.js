@@ -400,7 +400,7 @@ class BackendStep {
     const winners = living.map((_, at) => values.subarray(at * frames, (at + 1) * frames).filter((count) => count > 0).length);
     const mean = Math.round(winners.reduce((sum, each) => sum + each, 0) / winners.length);
     this.wins.told.textContent =
-      `The frame at ${clock(most * index.frame_s)} wins most: the maximum of ${values[most]} of the ${living[patch]} channels that move in its patch. In a patch ${mean} of ${frames} frames win at least one, and the others leave nothing in the maximum. The line is the mean’s even share, that of ${share.toFixed(1)} channels a frame.`;
+      `The frame at ${clock(most * index.frame_s)} wins most: the maximum of ${values[most]} of the ${living[patch]} channels that move in its patch. In a patch ${mean} of ${frames} frames win at least one. The line is the mean’s even share, ${share.toFixed(1)} channels a frame.`;
   }
 
   offerTags({ tags }, { strongest }) {
