@@ -14,7 +14,7 @@ from helpers_audio import HARPSICHORD, STRINGS, TECHNO, chirps, cut_in_half, enc
 from helpers_web import opened, serving_site, until
 
 import musicnn_zoo
-from musicnn_zoo.listening.page import find_envelope
+from musicnn_zoo.sound.envelope import find_envelope
 from musicnn_zoo.tagging.results import Clip, Taggram
 from musicnn_zoo.web.site import write_site
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from musicnn_zoo.networks.config import LogMelInput
 from musicnn_zoo.networks.mel import log_mel, mel_frequencies
 from musicnn_zoo.networks.patches import PatchGrid, PatchStream
+from musicnn_zoo.sound.envelope import find_envelope
 from musicnn_zoo.sound.read import load_audio
 from musicnn_zoo.tagging.pipeline import silent_rows
 from musicnn_zoo.tagging.results import Clip
@@ -48,6 +49,8 @@ TAGS = 10
 
 _COLUMN = 5
 """Frames that become one column of an answer, their maximum."""
+_ENVELOPE_S = 0.02
+"""Length of a stretch of the waveform that is drawn."""
 _LOGMEL_COLUMN = 2
 """Frames that become one column of the log-mel, their mean."""
 _MOST_ROWS = 24
@@ -263,12 +266,7 @@ def _index(
 
 def _clip(arrays: Arrays, path: Path, title: str, heard: Heard) -> dict[str, Any]:
     rate = heard.grid.sample_rate
-    step = rate // 50
-    whole = heard.samples[: len(heard.samples) // step * step].reshape(-1, step)
-    lowest, highest = (
-        np.rint(127 * np.clip(values, -1, 1)).astype(np.int8)
-        for values in (whole.min(axis=1), whole.max(axis=1))
-    )
+    envelope = find_envelope([heard.samples], rate, finest_s=_ENVELOPE_S)
     logmel = heard.logmel.reshape(-1, heard.logmel.shape[2])
     starts = np.arange(0, len(logmel), _LOGMEL_COLUMN)
     counts = np.diff(starts, append=len(logmel))
@@ -279,9 +277,9 @@ def _clip(arrays: Arrays, path: Path, title: str, heard: Heard) -> dict[str, Any
         "facts": heard.clip.to_dict(),
         "silent": silent_rows(heard.windows).tolist(),
         "envelope": {
-            "stretch_s": step / rate,
-            "lowest": arrays.add(lowest),
-            "highest": arrays.add(highest),
+            "stretch_s": envelope.stretch_s,
+            "lowest": arrays.add(envelope.lowest),
+            "highest": arrays.add(envelope.highest),
         },
         "logmel": arrays.add_bytes(
             columns.T, float(columns.min()), float(columns.max()),
