@@ -45,3 +45,39 @@ def serving_site(site):
             server.stop()
             thread.join(10)
             assert not thread.is_alive()
+
+
+@contextmanager
+def opened(chromium, site, page="", *, width=1440, scheme="light", before="", **options):
+    """Open a page; it must ask for nothing but its own folder, and complain of nothing."""
+    context = chromium.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, **options
+    )
+    if before:
+        context.add_init_script(before)
+    tab = context.new_page()
+    complaints = []
+    tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
+    tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+    tab.on("dialog", lambda dialog: (complaints.append("dialog"), dialog.dismiss()))
+    context.on(
+        "request",
+        lambda request: (
+            request.url.startswith((site.url, f"blob:{site.url}", "data:,"))
+            or complaints.append(f"request: {request.url}")
+        ),
+    )
+    tab.goto(site.url + page)
+    tab.wait_for_selector(":root.ready")
+    yield tab
+    assert not complaints, complaints
+    context.close()
+
+
+def until(tab, expression: str) -> None:
+    """Wait until it holds; Playwright's own way needs what the page's policy forbids."""
+    for _ in range(1200):
+        if tab.evaluate(expression):
+            return
+        tab.wait_for_timeout(50)
+    raise TimeoutError(f"{expression}; {tab.inner_text('main')}")

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import soundfile
 from helpers_audio import HARPSICHORD, STRINGS, TECHNO, chirps, cut_in_half, encode
-from helpers_web import serving_site
+from helpers_web import opened, serving_site, until
 
 import musicnn_zoo
-from musicnn_zoo.listening.page import find_envelope
+from musicnn_zoo.sound.envelope import find_envelope
 from musicnn_zoo.tagging.results import Clip, Taggram
 from musicnn_zoo.web.site import write_site
 
@@ -37,33 +37,6 @@ def site(tmp_path_factory, web_runtime):
         yield server
 
 
-@contextmanager
-def opened(chromium, site, page="", *, width=1440, scheme="light", before="", **options):
-    """Open a page; it must ask for nothing but its own folder, and complain of nothing."""
-    context = chromium.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, **options
-    )
-    if before:
-        context.add_init_script(before)
-    tab = context.new_page()
-    complaints = []
-    tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
-    tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    tab.on("dialog", lambda dialog: (complaints.append("dialog"), dialog.dismiss()))
-    context.on(
-        "request",
-        lambda request: (
-            request.url.startswith((site.url, f"blob:{site.url}", "data:,"))
-            or complaints.append(f"request: {request.url}")
-        ),
-    )
-    tab.goto(f"{site.url}{page}")
-    tab.wait_for_selector(":root.ready")
-    yield tab
-    assert complaints == []
-    context.close()
-
-
 DROP = """([name, content]) => {
     const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
     const dataTransfer = new DataTransfer();
@@ -79,15 +52,6 @@ DROP = """([name, content]) => {
 def drop(tab, path, name=None):
     content = base64.b64encode(Path(path).read_bytes()).decode()
     tab.evaluate(DROP, [name or Path(path).name, content])
-
-
-def until(tab, expression: str) -> None:
-    """Wait until it holds; Playwright's own way needs what the page's policy forbids."""
-    for _ in range(1200):
-        if tab.evaluate(expression):
-            return
-        tab.wait_for_timeout(50)
-    raise TimeoutError(f"{expression}; {tab.inner_text('#work')} {tab.inner_text('#recording')}")
 
 
 def said(tab) -> str:

@@ -27,8 +27,9 @@ from musicnn_zoo import (
     listening_page,
 )
 from musicnn_zoo.listening.listing import Listed, list_page, navigation
-from musicnn_zoo.listening.page import find_envelope, listening_pages
+from musicnn_zoo.listening.page import listening_pages
 from musicnn_zoo.listening.recording import Recording
+from musicnn_zoo.sound.envelope import find_envelope
 from musicnn_zoo.sound.read import load_audio
 
 

@@ -58,6 +58,7 @@ def app(
     if folder is None and not serve:
         raise ArgumentError("name a folder for the page, or give --serve")
     from musicnn_zoo.web.site import write_models, write_site
+    from musicnn_zoo.web.tutorial import MISSING
 
     if only_models:
         assert folder is not None
@@ -72,6 +73,8 @@ def app(
         if folder is not None:
             size = f"{len(site.files)} files, {site.size / 1e6:.1f} MB"
             click.echo(f"{printable(str(folder))}: {size}")
+        if not site.has_tutorial:
+            click.echo(MISSING, err=True)
         if not serve:
             return
         from musicnn_zoo.web.serving import SiteServer

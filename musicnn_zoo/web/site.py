@@ -16,6 +16,7 @@ from typing import Any
 from musicnn_zoo.errors import ArgumentError, shown
 from musicnn_zoo.files import raising, sha256_of
 from musicnn_zoo.machine import __version__
+from musicnn_zoo.web.tutorial import DATA, tutorial_files
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 from musicnn_zoo.zoo.load import ModelPlace, Pretrained, find_pretrained
 from musicnn_zoo.zoo.onnx_file import with_outputs
@@ -81,6 +82,11 @@ class Site:
         """Bytes of all files."""
         return sum(self.files.values())
 
+    @property
+    def has_tutorial(self) -> bool:
+        """Whether the page of the tutorial has its data, for which h5py must be installed."""
+        return f"tutorial/{DATA}" in self.files
+
 
 def write_site(
     folder: Path,
@@ -90,6 +96,8 @@ def write_site(
     space: bool = False,
 ) -> Site:
     """Write a page that needs no server but one of files, and asks for nothing but its own folder.
+
+    Beside it is the tutorial as a page to play with.
 
     Parameters
     ----------
@@ -127,6 +135,7 @@ def write_site(
             for assets, place in (("page", made), ("player", made / "player")):
                 _copy_all(resources.files(__package__).joinpath(assets), place)
             _write_examples(made / "examples")
+            _write_tutorial(made / "tutorial")
             sizes = _write_service_worker(made)
             if space:  # is for the Hub, which does not serve it
                 sizes["README.md"] = (made / "README.md").write_bytes(_SPACE.encode())
@@ -275,14 +284,24 @@ def _copy_all(assets: Any, folder: Path) -> None:
 
 
 def _write_examples(folder: Path) -> None:
-    """Copy the clips, which a wheel has beside the weights and a checkout among its examples."""
     folder.mkdir()
-    places = bundled_folder(), bundled_folder().parent / "examples" / "audio"
     for name in EXAMPLES:
-        place = next(place / name for place in places if (place / name).is_file())
-        shutil.copyfile(place, folder / name)
+        shutil.copyfile(find_example(name), folder / name)
     listed = [{"file": name, "title": title} for name, title in EXAMPLES.items()]
     _write_json(folder / "index.json", listed)
+
+
+def find_example(name: str) -> Path:
+    """Find a clip, which a wheel has beside the weights and a checkout among its examples."""
+    places = bundled_folder(), bundled_folder().parent / "examples" / "audio"
+    return next(place / name for place in places if (place / name).is_file())
+
+
+def _write_tutorial(folder: Path) -> None:
+    clips = tuple((find_example(name), title) for name, title in EXAMPLES.items())
+    folder.mkdir()
+    for name, content in tutorial_files(clips).items():
+        (folder / name).write_bytes(content)
 
 
 def _copy(asset: Any, place: Path) -> None:

@@ -4,15 +4,16 @@ import { colours } from "./colours.js";
 import { clamp, clock } from "./numbers.js";
 
 const pixelsPerPx = () => window.devicePixelRatio || 1;
-const columnsOf = (canvas) => Math.max(1, Math.round(canvas.parentElement.clientWidth * pixelsPerPx()));
-const timeAt = (view, fraction) => view.from + fraction * (view.to - view.from);
+/** Pixels from left to right. */
+export const columnsOf = (canvas) => Math.max(1, Math.round(canvas.parentElement.clientWidth * pixelsPerPx()));
+export const timeAt = (view, fraction) => view.from + fraction * (view.to - view.from);
 
 /** A height that the style sheet names, in CSS pixels. */
 export const heightOf = (name) =>
   parseFloat(getComputedStyle(document.documentElement).getPropertyValue(`--${name}-height`));
 
 /** Fit a canvas to its element; returns its context and size in CSS pixels. */
-function fitted(canvas, height) {
+export function fitted(canvas, height) {
   const ratio = pixelsPerPx();
   canvas.width = columnsOf(canvas);
   canvas.height = Math.round(height * ratio);

@@ -35,6 +35,7 @@ export class Player {
     this.live = live;
     this.view = { from: 0, to: duration };
     this.panels = [];
+    this.pictures = [];
     this.boxes = [];
     this.top = 0.05;
     this.drawing = false;
@@ -106,6 +107,12 @@ export class Player {
     return panel;
   }
 
+  /** Keep another picture up to date: it is drawn with the rest, and brought to the time that is heard. */
+  follow(picture) {
+    this.pictures.push(picture);
+    this.redraw();
+  }
+
   offerCounts() {
     const select = find("count");
     const most = Math.max(...this.panels.map((panel) => panel.taggram.width));
@@ -164,7 +171,7 @@ export class Player {
   draw() {
     drawWave(find("wave"), this.envelope, this.view);
     drawAxis(find("wave-axis"), this.view);
-    for (const panel of this.shownPanels) panel.draw();
+    for (const picture of [...this.pictures, ...this.shownPanels]) picture.draw();
     this.placeCursors();
   }
 
@@ -208,7 +215,7 @@ export class Player {
       this.show(time - (1 - FOLLOW_AT) * span, time + FOLLOW_AT * span);
     }
     this.placeCursors();
-    for (const panel of this.shownPanels) panel.update(time);
+    for (const picture of [...this.pictures, ...this.shownPanels]) picture.update(time);
   }
 
   tick() {
