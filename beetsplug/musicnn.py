@@ -23,7 +23,8 @@ from beets.library import Library as Beets
 from beets.plugins import BeetsPlugin
 
 from musicnn_zoo.errors import MusicnnZooError, check_whole
-from musicnn_zoo.library.collection import Library, Track
+from musicnn_zoo.library.collection import Library
+from musicnn_zoo.library.tracks import Track
 from musicnn_zoo.text import count
 
 if TYPE_CHECKING:

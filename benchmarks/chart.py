@@ -1,6 +1,6 @@
-"""Draw results as bars of time, this project being 1.
+"""Draw results as bars of time, this project being 1; each part has its own scale.
 
-python -m benchmarks.chart RESULTS.json PICTURE.svg
+python -m benchmarks.chart RESULTS.json … PICTURE.svg
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PARTS = {
     "endtoend, 50 tracks": "50 tracks of 1 to 4 minutes",
     "endtoend, 300 clips": "300 clips of 10 s",
     "coldstart": "one clip of 30 s in a fresh process",
-    "network": "network alone",
+    "network": "the network alone",
 }
 CANDIDATES = {
     "ours": "musicnn-zoo",
@@ -38,7 +38,6 @@ def draw(results: dict[str, Any], path: Path) -> None:
     parts = {title: results["parts"][part] for part, title in PARTS.items()
              if part in results["parts"]}  # fmt: skip
     heights = [len(measured) for measured in parts.values()]
-    longest = max(one["ratio"] for measured in parts.values() for one in measured.values())
     figure = Figure(figsize=(8, 0.27 * sum(heights) + 0.5 * len(parts) + 0.2), layout="constrained")
     rows = figure.subplots(len(parts), height_ratios=heights, squeeze=False)
     for (axes,), (title, measured) in zip(rows, parts.items(), strict=True):
@@ -50,8 +49,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
             color=[OURS if name == "ours" else OTHERS for name in names],
         )
         axes.bar_label(bars, [f"{ratio:.2g}" for ratio in ratios], padding=3, fontsize=9)
-        axes.set_title(f"{results['model']}: {title}", loc="left", fontsize=10)
-        axes.set_xlim(0, 1.08 * longest)
+        axes.set_title(f"{results['model']}, time for {title}", loc="left", fontsize=10)
+        axes.set_xlim(0, 1.08 * max(ratios))
         axes.tick_params(axis="y", length=0, labelsize=9)
         axes.set_xticks([])
         axes.spines[:].set_visible(False)
@@ -60,11 +59,17 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 
 @click.command(help="Draw RESULTS, which `python -m benchmarks` wrote, as PICTURE, an SVG.")
-@click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "results", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.argument("picture", type=click.Path(dir_okay=False, path_type=Path))
-def main(results: Path, picture: Path) -> None:
+def main(results: tuple[Path, ...], picture: Path) -> None:
     """Draw one picture."""
-    draw(json.loads(results.read_text(encoding="utf-8")), picture)
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in results]
+    if len({(run["model"], json.dumps(run["machine"]["processor"])) for run in runs}) > 1:
+        raise click.UsageError("the results are of different models or processors")
+    parts = {name: part for run in runs for name, part in run["parts"].items()}
+    draw({**runs[0], "parts": parts}, picture)
 
 
 if __name__ == "__main__":

@@ -18,17 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import musicnn_zoo
-from musicnn_zoo import ArgumentError
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
 from musicnn_zoo.networks.config import (
     BLOCKS,
     Block,
     BlockSpec,
-    LogMelInput,
     ModelConfig,
     WaveformInput,
-    block,
     block_names,
+    list_backends,
     patch_grid,
 )
 from musicnn_zoo.zoo.catalogue import PRESETS, list_models
@@ -237,20 +235,13 @@ def _brief(value: Any) -> str:
 # === Mix your own, pretrained models ===
 
 
-def misfit(frontend: str, backend: str, midend: str | None = None) -> str | None:
-    """Return why two blocks do not fit together, or None if they do."""
-    signal = WaveformInput() if BLOCKS[frontend].takes == "waveform" else LogMelInput()
-    try:
-        ModelConfig(signal, block(frontend), block(backend), midend and block(midend))
-    except ArgumentError as error:
-        return str(error)
-    return None
-
-
 def _matrix() -> str:
     backends = block_names("backend")
     rows = (
-        (f"`{frontend}`", *("–" if misfit(frontend, backend) else "✓" for backend in backends))
+        (
+            f"`{frontend}`",
+            *("✓" if backend in list_backends(frontend) else "–" for backend in backends),
+        )
         for frontend in block_names("frontend")
     )
     return _table(("", *(f"`{backend}`" for backend in backends)), rows, centred=True)

@@ -26,7 +26,7 @@ PICTURE = DOCS / "pictures" / "house.svg"
 
 ROOMS = (
     "errors", "text", "files", "machine", "sound", "networks", "plots", "zoo", "runtimes",
-    "tagging", "library", "datasets", "augmentation", "training", "evaluation", "listening",
+    "tagging", "library", "datasets", "augmentation", "training", "evaluation", "web", "listening",
     "cli", "hear", "__main__", "__init__",
 )  # fmt: skip
 """From the ground up: each may import those before it."""

@@ -46,10 +46,11 @@ if TYPE_CHECKING:
     )
     from musicnn_zoo.library.cluster import DatasetAnalyst, Workers, embed_dataset, tag_dataset
     from musicnn_zoo.library.cluster_run import Progress, embed_on_cluster, tag_on_cluster
-    from musicnn_zoo.library.collection import Library, Track, TrackList
+    from musicnn_zoo.library.collection import Library
     from musicnn_zoo.library.embedder import Embedder
     from musicnn_zoo.library.embedding_map import EmbeddingMap, map_embeddings
     from musicnn_zoo.library.merging import Merging, merge_outputs
+    from musicnn_zoo.library.tracks import Track, TrackList
     from musicnn_zoo.library.write_back import (
         FieldChange,
         PlannedFile,
@@ -71,6 +72,9 @@ if TYPE_CHECKING:
         TagThresholds,
         WaveformInput,
         block,
+        list_backends,
+        list_frontends,
+        list_midends,
     )
     from musicnn_zoo.runtimes.export import Export, export_model
     from musicnn_zoo.sound.find import find_audio
@@ -142,11 +146,7 @@ _HOMES = {
         "embed_on_cluster",
         "tag_on_cluster",
     ),
-    "library.collection": (
-        "Library",
-        "Track",
-        "TrackList",
-    ),
+    "library.collection": ("Library",),
     "library.embedder": ("Embedder",),
     "library.embedding_map": (
         "EmbeddingMap",
@@ -155,6 +155,10 @@ _HOMES = {
     "library.merging": (
         "Merging",
         "merge_outputs",
+    ),
+    "library.tracks": (
+        "Track",
+        "TrackList",
     ),
     "library.write_back": (
         "FieldChange",
@@ -183,6 +187,9 @@ _HOMES = {
         "TagThresholds",
         "WaveformInput",
         "block",
+        "list_backends",
+        "list_frontends",
+        "list_midends",
     ),
     "runtimes.export": (
         "Export",
@@ -305,6 +312,9 @@ __all__ = [
     "find_audio",
     "finetune_model",
     "learned_filters",
+    "list_backends",
+    "list_frontends",
+    "list_midends",
     "list_models",
     "listening_page",
     "load_audio",

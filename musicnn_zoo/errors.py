@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
@@ -181,6 +182,17 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
         raise ArgumentError(f"{name} must be one of {', '.join(choices)}; received {shown(value)}")
 
 
+def listed(name: str, value: object) -> tuple[str, ...]:
+    """Return a text, or several, as texts; refuse all else."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Iterable):
+        several = tuple(value)
+        if all(isinstance(each, str) for each in several):
+            return several
+    raise ArgumentError(f"{name} must be a text, or a list of texts; received {shown(value)}")
+
+
 def check_entries(values: object, of: type, what: str) -> dict[str, Any]:
     """Return the entries of a JSON object that stands for a dataclass."""
     if not isinstance(values, Mapping):
@@ -195,7 +207,14 @@ def check_entries(values: object, of: type, what: str) -> dict[str, Any]:
 _KEYWORDS_ELSEWHERE = {
     "audio_path": ("audio",),
     "classes": ("tags",),
+    "begin": ("offset",),
     "cuts": ("patch_s",),
+    "dur": ("duration",),
+    "duration_s": ("duration",),
+    "length": ("duration",),
+    "seconds": ("duration",),
+    "start": ("offset",),
+    "start_s": ("offset",),
     "filename": ("audio",),
     "file": ("audio",),
     "filter": ("pattern",),
@@ -208,6 +227,7 @@ _KEYWORDS_ELSEWHERE = {
     "max_workers": ("jobs",),
     "min_score": ("threshold",),
     "model_id": ("model",),
+    "model": ("models",),
     "model_name": ("model",),
     "n": ("k", "top_k"),
     "n_jobs": ("jobs",),
@@ -232,6 +252,8 @@ _KEYWORDS_ELSEWHERE = {
 
 _NOT_HERE = {
     "batch_size": "Tagger(batch_size=…) takes it",
+    "duration": "load_audio takes it, and its result can be given here",
+    "offset": "load_audio takes it, and its result can be given here",
     "precision": "Tagger(precision=…) takes it",
     "tags": "finetune_model gives a pretrained model other tags",
     "top_k": "tag takes it",
@@ -361,6 +383,30 @@ def _refuse_call(
         taken = ", ".join(sorted(named - {"self"}))
         hint = _NOT_HERE[elsewhere] if elsewhere else f"it takes {taken}"
     raise TypeError(f"{name}() takes no {wrong}=; {hint}")
+
+
+def no_array(holder: object, what: str, instead: str) -> TypeError:
+    """Return the error for what NumPy would otherwise take for an array of one object."""
+    return TypeError(f"{type(holder).__name__} is {what} and no array; did you mean {instead}?")
+
+
+def one_model_hint(given: object) -> str:
+    """Say how several models are used, where a call takes one."""
+    if not isinstance(given, list | tuple | set | frozenset):
+        return ""
+    return (
+        ": one call takes one model, so call it for each (listening_page(models=…) takes several)"
+    )
+
+
+def check_tagging_model(model: object, name: str = "model") -> None:
+    """Refuse what is no model object of this package."""
+    if hasattr(model, "zoo_config"):
+        return
+    hint = one_model_hint(model)
+    if isinstance(model, str | os.PathLike):
+        hint = f": load_model({os.fspath(model)!r}) gives one"
+    raise ArgumentError(f"{name} must be a TaggingModel; received {shown(model)}{hint}")
 
 
 def unknown_attribute(holder: object, name: str) -> AttributeError:

@@ -114,6 +114,14 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
+def mode_at(path: str | os.PathLike[str]) -> int | None:
+    """Return the ``st_mode`` of what is at a path; None if nothing is there that can be seen."""
+    try:
+        return Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return None
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file."""
     digest = hashlib.sha256()

@@ -13,6 +13,7 @@ import io
 import os
 import re
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 NAME_WIDTH = 16
@@ -28,6 +29,16 @@ def printable(text: str) -> str:
         else character.encode("unicode_escape", "backslashreplace").decode("ascii")
         for character in text
     )
+
+
+def folded(text: str) -> str:
+    """Return what is compared where neither capitals nor the Unicode form count.
+
+    A letter with an accent can be one character or two; names of files from macOS often have two.
+    """
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
 
 
 def clock(seconds: float) -> str:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -59,7 +60,8 @@ SECONDS = {
     "test_tagger_files": 20,
     "test_collection": 20,
     "test_isolation": 19,
-    "test_cli_learning": 17,
+    "test_cli_learning": 28,
+    "test_cli_runs": 12,
     "test_cli": 16,
     "test_augmentation": 16,
     "test_models": 15,
@@ -67,6 +69,7 @@ SECONDS = {
     "test_write_back": 20,
     "test_beets": 20,
     "test_blocks": 13,
+    "test_audiomuse": 13,
     "test_hub": 11,
     "test_tagger": 11,
     "test_evaluation": 11,
@@ -77,6 +80,7 @@ SECONDS = {
     "test_audio": 8,
     "test_architectures": 6,
     "test_forks": 6,
+    "test_subsonic": 6,
 }
 """What files of many seconds take, the slow tests aside: those of the most begin first."""
 
@@ -92,6 +96,8 @@ def _missing() -> dict[str, str]:
         missing["browser"] = "Playwright is not installed"
     elif not (shutil.which("chromium") or shutil.which("chromium-browser")):
         missing["browser"] = "Chromium is not installed"
+    if shutil.which("node") is None:
+        missing["node"] = "Node.js is not installed"
     return missing
 
 
@@ -127,3 +133,32 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MUSICNN_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def web_runtime(_cache_of_its_own: None) -> Path:
+    """Folder of onnxruntime-web, taken from where MUSICNN_ZOO_RUNTIME says; mediabunny as well."""
+    from musicnn_zoo.web.runtime import ONNXRUNTIME, PACKAGES, find_runtime
+
+    place = os.environ.get("MUSICNN_ZOO_RUNTIME")
+    if not place:
+        packages = " ".join(map(str, PACKAGES))
+        pytest.skip(f"no runtime: npm pack {packages}, and MUSICNN_ZOO_RUNTIME names the first")
+    return next(iter(find_runtime(Path(place))[ONNXRUNTIME.name].values())).parent
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("chromium-browser"),
+            args=[
+                "--no-sandbox",
+                "--autoplay-policy=no-user-gesture-required",
+                "--use-fake-device-for-media-stream",
+            ],
+        )
+        yield browser
+        browser.close()

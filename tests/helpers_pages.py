@@ -8,8 +8,8 @@ from musicnn_zoo.listening.server import PageServer
 
 
 @contextmanager
-def serving(paths, make_page):
-    with PageServer([str(path) for path in paths], make_page) as server:
+def serving(paths, make_page, **more):
+    with PageServer([str(path) for path in paths], make_page, **more) as server:
         thread = threading.Thread(target=server.serve)
         thread.start()
         try:

@@ -7,7 +7,12 @@ from conftest import REPRESENTATIVES
 from synthetic import sounds
 
 from musicnn_zoo import UnknownNameError, build_model, list_models, model_info
-from musicnn_zoo.networks.architectures import ARCHITECTURES, SCHLUETER_INPUT, get_architecture
+from musicnn_zoo.networks.architectures import (
+    ARCHITECTURES,
+    SCHLUETER_INPUT,
+    get_architecture,
+    layer_names,
+)
 from musicnn_zoo.networks.build import TaggingModel, adapt, receptive_field
 from musicnn_zoo.networks.config import LogMelInput, ModelConfig, patch_grid
 from musicnn_zoo.zoo.catalogue import PRESETS
@@ -220,3 +225,11 @@ def test_learns_to_tell_tones_from_bursts_from_chirps(name: str) -> None:
     first, last, accuracy = learn(name)
     assert last < 0.7 * first
     assert accuracy > 0.5
+
+
+@pytest.mark.parametrize("name", sorted({preset.architecture.name for preset in PRESETS.values()}))
+def test_the_names_of_the_layers_are_up_to_date(name: str) -> None:
+    """After a change: python tests/make_layer_names.py."""
+    with keras.StatelessScope(initialize_variables=False):
+        model = build_model(name, tags=2)
+    assert layer_names(ARCHITECTURES[name].config) == tuple(layer.name for layer in model.layers)

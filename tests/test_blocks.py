@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from musicnn_zoo import ArgumentError, UnknownNameError, build_model
+from musicnn_zoo import (
+    ArgumentError,
+    UnknownNameError,
+    build_model,
+    list_backends,
+    list_frontends,
+    list_midends,
+)
+from musicnn_zoo.networks.backends import _pools_for
 from musicnn_zoo.networks.build import TaggingModel
 from musicnn_zoo.networks.config import (
     BLOCKS,
@@ -176,6 +184,30 @@ def test_midends(frontend: str, midend, tmp_path: Path) -> None:
     check(model, tmp_path)
 
 
+@pytest.mark.parametrize("frontend", list_frontends())
+def test_every_ticked_cell_builds_with_its_defaults(frontend: str) -> None:
+    """Shapes only: in this scope, variables are declared and get no values."""
+    with keras.StatelessScope(initialize_variables=False):
+        for backend in list_backends(frontend):
+            model = build_model(frontend=frontend, backend=backend, tags=3)
+            assert model.output_shape == (None, 3), backend
+
+
+def test_the_default_pools_leave_one_of_whatever_there_is() -> None:
+    for frames, bands, count in ((2, 1, 3), (179, 9, 3), (1, 1, 3), (46, 12, 4), (20, 20, 1)):
+        for pool_frames, pool_bands in _pools_for(frames, bands, count):
+            frames, bands = frames // pool_frames, bands // pool_bands
+        assert (frames, bands) == (1, 1)
+
+
+def test_blocks_are_listed_by_role() -> None:
+    assert list_frontends() == block_names("frontend")
+    assert list_midends() == block_names("midend")
+    assert list_backends() == block_names("backend")
+    with pytest.raises(UnknownNameError, match="did you mean vertical"):
+        list_backends("vertica")
+
+
 @pytest.mark.parametrize("backend", ["mlp", "fully_convolutional"])
 def test_fixed_length_backends_know_their_length(backend: str) -> None:
     model = build_model(
@@ -221,7 +253,7 @@ def test_pools_that_leave_more_than_one_position_are_refused() -> None:
 
 def test_a_patch_that_is_too_short_for_the_pools_is_refused() -> None:
     with pytest.raises(ArgumentError, match=r"must leave 1 × 1 .* leave 0 × 1"):
-        build_model("fcn4", patch=100)
+        build_model("fcn5", patch=100)
     with pytest.raises(ArgumentError, match="a longer patch or more bands may help"):
         build_model("dieleman_mel", patch=20)
 

@@ -23,6 +23,8 @@ from musicnn_zoo import Tagger, list_models, model_info
 from musicnn_zoo.cli import cli
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.sound.read import AudioStream
+from musicnn_zoo.zoo.catalogue import PRESETS
+from musicnn_zoo.zoo.weights import bundled
 
 SCRIPT = shutil.which("musicnn-zoo", path=Path(sys.executable).parent)
 MTT_TAGS = model_info("MTT_musicnn").tags
@@ -83,7 +85,8 @@ def run(*arguments):
 
 def output_of(*arguments):
     result = run(*arguments)
-    assert (result.exit_code, result.stderr) == (0, "")
+    drawn = [f"{arguments[arguments.index('--plot') + 1]}: drawn"] if "--plot" in arguments else []
+    assert (result.exit_code, result.stderr.splitlines()) == (0, drawn)
     return result.stdout
 
 
@@ -290,8 +293,9 @@ def test_a_map_is_printed_drawn_and_written(techno, strings, tmp_path, monkeypat
     head, *groups = result.stdout.splitlines()
     assert head.startswith("3 files, MTT_musicnn penultimate, PCA, ")
     assert groups == ["  a  2", "  b  1"]
-    assert result.stderr.splitlines()[0] == "1 of 4 could not be used:"
-    assert "4.mp3" in result.stderr.splitlines()[1]
+    drawn, failed, why = result.stderr.splitlines()
+    assert (drawn, failed) == ("map.png: drawn", "1 of 4 could not be used:")
+    assert "4.mp3" in why
     assert Path("map.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader(io.StringIO(Path("map.csv").read_text())))
     assert [row["folder"] for row in rows] == ["a", "a", "b"]
@@ -414,23 +418,35 @@ def test_no_archive_is_written_without_embeddings(text_file, tmp_path):
 # Models
 
 
-@pytest.mark.parametrize(
-    ("options", "pretrained"), [([], None), (["--pretrained"], True), (["--untrained"], False)]
-)
-def test_models_are_listed_with_what_is_known_of_them(options, pretrained):
-    head, *rows = output_of("models", *options).splitlines()
-    assert head.split()[0] == "model"
-    assert [row.split()[0] for row in rows] == list_models(pretrained=pretrained)
+@pytest.mark.parametrize("options", [[], ["--pretrained"]])
+def test_models_are_listed_with_what_helps_to_choose(options):
+    head, *rows = (re.split("  +", line) for line in output_of("models", *options).splitlines())
+    assert head == [
+        "model", "trained on", "tags", "ROC-AUC", "PR-AUC", "licence", "size", "weights",
+        "front-end → back-end",
+    ]  # fmt: skip
+    assert [row[0] for row in rows] == list_models()
+    for name, data, tags, *figures, licence, size, weights, architecture in rows:
+        info = model_info(name)
+        assert info.trained_on.startswith(data)
+        assert tags == f"50: {', '.join(info.tags[:3])}, …"
+        assert figures == ([f"{value:.2f}" for value in info.metrics.values()] or ["–", "–"])
+        assert (licence, architecture) == (info.license, info.architecture)
+        assert weights == ("bundled" if name in BUNDLED else "download")
+        if name in BUNDLED:
+            stored = bundled(PRESETS[name].sources[0]).stat().st_size
+            assert float(size.removesuffix(" MB")) == pytest.approx(stored / 1e6, rel=0.05)
+
+
+def test_architectures_are_listed_on_request():
+    head, *rows = output_of("models", "--untrained").splitlines()
+    assert head.split()[0] == "architecture"
+    assert [row.split()[0] for row in rows] == list_models(pretrained=False)
     for row in rows:
         info = model_info(row.split()[0])
-        cells = re.split("  +", row)
-        assert cells[:5] == [
-            info.name,
-            ("bundled" if info.name in BUNDLED else "download") if info.pretrained else "none",
-            info.input,
-            info.architecture,
-            f"{info.parameters:,}",
-        ]
+        cells = [info.name, info.input, info.architecture, f"{info.parameters:,}"]
+        assert re.split("  +", row)[:4] == cells
+    assert_usage_error(run("models", "short*"), r"only --untrained lists .* 'short\*': short_chunk")
 
 
 def test_models_are_listed_by_pattern():
@@ -465,6 +481,7 @@ def test_info_tells_all_about_a_model():
         (["tag", "-k", "0"], "top_k must be at least 1; received 0"),
         (["tag", "-k", "-3"], "top_k must be at least 1; received -3"),
         (["tag", "-k", "many"], "'many' is not a valid integer"),
+        (["tag", "-k", "all"], "received 'all': --threshold 0 shows all tags"),
         (["tag", "-t", "2"], "threshold must be between 0 and 1; received 2"),
         (["tag", "-t", "-0.1"], "threshold must be between 0 and 1; received -0.1"),
         (["tag", "-t", "nan"], "threshold must be between 0 and 1; received nan"),
@@ -477,7 +494,7 @@ def test_info_tells_all_about_a_model():
         (["taggram", "--hop", "-1"], "hop_s must be a positive number"),
         (["events", "-t", "1.5"], "threshold must be between 0 and 1; received 1.5"),
         (["events", "--release", "0.6"], "release must be between 0 and the threshold 0.5"),
-        (["events", "--min-length", "-1"], "min_length_s must not be negative"),
+        (["events", "--min-length", "-1"], "min_length_s must be at least 0"),
         (["map", "--method", "tsne"], "method must be one of auto, pca, umap; received 'tsne'"),
         (["map", "--colour-by", "year"], "colour_by must be one of folder, tag"),
         (["map", "-o", "map.txt"], r"must end in \.json, \.csv"),
@@ -813,6 +830,7 @@ COMMANDS_BY_MODULE = {
     "indexing": ["index"],
     "learning": ["evaluate", "finetune", "train"],
     "listen": ["listen"],
+    "serve": ["serve"],
     "merging": ["merge"],
     "selftest": ["selftest"],
     "write": ["write"],
@@ -827,6 +845,7 @@ def test_the_help_lists_all_commands_with_what_they_do():
     for name in names:
         assert re.match(rf"Usage: cli {name} \[OPTIONS\]", run(name, "--help").output)
         assert "--traceback" in run(name, "--help").output
+        assert "\\b" not in run(name, "--help").output
 
 
 @pytest.mark.parametrize("module", COMMANDS_BY_MODULE)
@@ -984,7 +1003,9 @@ def test_without_a_terminal_progress_is_told_in_lines(shipped, monkeypatch):
 
 def test_models_can_be_listed_as_json():
     listed = json.loads(output_of("models", "-f", "json"))
-    assert [model["name"] for model in listed] == list(list_models(pretrained=None))
+    assert [model["name"] for model in listed] == list_models()
+    untrained = json.loads(output_of("models", "--untrained", "-f", "json"))
+    assert [model["name"] for model in untrained] == list_models(pretrained=False)
     by_name = {model["name"]: model for model in listed}
     assert tuple(by_name["MTT_musicnn"]["tags"]) == MTT_TAGS
     assert by_name["MTT_musicnn"]["license"] == model_info("MTT_musicnn").license

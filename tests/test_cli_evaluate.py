@@ -148,7 +148,7 @@ def test_thresholds_are_stored_and_used(table, tmp_path) -> None:
         (("MTT_vgg", "{table}", *COMMON, "--resample", "groups"), "no groups to resample"),
         (("MTT_vgg", "{table}", *COMMON, "--hop", "-1"), "hop_s must be"),
         (("MTT_vgg", "{table}", "--store-thresholds"), "goes with the folder of a model"),
-        (("{model}", "{table}", "--store-thresholds"), "received --split test: pass --split val"),
+        (("{model}", "{table}", "--store-thresholds"), "received none: pass --split validation"),
         (
             ("{model}", "{table}", "--store-thresholds", "--split", "val", "--calibrated"),
             "--store-thresholds finds thresholds, --calibrated takes the old ones",

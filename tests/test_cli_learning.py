@@ -5,10 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 from hub_server import HubServer, patch_hub
 from tones import tone, write_tones
@@ -130,6 +132,103 @@ def test_tags_get_a_sigmoid_and_thresholds(folder, pretrained, tmp_path) -> None
     refused = finetune(table, tmp_path / "none", "--single-label")
     assert refused.exit_code == 2
     assert "--single-label needs exactly one tag a track" in refused.stderr
+
+
+def evaluate(model, data, output, *options):
+    """What `evaluate` says of the tracks, with the figures that it writes."""
+    result = run("evaluate", model, data, "--bootstrap", 0, "--output", output, *options)
+    assert result.exit_code == 0, result.output
+    return result, json.loads(output.read_text())
+
+
+def test_tracks_that_were_trained_on_cannot_flatter_in_silence(tuned, folder, tmp_path) -> None:
+    output, _ = tuned
+    kept = json.loads((output / "training" / "split.json").read_text())
+    sizes = Counter(track["split"] for track in kept["tracks"])
+    assert kept["tracks"][0]["path"] == "low/0.wav"
+    assert sum(sizes.values()) == 24
+
+    # The test part, by itself.
+    result, found = evaluate(output, folder, tmp_path / "f.json")
+    assert (found["split"], found["figures"]["tracks"]) == ("test", sizes["test"])
+    assert found["seen"] == {"train": 0, "validation": 0, "test": sizes["test"], "new": 0}
+    assert found["figures"]["accuracy"] == pytest.approx(
+        json.loads((output / "training" / "test.json").read_text())["figures"]["accuracy"]
+    )
+    assert "Warning" not in result.stderr
+    assert "flatter" not in result.stdout
+
+    # All, moved and renamed, as a folder and as a table.
+    moved = Path(shutil.copytree(folder, tmp_path / "elsewhere"))
+    for path in sorted(moved.glob("*/*.wav")):
+        path.rename(path.with_name(f"renamed {path.name}"))
+    names = [path.relative_to(moved) for path in sorted(moved.glob("*/*.wav"))]
+    rows = [f"{name},{name.parent}" for name in names]
+    table = write(moved / "table.csv", "path,tags\n" + "\n".join(rows))
+    for data in (moved, table):
+        result, found = evaluate(output, data, tmp_path / "f.json", "--split", "all")
+        assert found["split"] is None
+        assert found["seen"] == {**sizes, "new": 0}
+        said = f"the model was trained on {sizes['train']} of the 24 tracks"
+        assert f"Warning: {said}" in result.stderr
+        assert f"these figures flatter: {said}" in " ".join(result.stdout.split())
+
+    # A table with splits of its own, which are not those of the training.
+    rows = [f"{name},{name.parent},{('train', 'test')[n % 2]}" for n, name in enumerate(names)]
+    table = write(moved / "own.csv", "path,tags,split\n" + "\n".join(rows))
+    result, found = evaluate(output, table, tmp_path / "f.json")
+    assert (found["split"], found["figures"]["tracks"]) == ("test", 12)
+    assert found["seen"]["train"] > 0
+    assert "such figures flatter" in result.stderr
+
+    # With tracks that are new, those are added to the test part.
+    shutil.copy(write_tones_with_other_noise(tmp_path / "new") / "top" / "3.wav", moved / "top")
+    result, found = evaluate(output, moved, tmp_path / "f.json")
+    assert (found["split"], found["seen"]["new"]) == ("unseen", 1)
+    assert found["figures"]["tracks"] == sizes["test"] + 1
+    assert "1 new to it" in " ".join(result.stdout.split())
+    result, found = evaluate(output, tmp_path / "new", tmp_path / "f.json")
+    assert (found["split"], found["seen"]["new"]) == ("unseen", 24)
+
+
+def write_tones_with_other_noise(root: Path) -> Path:
+    root.mkdir()
+    write_tones(root)
+    for path in root.glob("*/*.wav"):
+        samples, rate = soundfile.read(path, dtype="float32")
+        soundfile.write(path, samples * 0.9, rate, subtype="FLOAT")
+    return root
+
+
+def test_what_the_base_of_a_fine_tuned_model_has_seen_counts(tuned, folder, tmp_path) -> None:
+    output, _ = tuned
+    other = write_tones_with_other_noise(tmp_path / "other")
+    result = finetune(other, tmp_path / "twice", "--head-epochs", 1, "--trainable", "head",
+                      model=output)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    _, found = evaluate(tmp_path / "twice", folder, tmp_path / "f.json", "--split", "all")
+    _, before = evaluate(output, folder, tmp_path / "g.json", "--split", "all")
+    assert found["seen"] == before["seen"]
+    _, found = evaluate(tmp_path / "twice", other, tmp_path / "f.json")
+    assert (found["split"], found["seen"]["train"]) == ("test", 0)
+
+
+def test_a_split_that_is_not_kept_or_damaged_is_said(tuned, folder, tmp_path) -> None:
+    output = Path(shutil.copytree(tuned[0], tmp_path / "copy"))
+    kept = output / "training" / "split.json"
+    kept.write_text('{"tracks": [{}]}')
+    result = run("evaluate", output, folder)
+    assert result.exit_code == 1
+    assert "split.json: cannot be read" in result.stderr
+    kept.unlink()
+    result = run("evaluate", output, folder)
+    assert result.exit_code == 2
+    assert "has no splits; pass split=None (--split all)" in result.stderr
+    result, found = evaluate(output, folder, tmp_path / "f.json", "--split", "all")
+    assert found["seen"] is None
+    assert "seen in training: not known" in result.stdout
+    result = run("evaluate", output, folder, "--split", "unseen")
+    assert "keeps the split of its training" in result.stderr
 
 
 @pytest.mark.slow

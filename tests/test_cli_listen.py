@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import librosa
 import numpy as np
@@ -71,8 +72,19 @@ def test_pages_of_a_folder_lie_as_its_files_do(seven, tmp_path) -> None:
     written = sorted(str(path.relative_to(pages)) for path in pages.rglob("*.html"))
     assert written == [
         "a.html", f"album/{HOSTILE[:-4]}.html", "album/a.html", "album/b.flac.html",
-        "album/b.wav.html",
+        "album/b.wav.html", "index.html",
     ]  # fmt: skip
+    assert result.stdout.splitlines()[-1] == str(pages / "index.html")
+    texts = [(pages / name).read_text() for name in written]
+    listed = re.findall(r'<li><a href="([^"]*)".*?value="(\w+)">', texts[-1])
+    assert [unquote(href) for href, _ in listed] == written[:-1]
+    assert {tag for _, tag in listed} == {"techno"}
+    ways = [re.findall(r'rel="(prev|up|next)" href="([^"]*)"', text) for text in texts]
+    assert ways[0] == [("up", "index.html"), ("next", quote(f"album/{HOSTILE[:-4]}.html"))]
+    assert ways[2] == [
+        ("prev", quote(f"{HOSTILE[:-4]}.html")), ("up", "../index.html"), ("next", "b.flac.html"),
+    ]  # fmt: skip
+    assert ways[4] == [("prev", "b.flac.html"), ("up", "../index.html")]
     assert result.exit_code == 1
     assert result.stderr.startswith(f"1 of 6 could not be used:\n  {music}/broken.mp3: not audio")
     assert '"url": "../../music/album/a.wav"' in (pages / "album" / "a.html").read_text()
@@ -96,7 +108,18 @@ def test_the_same_name_twice_is_two_pages(seven, tmp_path) -> None:
     shutil.copy(seven, other)
     result = run(seven, other / "seven.wav", "-o", tmp_path, "-m", "MTT_vgg")
     names = [Path(line).name for line in result.stdout.splitlines()]
-    assert names == ["seven.wav.html", "seven.wav (2).html"]
+    assert names == ["seven.wav.html", "seven.wav (2).html", "index.html"]
+
+
+def test_a_list_replaces_no_other_file(seven, tmp_path) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    result = run(seven, HARPSICHORD, "-o", tmp_path, "-m", "MTT_vgg")
+    assert result.exit_code == 0
+    assert "exists and is not a listening page; name another file; there is no list" in (
+        result.stderr
+    )
+    assert (tmp_path / "index.html").read_text() == "mine"
+    assert "<nav" not in (tmp_path / "seven.html").read_text()
 
 
 def test_a_page_that_cannot_be_written_is_said_before_the_work(

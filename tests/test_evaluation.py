@@ -409,8 +409,8 @@ def test_an_evaluation_prints_and_converts(tagger, pieces):
     plain = json.loads(found.to_json())
     assert plain["figures"]["roc_auc"] == found.figures.roc_auc
     assert list(plain["figures"]["conventions"]) == [
-        "split", "tags", "kind", "patches", "figures", "averages", "untagged", "thresholds",
-        "bootstrap",
+        "split", "seen in training", "tags", "kind", "patches", "figures", "averages", "untagged",
+        "thresholds", "bootstrap",
     ]  # fmt: skip
     assert found.rows() == found.figures.rows()
     assert repr(found) == "<ModelEvaluation of MTT_musicnn on pieces, all tracks: 12 tracks>"

@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 import soundfile
 
-import musicnn_zoo
 from musicnn_zoo import Tagger, TaggingModel
 
 AUDIO = Path(__file__).parent.parent / "examples" / "audio"
@@ -70,6 +69,16 @@ WORKS = [
     "gram == musicnn_zoo.taggram(path)",
     "pickle.loads(pickle.dumps(gram)) == gram",
     "gram.rank() == tags",
+    "np.asarray(next(Tagger().taggram_files([path])).value).shape == (len(gram), 50)",
+    # Excerpts, as librosa has them.
+    "musicnn_zoo.tag(path, offset=4, duration=6).clip.duration_s == 6",
+    "musicnn_zoo.load_audio(path, offset=4, duration=6).samples.shape == (96000,)",
+    "np.allclose(excerpt(4, 6), musicnn_zoo.load_audio(path, offset=4, duration=6).samples)",
+    "musicnn_zoo.taggram(path, offset=4, duration=6).times[0] == 0",
+    "musicnn_zoo.embed(path, duration=6) == musicnn_zoo.embed(path, offset=0, duration=6)",
+    "next(musicnn_zoo.tag_files([path], offset=4)).value.clip.offset_s == 4",
+    "'6.0 s from 0:04.0 on' in str(musicnn_zoo.tag(path, offset=4, duration=6))",
+    "musicnn_zoo.tag(path, duration=1e6) == tags",
     # Embeddings, as arrays.
     "emb.shape == (200,)",
     "np.asarray(emb).shape == (200,)",
@@ -236,7 +245,55 @@ SAYS = [
     ("musicnn_zoo.load_audio(path).sr", "sample_rate"),
     ("musicnn_zoo.get_embedding(path)", "embed"),
     ("feats[0]", "unknown layer"),
+    ("musicnn_zoo.tag(path, start=4)", "did you mean offset=?"),
+    ("musicnn_zoo.tag(path, offset_s=4)", "did you mean offset=?"),
+    ("musicnn_zoo.tag(path, duration_s=4)", "did you mean duration=?"),
+    ("musicnn_zoo.load_audio(path, length=4)", "did you mean duration=?"),
+    ("musicnn_zoo.listening_page(path, offset=4)", "load_audio takes it"),
+    ("musicnn_zoo.listening_page(path, model='MTT_vgg')", "did you mean models=?"),
     # Values that cannot be meant.
+    ("musicnn_zoo.tag(path, offset=-1)", "offset must be at least 0"),
+    ("musicnn_zoo.tag(path, offset='4')", "offset must be a finite number"),
+    ("musicnn_zoo.tag(path, duration=0)", "duration must be above 0"),
+    ("musicnn_zoo.tag(path, offset=99)", "is 32.0 s long, so that nothing comes after an offset"),
+    ("next(musicnn_zoo.tag_files([path], offset=99)).unwrap()", "an offset of 99 s"),
+    ("musicnn_zoo.tag(path, top_k='all')", "threshold=0 keeps all tags"),
+    ("tags.top('all')", "threshold=0 keeps all tags"),
+    ("gram.plot(top_k='all')", "top_k must be a whole number"),
+    ("musicnn_zoo.events(path, release='0.3')", "release must be between 0 and the threshold"),
+    ("musicnn_zoo.events(path, min_length_s='1')", "min_length_s must be a finite number"),
+    ("musicnn_zoo.listening_page(samples, sample_rate='44100')", "sample_rate must be"),
+    ("musicnn_zoo.embed(path, layer=['penultimate'])", "layer must be the name of one layer"),
+    ("musicnn_zoo.features(path, layers=3)", "layers must be names of layers"),
+    ("musicnn_zoo.features(path, layers=['mean_pol'])", "did you mean mean_pool"),
+    ("musicnn_zoo.list_models(3)", "pattern must be a text"),
+    ("list(musicnn_zoo.find_audio([folder]))", "directory must be one path"),
+    ("musicnn_zoo.Library().index(3)", "folders must be paths"),
+    # What is no model, or no data set.
+    ("musicnn_zoo.tag(path, model=['MTT_vgg'])", "one call takes one model"),
+    ("musicnn_zoo.load_model(['MTT_vgg'])", "one call takes one model"),
+    ("musicnn_zoo.load_model(None)", "model must be the name of a model"),
+    ("musicnn_zoo.load_model(3, weights=path)", "model must be the name of a model"),
+    ("musicnn_zoo.model_info(['MTT_vgg'])", "one call takes one model"),
+    ("musicnn_zoo.finetune_model(['MTT_vgg'], tags=['a'])", "one call takes one model"),
+    ("musicnn_zoo.export_model(['MTT_vgg'], 'x.onnx')", "one call takes one model"),
+    ("musicnn_zoo.export_model('MTT_vgg', 3)", "output must be a path"),
+    ("musicnn_zoo.learned_filters(['MTT_vgg'])", "one call takes one model"),
+    ("musicnn_zoo.push_to_hub(['MTT_vgg'], 'me/mine')", "one call takes one model"),
+    ("musicnn_zoo.save_pretrained('MTT_vgg', 'x')", "load_model('MTT_vgg') gives one"),
+    ("musicnn_zoo.set_trainable('MTT_vgg', 'head')", "load_model('MTT_vgg') gives one"),
+    ("musicnn_zoo.augment('MTT_vgg', None)", "load_model('MTT_vgg') gives one"),
+    ("musicnn_zoo.with_thresholds('MTT_vgg', None)", "load_model('MTT_vgg') gives one"),
+    ("musicnn_zoo.train_model('MTT_vgg', None, 'x')", "load_model('MTT_vgg') gives one"),
+    ("musicnn_zoo.train_model(model, 'clips.csv', 'x')", "open_dataset('clips.csv') reads one"),
+    ("musicnn_zoo.evaluate_model('MTT_vgg', 'clips.csv')", "open_dataset('clips.csv') reads one"),
+    ("musicnn_zoo.datasets.split('clips.csv')", "open_dataset('clips.csv') reads one"),
+    ("musicnn_zoo.build_model(['vgg'])", "config must be the name of an architecture"),
+    # What is no array.
+    ("np.asarray(feats)", "features['timbral']"),
+    ("np.asarray(next(musicnn_zoo.tag_files([path])))", "np.asarray(result.value)"),
+    ("np.asarray(musicnn_zoo.listening_page(path))", "np.asarray(page.taggrams[0])"),
+    ("np.asarray(musicnn_zoo.learned_filters('MTT_vgg', filters=1, steps=1))", "no array"),
     ("musicnn_zoo.tag(path, top_k='3')", "top_k must be a whole number"),
     ("musicnn_zoo.tag(path, top_k=True)", "top_k must be a whole number"),
     ("musicnn_zoo.tag(path, threshold=[0.3])", "threshold must be between 0 and 1"),
@@ -292,6 +349,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     import tensorflow
     from sklearn.metrics.pairwise import cosine_similarity
 
+    import musicnn_zoo.datasets
+
     home = tmp_path_factory.mktemp("home")
     content = Path(TECHNO).read_bytes()
     (home / "techno.ogg").write_bytes(content)
@@ -322,6 +381,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             "Path": Path, "Tagger": Tagger, "cosine_similarity": cosine_similarity,
             "array": array, "unpacked": lambda pair: (lambda y, sr: (y, sr))(*pair),
             "added": added, "closed": closed,
+            "excerpt": lambda at, length: samples[at * sr :][: length * sr],
             "with_statement": with_statement, "noise": noise, "open": open,
             "path": TECHNO, "folder": str(AUDIO), "content": content,
             "samples": samples, "sr": sr, "stereo": np.stack([samples, 0.5 * samples]),

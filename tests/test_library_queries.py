@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import sqlite3
+import unicodedata
 
 import numpy as np
 import pytest
@@ -56,6 +57,11 @@ def holds(query, row):
         ("piano > slow", {"piano": 0.3, "slow": 0.2}, True),
         ("duration < 3:30", {"duration": 209.0}, True),
         ("duration < 3:30", {"duration": 211.0}, False),
+        ("1:15:00 < duration < 1:15:02", {"duration": 4501.0}, True),
+        (f"duration < {'9' * 400}:30", {"duration": 4501.0}, True),
+        ("no vocals > .2 and vocals < .1", {"no vocals": 0.3}, True),
+        ("not no vocals > 0.2 or slow", {"no vocals": 0.3}, False),
+        ("path ~ '\udce9'", {"path": r"caf\udce9.mp3"}, True),
         ("artist = 'J. S. BACH'", {"artist": "J. S. Bach"}, True),
         ("artist != bach", {"artist": "Bach"}, False),
         ("title ~ 'élan'", {"title": "L'ÉLAN vital"}, True),
@@ -73,13 +79,14 @@ def test_a_condition_says_what_it_reads_like(query, row, expected):
     [
         ("", "expected at its end"),
         ("piano >", "a number expected at its end"),
-        ("piano > 0.4 slow", "'and' or 'or' expected at 'slow', character 13"),
+        ("piano > 0.4 slow", "or quotation marks around words, at 'slow', character 13"),
+        ("artist = pink floyd", "'and' or 'or' expected, or quotation marks around words, at 'flo"),
         ("(piano", r"'\)' expected at its end"),
         ("piano > 0.4)", r"expected at '\)'"),
         ("0.4", "a comparison such as 'piano > 0.4' expected"),
         ("and", "a tag, a field or a number expected at 'and'"),
         ("piano > 'x", "a quotation mark that is not closed"),
-        ("piano; slow", "cannot read '; slow'"),
+        ("piano; slow", "cannot read '; slow'; conditions are such as 'piano > 0.4 and not"),
         ("artist > 3", "compare artist with a text in quotation marks"),
         ("piano ~ 3", "'~' goes with title"),
         ("__import__('os')", "unknown tag '__import__'"),
@@ -97,6 +104,19 @@ def test_what_cannot_be_read_is_said(query, said):
 def test_misspelt_tags_are_suggested(query):
     with pytest.raises(UnknownNameError, match=r"did you mean .*(piano|no vocals|Hip-Hop)"):
         parse_condition(query, NAMES)
+
+
+def test_tags_of_any_script_are_named_in_any_unicode_form():
+    names = Names({unicodedata.normalize("NFD", "Électro"): "t.e", "日本 語": "t.j"})
+    for form in ("NFC", "NFD"):
+        condition = parse_condition(unicodedata.normalize(form, "électro > 0.1 or 日本_語"), names)
+        assert condition.sql == "((t.e > ?) OR (t.j >= ?))"
+
+
+def test_what_another_model_has_is_said():
+    names = Names({"piano": "t.piano"}, {"happy": "MSD_musicnn"}.get)
+    with pytest.raises(ArgumentError, match="no tag 'happy', but MSD_musicnn has: ask it with"):
+        parse_condition("happy > 0.2", names)
 
 
 def test_the_tag_that_is_wanted_is_the_first_that_shall_be_high():
@@ -135,7 +155,7 @@ def test_conditions_are_those_of_python(tree, scores):
 
 
 @settings(max_examples=200)
-@given(st.text(max_size=60) | st.lists(st.sampled_from(
+@given(st.text(st.characters(), max_size=60) | st.lists(st.sampled_from(
     ["piano", "and", "or", "not", "(", ")", ">", "0.3", "'", '"', "title", "~", "=", "x", "3:30"]
 ), max_size=12).map(" ".join))  # fmt: skip
 def test_any_text_is_a_condition_or_is_refused(text):

@@ -44,6 +44,12 @@ embed music --output embeddings.parquet
 embed music --output pools.npz --model MTT_vgg --layer pool5
 map music --output map.csv
 listen techno.wav --output page.html
+index music --library library.sqlite --layer penultimate --layer timbral
+find 'techno > 0' --library library.sqlite --output found.m3u8
+similar techno.wav --library library.sqlite --format json
+playlist --cluster 2 --library library.sqlite
+describe techno.wav --library library.sqlite
+app --only-models models --model MTT_vgg
 export MSD_musicnn --output MSD_musicnn.onnx
 models
 models --untrained
@@ -59,6 +65,7 @@ NEEDS = {
     "taggram techno.wav --precision float16": "tensorflow",
     "tag techno.wav --model MTT_fcn": "tensorflow",
     "embed music --output x.npz --layer logits": "tensorflow",
+    "index music --library other.sqlite --layer logits": "tensorflow",
     "export MTT_vgg --output MTT_vgg.keras": "tensorflow",
     "export MTT_vgg --output MTT_vgg.tflite": "tensorflow",
     "export MTT_vgg --format savedmodel --output saved": "tensorflow",

@@ -1,6 +1,7 @@
 """Pages and their parts, without a browser."""
 
 import base64
+import hashlib
 import html
 import io
 import json
@@ -25,8 +26,10 @@ from musicnn_zoo import (
     Tagger,
     listening_page,
 )
-from musicnn_zoo.listening.page import find_envelope, listening_pages
+from musicnn_zoo.listening.listing import Listed, list_page, navigation
+from musicnn_zoo.listening.page import listening_pages
 from musicnn_zoo.listening.recording import Recording
+from musicnn_zoo.sound.envelope import find_envelope
 from musicnn_zoo.sound.read import load_audio
 
 
@@ -213,7 +216,8 @@ def test_nothing_in_a_page_can_be_loaded_from_elsewhere(page: ListeningPage) -> 
 
 
 def test_without_scripts_the_tags_are_there(page: ListeningPage) -> None:
-    (summary,) = re.findall(r"<noscript>(.*?)</noscript>", page.html(), flags=re.DOTALL)
+    whole = r'<section aria-label="Tags of the whole recording">(.*?)</section>'
+    (summary,) = re.findall(whole, page.html(), flags=re.DOTALL)
     assert f"MTT_vgg: techno {page.taggrams[0].rank()[0].score:.2f}, " in summary
 
 
@@ -314,7 +318,30 @@ def test_a_damaged_recording_is_refused_or_shown_as_such(tagger: Tagger, tmp_pat
         facts = data_of(text)["taggrams"][0]["facts"]
         assert facts["damaged"]
         assert facts["duration_s"] + facts["lost_s"] == pytest.approx(8, abs=0.01)
-        assert re.search(r"<noscript>.*<li>damaged: 3\.\d s lost</li>", text, flags=re.DOTALL)
+        assert re.search(r"<h2>The whole.*<li>damaged: 3\.\d s lost</li>", text, flags=re.DOTALL)
+
+
+def test_a_list_has_tags_to_search_and_is_safe_whatever_they_are_called() -> None:
+    evil = "</script><img src=x onerror=alert(1)>"
+    text = list_page([Listed("a%20b.html", evil, [(evil, 0.5)], "MTT_vgg"), Listed("c.html", "c")])
+    assert "2 found. Tags of MTT_vgg." in text
+    assert "<img src=x" not in text
+    assert text.count("</script>") == 1
+    assert "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt; 0.50</button>" in text
+    assert '<a href="a%20b.html"' in text
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+
+
+def test_a_page_leads_back_on_and_to_the_list(page: ListeningPage) -> None:
+    ways = navigation("index.html", None, Listed("next%20one.html", "<b>"))
+    text = page.html(navigation=ways)
+    assert '<a rel="up" href="index.html" dir="auto">All recordings</a>' in text
+    assert '<a rel="next" href="next%20one.html" dir="auto">&lt;b&gt; →</a>' in text
+    assert 'rel="prev"' not in text
+    assert "<nav" not in page.html()
 
 
 def test_no_models_and_no_audio_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from helpers_audio import HARPSICHORD, TECHNO, chirps, encode
 
 from musicnn_zoo import Taggram, listening_page
 from musicnn_zoo.library.text_store import Writer
+from musicnn_zoo.listening.listing import Listed, list_page, navigation
 from musicnn_zoo.listening.page import Envelope, ListeningPage
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.listening.server import PageServer
@@ -31,19 +33,6 @@ HOSTILE = (
     "=1+cmd|' !A0.ogg",
     "</script><script>alert(1)<!--.ogg".replace("/", "∕"),
 )
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium") or shutil.which("chromium-browser"),
-            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -557,3 +546,36 @@ def test_slider_waveform_and_taggrams_share_their_extent(chromium, techno, width
         assert seek["width"] - 16 == pytest.approx(boxes[0]["width"], abs=1)
         drawn = pixels(tab, "#wave-axis", 1200, 0.6)
         assert len({tuple(pixel) for pixel in drawn[0].tolist()}) > 1
+
+
+def test_the_list_is_searched_and_leads_to_pages_and_back(chromium, techno, tmp_path) -> None:
+    page, _ = techno
+    tags = page.taggrams[0].rank(top_k=5)
+    names = ["Émile.html", "techno one.html"]
+    listed = [
+        Listed(quote(names[0]), "Émile", [("piano", 0.5)], "m"),
+        Listed(quote(names[1]), "One", tags, "m"),
+    ]
+    (tmp_path / "index.html").write_text(list_page(listed), encoding="utf-8")
+    page.save(tmp_path / names[0], navigation=navigation("index.html", None, listed[1]))
+    page.save(tmp_path / names[1], navigation=navigation("index.html", listed[0], None))
+    with opened(chromium, tmp_path / names[0]) as tab:
+        tab.get_by_role("link", name="One →").click()
+        tab.wait_for_selector("#play:enabled")
+        assert tab.get_by_role("region", name="Tags of the whole recording").is_visible()
+        tab.get_by_role("link", name="← Émile").click()
+        tab.wait_for_selector("#play:enabled")
+        tab.get_by_role("link", name="All recordings").click()
+        shown = tab.locator("li:visible")
+        assert shown.count() == 2
+        tab.get_by_label("Search").fill("EMILE pia")
+        assert shown.all_inner_texts() == ["Émile piano 0.50"]
+        tab.get_by_label("Search").fill("nothing")
+        assert (shown.count(), tab.locator("#shown").inner_text()) == (0, "0 of 2")
+        tab.get_by_label("Search").fill("")
+        tab.get_by_role("button", name="techno").click()
+        assert (shown.count(), tab.locator("#shown").inner_text()) == (1, "1 of 2")
+        shown.locator("a").click()
+        tab.wait_for_selector("#play:enabled")
+        tab.go_back()
+        assert shown.count() == 1

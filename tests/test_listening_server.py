@@ -20,7 +20,9 @@ from helpers_pages import ask, serving
 from musicnn_zoo import ArgumentError, Tagger, listening_page
 from musicnn_zoo.listening import server as server_module
 from musicnn_zoo.listening.server import PageServer
+from musicnn_zoo.machine import web_server
 from musicnn_zoo.sound.read import load_audio
+from musicnn_zoo.web import loopback
 
 HOSTILE = "<img src=x onerror=alert(1)>.ogg"
 
@@ -58,6 +60,36 @@ def test_the_list_names_the_files_and_escapes_them(server) -> None:
     assert "<img" not in text
     assert re.findall(r'href="(/page/\d)"', text) == ["/page/0", "/page/1", "/page/2"]
     assert "album/b.wma" in text
+
+
+def test_a_page_leads_on_and_the_list_has_its_tags(server) -> None:
+    _, page = ask(server, "/page/1")
+    assert re.findall(rb'rel="(prev|up|next)" href="([^"]*)"', page) == [
+        (b"prev", b"/page/0"), (b"up", b"/"), (b"next", b"/page/2"),
+    ]  # fmt: skip
+    _, content = ask(server, "/")
+    (item,) = re.findall(r"<li>(?:(?!<li>).)*b\.wma.*?</li>", content.decode(), flags=re.DOTALL)
+    assert len(re.findall(r'<button type="button" value="[^"]+">', item)) == 5
+    assert "Tags of MTT_vgg." in content.decode()
+
+
+def test_the_list_fills_with_tags_of_files_that_nobody_opened(tagger, tmp_path) -> None:
+    paths = [shutil.copy(TECHNO, tmp_path / name) for name in ("a.ogg", "b.ogg")]
+    (tmp_path / "broken.mp3").write_bytes(b"nothing")
+    paths.append(tmp_path / "broken.mp3")
+
+    def tag_files(paths):
+        return tagger.tag_files(paths, jobs=1)
+
+    with serving(paths, lambda path: listening_page(path, models=tagger),
+                 tag_files=tag_files) as server:  # fmt: skip
+        for _ in range(100):
+            _, content = ask(server, "/")
+            if content.count(b'value="techno"') == 2 and b"reload for more" not in content:
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError(content)
 
 
 def test_a_page_refers_to_the_sound(server) -> None:
@@ -238,7 +270,7 @@ def test_a_long_page_keeps_no_other_waiting(monkeypatch, tagger) -> None:
 
 
 def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch) -> None:
-    monkeypatch.setattr(server_module._Handler, "timeout", 0.3)
+    monkeypatch.setattr(loopback.LoopbackHandler, "timeout", 0.3)
     with serving([TECHNO], lambda _: None) as server:
         port = int(server.url.rsplit(":", 1)[1].strip("/"))
         with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
@@ -256,7 +288,7 @@ def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch) -> None:
 
 
 def test_too_many_connections_are_hung_up_on(monkeypatch) -> None:
-    monkeypatch.setattr(server_module, "_CONNECTIONS", 2)
+    monkeypatch.setattr(web_server, "_CONNECTIONS", 2)
     with serving([TECHNO], lambda _: None) as server, ExitStack() as opened:
         port = int(server.url.rsplit(":", 1)[1].strip("/"))
         for _ in range(2):
@@ -313,7 +345,7 @@ def test_the_last_step_to_a_file_follows_no_link(tmp_path) -> None:
     (tmp_path / "folder").symlink_to(TECHNO.parent)
     for place in (tmp_path / "link", tmp_path / "folder" / TECHNO.name, tmp_path):
         with pytest.raises(OSError, match=r"symbolic links|has been replaced"):
-            server_module._open_unmoved(place)
+            loopback._open_unmoved(place)
 
 
 def test_a_body_is_not_taken_for_a_request(server) -> None:

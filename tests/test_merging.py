@@ -159,6 +159,8 @@ def test_sixteen_shares_are_one_run_row_for_row(tmp_path, monkeypatch):
     assert "missing" not in late.output
     assert "broken.wav" in late.output
     assert late.exit_code == 1  # for the broken file
+    ignored = invoke("merge", "again.parquet", *some, "3.parquet", "9.parquet", "--ignore-failures")
+    assert (ignored.exit_code, "broken.wav" in ignored.output) == (0, True)
     merged, whole = parquet_rows("all.parquet"), parquet_rows("whole.parquet")
     pandas.testing.assert_frame_equal(merged.drop(columns="scores"), whole.drop(columns="scores"))
     for some_scores, scores in zip(merged["scores"], whole["scores"], strict=True):

@@ -7,7 +7,13 @@ import pytest
 from conftest import bundled_graph
 from onnx import TensorProto, helper, numpy_helper
 
-from musicnn_zoo.zoo.onnx_file import outputs_of, with_outputs, with_properties
+from musicnn_zoo.zoo.onnx_file import (
+    outputs_of,
+    tensors_of,
+    with_outputs,
+    with_properties,
+    with_tensor,
+)
 
 
 @pytest.fixture
@@ -125,3 +131,17 @@ def test_the_bundled_graphs_give_each_output_alone_as_with_the_others():
         alone = onnxruntime.InferenceSession(with_outputs(content, [name]))
         (received,) = alone.run(None, {"waveform": x})
         np.testing.assert_allclose(received, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_tensor_inside_becomes_an_output():
+    content = bundled_graph("MSD_vgg").read_bytes()
+    model = onnx.load_from_string(content)
+    assert tensors_of(content) == [name for node in model.graph.node for name in node.output]
+    (logits,) = [node.input[0] for node in model.graph.node if node.op_type == "Sigmoid"]
+    changed = with_tensor(content, logits, "inside")
+    onnx.checker.check_model(onnx.load_from_string(changed))
+    assert outputs_of(changed) == (*outputs_of(content), "inside")
+    waveform = np.random.default_rng(0).normal(0, 0.1, (2, 48_128)).astype(np.float32)
+    session = onnxruntime.InferenceSession(with_outputs(changed, ("inside", "output")))
+    inside, scores = session.run(["inside", "output"], {"waveform": waveform})
+    np.testing.assert_allclose(1 / (1 + np.exp(-inside)), scores, atol=1e-6)

@@ -380,3 +380,19 @@ def test_a_patch_of_a_mapped_file_is_an_array_of_its_own(tmp_path, n_samples):
     assert type(patch) is np.ndarray
     patch[:] = 0
     assert mapped[0] == 1
+
+
+@given(
+    n_samples=small_lengths,
+    longest=small_lengths,
+    block=st.integers(1, 500),
+    tail=st.sampled_from(["drop", "pad"]),
+)
+def test_what_is_longer_is_cut_as_if_it_ended_there(n_samples, longest, block, tail):
+    signal = ramp(n_samples)
+    grid = small_grid(0.3, 0.1)
+    stream = PatchStream(grid, tail=tail, longest=longest)
+    parts = [stream.feed(signal[at : at + block]) for at in range(0, n_samples, block)]
+    expected = cut(signal[:longest], grid, tail=tail)
+    np.testing.assert_array_equal(np.concatenate([*parts, stream.finish()]), expected.windows)
+    assert (stream.repeated, stream.dropped_s) == (expected.repeated, expected.dropped_s)

@@ -378,7 +378,7 @@ def test_results_know_the_spectrogram_that_the_model_looks_at(musicnn, excerpt):
     [
         ({"threshold": 2}, "threshold must be between 0 and 1; received 2"),
         ({"release": 0.9}, "release must be between 0 and the threshold 0.5; received 0.9"),
-        ({"min_length_s": -1}, "min_length_s must not be negative; received -1"),
+        ({"min_length_s": -1}, "min_length_s must be at least 0; received -1"),
     ],
 )
 def test_a_wrong_rule_of_events_is_refused_before_the_audio_is_read(

@@ -5,10 +5,10 @@ from keras import layers
 
 from musicnn_zoo import build_model, list_models
 from musicnn_zoo.networks.logmel import LogMel
+from musicnn_zoo.runtimes.transforms import SpectralMaximum, WinogradConv2D
 from musicnn_zoo.runtimes.variants import (
     MaxThenBatchNorm,
     OneChannelBatchNorm,
-    SpectralMaximum,
     for_runtime,
     in_plain_operations,
     remake,
@@ -57,7 +57,7 @@ def test_maxima_before_batchnorm_are_the_same(filters: int, padding: str, dimens
     randomize(model)
     remade = for_runtime(model)
     assert swapped(remade) == ["pool"]
-    assert swapped(in_plain_operations(model, spectral=True)) == ["pool"]
+    assert swapped(in_plain_operations(model, transforms=True)) == ["pool"]
     values = np.random.default_rng(2).normal(0, 1, (4, *shape)).astype(np.float32)
     expected = model.predict(values, verbose=0)
     assert (model.layers[2].gamma.numpy() < 0).any()
@@ -114,7 +114,7 @@ def test_a_model_with_transforms_along_bands_gives_the_same(tmp_path) -> None:
         "musicnn", tags=7, frontend={"kind": "timbral_temporal", "timbral": timbral}
     )
     randomize(model)
-    remade = in_plain_operations(model, keep=model.endpoints, spectral=True)
+    remade = in_plain_operations(model, keep=model.endpoints, transforms=True)
     assert len(swapped(remade)) == 6
     # With filters of one frame there is too little to save.
     assert spectral(remade) == ["frontend_timbral_38x7", "frontend_timbral_67x7"]
@@ -152,11 +152,74 @@ def test_only_maxima_over_all_bands_of_one_channel_are_transformed(changes) -> N
         x = keras.Input((30, 96, channels))
         y = layers.Conv2D(4, (7, 38), activation="relu", **options)(x)
         y = layers.MaxPooling2D(pool)(layers.BatchNormalization()(y))
-        return in_plain_operations(keras.Model(x, y), spectral=True)
+        return in_plain_operations(keras.Model(x, y), transforms=True)
 
     assert len(spectral(remade())) == 1
     assert spectral(remade(**changes)) == []
     assert len(swapped(remade(**changes))) == 1
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("frames", [3, 12, 14, 17])
+def test_a_small_convolution_is_the_same_by_fewer_products(padding: str, frames: int) -> None:
+    random = np.random.default_rng(4)
+    x = keras.Input((frames, 6, 5))
+    layer = WinogradConv2D(7, padding, "relu")
+    model = keras.Model(x, layer(x))
+    kernel, bias = random.normal(0, 1, (3, 3, 5, 7)), random.normal(0, 1, 7)
+    layer.set_weights([kernel, bias])
+    maps = random.normal(0, 1, (2, frames, 6, 5)).astype(np.float32)
+    border = 1 if padding == "same" else 0
+    padded = np.pad(maps, [(0, 0), (border, border), (border, border), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    expected = np.maximum(np.einsum("bthcij,ijcf->bthf", windows, kernel) + bias, 0)
+    received = model.predict_on_batch(maps)
+    assert received.shape == model.compute_output_shape(maps.shape) == expected.shape
+    np.testing.assert_allclose(received, expected, atol=3e-6 * np.abs(expected).max())
+
+
+def test_a_model_with_fewer_products_gives_the_same_and_can_be_kept(tmp_path) -> None:
+    model = build_model("vgg", tags=7, frontend={"kind": "vgg", "filters": 96})
+    randomize(model)
+    remade = in_plain_operations(model, keep=model.endpoints, transforms=True)
+    cheaper = [layer.name for layer in remade.layers if isinstance(layer, WinogradConv2D)]
+    assert cheaper == ["frontend_conv2", "frontend_conv3"]
+    names = (*model.endpoints, model.layers[-1].name)
+    x = noise(model, 1)
+    theirs, ours = (
+        keras.Model(m.input, {name: m.get_layer(name).output for name in names}).predict_on_batch(x)
+        for m in (model, remade)
+    )
+    for name in names:
+        atol = 2e-5 * max(1, np.abs(theirs[name]).max())
+        np.testing.assert_allclose(ours[name], theirs[name], atol=atol)
+    remade.save(tmp_path / "remade.keras")
+    loaded = keras.saving.load_model(tmp_path / "remade.keras")
+    np.testing.assert_array_equal(loaded.predict_on_batch(x), remade.predict_on_batch(x))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strides": 2},
+        {"dilation_rate": 2},
+        {"use_bias": False},
+        {"groups": 2},
+        {"kernel_size": (3, 5)},
+        {"filters": 64},
+        {"shape": (20, 20, 96)},
+        {"shape": (None, 40, 96)},
+    ],
+)
+def test_only_convolutions_that_gain_take_fewer_products(changes) -> None:
+    def cheaper(shape=(40, 30, 96), filters=96, kernel_size=3, **options):
+        x = keras.Input(shape)
+        y = layers.Conv2D(filters, kernel_size, **options)(x)
+        remade = in_plain_operations(keras.Model(x, y), transforms=True)
+        return [layer for layer in remade.layers if isinstance(layer, WinogradConv2D)]
+
+    assert len(cheaper()) == 1
+    assert cheaper(**changes) == []
 
 
 @pytest.mark.parametrize("shape", [(9, 1), (5, 7, 1)])

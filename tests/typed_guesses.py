@@ -29,6 +29,9 @@ def results(samples: NDArray[np.float32], rate: int, content: bytes) -> None:
     maybe: float | None = tags.get("techno")
     other: float | int = tags.get("techno", 0)
     first: TagScore = tags[0]
+    name_of_first: str = tags[0].tag
+    score_of_first: float = tags[0].score
+    tags = musicnn_zoo.tag("song.mp3", offset=30, duration=10)
     some: tuple[TagScore, ...] = tags[:2]
     items: ItemsView[str, float] = tags.items()
     by_tag: dict[str, float] = dict(tags)
@@ -36,6 +39,7 @@ def results(samples: NDArray[np.float32], rate: int, content: bytes) -> None:
     top: Tags = tags.top(3)
     for name, value in tags:
         print(name.upper(), value + 1.0)
+    print(name_of_first, score_of_first)
     print(score, maybe, other, first, some, items, by_tag, best, top)
 
     gram: Taggram = musicnn_zoo.taggram("song.mp3")

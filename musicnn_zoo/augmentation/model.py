@@ -18,7 +18,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from musicnn_zoo.errors import ArgumentError, check_entries, check_number, check_whole
+from musicnn_zoo.errors import (
+    ArgumentError,
+    check_entries,
+    check_number,
+    check_tagging_model,
+    check_whole,
+)
 from musicnn_zoo.networks.build import TaggingModel
 from musicnn_zoo.networks.config import Input, LogMelInput, ModelConfig, block_function
 from musicnn_zoo.networks.mel import DECIBEL_FLOOR
@@ -664,6 +670,7 @@ def augment(
     >>> augment(model, layers).output_shape
     (None, 2)
     """
+    check_tagging_model(model)
     signal = model.zoo_config.input
     if isinstance(augmentation, Augmentation):
         parts = augmentation.build(signal, seed=seed)

@@ -70,6 +70,8 @@ _COMMANDS = {
     "describe": "musicnn_zoo.cli.collection:describe",
     "write": "musicnn_zoo.cli.write:write",
     "listen": "musicnn_zoo.cli.listen:listen",
+    "app": "musicnn_zoo.cli.app:app",
+    "serve": "musicnn_zoo.cli.serve:serve",
     "train": "musicnn_zoo.cli.learning:train",
     "finetune": "musicnn_zoo.cli.learning:finetune",
     "evaluate": "musicnn_zoo.cli.learning:evaluate",
@@ -94,12 +96,13 @@ def _stopping_in_one_line() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _warnings_as_lines() -> Iterator[None]:
+def _warnings_as_lines(context: click.Context) -> Iterator[None]:
     """Print each warning on a line of standard error, without the place in the code."""
 
     def show(message: Warning | str, *rest: object, **named: object) -> None:
         del rest, named
-        warn(str(message))
+        if not context.meta.get("quiet"):  # here, for other threads have no context
+            warn(str(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
@@ -131,7 +134,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _stopping_in_one_line(), _warnings_as_lines():
+            with _stopping_in_one_line(), _warnings_as_lines(ctx):
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
@@ -168,4 +171,7 @@ def cli() -> None:
     files that have not changed.
 
     A music library is filled by index; find, similar, playlist and describe ask it.
+
+    Exit codes: 0, all went well; 1, audio could not be used (unless --ignore-failures) or an output
+    not written; 2, the command line is wrong or needs what is not installed; 130, after Ctrl+C.
     """

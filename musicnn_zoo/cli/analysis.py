@@ -17,26 +17,37 @@ import click
 from musicnn_zoo.cli.failures import Failure, describe_unexpected, warn
 from musicnn_zoo.cli.options import (
     PLACE,
+    USUAL,
+    Telling,
     analysis_options,
     check_plot,
     layer_option,
     library_options,
     plot_option,
     report_unusable,
+    say_drawn,
     silence_option,
+    telling_of,
     writer_options,
 )
 from musicnn_zoo.cli.parts import ChoiceOrNone, option, option_group, path_option
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
 from musicnn_zoo.files import check_ending, check_writable
 from musicnn_zoo.library.remote_store import landed, store_at
-from musicnn_zoo.library.store import LIBRARY_SUFFIXES, Store, Summary, run_library
+from musicnn_zoo.library.store import (
+    LIBRARY_SUFFIXES,
+    NOWHERE,
+    Searched,
+    Store,
+    Summary,
+    run_library,
+)
 from musicnn_zoo.library.text_store import ASIDE, METHODS, EmbeddingArchive, Format, Writer
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated
 from musicnn_zoo.sound import read
 from musicnn_zoo.sound.find import WHOLE, Shard, find_audio, irregularity, is_pattern
 from musicnn_zoo.sound.isolation import prepare_decoding
-from musicnn_zoo.sound.remote import Address
+from musicnn_zoo.sound.remote import Address, as_address, without_secrets
 from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.tagging.results import (
     DEFAULT_THRESHOLD,
@@ -45,7 +56,7 @@ from musicnn_zoo.tagging.results import (
     check_event_rule,
     check_ranking,
 )
-from musicnn_zoo.text import clock, printable
+from musicnn_zoo.text import clock, first_line, printable
 from musicnn_zoo.zoo.load import find_pretrained
 
 if TYPE_CHECKING:
@@ -68,9 +79,15 @@ class AudioFiles:
     """
 
     def __init__(
-        self, files: tuple[Path | Address, ...], *, shard: Shard | None = None, **selection: Any
+        self,
+        files: tuple[Path | Address, ...],
+        *,
+        shard: Shard | None = None,
+        telling: Telling = USUAL,
+        **selection: Any,
     ) -> None:
         self._selection = selection
+        self._telling = telling
         self.shard = shard or WHOLE
         self._failed: list[str] = []
         self._failed_as_before: Callable[[str], bool] | None = None
@@ -86,10 +103,12 @@ class AudioFiles:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if not self._failed or (kind is not None and issubclass(kind, Exception)):
             return
-        if kind is None and self._total == 1:
+        ignored = self._telling.ignores(self._failed, self._failed_as_before)
+        if kind is None and self._total == 1 and not ignored:
             raise Failure(self._failed[0], 1)
-        report_unusable(self._failed, self._total, again=self._failed_as_before)
-        if kind is None:
+        if not (ignored and self._telling.quiet):
+            report_unusable(self._failed, self._total, again=self._failed_as_before)
+        if kind is None and not ignored:
             raise click.exceptions.Exit(1)
 
     def fail(self, path: str, error: Exception) -> str:
@@ -178,14 +197,17 @@ class FileRun(AudioFiles):
     ) -> None:
         self._model = find_pretrained(model)
         self._kind = kind
+        excerpt = {name: options.pop(name, None) for name in ("offset", "duration")}
         self._settings = {**own, **{name: options.pop(name) for name in _CUTTING}}
+        self._settings |= {name: value for name, value in excerpt.items() if value is not None}
         self._reading = {name: options.pop(name) for name in ("damaged", "jobs")}
         self._storing = {name: options.pop(name, False) for name in ("overwrite", "content_hash")}
         selection = {name: options.pop(name) for name in ("include", "exclude", "hidden")}
-        shard = options.pop("shard", None)
+        shard, telling = options.pop("shard", None), telling_of(options)
+        self._prune = options.pop("prune", False)
         self._cluster, self._gpus = options.pop("cluster", None), options.pop("gpus", 0.0)
         self._loading = options
-        super().__init__(files, shard=shard, **selection)
+        super().__init__(files, shard=shard, telling=telling, **selection)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -232,6 +254,7 @@ class FileRun(AudioFiles):
                 summary = run_library(
                     self.paths, self._analyse, store,
                     content_hash=hashing, shard=self.shard, failed=self.fail,
+                    pruned=self._searched,
                 )  # fmt: skip
                 store.record_failures(self._not_found)
                 self._failed_as_before = store.failed_as_before
@@ -248,7 +271,8 @@ class FileRun(AudioFiles):
 
         def tell(progress: Progress) -> None:
             nonlocal told
-            if time.monotonic() - told >= (1 if sys.stderr.isatty() else _TOLD_EVERY_S):
+            every_s = 1 if sys.stderr.isatty() else _TOLD_EVERY_S
+            if time.monotonic() - told >= every_s and not self._telling.quiet:
                 told = time.monotonic()
                 click.echo(str(progress), err=True)
 
@@ -257,22 +281,36 @@ class FileRun(AudioFiles):
                 self.paths, output, settings, model=self._model, cluster=self._cluster,
                 loading=self._loading, damaged=self._reading["damaged"], shard=self.shard,
                 workers=Workers(cores=self._reading["jobs"] or 1, gpus=self._gpus),
-                missed=self._not_found, failed=self.fail, progress=tell, **self._storing,
+                missed=self._not_found, failed=self.fail, progress=tell, pruned=self._searched,
+                **self._storing,
             )  # fmt: skip
             self._failed_as_before = blocks.failed_as_before
             self._sum_up(output, summary, blocks)
 
     def _sum_up(self, output: Path | Address, summary: Summary, store: Store | Blocks) -> None:
         summary.failed += len(self._not_found)
+        if self._telling.quiet:
+            return
         click.echo(f"{printable(str(output))}: {summary}", err=True)
         if summary.damaged:
             click.echo(f"damaged: {printable(store.place_of('damaged.csv'))}", err=True)
         if summary.failed:
             click.echo(f"reasons: {printable(store.place_of('failures.csv'))}", err=True)
 
+    @property
+    def _searched(self) -> Searched:
+        """Directories below which rows of files that are gone are dropped, if that was asked for.
+
+        Nothing is dropped below one in which nothing was found, whose disk may not be mounted.
+        """
+        if not self._prune:
+            return NOWHERE
+        folders, unread = self.folders.values(), [path for path, _ in self._not_found]
+        return Searched(frozenset(map(_identity, folders)), frozenset(map(_identity, unread)))
+
     def refuse_storing(self, output: Path | Address | None) -> None:
         """Refuse options that do not go with an output that is written in one go."""
-        for name, given in self._storing.items():
+        for name, given in {**self._storing, "prune": self._prune}.items():
             if given:
                 raise ArgumentError(
                     f"--{name.removeprefix('content_')} goes with an output that ends in "
@@ -292,13 +330,51 @@ class FileRun(AudioFiles):
         from musicnn_zoo.tagging.tagger import Tagger
 
         analyse = getattr(Tagger(self._model, **self._loading), _METHODS[self._kind])
-        several, on_terminal = len(paths) > 1, sys.stderr.isatty()
         settings = {name: value for name, value in self._settings.items() if name not in ASIDE}
-        results = analyse(paths, **settings, **self._reading, progress=several and on_terminal)
-        yield from _told(results, len(paths)) if several and not on_terminal else results
+        how = progress_for(paths, self._telling)
+        results = analyse(paths, **settings, **self._reading, progress=how)
+        if not (self._telling.quiet or self._telling.verbose or how):
+            results = _told(results, len(paths))
+        for result in results:
+            if self._telling.verbose:
+                told = f"done: {result.source}"
+                if result.error is not None:
+                    told = f"failed: {first_line(without_secrets(str(result.error)))}"
+                click.echo(printable(told), err=True)
+            yield result
 
 
 _TOLD_EVERY_S = 30.0
+
+
+def progress_for(paths: list[str], telling: Telling = USUAL) -> Any:
+    """Return the ``progress`` of a Tagger: a bar on a terminal, lines of one file elsewhere."""
+    if telling.quiet or telling.verbose:
+        return False
+    if sys.stderr.isatty():
+        return True
+    return _SecondsTold() if len(paths) == 1 else False
+
+
+class _SecondsTold:
+    """Says on standard error every 30 s how far one file is, where no bar can be drawn."""
+
+    def __init__(self) -> None:
+        self._started = self._told = time.monotonic()
+
+    def __call__(self, source: str | None, seconds: float) -> None:
+        from musicnn_zoo.tagging.tagger import length_of
+
+        now = time.monotonic()
+        if now - self._told < _TOLD_EVERY_S:
+            return
+        self._told = now
+        total = length_of(source)
+        line = f"{clock(seconds)} heard"
+        if total is not None and total > seconds:
+            rest_s = (now - self._started) / seconds * (total - seconds)
+            line = f"{clock(seconds)} of {clock(total)} heard, about {clock(rest_s)} left"
+        click.echo(f"{printable(str(source))}: {line}", err=True)
 
 
 def _told(results: Iterator[FileResult[Any]], total: int) -> Iterator[FileResult[Any]]:
@@ -317,6 +393,12 @@ def _told(results: Iterator[FileResult[Any]], total: int) -> Iterator[FileResult
             )
 
 
+def _identity(place: str | Path | Address) -> str:
+    """Return the absolute path without links, or the address, by which a place is known."""
+    address = as_address(place)
+    return os.path.realpath(place) if address is None else str(address)
+
+
 def _is_handed_over(path: Path, mode: int) -> bool:
     """Whether a path is a pipe that a shell has opened for this process: ``<(command)``, ``|``."""
     place = os.fspath(path)
@@ -333,6 +415,18 @@ class Threshold(click.ParamType):  # type: ignore[type-arg]
         return value if value == CALIBRATED else click.FLOAT.convert(value, param, ctx)
 
 
+class Count(click.ParamType):  # type: ignore[type-arg]
+    """How many tags; the word ``all`` is answered."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the number that was given."""
+        if value == "all":
+            raise ArgumentError("--top-k is a number; received 'all': --threshold 0 shows all tags")
+        return click.INT.convert(value, param, ctx)
+
+
 result_options = option_group(
     writer_options, library_options, plot_option("the result for one file")
 )
@@ -340,7 +434,7 @@ result_options = option_group(
 
 @click.command()
 @analysis_options
-@option("-k", "--top-k", type=int, help="Show the K best tags.  [default: 5]", metavar="K")
+@option("-k", "--top-k", type=Count(), help="Show the K best tags.  [default: 5]", metavar="K")
 @option("-t", "--threshold", type=Threshold(), metavar="T",
         help="Show tags with a score of at least T, between 0 and 1; with 'calibrated', of at "
         "least the model's own threshold for the tag.")  # fmt: skip
@@ -472,6 +566,7 @@ def map_files(
             save_map(found, place)
         if plot is not None:
             found.plot(plot)
+            say_drawn(plot)
 
 
 def _write(
@@ -513,6 +608,7 @@ def _write(
             writer.write(value)
             if plot is not None:
                 value.plot(plot)
+                say_drawn(plot)
 
 
 def _check_one_file(files: tuple[Path | Address, ...], why: str) -> None:

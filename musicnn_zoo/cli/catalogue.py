@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from musicnn_zoo.cli.options import check_plot, plot_option
+from musicnn_zoo.cli.options import check_plot, plot_option, say_drawn
 from musicnn_zoo.cli.parts import option, path_option
 from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.runtimes.export import EXPORT_FORMATS, EXPORT_PRECISIONS, export_model
@@ -21,38 +21,75 @@ from musicnn_zoo.zoo.load import ModelInfo, find_pretrained, model_info
 
 @click.command()
 @click.argument("pattern", required=False)
-@option("--pretrained/--untrained", default=None,
-        help="List only models with weights, or only architectures.")  # fmt: skip
+@option("--pretrained/--untrained", default=True,
+        help="List the models that have weights, or the architectures that have none.")  # fmt: skip
 @option("-f", "--format", "form", type=click.Choice(["text", "json"]), default="text",
         help="json: all that is known of each model.")  # fmt: skip
-def models(pattern: str | None, pretrained: bool | None, form: str) -> None:
-    """List the models, or those whose names fit PATTERN (such as 'MTT_*')."""
+def models(pattern: str | None, pretrained: bool, form: str) -> None:
+    """List the models to choose from, or those whose names fit PATTERN (such as 'MTT_*').
+
+    ROC-AUC and PR-AUC are percentages as published; compare only models with the same data. The
+    size is that of the weights.
+    """
     names = list_models(pattern, pretrained=pretrained)
     if not names:
-        known = ", ".join(list_models(pretrained=pretrained))
-        raise ArgumentError(f"no model fits {pattern!r}; there are {known}")
+        raise ArgumentError(_nothing_fits(pattern, pretrained))
+    found = list(map(model_info, names))
     if form == "json":
-        click.echo(json.dumps([_as_json(model_info(name)) for name in names], indent=1))
+        click.echo(json.dumps([_as_json(info) for info in found], indent=1))
         return
-    rows: list[tuple[str, ...]] = [
-        ("model", "weights", "input", "front-end → back-end", "parameters", "receptive field")
-    ]
-    for info in map(model_info, names):
-        seen = info.receptive_field_s
-        rows.append(
-            (
-                info.name,
-                _weights_column(info),
-                info.input,
-                info.architecture,
-                f"{info.parameters:,}",
-                f"{seen:.2f} s" if math.isfinite(seen) else "whole input",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+    rows = map(_choice_row if pretrained else _architecture_row, found)
+    table = [_CHOICE_HEAD if pretrained else _ARCHITECTURE_HEAD, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
+
+
+def _nothing_fits(pattern: str | None, pretrained: bool) -> str:
+    others = list_models(pattern, pretrained=not pretrained)
+    if others:
+        option = "--untrained" if pretrained else "--pretrained"
+        return f"only {option} lists models that fit {pattern!r}: {', '.join(others)}"
+    known = ", ".join(list_models(pretrained=pretrained))
+    return f"no model fits {pattern!r}; there are {known}"
+
+
+_CHOICE_HEAD = (
+    "model", "trained on", "tags", "ROC-AUC", "PR-AUC", "licence", "size", "weights",
+    "front-end → back-end",
+)  # fmt: skip
+_ARCHITECTURE_HEAD = ("architecture", "input", "front-end → back-end", "parameters",
+                      "receptive field")  # fmt: skip
+_EXAMPLES = 3
+_BYTES = 4
+"""Of a parameter in float32."""
+
+
+def _choice_row(info: ModelInfo) -> tuple[str, ...]:
+    data, _, _ = info.trained_on.partition(" (")
+    figures = [info.metrics.get(name) for name in ("roc_auc", "pr_auc")]
+    return (
+        info.name,
+        data,
+        f"{len(info.tags)}: {', '.join(info.tags[:_EXAMPLES])}, …",
+        *("–" if figure is None else f"{figure:.2f}" for figure in figures),
+        info.license,
+        f"{_BYTES * info.parameters / 1e6:.1f} MB",
+        "bundled" if "bundled" in info.weights else "download",
+        info.architecture,
+    )
+
+
+def _architecture_row(info: ModelInfo) -> tuple[str, ...]:
+    seen = info.receptive_field_s
+    return (
+        info.name,
+        info.input,
+        info.architecture,
+        f"{info.parameters:,}",
+        f"{seen:.2f} s" if math.isfinite(seen) else "whole input",
+    )
 
 
 def _as_json(info: ModelInfo) -> dict[str, Any]:
@@ -61,12 +98,6 @@ def _as_json(info: ModelInfo) -> dict[str, Any]:
     if not math.isfinite(info.receptive_field_s):
         described["receptive_field_s"] = None  # the whole input
     return described
-
-
-def _weights_column(info: ModelInfo) -> str:
-    if not info.pretrained:
-        return "none"
-    return "bundled" if "bundled" in info.weights else "download"
 
 
 @click.command()
@@ -80,6 +111,7 @@ def info(model: str, plot: Path | None) -> None:
 
         check_plot(plot)
         learned_filters(model).plot(plot)
+        say_drawn(plot)
     click.echo(text)
 
 

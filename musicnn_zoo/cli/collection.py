@@ -7,6 +7,7 @@ must be analysed.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,10 +16,16 @@ import click
 
 from musicnn_zoo.cli.failures import warn
 from musicnn_zoo.cli.parts import PATH, WHOLE, library_option, option, option_group, path_option
-from musicnn_zoo.errors import ArgumentError
-from musicnn_zoo.library.collection import DEFAULT_K, DEFAULT_LENGTH, Library, TrackList
+from musicnn_zoo.errors import ArgumentError, AudioError
+from musicnn_zoo.library.collection import (
+    DEFAULT_K,
+    DEFAULT_LENGTH,
+    MOST_CLUSTERS,
+    Library,
+)
 from musicnn_zoo.library.playlists import PLAYLIST_ENDINGS, playlist_name
-from musicnn_zoo.text import count, csv_lines, path_cell, printable, safe_tag
+from musicnn_zoo.library.tracks import TrackList
+from musicnn_zoo.text import count, csv_lines, folded, path_cell, printable, safe_tag
 
 Form = Literal["text", "json", "csv"]
 
@@ -56,7 +63,7 @@ def find(
     model: str | None,
     form: Form,
 ) -> None:
-    r"""Find the tracks of the library that fulfil QUERY.
+    """Find the tracks of the library that fulfil QUERY.
 
     \b
     musicnn-zoo find "piano > 0.4 and slow > 0.2 and not vocals > 0.3"
@@ -64,14 +71,23 @@ def find(
     musicnn-zoo find "artist = 'J. S. Bach' and (harpsichord or 'no vocals' > 0.3)"
 
     A tag by itself means a score of at least 0.5. Tags are those of 'musicnn-zoo info MODEL';
-    words such as calm, lively or 'female vocals' stand for several. Names with spaces are quoted
-    or have underscores. Fields: duration (in seconds, or 3:30), title, artist, album, genre and
+    words such as calm, lively or 'female vocals' stand for several. Names with spaces may have
+    quotes or underscores. Fields: duration (in seconds, or 3:30), title, artist, album, genre and
     path, compared by =, != and ~ (contains).
-    """
-    found = Library(place).find(query, sort=sort, limit=limit, model=model)
+    """  # noqa: D301 (click keeps the lines of a paragraph after backspace)
+    library = Library(place)
+    found = library.find(query, sort=sort, limit=limit, model=model)
     if not found.tracks:
-        warn("nothing fits; many scores are low: what is the highest, say find 'TAG > 0'")
+        warn(f"nothing fits{_why_nothing(library, found)}")
     _deliver([found], form, output, absolute=absolute)
+
+
+def _why_nothing(library: Library, found: TrackList) -> str:
+    if not library.counts().get("present"):
+        return "; the library holds no tracks: fill it with 'musicnn-zoo index FOLDER'"
+    return "; many scores are low: what is the highest, say find 'TAG > 0'" * bool(
+        found.asked["tags"]
+    )
 
 
 @click.command()
@@ -123,11 +139,12 @@ def similar(
 @path_option("--similar-to", "seeds", multiple=True, metavar="TRACK",
              help="Begin with this track, and go on with those most like it; several times for "
              "the mean of several.")  # fmt: skip
-@option("--cluster", "clusters", type=WHOLE, metavar="N",
+@option("--cluster", "clusters", type=click.IntRange(1, MOST_CLUSTERS), metavar="N",
         help="Make N lists of tracks that sound alike, each named by its tags; --output is a "
         "folder then.")  # fmt: skip
 @option("-n", "--length", "n", type=WHOLE, metavar="N",
-        help=f"Tracks in a list.  [default: {DEFAULT_LENGTH}, of clusters all]")  # fmt: skip
+        help="Tracks in a list; a way has fewer where no more are between its ends.  "
+        f"[default: {DEFAULT_LENGTH}, of clusters all]")  # fmt: skip
 @_layer_option
 @_output_options
 @_asking_options
@@ -144,13 +161,13 @@ def playlist(
     model: str | None,
     form: Form,
 ) -> None:
-    r"""Make a playlist: a smooth way between two tracks, more of the same, or one a cluster.
+    """Make a playlist: a smooth way between two tracks, more of the same, or one a cluster.
 
     \b
     musicnn-zoo playlist --from a.mp3 --to b.mp3 -n 15 --output way.m3u8
     musicnn-zoo playlist --similar-to a.mp3 --output more.m3u8
     musicnn-zoo playlist --cluster 12 --output lists/
-    """
+    """  # noqa: D301 (as above)
     ways = [start is not None or end is not None, bool(seeds), clusters is not None]
     if sum(ways) != 1 or (start is None) != (end is None):
         raise ArgumentError("give --from and --to, or --similar-to, or --cluster")
@@ -168,9 +185,11 @@ def playlist(
     else:
         assert start is not None
         assert end is not None
+        if os.path.realpath(start) == os.path.realpath(end):
+            raise ArgumentError(f"a way leads to another track; received {str(start)!r} twice")
         made = library.playlist(start, end, n=length, layer=layer, model=model)
         if len(made) < length:
-            warn(f"only {len(made) - 2} tracks lie between the two")
+            warn(f"the library has a smooth way of {count(len(made), 'track')}, not of {length}")
     _deliver([made], form, output, absolute=absolute)
 
 
@@ -185,8 +204,17 @@ def describe(tracks: tuple[Path, ...], place: Path | None, model: str | None) ->
     where the scores do not tell.
     """
     library = Library(place)
+    unusable = []
     for track in tracks:
-        click.echo(json.dumps(library.describe(track, model=model)))
+        try:
+            click.echo(json.dumps(library.describe(track, model=model)))
+        except AudioError as error:
+            unusable.append(str(error))
+    if unusable:
+        from musicnn_zoo.cli.options import report_unusable
+
+        report_unusable(unusable, len(tracks))
+        raise click.exceptions.Exit(1)
 
 
 def _deliver(
@@ -194,8 +222,7 @@ def _deliver(
 ) -> None:
     """Write a playlist, or print lists."""
     if output is not None:
-        _tell_left_out(lists[0].to_m3u(output, absolute=absolute))
-        click.echo(f"{printable(str(output))}: {count(len(lists[0]), 'track')}", err=True)
+        _write(lists[0], output, absolute=absolute)
     elif form == "json":
         shown = [each.to_dict() for each in lists]
         click.echo(json.dumps(shown[0] if len(shown) == 1 else shown))
@@ -237,12 +264,19 @@ def _write_folder(lists: Sequence[TrackList], folder: Path, *, absolute: bool) -
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise ArgumentError(f"{str(folder)!r} cannot be a folder ({error.strerror})") from error
+    taken: set[str] = set()
     for each in lists:
-        output = folder / f"{playlist_name(each.name)}.m3u8"
-        _tell_left_out(each.to_m3u(output, absolute=absolute))
-        click.echo(f"{printable(str(output))}: {count(len(each), 'track')}", err=True)
+        name, number = playlist_name(each.name), 1
+        while folded(name) in taken:
+            number += 1
+            name = f"{playlist_name(each.name)} {number}"
+        taken.add(folded(name))
+        _write(each, folder / f"{name}.m3u8", absolute=absolute)
 
 
-def _tell_left_out(paths: Sequence[str]) -> None:
-    for path in paths:
+def _write(tracks: TrackList, output: Path, *, absolute: bool) -> None:
+    left_out = tracks.to_m3u(output, absolute=absolute)
+    for path in left_out:
         warn(f"{path}: left out, since a playlist cannot hold its name")
+    written = count(len(tracks) - len(left_out), "track")
+    click.echo(f"{printable(str(output))}: {written}", err=True)

@@ -23,5 +23,8 @@ def describe_unexpected(error: Exception) -> str:
 
 
 def warn(line: str) -> None:
-    """Print a warning on a line of standard error."""
+    """Print a warning on a line of standard error, unless the command is quiet."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.meta.get("quiet"):
+        return
     click.echo(f"Warning: {printable(without_secrets(line))}", err=True)

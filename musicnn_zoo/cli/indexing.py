@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from musicnn_zoo.cli.failures import warn
 from musicnn_zoo.cli.options import (
     MODEL_HELP,
+    Telling,
     damaged_option,
     engine_options,
     jobs_option,
+    prune_option,
     report_unusable,
     selection_options,
+    telling_of,
+    telling_options,
 )
 from musicnn_zoo.cli.parts import PATH, POSITIVE, library_option, option
 from musicnn_zoo.errors import MusicnnZooError
-from musicnn_zoo.library.collection import DEFAULT_LAYER, Library
+from musicnn_zoo.library.collection import Library
+from musicnn_zoo.library.filling import DEFAULT_LAYER, Compatible
 from musicnn_zoo.library.indexing import IndexSummary, Progress
 from musicnn_zoo.text import path_to_text, printable
 
@@ -34,9 +39,8 @@ _TOLD_EVERY_S = 30.0
 @library_option
 @option("--watch", type=POSITIVE, metavar="MIN",
         help="Do not end, but look for changes again after so many minutes.")  # fmt: skip
-@option(
-    "--forget-gone", is_flag=True, help="Forget the files and folders that are no longer there."
-)
+@prune_option
+@telling_options
 @selection_options
 @option("-m", "--model", metavar="MODEL",
         help=f"{MODEL_HELP}.  [default: that of the run before, at first MTT_musicnn]")  # fmt: skip
@@ -54,6 +58,9 @@ _TOLD_EVERY_S = 30.0
 @option("--silence", type=click.Choice(["skip", "keep"]),
         help="Leave silent patches out, or keep them.  "
         "[default: as before, at first skip]")  # fmt: skip
+@option("--compatible", type=click.Choice(get_args(Compatible)),
+        help="Compute the vectors that AudioMuse-AI's MusiCNN gives instead, beside those that are "
+        "there; it decides on model, layer and patches.")  # fmt: skip
 @damaged_option
 @engine_options
 @jobs_option
@@ -65,7 +72,7 @@ def index(
     folders: tuple[Path, ...],
     place: Path | None,
     watch: float | None,
-    forget_gone: bool,
+    prune: bool,
     layers: tuple[str, ...],
     progress: str,
     form: str,
@@ -78,21 +85,28 @@ def index(
     time; the next run goes on from there.
     """
     library = Library(place)
+    telling = telling_of(options)
     while True:
         try:
+            known = _messages(library.failures() if library.path.exists() else ())
             summary = library.index(
-                folders, layer=layers or None, on_progress=_teller(progress), **options
+                folders, layer=layers or None, on_progress=_teller(progress, telling), **options
             )
         except MusicnnZooError as error:
             if watch is None or not library.path.exists():
                 raise
             warn(str(error))
         else:
-            _report(library, summary, form)
-            if forget_gone:
+            messages = _messages(summary.failures)
+            ignored = telling.ignores(messages, known.__contains__)
+            if form == "json" or not telling.quiet:
+                _report(library, summary, form)
+            elif summary.failures and not ignored:
+                _report_failures(summary)
+            if prune:
                 library.forget_gone()
             if watch is None:
-                if summary.failed:
+                if summary.failed and not ignored:
                     raise click.exceptions.Exit(1)
                 return
         assert watch is not None
@@ -107,13 +121,21 @@ def _report(library: Library, summary: IndexSummary, form: str) -> None:
         click.echo(json.dumps(held))
         return
     click.echo(f"{printable(str(library.path))}: {summary}")
+    if not summary.looked_at:
+        warn("there is no audio in what was looked through")
     if summary.failures:
-        looked_at = summary.done + summary.unchanged + summary.copied + summary.failed
-        messages = [f"{path}: {reason}" for path, reason in summary.failures]
-        report_unusable(messages, looked_at)
+        _report_failures(summary)
 
 
-def _teller(form: str) -> Callable[[Progress], None]:
+def _report_failures(summary: IndexSummary) -> None:
+    report_unusable(_messages(summary.failures), summary.looked_at)
+
+
+def _messages(failures: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{path}: {reason}" for path, reason in failures]
+
+
+def _teller(form: str, telling: Telling) -> Callable[[Progress], None]:
     if form == "json":
 
         def tell_all(progress: Progress) -> None:
@@ -122,12 +144,17 @@ def _teller(form: str) -> Callable[[Progress], None]:
             click.echo(json.dumps(record), err=True)
 
         return tell_all
-    on_terminal = sys.stderr.isatty()
+    on_terminal = sys.stderr.isatty() and not telling.verbose
     told = time.monotonic()
 
     def tell(progress: Progress) -> None:
         nonlocal told
         now = time.monotonic()
+        if telling.quiet:
+            return
+        if telling.verbose:
+            click.echo(printable(progress.path), err=True)
+            return
         if now - told < (1.0 if on_terminal else _TOLD_EVERY_S):
             return
         told = now

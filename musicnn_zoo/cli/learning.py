@@ -18,6 +18,7 @@ from musicnn_zoo.cli.options import (
     patch_options,
     plot_option,
     report_unusable,
+    say_drawn,
 )
 from musicnn_zoo.cli.parts import (
     PATH,
@@ -32,6 +33,7 @@ from musicnn_zoo.cli.parts import (
 from musicnn_zoo.datasets import LAYOUTS, open_dataset
 from musicnn_zoo.datasets.dataset import SPLITS, Dataset, split_name
 from musicnn_zoo.errors import ArgumentError
+from musicnn_zoo.evaluation.results import AUTO, UNSEEN
 from musicnn_zoo.files import check_ending
 from musicnn_zoo.machine.installation import require_keras, require_sklearn
 from musicnn_zoo.networks.architectures import ARCHITECTURES, get_architecture
@@ -329,7 +331,10 @@ def _name(dataset: Dataset) -> str:
 @click.argument("model")
 @click.argument("data", type=PATH)
 @data_options
-@option("--split", default="test", metavar="SPLIT", help=f"{', '.join(SPLITS)}, or all.")
+@option("--split", default=AUTO, show_default=False, metavar="SPLIT",
+        help=f"{', '.join(SPLITS)}, {UNSEEN} (what MODEL did not learn from), or all.  "
+        f"[default: test; {UNSEEN} if DATA has no splits and MODEL does not know all of it]",
+        )  # fmt: skip
 @option("--tags", type=click.Choice(["all", "common"]), default="all",
         help="Whether MODEL and DATA must know the same tags.")  # fmt: skip
 @option("--untagged", type=click.Choice(["keep", "drop"]), default="keep",
@@ -370,6 +375,10 @@ def evaluate(
     is a folder with a subfolder of audio for each class, a CSV or TSV of paths and tags, or with
     --layout a published data set.
 
+    The folder of a model that was trained keeps its split. Where DATA has none, that decides which
+    tracks are the test part, and in any case it is said how many of the tracks MODEL was trained
+    on. Files are known by their sound, whatever they are called.
+
     Scores are averaged over the patches of a track. Exit code 1 says that files of DATA could not
     be used; the figures are those of the others.
     """
@@ -401,6 +410,7 @@ def evaluate(
         save_scores(found, scores)
     if plot is not None:
         found.plot(plot)
+        say_drawn(plot)
     if storing:
         stored = store_thresholds(model, found)
         click.echo(printable(f"{model}: thresholds stored, {stored.describe()}"), err=True)
@@ -420,8 +430,8 @@ def _check_storing(model: str, split: str | None, calibrated: bool) -> None:
     if split is not None and split_name(split) != "validation":
         raise ArgumentError(
             "--store-thresholds finds thresholds on tracks that the model is neither trained nor "
-            f"tested on; received --split {split}: pass --split validation, or --split all for "
-            "DATA that is all for validation"
+            f"tested on; received {'none' if split == AUTO else f'--split {split}'}: pass --split "
+            "validation, or --split all for DATA that is all for validation"
         )
     if calibrated:
         raise ArgumentError("--store-thresholds finds thresholds, --calibrated takes the old ones")

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from urllib.parse import quote
 
 import click
 
-from musicnn_zoo.cli.analysis import AudioFiles, warn_of_damage
+from musicnn_zoo.cli.analysis import AudioFiles, progress_for, warn_of_damage
 from musicnn_zoo.cli.failures import warn
 from musicnn_zoo.cli.options import (
     MODEL_HELP,
@@ -28,8 +29,16 @@ from musicnn_zoo.cli.options import (
 )
 from musicnn_zoo.cli.parts import PATH, option, path_option
 from musicnn_zoo.errors import ArgumentError, AudioError, MusicnnZooError
-from musicnn_zoo.listening.page import DEFAULT_HOP_S, check_place, listening_page, listening_pages
-from musicnn_zoo.tagging.results import Taggram, Tags, check_ranking
+from musicnn_zoo.files import replacing
+from musicnn_zoo.listening.listing import Listed, list_page, navigation
+from musicnn_zoo.listening.page import (
+    DEFAULT_HOP_S,
+    ListeningPage,
+    check_place,
+    listening_page,
+    listening_pages,
+)
+from musicnn_zoo.tagging.results import DEFAULT_TOP_K, Taggram, Tags, check_ranking
 from musicnn_zoo.text import clock, printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 from musicnn_zoo.zoo.load import find_pretrained
@@ -229,22 +238,95 @@ def _write_pages(
                 files.fail(path, ArgumentError(f"{path}: {error}"))
         if not usable:
             return
-        progress = len(usable) > 1 and sys.stderr.isatty()
-        for result in listening_pages(usable, load(), **making, progress=progress):
+        index = _place_of_list(output, places) if len(usable) > 1 else None
+        written: list[_Written] = []
+        waiting: _Made | None = None
+        for result in listening_pages(usable, load(), **making, progress=progress_for(usable)):
             path = str(result.source)
             try:
-                page = result.unwrap()
-                place = page.save(places[path], link=link)
+                made = _Made(path, places[path], result.unwrap())
             except MusicnnZooError as error:
                 files.fail(path, error)
                 continue
-            click.echo(printable(str(place)))
-            warn_of_damage(path, page.taggrams[0].clip)
-            if link and page.recording.kind is None:
-                warn(f"{path}: browsers do not play this format; leave out --link")
-            elif not link and place.stat().st_size > _LARGE_BYTES:
-                size = place.stat().st_size / 2**20
-                warn(f"{place}: has {size:.0f} MiB; --link leaves the audio where it is")
+            _save(waiting, made, written, index, files, link=link)
+            waiting = made
+        _save(waiting, None, written, index, files, link=link)
+        if index is not None and len(written) > 1:
+            listed = [each.seen_from(index) for each in written]
+            with replacing(index, failure="the list cannot be written") as file:
+                file.write(list_page(listed).encode())
+            click.echo(printable(str(index)))
+
+
+class _Written(NamedTuple):
+    """A page that was written, and the tags of its recording."""
+
+    place: Path
+    name: str
+    tags: Tags
+
+    def seen_from(self, page: Path) -> Listed:
+        """Return it with its address relative to another page."""
+        href = os.path.relpath(self.place, page.parent).replace(os.sep, "/")
+        return Listed(quote(os.fsencode(href)), self.name, self.tags, self.tags.model)
+
+
+class _Made(NamedTuple):
+    """A page that is written when it is known which one comes next."""
+
+    path: str
+    place: Path
+    page: ListeningPage
+
+    def as_written(self) -> _Written:
+        """Return what is listed of it."""
+        tags = self.page.taggrams[0].rank(top_k=DEFAULT_TOP_K)
+        return _Written(self.place, self.page.recording.title or self.page.recording.name, tags)
+
+
+def _place_of_list(output: Path, places: dict[str, Path]) -> Path | None:
+    """Return where the list of pages is written; None if something else is there."""
+    place = output / "index.html"
+    try:
+        check_place(place)
+    except ArgumentError as error:
+        warn(f"{error}; there is no list of the pages")
+        return None
+    return None if place in places.values() else place
+
+
+def _save(
+    made: _Made | None,
+    following: _Made | None,
+    written: list[_Written],
+    index: Path | None,
+    files: AudioFiles,
+    *,
+    link: bool,
+) -> None:
+    """Write a page with links to those beside it, and say so."""
+    if made is None:
+        return
+    path, place, page = made
+    ways = ""
+    if index is not None:
+        back = written[-1].seen_from(place) if written else None
+        on = None if following is None else following.as_written().seen_from(place)
+        up = quote(os.fsencode(os.path.relpath(index, place.parent).replace(os.sep, "/")))
+        ways = navigation(up, back, on)
+    try:
+        page.save(place, link=link, navigation=ways)
+    except MusicnnZooError as error:
+        files.fail(path, error)
+        return
+    written.append(made.as_written())
+    click.echo(printable(str(place)))
+    warn_of_damage(path, page.taggrams[0].clip)
+    if link and page.recording.kind is None:
+        warn(f"{path}: browsers do not play this format; leave out --link")
+    elif not link and place.stat().st_size > _LARGE_BYTES:
+        size = place.stat().st_size / 2**20
+        warn(f"{place}: has {size:.0f} MiB; --link leaves the audio where it is")
 
 
 def _places(files: AudioFiles, output: Path) -> dict[str, Path]:
@@ -289,11 +371,17 @@ def _serve(files: AudioFiles, taggers: list[Tagger], making: dict[str, Any], por
         def make(path: str) -> Any:
             return listening_page(path, models=taggers, **making)
 
-        with PageServer(files.paths, make, port=port) as server:
+        def tag_files(paths: Any) -> Any:
+            quiet = {"jobs": 1, "damaged": making["damaged"]}
+            return taggers[0].tag_files(paths, **quiet)
+
+        with (
+            PageServer(files.paths, make, port=port, tag_files=tag_files) as server,
+            suppress(KeyboardInterrupt),
+        ):
             click.echo(f"{server.url}  {len(files.paths)} recordings; Ctrl+C ends it")
             sys.stdout.flush()
-            with suppress(KeyboardInterrupt):
-                server.serve()
+            server.serve()
 
 
 def _microphone(device: str | None) -> AbstractContextManager[Decoded]:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from musicnn_zoo.cli.options import PLACE, report_unusable
+from musicnn_zoo.cli.options import PLACE, ignore_failures_option, report_unusable
 from musicnn_zoo.cli.parts import option
 from musicnn_zoo.library.merging import Twice, merge_outputs
 from musicnn_zoo.sound.remote import Address
@@ -21,8 +21,13 @@ from musicnn_zoo.text import printable
         help="Which results to take of a file that has different ones in two parts.",
         )  # fmt: skip
 @option("--overwrite", is_flag=True, help="Replace the output instead of adding to it.")
+@ignore_failures_option
 def merge(
-    output: Path | Address, parts: tuple[Path | Address, ...], twice: Any, overwrite: bool
+    output: Path | Address,
+    parts: tuple[Path | Address, ...],
+    twice: Any,
+    overwrite: bool,
+    ignore_failures: bool,
 ) -> None:
     """Join the outputs PART... of library runs to one OUTPUT, which a later run continues.
 
@@ -35,5 +40,5 @@ def merge(
     if done.failures:
         messages = [reason for _, reason in done.failures]
         report_unusable(messages, done.files + len(messages))
-    if not done.complete:
+    if done.missing or done.unfinished or (done.failures and not ignore_failures):
         raise click.exceptions.Exit(1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,6 +11,7 @@ import click
 
 from musicnn_zoo.cli.parts import (
     PATH,
+    POSITIVE,
     WHOLE,
     Options,
     option,
@@ -63,6 +65,12 @@ def check_plot(plot: Path | None) -> None:
         check_picture(plot)
 
 
+def say_drawn(plot: Path) -> None:
+    """Say which picture was written, unless the command is quiet."""
+    if not click.get_current_context().meta.get("quiet"):
+        click.echo(printable(f"{plot}: drawn"), err=True)
+
+
 files_argument = click.argument("files", nargs=-1, required=True, type=PLACE)
 
 MODEL_HELP = "One of those that 'musicnn-zoo models' lists, hf://user/repository, or a folder"
@@ -83,6 +91,14 @@ def patch_options(default_hop: str) -> Options:
         option("--tail", type=click.Choice(["drop", "pad"]), default="drop",
                help="What to do with the end that does not fill a patch."))  # fmt: skip
 
+
+excerpt_options = option_group(
+    option("--offset", type=click.FloatRange(min=0), metavar="SECONDS",
+           help="Hear each file from there on.  [default: from its start]"),
+    option("--duration", type=POSITIVE, metavar="SECONDS",
+           help="Hear at most so much of each file.  [default: to its end]"),
+)  # fmt: skip
+"""Which excerpt of each file is heard: ``offset``, ``duration``."""
 
 damaged_option = option(
     "--damaged", type=click.Choice(get_args(OnDamage)), default="refuse",
@@ -126,9 +142,61 @@ selection_options = option_group(
 analysis_options = option_group(
     files_argument, selection_options,
     option("-m", "--model", default=DEFAULT_MODEL, metavar="MODEL", help=f"{MODEL_HELP}."),
-    patch_options("one patch"), damaged_option, engine_options, speed_options, jobs_option,
+    patch_options("one patch"), excerpt_options, damaged_option, engine_options, speed_options,
+    jobs_option,
 )  # fmt: skip
 """What ``FileRun`` takes."""
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What a run says on standard error, and what its exit code says."""
+
+    quiet: bool = False
+    verbose: bool = False
+    ignore_failures: bool = False
+    ignore_known_failures: bool = False
+
+    def ignores(self, messages: Iterable[str], known: Callable[[str], bool] | None) -> bool:
+        """Whether failures leave the exit code at 0."""
+        if self.ignore_known_failures and known is not None:
+            return all(map(known, messages)) or self.ignore_failures
+        return self.ignore_failures
+
+
+USUAL = Telling()
+
+
+def _note_quiet(context: click.Context, _: click.Parameter, given: bool) -> bool:
+    context.meta["quiet"] = given
+    return given
+
+
+ignore_failures_option = option(
+    "--ignore-failures", is_flag=True,
+    help="Exit with 0 even if audio could not be used, which is listed all the same.",
+)  # fmt: skip
+
+telling_options = option_group(
+    ignore_failures_option,
+    option("--ignore-known-failures", is_flag=True,
+           help="Exit with 0 if all that could not be used failed in the run before, too."),
+    option("-q", "--quiet", is_flag=True, callback=_note_quiet,
+           help="Say nothing on standard error but what makes the exit code."),
+    option("-v", "--verbose", is_flag=True, help="Say what became of each file."),
+)  # fmt: skip
+"""What a :class:`Telling` takes."""
+
+
+def telling_of(options: dict[str, Any]) -> Telling:
+    """Take those options out of others."""
+    return Telling(**{each.name: options.pop(each.name, False) for each in fields(Telling)})
+
+
+prune_option = option(
+    "--prune", "--forget-gone", "prune", is_flag=True,
+    help="Forget the files that are gone from the directories.",
+)  # fmt: skip
 
 library_options = option_group(
     option("--overwrite", is_flag=True, help="Replace the output instead of continuing it."),
@@ -141,6 +209,8 @@ library_options = option_group(
            help="Share of a GPU for each worker of a cluster.  [default: none]"),
     option("--shard", type=ShardType(), metavar="K/N",
            help="Do only the K-th of N shares of the files; 'musicnn-zoo merge' joins them."),
+    prune_option,
+    telling_options,
 )  # fmt: skip
 """Options of outputs that a later run continues."""
 

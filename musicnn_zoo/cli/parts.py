@@ -24,10 +24,22 @@ def option_group(*options: Options) -> Options:
 
 
 option = partial(click.option, show_default=True)
-PATH = click.Path(path_type=Path)
 
 
-class Local(click.Path):
+class Named(click.Path):
+    """A path that has a name: an empty one, as of a variable that is not set, is not the folder."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path."""
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = Named(path_type=Path)
+
+
+class Local(Named):
     """A path of this machine, where no address is taken."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from musicnn_zoo.cli.analysis import FileRun, Threshold
+from musicnn_zoo.cli.analysis import Count, FileRun, Threshold
 from musicnn_zoo.cli.options import (
     MODEL_HELP,
     PLACE,
@@ -52,7 +52,7 @@ choice_options = option_group(
     option("--fields", default=CUSTOM, metavar="LIST",
            help="custom (MUSICNN_TAGS, MUSICNN_MODEL), genre, mood, instrument, voice, era, "
            "character; several with commas between them."),
-    option("-k", "--top-k", type=int, metavar="K",
+    option("-k", "--top-k", type=Count(), metavar="K",
            help="Write the K best tags.  [default: 5]"),
     option("-t", "--threshold", type=Threshold(), metavar="T",
            help="Write tags with a score of at least T, and all genres and moods for which one "

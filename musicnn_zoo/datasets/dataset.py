@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, UnknownNameError, check_choice
+from musicnn_zoo.errors import ArgumentError, AudioError, UnknownNameError, check_choice, shown
 from musicnn_zoo.sound.find import Stamp, take_stamps
 from musicnn_zoo.sound.remote import as_address
 from musicnn_zoo.text import path_to_text, printable
@@ -29,7 +29,7 @@ class DatasetError(ArgumentError):
 
 
 class DatasetWarning(UserWarning):
-    """A data set of which something was left out or changed."""
+    """A data set of which something was left out or changed, or that a model has seen."""
 
 
 class Kind(NamedTuple):
@@ -480,6 +480,16 @@ class Dataset:
             groups=of(self.groups),
             splits=of(self.splits),
         )
+
+
+def check_dataset(dataset: object) -> None:
+    """Refuse what is no data set."""
+    if isinstance(dataset, Dataset):
+        return
+    hint = ""
+    if isinstance(dataset, str | os.PathLike):
+        hint = f": musicnn_zoo.datasets.open_dataset({os.fspath(dataset)!r}) reads one"
+    raise ArgumentError(f"dataset must be a Dataset; received {shown(dataset)}{hint}")
 
 
 def split_name(text: str) -> str | None:

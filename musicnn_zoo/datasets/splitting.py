@@ -10,7 +10,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.datasets.dataset import SPLITS, Dataset, DatasetError, Report, announce
+from musicnn_zoo.datasets.dataset import (
+    SPLITS,
+    Dataset,
+    DatasetError,
+    Report,
+    announce,
+    check_dataset,
+)
 from musicnn_zoo.errors import ArgumentError, check_choice
 
 By = Literal["track", "group"]
@@ -37,7 +44,9 @@ def split(
     :math:`f_p` the fraction of the part and :math:`a_{pk}` what the part has already. This is
     the greedy idea of Sechidis, Tsoumakas and Vlahavas ("On the stratification of multi-label
     data", ECML PKDD 2011), for groups and for all tags of a track at once. With one tag a track
-    and no groups, each part has each class in proportion, apart from rounding.
+    and no groups, each part has each class in proportion, apart from rounding. Where a part then
+    lacks a tag that another part can spare, that goes before the proportions: each part has
+    every tag of which there are enough tracks (or groups).
 
     Parameters
     ----------
@@ -66,8 +75,9 @@ def split(
     Warns
     -----
     DatasetWarning
-        If validation or test have no track of some tag.
+        If validation or test have no track of some tag, which too few tracks (or groups) have.
     """
+    check_dataset(dataset)
     wanted = _check_fractions(fractions)
     if by is not None:
         check_choice("by", by, get_args(By))
@@ -90,6 +100,7 @@ def split(
         raise DatasetError(_too_few(dataset, counts, len(parts), "group" if groups else "track"))
     assigned = _assign(counts, wanted, reserved, random)
     _fill_empty(assigned, counts[:, -1], parts, reserved)
+    _spread(assigned, counts, parts)
     divided = replace(dataset, splits=tuple(SPLITS[part] for part in assigned[of_track]))
     absent = [
         f"{tag} in {name}"
@@ -192,6 +203,26 @@ def _fill_empty(
         held = np.bincount(assigned, minlength=len(SPLITS))
         movable = np.flatnonzero(spare & ((assigned == 0) | (held[assigned] > 1)))
         assigned[movable[np.argmin(sizes[movable])]] = part
+
+
+def _spread(assigned: NDArray[np.intp], counts: NDArray[np.int64], parts: NDArray[np.intp]) -> None:
+    """Move single units to parts that lack a tag, rare tags and small units first.
+
+    A unit stays where its part would lose the last unit of any tag, or of all.
+    """
+    has = counts[:, :-1] > 0
+    held = np.array([has[assigned == part].sum(axis=0) for part in range(len(SPLITS))])
+    for tag in np.argsort(has.sum(axis=0), kind="stable"):
+        for part in parts[1:]:
+            if held[part, tag]:
+                continue
+            units = np.flatnonzero(has[:, tag])
+            movable = [unit for unit in units if (held[assigned[unit], has[unit]] > 1).all()]
+            if movable:
+                unit = min(movable, key=lambda unit: (assigned[unit], counts[unit, -1]))
+                held[assigned[unit]] -= has[unit]
+                held[part] += has[unit]
+                assigned[unit] = part
 
 
 def _too_few(dataset: Dataset, counts: NDArray[np.int64], parts: int, what: str) -> str:

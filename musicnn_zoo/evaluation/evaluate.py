@@ -11,27 +11,36 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from musicnn_zoo.datasets.dataset import (
+    SPLITS,
     UNTAGGED,
     Dataset,
     DatasetError,
     DatasetWarning,
     Report,
     Untagged,
+    check_dataset,
     split_name,
 )
 from musicnn_zoo.datasets.table import normal_form
-from musicnn_zoo.errors import ArgumentError, answered, check_choice
+from musicnn_zoo.errors import (
+    ArgumentError,
+    answered,
+    check_choice,
+    check_tagging_model,
+    no_array,
+    shown,
+)
 from musicnn_zoo.evaluation.metrics import (
     Bootstrap,
     best_f1_thresholds,
@@ -42,7 +51,15 @@ from musicnn_zoo.evaluation.metrics import (
     tags_with_figures,
     untagged_statement,
 )
-from musicnn_zoo.evaluation.results import ClassEvaluation, Evaluation, ends, percent
+from musicnn_zoo.evaluation.results import (
+    AUTO,
+    UNSEEN,
+    ClassEvaluation,
+    Evaluation,
+    Seen,
+    ends,
+    percent,
+)
 from musicnn_zoo.files import check_ending, replacing
 from musicnn_zoo.machine.installation import require_sklearn
 from musicnn_zoo.networks.config import (
@@ -66,6 +83,7 @@ from musicnn_zoo.text import (
     safe_tag,
     statements,
 )
+from musicnn_zoo.training.kept_split import KeptSplit
 from musicnn_zoo.zoo.folder import read_folder, write_thresholds
 
 if TYPE_CHECKING:
@@ -297,6 +315,9 @@ class ModelEvaluation:
         What the model gives, averaged over the patches of each track.
     groups : tuple of str or None
         Of the tracks, if the data set has groups.
+    seen : Seen or None
+        How many of the tracks the model was trained on; None if that is not known, since its
+        folder keeps no split.
     """
 
     model: str
@@ -311,9 +332,13 @@ class ModelEvaluation:
     labels: NDArray[np.bool_]
     scores: NDArray[np.float32]
     groups: tuple[str, ...] | None = None
+    seen: Seen | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise no_array(self, "figures", "np.asarray(evaluation.scores)")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -330,6 +355,7 @@ class ModelEvaluation:
             "model": self.model,
             "dataset": self.dataset,
             "split": self.split,
+            "seen": None if self.seen is None else asdict(self.seen),
             "hours": self.hours,
             "kind": "tags" if isinstance(self.figures, Evaluation) else "classes",
             "figures": self.figures.to_dict(),
@@ -399,7 +425,10 @@ class ModelEvaluation:
         which = f"split {self.split!r}" if self.split else "all tracks"
         head = f"{self.model} on {self.dataset}, {which}, {self.hours:.2f} hours of audio"
         report = statements({"report": str(self.report)})
-        return "\n".join([printable(head), str(self.figures), *report])
+        flattered = []
+        if self.seen is not None and self.seen.flatters:
+            flattered = statements({"these figures flatter": self.seen.describe()})
+        return "\n".join([printable(head), *flattered, str(self.figures), *report])
 
     def __repr__(self) -> str:
         which = self.split or "all tracks"
@@ -411,7 +440,7 @@ def evaluate_model(
     model: ModelLike,
     dataset: Dataset,
     *,
-    split: str | None = "test",
+    split: str | None = AUTO,
     tags: WhichTags = "all",
     untagged: Untagged = "keep",
     as_classes: bool | None = None,
@@ -441,7 +470,11 @@ def evaluate_model(
     dataset : Dataset
         See :mod:`musicnn_zoo.datasets`.
     split : str or None
-        Which tracks: ``"test"``, ``"validation"`` or ``"train"``; None for all.
+        Which tracks: ``"test"``, ``"validation"`` or ``"train"``; ``"unseen"`` for those that the
+        model neither learned from nor was chosen by; None for all. Splits are those of the data
+        set or, where it has none, those that the folder of the model keeps of its training;
+        tracks are known by their sound. By default (``"auto"``) the test part, or where the model
+        does not know all of the tracks, those unseen.
     tags : {"all", "common"}
         Whether model and data set must know the same tags, or only the common ones are used.
     untagged : {"keep", "drop"}
@@ -481,7 +514,8 @@ def evaluate_model(
     Warns
     -----
     DatasetWarning
-        If files could not be used.
+        If files could not be used; if the model has seen some of the tracks in its training, and
+        ``split`` does not ask for such.
 
     Examples
     --------
@@ -494,9 +528,14 @@ def evaluate_model(
     >>> found.figures.roc_auc
     1.0
     """
+    check_dataset(dataset)
+    if not isinstance(split, str | None):
+        raise ArgumentError(f"split must be the name of a split, or None; received {shown(split)}")
     require_sklearn("an evaluation")
-    part, origin = _part_of(dataset, split)
     tagger = shared_tagger(model, engine, device)
+    kept = None if tagger.folder is None else KeptSplit.read(tagger.folder)
+    chosen = _choose(dataset, split, kept, jobs)
+    part, origin = chosen.part, chosen.origin
     match = match_tags(tagger.tags, part, which=tags)
     classes = _takes_classes(as_classes, tagger.spec.config.activation, part)
     check_choice("untagged", untagged, UNTAGGED)
@@ -546,12 +585,19 @@ def evaluate_model(
             stated["untagged"] += f"; {before:,} more left out when the data set was read"
         if origin_of_limits is not None:
             stated["thresholds"] = origin_of_limits
+    seen = None if kept is None else _seen(part.paths, chosen.known)
+    if seen is None:
+        stated["seen in training"] = "not known; no split is kept with the model"
+    else:
+        stated["seen in training"] = seen.describe()
+        if seen.flatters and chosen.split not in ("train", "validation"):
+            warnings.warn(f"{seen.describe()}: such figures flatter", DatasetWarning, stacklevel=2)
     conventions = {**figures.conventions, **stated}
-    order = dict.fromkeys(("split", "tags", "kind", "patches", *conventions))
+    order = dict.fromkeys(("split", "seen in training", "tags", "kind", "patches", *conventions))
     return ModelEvaluation(
         model=tagger.spec.name,
         dataset=dataset.name,
-        split=None if split is None else split_name(split),
+        split=chosen.split,
         figures=replace(figures, conventions={name: conventions[name] for name in order}),
         report=part.report,
         errors=scored.errors,
@@ -561,6 +607,7 @@ def evaluate_model(
         labels=part.labels,
         scores=scored.scores,
         groups=part.groups,
+        seen=seen,
     )
 
 
@@ -612,20 +659,81 @@ def _score(results: Iterator[FileResult[Taggram]], dataset: Dataset, match: TagM
     )
 
 
-def _part_of(dataset: Dataset, split: str | None) -> tuple[Dataset, str]:
-    """Return the tracks to evaluate, and say which they are."""
+class _Chosen(NamedTuple):
+    """The tracks to evaluate, which they are in words, and what the model knows of them.
+
+    ``known`` has the split of the model's training for each path, None for one that was in none.
+    """
+
+    part: Dataset
+    origin: str
+    split: str | None
+    known: dict[str, str | None]
+
+
+def _choose(
+    dataset: Dataset, split: str | None, kept: KeptSplit | None, jobs: int | None
+) -> _Chosen:
+    """Choose tracks by the splits of the data set or, where it has none, by those kept."""
+
+    def known_of(part: Dataset) -> dict[str, str | None]:
+        if kept is None:
+            return {}
+        return dict(zip(part.paths, kept.splits_of(part.paths, jobs=jobs), strict=True))
+
     if split is None:
-        sizes = dataset.split_sizes
-        if not sizes:
-            return dataset, f"all tracks of {dataset.name}, which has no splits"
-        listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
-        return dataset, f"all tracks of {dataset.name}, whatever their split ({listed})"
-    if not dataset.splits:
+        return _Chosen(dataset, _all_of(dataset), None, known_of(dataset))
+    name = split if split in (AUTO, UNSEEN) else split_name(split) or split
+    if dataset.splits and name != UNSEEN:
+        name = "test" if name == AUTO else name
+        part, origin = _part_of(dataset, name)
+        return _Chosen(part, origin, name, known_of(part))
+    if kept is None:
+        if name == UNSEEN:
+            raise ArgumentError(
+                f"split={UNSEEN!r} needs the folder of a model that keeps the split of its training"
+            )
         raise ArgumentError(
             f"{dataset.name} has no splits; pass split=None (--split all) to evaluate all its "
             "tracks, or make splits with musicnn_zoo.datasets.split()"
         )
-    name = split_name(split) or split
+    known = known_of(dataset)
+    splits = list(known.values())
+    if name == AUTO:
+        name = "test" if "test" in splits and None not in splits else UNSEEN
+    wanted = ("test", None) if name == UNSEEN else (name,)
+    chosen = [index for index, each in enumerate(splits) if each in wanted]
+    if not chosen:
+        what = "has seen all" if name == UNSEEN else f"has none in the {name} part of its training:"
+        raise ArgumentError(
+            f"{dataset.name}: of its {count(len(dataset), 'track')} the model {what}; "
+            "split=None (--split all) evaluates them nevertheless, and says what was seen"
+        )
+    origin = f"{name} of {dataset.name}, by the split that the model's folder keeps"
+    if name == UNSEEN:
+        new = sum(splits[index] is None for index in chosen)
+        origin = (
+            f"the {len(chosen):,} of {count(len(dataset), 'track')} of {dataset.name} that the "
+            f"model did not learn from: {len(chosen) - new:,} of its test part, {new:,} new to it"
+        )
+    return _Chosen(dataset.subset(chosen), origin, name, known)
+
+
+def _seen(paths: Sequence[str], known: Mapping[str, str | None]) -> Seen:
+    numbers = Counter(known[path] for path in paths)
+    return Seen(**{split: numbers[split] for split in SPLITS}, new=numbers[None])
+
+
+def _all_of(dataset: Dataset) -> str:
+    sizes = dataset.split_sizes
+    if not sizes:
+        return f"all tracks of {dataset.name}, which has no splits"
+    listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+    return f"all tracks of {dataset.name}, whatever their split ({listed})"
+
+
+def _part_of(dataset: Dataset, name: str) -> tuple[Dataset, str]:
+    """Return the tracks of a split, and say which they are."""
     part = dataset.subset(name)
     origin = f"{name} of {dataset.name}"
     groups = set(part.groups or ())
@@ -689,7 +797,7 @@ def _patches_statement(grid: PatchGrid, tail: Tail, n_repeated: int) -> str:
     return statement
 
 
-_NOT_FOR_CHOOSING = ("train", "test")
+_NOT_FOR_CHOOSING = ("train", "test", UNSEEN)
 
 
 def with_thresholds(
@@ -717,6 +825,7 @@ def with_thresholds(
         If the evaluation is of another model, or on tracks that thresholds must not be chosen on;
         if a threshold is not between 0 and 1, as of a model whose outputs are no probabilities.
     """
+    check_tagging_model(model)
     from musicnn_zoo.networks.build import TaggingModel
 
     if isinstance(thresholds, ModelEvaluation):
@@ -726,10 +835,12 @@ def with_thresholds(
             f"thresholds must be one for each of the {len(model.tags)} tags of {model.name}; "
             f"received {len(thresholds)}"
         )
-    return TaggingModel(
+    changed = TaggingModel(
         model.input, model.output, name=model.name, zoo_config=model.zoo_config,
         tags=model.tags, provenance=model.provenance, thresholds=thresholds,
     )  # fmt: skip
+    changed.folder = model.folder
+    return changed
 
 
 def store_thresholds(folder: str | os.PathLike[str], evaluation: ModelEvaluation) -> TagThresholds:
@@ -757,6 +868,8 @@ def store_thresholds(folder: str | os.PathLike[str], evaluation: ModelEvaluation
     OutputError
         If it cannot be written.
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise ArgumentError(f"folder must be that of a model; received {shown(folder)}")
     contents = read_folder(Path(folder), origin=os.fspath(folder))
     thresholds = _best_thresholds(evaluation, contents.spec.name, contents.spec.tags)
     write_thresholds(contents, thresholds)

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from musicnn_zoo.datasets.dataset import UNTAGGED, Untagged
-from musicnn_zoo.errors import ArgumentError, check_choice
+from musicnn_zoo.errors import ArgumentError, check_choice, check_number, check_whole
 from musicnn_zoo.evaluation.results import (
     ClassEvaluation,
     ClassFigures,
@@ -448,6 +448,8 @@ class Bootstrap:
         seed: int,
     ) -> Bootstrap:
         """Check the groups, one a track, and number them."""
+        check_whole("bootstrap", replicates, least=0)
+        check_number("level", level)
         if groups is None:
             return cls(replicates, level, seed, np.arange(n_tracks), False)
         if len(groups) != n_tracks:

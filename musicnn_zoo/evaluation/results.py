@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from musicnn_zoo.text import NAME_WIDTH, aligned, count, printable, safe_tag, shortened, statements
 
+AUTO, UNSEEN = "auto", "unseen"
+"""Which tracks are evaluated, besides the names of splits."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -28,6 +31,47 @@ class Interval:
     low: float
     high: float
     level: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How many of the tracks evaluated a model knows from its training, by their sound.
+
+    Parameters
+    ----------
+    train : int
+        Were trained on, also by the model from which it was fine-tuned.
+    validation : int
+        Chose its weights or its thresholds.
+    test : int
+        Were its test part, which nothing was learned from.
+    new : int
+        Had no part in it.
+    """
+
+    train: int
+    validation: int
+    test: int
+    new: int
+
+    @property
+    def flatters(self) -> bool:
+        """Whether figures are of tracks that it learned from."""
+        return self.train + self.validation > 0
+
+    def describe(self) -> str:
+        """Return a sentence."""
+        total = self.train + self.validation + self.test + self.new
+        if not self.flatters:
+            return (
+                f"none of the {count(total, 'track')}; {self.test:,} were the model's test part, "
+                f"{self.new:,} had no part in its training"
+            )
+        return (
+            f"the model was trained on {self.train:,} of the {count(total, 'track')}, and "
+            f"{self.validation:,} chose its weights; {self.test:,} were its test part, "
+            f"{self.new:,} had no part in its training"
+        )
 
 
 EVALUATION_COLUMNS = (

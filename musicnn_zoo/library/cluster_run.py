@@ -25,7 +25,7 @@ from musicnn_zoo.errors import (
 from musicnn_zoo.library.blocks import Blocks, BlockWriter, open_blocks
 from musicnn_zoo.library.cluster import DatasetAnalyst, Workers, as_ours, loading_of
 from musicnn_zoo.library.parquet_store import count_rows, make_entry, make_table
-from musicnn_zoo.library.store import Summary, find_todo
+from musicnn_zoo.library.store import NOWHERE, Searched, Summary, find_todo
 from musicnn_zoo.machine.installation import require_ray
 from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.networks.config import Calibrated
@@ -259,11 +259,13 @@ def run_on_cluster(
     missed: Sequence[tuple[str, str]] = (),
     failed: Callable[[str, Exception], str] = lambda _, error: str(error),
     progress: Callable[[Progress], None] = lambda _: None,
+    pruned: Searched = NOWHERE,
 ) -> tuple[Summary, Blocks]:
     """Do a library run on a cluster; the commands, and :func:`tag_on_cluster`, do it by this.
 
     ``settings`` are those of a :class:`.store.Store`. ``missed`` are files that were not found, for
-    the list of failures. Return what was done, and the output, which is left.
+    the list of failures; rows of files that are gone go as ``pruned`` says. Return what was done,
+    and the output, which is left.
 
     :meta private:
     """
@@ -277,7 +279,9 @@ def run_on_cluster(
             blocks.record_failures([(path, failed(path, error))])
 
         blocks.note_share(str(shard), finished=False)
-        todo = find_todo(paths, blocks, summary, note_failure, content_hash=content_hash)
+        todo = find_todo(
+            paths, blocks, summary, note_failure, content_hash=content_hash, pruned=pruned
+        )
         if todo:
             with connected(cluster), _quiet():
                 if cluster == "local":

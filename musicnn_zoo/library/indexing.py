@@ -10,22 +10,24 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError
+from musicnn_zoo.errors import AudioError, DecoderCrashError
+from musicnn_zoo.files import mode_at
 from musicnn_zoo.library.library_file import Analysis, LibraryFile
 from musicnn_zoo.sound.contents import TITLES, Contents, read_contents
-from musicnn_zoo.sound.find import Selection, Stamp, take_stamp, walk_audio
+from musicnn_zoo.sound.find import Selection, Stamp, is_below, take_stamp, walk_audio
 from musicnn_zoo.tagging.pipeline import EmbeddedTags, reading_threads
 from musicnn_zoo.tagging.results import FileResult
 from musicnn_zoo.text import path_from_text
 
 Analyse = Callable[[Iterable[str]], Iterator[FileResult[EmbeddedTags]]]
-_NOT_THERE = "there is no such folder (is its disk mounted?); its files stay as they were"
+NOT_THERE = "there is no such folder (is its disk mounted?); its files stay as they were"
+_CHANGED = "it changed while it was read; the next run takes it"
 _AHEAD = 4
 """Files that each thread looks into before they are decoded: what was read is still in memory."""
 
@@ -67,6 +69,12 @@ class IndexSummary:
     failures: list[tuple[str, str]] = field(default_factory=list)
     audio_s: float = 0.0
     elapsed_s: float = 0.0
+
+    @property
+    def looked_at(self) -> int:
+        """How many files were there, or could not be used."""
+        there = (self.unchanged, self.copied, self.moved, self.retagged, self.returned)
+        return self.done + sum(there) + self.failed
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
@@ -126,7 +134,7 @@ def run_index(
     those that crashed the decoder and have not changed.
 
     Each file's row is written with its results; a run that ends early is continued by the next.
-    At its end queries take the analysis that was asked for.
+    At its end queries take the analysis that was asked for, if its vectors are this package's own.
 
     Parameters
     ----------
@@ -156,7 +164,8 @@ def run_index(
             run.awaited.clear()
             run.compute(run.unknown(iter(again), threads, _AHEAD * jobs), analyse)
     run.mark_gone(folders)
-    library.choose(analysis)
+    if analysis.compatible is None:
+        library.choose(analysis)
     library.commit()
     run.summary.elapsed_s = time.monotonic() - begun
     return run.summary
@@ -226,9 +235,9 @@ class _Run:
             if Path(folder).is_file():
                 yield folder
                 continue
-            if not Path(folder).exists():
+            if mode_at(folder) is None:
                 self._unlisted.add(folder)
-                self._fail(folder, None, AudioError(f"{folder}: {_NOT_THERE}"))
+                self._fail(folder, None, AudioError(f"{folder}: {NOT_THERE}"))
                 continue
             for path, kind, reason in walk_audio(folder, selection):
                 if kind == "audio":
@@ -289,6 +298,8 @@ class _Run:
             if result.value is None:
                 assert result.error is not None
                 self._fail(path, stamp, result.error)
+            elif not _is_as_it_was(stamp):
+                self._fail(path, None, AudioError(f"{path}: {_CHANGED}"))
             else:
                 self._add(stamp, contents, result.value)
 
@@ -338,18 +349,20 @@ class _Run:
                 done, failed = self.summary.done, self.summary.failed
                 self._on_progress(Progress(path, done, failed, self._looked_at))
 
-    def mark_gone(self, places: Collection[str]) -> None:
-        """Mark the files below the folders that are not there any more; forget those that moved.
+    def mark_gone(self, folders: Mapping[str, Selection]) -> None:
+        """Mark the files that are not there any more, or left out; forget those that moved.
 
         A file that moved may have been anywhere.
         """
+        remembered = set(self._library.folders())
         for number, text, sound, state in self._library.all_files():
             path = path_from_text(text)
-            if state != "gone":
-                if path in self._seen or not (sound in self._gained or _is_below(path, places)):
-                    continue
-                if _is_below(path, self._unlisted) or os.path.lexists(path):
-                    continue
+            if (
+                state != "gone"
+                and not (sound in self._gained and self._is_nowhere(path))
+                and not self._has_gone(path, folders, remembered)
+            ):
+                continue
             if sound in self._gained:
                 self._library.change("DELETE FROM files WHERE id = ?", (number,))
                 self._gained.discard(sound)
@@ -360,24 +373,46 @@ class _Run:
                 self.summary.gone += 1
         self._library.drop_unheard()
 
+    def _is_nowhere(self, path: str) -> bool:
+        return not (path in self._seen or is_below(path, self._unlisted) or os.path.lexists(path))
 
-def _is_below(path: str, places: Collection[str]) -> bool:
-    while path not in places:
-        above = os.path.dirname(path)  # noqa: PTH120
-        if above == path:
+    def _has_gone(
+        self, path: str, folders: Mapping[str, Selection], remembered: Collection[str]
+    ) -> bool:
+        if path in self._seen or is_below(path, self._unlisted):
             return False
-        path = above
-    return True
+        if is_below(path, folders):
+            others = {each for each in remembered if each not in folders}
+            return not os.path.lexists(path) or (
+                _is_left_out(path, folders) and not is_below(path, others)
+            )
+        if is_below(path, remembered):
+            return False  # a run of its folder will tell
+        return not os.path.lexists(path) and mode_at(Path(path).parent) is not None
 
 
-def present_folders(folders: Sequence[str]) -> list[str]:
-    """Return the absolute paths of folders, all of which must be there.
+def _is_as_it_was(stamp: Stamp) -> bool:
+    """Whether a file is still that of which the digest was read, now that it has been decoded."""
+    try:
+        now = take_stamp(stamp.path)
+    except AudioError:
+        return False
+    return (now.size, now.mtime_ns) == (stamp.size, stamp.mtime_ns)
 
-    An unmounted disk is then an error and not a folder whose files are all gone.
-    """
-    found = []
-    for folder in folders:
-        if not Path(folder).exists():
-            raise ArgumentError(f"{folder}: {_NOT_THERE}")
-        found.append(os.path.realpath(folder))
-    return list(dict.fromkeys(found))
+
+def _is_left_out(path: str, folders: Mapping[str, Selection]) -> bool:
+    """Whether no search of the folders that a file is below takes it, whatever its ending."""
+    covering = [
+        (PurePath(path).relative_to(folder), selection)
+        for folder, selection in folders.items()
+        if path != folder and is_below(path, [folder])
+    ]
+    return bool(covering) and all(
+        selection.leaves_out(below.name, below.as_posix(), folder=False)
+        or any(
+            selection.leaves_out(each.name, each.as_posix(), folder=True)
+            for each in below.parents
+            if each.name
+        )
+        for below, selection in covering
+    )

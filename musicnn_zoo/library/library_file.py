@@ -13,6 +13,8 @@ copied or given other titles keep it. Tables, all of which any tool reads:
 ``analyses``
     A model and its settings: ``model``, ``place`` (what loads it), ``weights`` (digest),
     ``settings`` (JSON), ``tags`` (JSON, in order). ``chosen`` is 1 for that of the latest run.
+    Settings with ``compatible`` are of vectors as another program computes them, whose name is the
+    ``model``; they are chosen only where there are no others.
 ``spaces``
     Vectors that may be compared: ``analysis``, ``layer``, ``dimensions``.
 ``tags_1``, ``tags_2``, …
@@ -33,6 +35,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -40,11 +43,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, OutputError, UnknownNameError
-from musicnn_zoo.text import path_from_text, path_to_text
+from musicnn_zoo.files import kind_of, mode_at
+from musicnn_zoo.text import folded, path_from_text, path_to_text
 
 ENVIRONMENT_VARIABLE = "MUSICNN_ZOO_LIBRARY"
 LIBRARY_NAME = "library.sqlite"
 _APPLICATION = 0x6D757A6F
+_MARK = slice(68, 72)
+"""Where SQLite's header has it."""
 _VERSION = 1
 _PATIENCE_S = 60.0
 _COMMIT_S = 2.0
@@ -82,6 +88,11 @@ class Analysis(NamedTuple):
     weights: str
     settings: dict[str, Any]
     tags: tuple[str, ...]
+
+    @property
+    def compatible(self) -> str | None:
+        """The program whose vectors it has, if they are not this package's own."""
+        return self.settings.get("compatible")
 
     @property
     def table(self) -> str:
@@ -176,7 +187,13 @@ class LibraryFile:
         self._committed = time.monotonic()
         self._depth = 0
         self._spaces: dict[int, list[Space]] = {}
-        if not (write or path.exists()):
+        mode = mode_at(path)
+        if mode is not None and not stat.S_ISREG(mode):
+            raise ArgumentError(
+                f"library {str(path)!r} is {kind_of(mode)}; name a file, such as "
+                f"{str(path / LIBRARY_NAME)!r}"
+            )
+        if mode is None and not write:
             raise ArgumentError(
                 f"there is no library at {str(path)!r}; make one with 'musicnn-zoo index FOLDER', "
                 "or name another with --library"
@@ -185,12 +202,12 @@ class LibraryFile:
             if write:
                 path.parent.mkdir(parents=True, exist_ok=True)
             # Also for questions: what a run that was killed left must be cleared away.
-            mode = "rwc" if write else "rw"
+            access = "rwc" if write else "rw"
             self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_PATIENCE_S,
+                f"{path.absolute().as_uri()}?mode={access}", uri=True, timeout=_PATIENCE_S,
                 check_same_thread=False, isolation_level=None,
             )  # fmt: skip
-        self._connection.create_function("fold", 1, str.casefold, deterministic=True)
+        self._connection.create_function("fold", 1, folded, deterministic=True)
         try:
             self._check(write=write)
         except BaseException:
@@ -198,18 +215,19 @@ class LibraryFile:
             raise
 
     def _check(self, *, write: bool) -> None:
-        with self.reporting():
-            try:
-                application = self.value("PRAGMA application_id")
-                tables = self.value("SELECT count(*) FROM sqlite_master")
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo") from error
-            if tables == 0 and write:  # new, or a run ended just then
-                self._make()
-            elif application != _APPLICATION:
-                raise ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo")
+        no_library = ArgumentError(f"{str(self.path)!r} is no library of musicnn-zoo")
+        try:
+            tables = self.value("SELECT count(*) FROM sqlite_master")
+        except OutputError as error:
+            if isinstance(error.__cause__, sqlite3.OperationalError) or self._is_marked():
+                raise
+            raise no_library from error
+        if tables == 0 and write:  # new, or a run ended just then
+            self._make()
+        elif not self.path.stat().st_size:
+            raise ArgumentError(self._empty())
+        elif self.value("PRAGMA application_id") != _APPLICATION:
+            raise no_library
         version = self.value("PRAGMA user_version")
         if version > _VERSION:
             raise ArgumentError(
@@ -217,9 +235,24 @@ class LibraryFile:
                 f"{version}, this one knows {_VERSION}); update musicnn-zoo"
             )
 
+    def _is_marked(self) -> bool:
+        with self.path.open("rb") as file:
+            return file.read(100)[_MARK] == _APPLICATION.to_bytes(4, "big")
+
+    def _empty(self) -> str:
+        return f"library {str(self.path)!r} is empty; fill it with 'musicnn-zoo index FOLDER'"
+
+    def damaged(self, reason: object) -> OutputError:
+        """Return the error that says that the file is damaged."""
+        return OutputError(
+            f"library {str(self.path)!r} is damaged ({reason}); take a copy of it that is whole, "
+            "or delete it, and run 'musicnn-zoo index FOLDER'"
+        )
+
     def _make(self) -> None:
         marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
-        self._connection.executescript(f"BEGIN; {_SCHEMA} {marks} COMMIT;")
+        with self.reporting():
+            self._connection.executescript(f"BEGIN; {_SCHEMA} {marks} COMMIT;")
 
     def __enter__(self) -> LibraryFile:
         return self
@@ -245,6 +278,8 @@ class LibraryFile:
                 f"library {str(self.path)!r} cannot be used ({error}); what was written to it is "
                 "safe"
             ) from error
+        except sqlite3.DatabaseError as error:
+            raise self.damaged(error) from error
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows of a query."""
@@ -253,14 +288,14 @@ class LibraryFile:
 
     def value(self, query: str, values: Sequence[Any] = ()) -> Any:
         """Return the first value of the first row, or None."""
-        with self._lock:
+        with self._lock, self.reporting():
             found = self._connection.execute(query, values).fetchone()
         return None if found is None else found[0]
 
-    def blocks(self, query: str, size: int) -> Iterator[list[Any]]:
+    def blocks(self, query: str, size: int, values: Sequence[Any] = ()) -> Iterator[list[Any]]:
         """Yield the rows of a query by the block; the file must not be changed meanwhile."""
         with self.reporting():
-            cursor = self._connection.execute(query)
+            cursor = self._connection.execute(query, values)
             while block := cursor.fetchmany(size):
                 yield block
 
@@ -275,10 +310,12 @@ class LibraryFile:
             try:
                 yield self._connection
             except BaseException:
-                self._connection.execute("ROLLBACK TO change")
+                if self._connection.in_transaction:  # a full disk has ended it
+                    self._connection.execute("ROLLBACK TO change")
                 raise
             finally:
-                self._connection.execute("RELEASE change")
+                if self._connection.in_transaction:
+                    self._connection.execute("RELEASE change")
                 self._depth -= 1
             if self._depth == 0 and time.monotonic() - self._committed >= _COMMIT_S:
                 self.commit()
@@ -311,13 +348,11 @@ class LibraryFile:
         """Return the chosen analysis, or the latest of a model."""
         known = self.analyses()
         if not known:
-            raise ArgumentError(
-                f"library {str(self.path)!r} is empty; fill it with 'musicnn-zoo index FOLDER'"
-            )
+            raise ArgumentError(self._empty())
         if model is None:
             return known[0]
         for each in known:
-            if model in (each.model, each.place):
+            if model == each.model or (model == each.place and each.compatible is None):
                 return each
         raise UnknownNameError("model of this library", model, [each.model for each in known])
 
@@ -390,7 +425,10 @@ class LibraryFile:
         """Return the vectors of a layer; by default of the first."""
         known = self.spaces(analysis)
         if not known:
-            raise ArgumentError(f"library {str(self.path)!r} holds no sounds yet")
+            raise ArgumentError(
+                f"library {str(self.path)!r} holds no tracks yet; fill it with "
+                "'musicnn-zoo index FOLDER'"
+            )
         if layer is None:
             return known[0]
         for each in known:
@@ -437,8 +475,7 @@ class LibraryFile:
 
     def sound(self, digest: str) -> int | None:
         """Return the sound with a digest."""
-        with self.reporting():
-            found: int | None = self.value("SELECT id FROM sounds WHERE digest = ?", (digest,))
+        found: int | None = self.value("SELECT id FROM sounds WHERE digest = ?", (digest,))
         return found
 
     def is_complete(self, sound: int | None, analysis: Analysis, layers: Collection[str]) -> bool:
@@ -449,10 +486,9 @@ class LibraryFile:
         if not spaces.keys() >= set(layers):
             return False
         tables = [analysis.table, *(spaces[layer] for layer in layers)]
-        with self.reporting():
-            return all(
-                self.value(f"SELECT 1 FROM {table} WHERE sound = ?", (sound,)) for table in tables
-            )
+        return all(
+            self.value(f"SELECT 1 FROM {table} WHERE sound = ?", (sound,)) for table in tables
+        )
 
     def put_file(self, path: str, size: int, mtime_ns: int, **columns: Any) -> None:
         """Write what is known of a file, in place of what was known."""

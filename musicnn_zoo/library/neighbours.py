@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -19,8 +20,9 @@ _FITTED = 10_000
 """Clusters are found among so many sounds, drawn by chance, and all are put into them."""
 _ROUNDS = 50
 _STARTS = 4
-_BESIDE_PATH = 600
-"""So many sounds that are closest to a path are looked at for it."""
+_BESIDE_WAY = 600
+"""So many sounds that are closest to a way are looked at for it."""
+_FLAT = 1e-4
 
 
 def scan(library: LibraryFile, space: Space) -> Iterator[tuple[Numbers, Vectors]]:
@@ -66,30 +68,17 @@ def unit(vectors: NDArray[np.floating]) -> Vectors:
     return np.asarray(exact / np.where(lengths, lengths, 1), np.float32)
 
 
-class Way(NamedTuple):
-    """A way from one sound to another.
-
-    Parameters
-    ----------
-    places : list of int
-        Rows of the sounds between the two, in order.
-    monotone : bool
-        Whether each step is at least as close to the end and as far from the start as the one
-        before; else only the difference of the two grows.
-    """
-
-    places: list[int]
-    monotone: bool
-
-
 def find_way(
     to_start: NDArray[np.float32], to_end: NDArray[np.float32], between: float, steps: int
-) -> Way:
+) -> list[int]:
     """Find sounds that lead from one to another in even steps.
 
-    The ideal is the shorter arc between the two vectors. Among the sounds closest to it, those
-    are chosen whose sum of cosines with its points is largest, under the condition that the
-    similarity to the start never grows and that to the end never falls.
+    No step is closer to the start, or farther from the end, than the one before, by construction:
+    the sounds are a chain in the order of both cosines. Of the chains of the length that is asked
+    for, among the sounds that are closest to the shorter arc between the two vectors, it is that
+    whose sum of cosines with even points of the arc is largest. Where there is none among them,
+    the longest chain of all sounds (of the points of a plane, a longest increasing subsequence)
+    joins them.
 
     Parameters
     ----------
@@ -98,62 +87,98 @@ def find_way(
     between : float
         Cosine of the two with each other.
     steps : int
-        How many sounds to find; there may be fewer.
+        How many sounds to find.
+
+    Returns
+    -------
+    list of int
+        Their places among all, in order: as many as were asked for, or as the longest chain has.
+
+    References
+    ----------
+    Fredman. "On computing the length of longest increasing subsequences." 1975.
+    """
+    inside = np.flatnonzero((to_start >= between) & (to_end >= between))
+    if steps < 1 or not len(inside):
+        return []
+    inside = inside[np.lexsort((to_end[inside], -to_start[inside]))]
+    starts, ends = to_start[inside], to_end[inside]
+    near = _nearest(starts, ends, between, steps)
+    chain = _best_chain(starts[near], ends[near], between, steps)
+    if len(chain) < steps and len(near) < len(inside):
+        near = np.union1d(near, _longest_chain(ends))
+        chain = _best_chain(starts[near], ends[near], between, steps)
+    if len(chain) < steps:
+        chain = _best_chain(starts[near], ends[near], between, len(chain))
+    return [int(inside[near[place]]) for place in chain]
+
+
+def _arc(between: float, steps: int) -> Iterator[tuple[np.float32, np.float32]]:
+    """Yield what the even points of the arc between two vectors have of the first and the second.
+
+    A cosine with a point is the same sum of the cosines with the two.
     """
     angle = float(np.arccos(np.clip(between, -1, 1)))
-    parts = np.arange(1, steps + 1) / (steps + 1)
-    sine = np.sin(angle)
-    if sine < 1e-4:
-        of_start, of_end = 1 - parts, parts
-    else:
-        of_start, of_end = np.sin((1 - parts) * angle) / sine, np.sin(parts * angle) / sine
-    if steps < 1 or not len(to_start):
-        return Way([], monotone=True)
-    fit = np.outer(of_start.astype(np.float32), to_start)
-    fit += np.outer(of_end.astype(np.float32), to_end)
-    inside = np.flatnonzero((to_start >= between) & (to_end >= between))
-    places = inside[_nearest(fit[:, inside])]
-    starts, ends = to_start[places], to_end[places]
-    ordered = (starts[:, None] >= starts) & (ends[:, None] <= ends)
-    ordered &= np.arange(len(places))[:, None] != np.arange(len(places))
-    ordered &= ~(ordered & ordered.T) | _earlier(len(places))
-    found = _best_chain(fit[:, places], ordered)
-    if len(found) == steps:
-        return Way([int(places[place]) for place in found], monotone=True)
-    places = _nearest(fit)
-    places = places[np.argsort(to_end[places] - to_start[places], kind="stable")]
-    found = _best_chain(fit[:, places], _earlier(len(places)))
-    return Way([int(places[place]) for place in found], monotone=False)
+    for part in np.arange(1, steps + 1) / (steps + 1):
+        if np.sin(angle) < _FLAT:
+            yield np.float32(1 - part), np.float32(part)
+        else:
+            of_start, of_end = np.sin([(1 - part) * angle, part * angle]) / np.sin(angle)
+            yield np.float32(of_start), np.float32(of_end)
 
 
-def _nearest(fit: NDArray[np.floating]) -> Numbers:
-    """Return the sounds that fit best to the points of a path ``(points, sounds)``."""
-    if fit.shape[1] <= _BESIDE_PATH:
-        near = np.arange(fit.shape[1])
-    else:
-        each = _BESIDE_PATH // len(fit) + 1
-        near = np.unique([np.argpartition(-row, each)[:each] for row in fit])
-    return np.asarray(near)
+def _nearest(
+    starts: NDArray[np.float32], ends: NDArray[np.float32], between: float, steps: int
+) -> Numbers:
+    """Return the places of the sounds that are closest to the points of the arc."""
+    if len(starts) <= _BESIDE_WAY:
+        return np.arange(len(starts))
+    each = _BESIDE_WAY // steps + 1
+    near = [  # copied, since a part of an array would hold all of it
+        np.argpartition(-(of_start * starts + of_end * ends), each)[:each].copy()
+        for of_start, of_end in _arc(between, steps)
+    ]
+    return np.unique(np.concatenate(near))
 
 
-def _earlier(count: int) -> NDArray[np.bool_]:
-    return np.arange(count)[:, None] < np.arange(count)
+def _longest_chain(ends: NDArray[np.float32]) -> Numbers:
+    """Return the places of a longest subsequence that never falls, evenly thinned if it is long."""
+    lowest: list[float] = []
+    last: list[int] = []
+    before = np.full(len(ends), -1)
+    for place, value in enumerate(ends.tolist()):
+        length = bisect_right(lowest, value)
+        if length:
+            before[place] = last[length - 1]
+        lowest[length : length + 1] = [value]
+        last[length : length + 1] = [place]
+    chain = [last[-1]]
+    while before[chain[-1]] >= 0:
+        chain.append(int(before[chain[-1]]))
+    kept = np.linspace(0, len(chain) - 1, min(len(chain), _BESIDE_WAY)).round()
+    return np.asarray(np.array(chain[::-1])[kept.astype(int)])
 
 
-def _best_chain(fit: NDArray[np.floating], ordered: NDArray[np.bool_]) -> list[int]:
-    """Return the chain of the largest sum, of as many steps as there can be."""
-    if not fit.size:
-        return []
-    best = fit[0].astype(np.float64)
-    came_from: list[NDArray[np.int64]] = []
-    for row in fit[1:]:
-        reached = np.where(ordered, best[:, None], -np.inf)
+def _best_chain(
+    starts: NDArray[np.float32], ends: NDArray[np.float32], between: float, steps: int
+) -> list[int]:
+    """Return the chain that fits best to the points of the arc, of as many steps as there can be.
+
+    The sounds are in the order of the cosines with the start, the closest first.
+    """
+    follows = np.triu(np.ones((len(ends), len(ends)), bool), 1) & (ends[:, None] <= ends)
+    points = _arc(between, steps)
+    of_start, of_end = next(points)
+    best = (of_start * starts + of_end * ends).astype(np.float64)
+    came_from: list[Numbers] = []
+    for of_start, of_end in points:
+        reached = np.where(follows, best[:, None], -np.inf)
         before = reached.argmax(axis=0)
-        following = row + reached[before, np.arange(len(row))]
-        if not np.isfinite(following).any():
+        best_here = of_start * starts + of_end * ends + reached[before, np.arange(len(ends))]
+        if not np.isfinite(best_here).any():
             break
         came_from.append(before)
-        best = following
+        best = best_here
     chain = [int(best.argmax())]
     for before in reversed(came_from):
         chain.append(int(before[chain[-1]]))
@@ -194,6 +219,8 @@ def find_clusters(library: LibraryFile, space: Space, count: int, seed: int) -> 
     part = min(1.0, _FITTED / max(total, 1))
     drawn = [vectors[random.random(len(vectors)) < part] for _, vectors in scan(library, space)]
     sample = np.concatenate([np.zeros((0, space.dimensions), np.float32), *drawn])
+    if not len(sample):
+        return Clusters(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
     tried = [_centres(sample, min(count, len(sample)), random) for _ in range(_STARTS)]
     centres = max(tried, key=lambda each: _closeness(sample, each))
     sounds, clusters = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]

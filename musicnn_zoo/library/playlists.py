@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.files import check_ending, replacing
 from musicnn_zoo.text import path_to_text, printable
 
 PLAYLIST_ENDINGS = (".m3u8", ".m3u")
+_MISREAD = re.compile(r"#|\s|[^/]*:")
+"""How a path begins that is read as a comment, without its spaces, or as an address."""
 
 
 class Entry(NamedTuple):
@@ -50,13 +53,13 @@ def write_playlist(
     folder = os.path.realpath(place.parent)
     lines = ["#EXTM3U"]
     if name is not None:
-        lines.append(f"#PLAYLIST:{printable(name)}")
+        lines.append(f"#PLAYLIST:{_on_a_line(name)}")
     left_out = []
     for path, duration_s, shown in entries:
         if not path.isprintable() and (path_to_text(path) != path or "\n" in path or "\r" in path):
             left_out.append(path)
             continue
-        lines += [f"#EXTINF:{round(duration_s)},{printable(shown)}", _line(path, folder, absolute)]
+        lines += [f"#EXTINF:{round(duration_s)},{_on_a_line(shown)}", _line(path, folder, absolute)]
     with replacing(place, failure="the playlist cannot be written") as file:
         file.write(("\n".join(lines) + "\n").encode())
     return left_out
@@ -69,7 +72,15 @@ def _line(path: str, folder: str, absolute: bool) -> str:
         line = Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # on another drive
         return path
-    return f"./{line}" if line.startswith("#") else line
+    return f"./{line}" if _MISREAD.match(line) else line
+
+
+def _on_a_line(text: str) -> str:
+    """Escape what breaks a line or is no text; spaces and joiners of all scripts stay."""
+    return "".join(
+        character if unicodedata.category(character) in ("Zs", "Cf") else printable(character)
+        for character in text
+    )
 
 
 def playlist_name(text: str) -> str:
@@ -77,6 +88,4 @@ def playlist_name(text: str) -> str:
     kept = "".join(
         character if character.isalnum() or character in " -_,&'" else "_" for character in text
     )
-    if not kept.strip(" _"):
-        raise ArgumentError(f"{text!r} cannot be the name of a playlist")
-    return kept.strip()[:80]
+    return kept.strip()[:80].strip() if kept.strip(" _") else "playlist"

@@ -8,20 +8,22 @@ parameters and all names are those of columns that exist. Nothing is evaluated b
     part        = "not" part | "(" condition ")" | comparison
     comparison  = value (("<" | "<=" | ">" | ">=" | "=" | "==" | "!=" | "~") value)*
 
-A value is a number, a length such as ``3:30``, the name of a tag, a word for several tags (see
-:mod:`musicnn_zoo.library.descriptors`), or a field: ``duration`` in seconds, ``title``, ``artist``,
-``album``, ``genre``, ``path``. A name with spaces is quoted, or written with underscores. A tag by
-itself means that its score is at least 0.5. Texts are compared with ``=``, ``!=`` and ``~``
-(contains), in which capitals do not count.
+A value is a number, a length such as ``3:30`` or ``1:15:00``, the name of a tag, a word for several
+tags (see :mod:`musicnn_zoo.library.descriptors`), or a field: ``duration`` in seconds, ``title``,
+``artist``, ``album``, ``genre``, ``path``. A name with spaces is quoted, or written with
+underscores. A tag by itself means that its score is at least 0.5. Texts are compared with ``=``,
+``!=`` and ``~`` (contains), in which neither capitals nor the Unicode form of accents count.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, UnknownNameError, shown
+from musicnn_zoo.text import folded, path_to_text
 
 Name = Callable[[str], str]
 
@@ -33,7 +35,7 @@ _LONGEST = 2000
 _DEEPEST = 40
 _TOKEN = re.compile(
     r"""\s*(?:
-    (?P<length>\d+:[0-5]\d)(?![\w.:])
+    (?P<length>\d+(?::[0-5]\d){1,2})(?![\w.:])
     | (?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.])
     | (?P<text>"[^"]*"|'[^']*')
     | (?P<name>\w+(?:[\w/&.'-]*\w)?)
@@ -92,10 +94,15 @@ class Names:
     ----------
     tags : mapping of str to str
         Tags, and words for several, with their SQL. Capitals and underscores do not count.
+    elsewhere : callable, optional
+        Says which model has a tag that is not among them.
     """
 
-    def __init__(self, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self, tags: Mapping[str, str], elsewhere: Callable[[str], str | None] = lambda _: None
+    ) -> None:
         self._exact = dict(tags)
+        self._elsewhere = elsewhere
         self._plain: dict[str, str] = {}
         for name in tags:
             self._plain.setdefault(plain(name), name)
@@ -103,24 +110,32 @@ class Names:
     def __contains__(self, name: str) -> bool:
         return name in self._exact or plain(name) in self._plain
 
-    def tag(self, name: str) -> str:
-        """Return the name of a tag or a word as it is spelled."""
+    def tag(self, name: str, others: Collection[str] = (*FIELDS, *TEXT_FIELDS)) -> str:
+        """Return the name of a tag or a word as it is spelled; ``others`` could be meant, too."""
         if name in self._exact:
             return name
-        try:
+        if plain(name) in self._plain:
             return self._plain[plain(name)]
-        except KeyError:
-            known = [*self._exact, *FIELDS, *TEXT_FIELDS]
-            raise UnknownNameError("tag", name, known) from None
+        model = self._elsewhere(name)
+        if model is not None:
+            raise ArgumentError(
+                f"the model that is asked has no tag {name!r}, but {model} has: ask it with "
+                f"--model {model}, after 'musicnn-zoo index --model {model}'"
+            )
+        raise UnknownNameError("tag", name, [*self._exact, *others])
 
     def sql(self, name: str) -> str:
         """Return what a tag or a word is in SQL."""
         return self._exact[self.tag(name)]
 
+    def sql_of_tag(self, name: str) -> str:
+        """Return what a tag or a word is in SQL, where no field can be meant."""
+        return self._exact[self.tag(name, ())]
+
 
 def plain(name: str) -> str:
     """Return a name without what does not count: capitals, and what stands between words."""
-    return re.sub(r"[\s_-]+", " ", name.casefold()).strip()
+    return re.sub(r"[\s_-]+", " ", folded(name)).strip()
 
 
 def parse_condition(text: str, names: Names) -> Condition:
@@ -137,7 +152,7 @@ def parse_condition(text: str, names: Names) -> Condition:
         raise ArgumentError(f"a query must be a text; received {shown(text)}")
     if len(text) > _LONGEST:
         raise ArgumentError(f"a query has at most {_LONGEST} characters; received {len(text)}")
-    reader = _Reader(text, names)
+    reader = _Reader(unicodedata.normalize("NFC", text), names)
     sql, values = reader.condition(0)
     reader.expect_end()
     return Condition(sql, tuple(values), tuple(dict.fromkeys(reader.tags)), reader.wanted)
@@ -151,7 +166,10 @@ def _tokens(text: str) -> list[Token]:
         if found is None:
             rest = text[at:].strip()
             what = "a quotation mark that is not closed" if rest[0] in "\"'" else f"{rest[:20]!r}"
-            raise ArgumentError(f"query {text!r}: cannot read {what}")
+            raise ArgumentError(
+                f"query {text!r}: cannot read {what}; conditions are such as "
+                "'piano > 0.4 and not slow > 0.2'"
+            )
         kind = found.lastgroup or "end"
         tokens.append(Token(kind, found[kind], found.start(kind)))
         if kind == "end":
@@ -247,7 +265,7 @@ class _Reader:
                 f"query {self._text!r}: compare {field.name or 'a text'} with a text in quotation "
                 "marks by =, != or ~ (contains)"
             )
-        text = str(other.values[0]).casefold()
+        text = folded(path_to_text(str(other.values[0])))
         if sign == "~":
             return f"(instr(fold({field.sql}), ?) > 0)", [text]
         return f"(fold({field.sql}) {_OPERATORS[sign]} ?)", [text]
@@ -257,14 +275,28 @@ class _Reader:
         if token.kind == "number":
             return Value("number", "?", (float(token.text),))
         if token.kind == "length":
-            minutes, _, seconds = token.text.partition(":")
-            return Value("number", "?", (60.0 * int(minutes) + int(seconds),))
+            seconds = 0.0
+            for part in token.text.split(":"):
+                seconds = 60 * seconds + float(part)
+            return Value("number", "?", (seconds,))
         if token.kind == "name" and token.text.lower() not in _WORDS:
-            return self._named(token.text)
+            return self._named(self._several_words(token.text))
         if token.kind == "text":
             text = token.text[1:-1]
             return self._named(text) if text in self._names else Value("text", "?", (text,))
         raise self._unexpected("a tag, a field or a number expected", token)
+
+    def _several_words(self, name: str) -> str:
+        """Take the words that follow if they make the name of a tag, the most that do."""
+        last = self._next
+        while self._tokens[last].kind == "name" and self._tokens[last].text.lower() not in _WORDS:
+            last += 1
+        for end in range(last, self._next, -1):
+            whole = " ".join([name, *(token.text for token in self._tokens[self._next : end])])
+            if whole in self._names:
+                self._next = end
+                return whole
+        return name
 
     def _named(self, name: str) -> Value:
         before = self._tokens[max(0, self._next - 2)]
@@ -305,6 +337,8 @@ class _Reader:
 
     def expect_end(self) -> None:
         """Refuse what is left."""
+        if self._peek().kind == "name":
+            raise self._unexpected("'and' or 'or' expected, or quotation marks around words,")
         if self._peek().kind != "end":
             raise self._unexpected("'and' or 'or' expected")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from musicnn_zoo.errors import ArgumentError, AudioError, DecoderCrashError, OutputError
 from musicnn_zoo.files import (
@@ -22,7 +22,7 @@ from musicnn_zoo.files import (
     sync_folder,
 )
 from musicnn_zoo.library.text_store import KINDS, REMEDY, SYNC_FILES, Batch, Result, TextRows
-from musicnn_zoo.sound.find import Shard, Stamp, is_there, take_stamps, unchanged
+from musicnn_zoo.sound.find import Shard, Stamp, is_below, is_there, take_stamps, unchanged
 from musicnn_zoo.tagging.results import FileResult
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable, safe_cell
 
@@ -399,9 +399,10 @@ def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 _LONGEST_SHOWN = 80
 _NAMED = {
-    "content_hash": "--hash", "hop_s": "--hop", "kind": "the kind of result", "layer": "--layer",
+    "content_hash": "--hash", "duration": "--duration", "hop_s": "--hop",
+    "kind": "the kind of result", "layer": "--layer",
     "layout": "the layout of the output", "min_length_s": "--min-length", "model": "--model",
-    "patch_s": "--patch", "pooling": "--pooling", "precision": "--precision",
+    "offset": "--offset", "patch_s": "--patch", "pooling": "--pooling", "precision": "--precision",
     "release": "--release", "silence": "--silence", "tags": "the tags", "tail": "--tail",
     "threshold": "--threshold", "top_k": "--top-k", "weights": "the weights of the model",
     "wide": "--wide",
@@ -463,6 +464,7 @@ class Summary:
 
     Files were done; skipped, as their results were there; failed; or moved: the results of the
     same content at another place became theirs. Damaged files were done as far as they decode.
+    The rows of files that were gone were pruned, if that was asked for.
     """
 
     done: int = 0
@@ -472,15 +474,41 @@ class Summary:
     elapsed_s: float = 0.0
     moved: int = 0
     damaged: int = 0
+    pruned: int = 0
 
     def __str__(self) -> str:
         moved = f"{self.moved} moved, " if self.moved else ""
         damaged = f" ({self.damaged} damaged)" if self.damaged else ""
-        text = f"{self.done} done{damaged}, {self.skipped} unchanged, {moved}{self.failed} failed"
+        pruned = f"{self.pruned} pruned, " if self.pruned else ""
+        text = f"{self.done} done{damaged}, {self.skipped} unchanged, {moved}{pruned}"
+        text += f"{self.failed} failed"
         if self.done:
             speed = self.audio_s / max(self.elapsed_s, 1e-9)
             text += f"; {self.audio_s / 3600:.2f} hours of audio at {speed:.0f} × real time"
         return text
+
+
+class Searched(NamedTuple):
+    """Which rows of files that are gone go, too: those below ``folders`` and not below ``unread``.
+
+    Both are absolute paths without links, or addresses.
+    """
+
+    folders: frozenset[str] = frozenset()
+    unread: frozenset[str] = frozenset()
+
+    def gone(self, known: Iterable[str]) -> set[str]:
+        """Return those of some paths."""
+        return {
+            path
+            for path in known
+            if is_below(path, self.folders)
+            and not is_below(path, self.unread)
+            and not is_there(path)
+        }
+
+
+NOWHERE = Searched()
 
 
 def run_library(
@@ -491,6 +519,7 @@ def run_library(
     content_hash: bool = False,
     shard: Shard | None = None,
     failed: Callable[[str, Exception], str] = lambda _, error: str(error),
+    pruned: Searched = NOWHERE,
 ) -> Summary:
     """Add the results of all files to a store that does not have them yet.
 
@@ -508,6 +537,8 @@ def run_library(
     of a file that is no longer where it was then become those of a new file with its content. If
     it is still there, the new file is a copy, which gets rows of its own.
 
+    Rows of files that are gone stay, except those that ``pruned`` names.
+
     With ``shard``, of which the paths are all files, the store notes when it is begun and finished.
 
     If the store cannot be written, the :class:`OutputError` ends the run; what was written stays.
@@ -521,7 +552,7 @@ def run_library(
 
     if shard is not None:
         store.note_share(str(shard), finished=False)
-    todo = find_todo(paths, store, summary, note_failure, content_hash=content_hash)
+    todo = find_todo(paths, store, summary, note_failure, content_hash=content_hash, pruned=pruned)
     if todo:
         sources = [stamp.source for stamp in todo.values()]
         for stamp, result in zip(todo.values(), analyse(sources), strict=True):
@@ -561,6 +592,7 @@ def find_todo(
     note_failure: Callable[[str, Exception], None],
     *,
     content_hash: bool,
+    pruned: Searched = NOWHERE,
 ) -> dict[str, Stamp]:
     """Return the files that are to be done, by path; see :func:`run_library`.
 
@@ -580,7 +612,9 @@ def find_todo(
     }
     summary.skipped = len(stamps) - len(todo)
     moves = _find_moves(store.known, todo) if content_hash else {}
-    store.discard((todo.keys() & store.known.keys()) - moves.keys())
+    gone = pruned.gone(store.known.keys() - stamps.keys() - moves.keys())
+    summary.pruned = len(gone)
+    store.discard(((todo.keys() & store.known.keys()) | gone) - moves.keys())
     store.move(moves)
     for stamp in moves.values():
         del todo[stamp.path]

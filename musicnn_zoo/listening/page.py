@@ -9,98 +9,40 @@ import io
 import json
 import os
 import string
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, MusicnnZooError
+from musicnn_zoo.errors import ArgumentError, MusicnnZooError, answered, no_array
 from musicnn_zoo.files import check_writable, replacing
 from musicnn_zoo.library.text_store import taggram_columns
 from musicnn_zoo.listening.recording import Recording
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
-from musicnn_zoo.sound.read import AudioStream, OnDamage
+from musicnn_zoo.sound.envelope import Envelope, find_envelope
+from musicnn_zoo.sound.read import AudioStream, OnDamage, check_rate
 from musicnn_zoo.sound.sources import AudioSource, as_source, check_one, local_path
 from musicnn_zoo.tagging.results import FileResult, Taggram
 from musicnn_zoo.text import csv_lines, path_cell, path_to_text, printable
+from musicnn_zoo.web.scripts import joined_modules, read_asset
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from musicnn_zoo.tagging.functions import ModelLike
+    from musicnn_zoo.tagging.pipeline import OnHeard
     from musicnn_zoo.tagging.tagger import Tagger
 
 
 DEFAULT_HOP_S = 1.0
 _ENVELOPE_RATE = 16_000
-_FULL_SCALE = 127
 _MARK = b'name="generator" content="musicnn-zoo listening page'
 _HEAD_BYTES = 1000
 _NOTEBOOK_HEIGHT = 640
-
-
-@dataclass(frozen=True, eq=False)
-class Envelope:
-    """Lowest and highest sample of each stretch of a signal.
-
-    Parameters
-    ----------
-    lowest, highest : ndarray, shape (stretches,), int8
-        ±127 is full scale.
-    stretch_s : float
-        Length of a stretch in seconds; the last may be shorter.
-    """
-
-    lowest: NDArray[np.int8]
-    highest: NDArray[np.int8]
-    stretch_s: float
-
-    def __len__(self) -> int:
-        return len(self.lowest)
-
-
-def find_envelope(
-    blocks: Iterable[NDArray[np.float32]],
-    sample_rate: int,
-    *,
-    finest_s: float = 0.005,
-    most: int = 60_000,
-) -> Envelope:
-    """Take the envelope of a mono signal that comes in blocks of any lengths.
-
-    A stretch is ``finest_s`` seconds long. It is doubled until the signal has no more than ``most``
-    stretches.
-    """
-    step = max(1, round(finest_s * sample_rate))
-    lowest, highest = [], []
-    rest = np.zeros(0, np.float32)
-    for block in blocks:
-        signal = np.concatenate([rest, block])
-        whole = len(signal) // step * step
-        stretches = signal[:whole].reshape(-1, step)
-        lowest.append(stretches.min(axis=1))
-        highest.append(stretches.max(axis=1))
-        rest = signal[whole:]
-    if len(rest):
-        lowest.append(rest.min(keepdims=True))
-        highest.append(rest.max(keepdims=True))
-    low, high = (np.concatenate([np.zeros(0, np.float32), *parts]) for parts in (lowest, highest))
-    stretch_s = step / sample_rate
-    while len(low) > most:
-        pairs = np.arange(0, len(low), 2)
-        low, high = np.minimum.reduceat(low, pairs), np.maximum.reduceat(high, pairs)
-        stretch_s *= 2
-    return Envelope(_as_bytes(low), _as_bytes(high), stretch_s)
-
-
-def _as_bytes(values: NDArray[np.float32]) -> NDArray[np.int8]:
-    return np.rint(np.clip(values, -1, 1) * _FULL_SCALE).astype(np.int8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +62,7 @@ class ListeningPage:
     envelope: Envelope
     taggrams: tuple[Taggram, ...]
 
-    def html(self, *, audio_url: str | None = None) -> str:
+    def html(self, *, audio_url: str | None = None, navigation: str = "") -> str:
         """Return the page as HTML; it loads nothing from a network.
 
         Parameters
@@ -128,6 +70,8 @@ class ListeningPage:
         audio_url : str, optional
             Where the page finds the sound; by default the sound is embedded, as
             :meth:`~musicnn_zoo.listening.recording.Recording.media` gives it.
+        navigation : str
+            HTML that leads to other pages; by default none.
 
         Raises
         ------
@@ -140,20 +84,23 @@ class ListeningPage:
             media = self.recording.media()
             sound = {"kind": media.kind, "converted": media.converted}
             embedded = base64.b64encode(media.content).decode("ascii")
-        script, style = read_asset("page.js"), read_asset("page.css")
+        script, style = joined_modules("listening/page.js"), read_asset("web/player/player.css")
         name = printable(self.recording.name)
-        return string.Template(read_asset("page.html")).substitute(
+        return string.Template(read_asset("listening/page.html")).substitute(
             policy=_policy(script, style),
             title=html.escape(f"{name} – musicnn-zoo"),
             style=style,
             script=script,
             version=html.escape(__version__),
+            navigation=navigation,
             summary="".join(f"<li>{html.escape(line)}</li>" for line in self._summary()),
             data=_json_in_html(self._data(sound)),
             sound=embedded,
         )
 
-    def save(self, path: str | os.PathLike[str], *, link: bool = False) -> Path:
+    def save(
+        self, path: str | os.PathLike[str], *, link: bool = False, navigation: str = ""
+    ) -> Path:
         """Write the page.
 
         Parameters
@@ -162,6 +109,8 @@ class ListeningPage:
             Ends in ``.html``; a listening page that is there is replaced, another file is not.
         link : bool
             Refer to the recording where it lies, relative to the page, instead of embedding it.
+        navigation : str
+            As of :meth:`html`.
 
         Returns
         -------
@@ -180,10 +129,13 @@ class ListeningPage:
         place = Path(path)
         check_place(place)
         url = _relative_url(self.recording, place) if link else None
-        text = self.html(audio_url=url).encode("utf-8")
+        text = self.html(audio_url=url, navigation=navigation).encode("utf-8")
         with replacing(place, failure="the page cannot be written") as file:
             file.write(text)
         return place
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise no_array(self, "a page", "np.asarray(page.taggrams[0])")
 
     def _repr_html_(self) -> str:
         return (
@@ -271,12 +223,14 @@ def _taggram_data(taggram: Taggram, name: str) -> dict[str, Any]:
 def _policy(script: str, style: str) -> str:
     """Return a policy under which the page can load nothing but its own sound."""
     return (
-        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
+        f"default-src 'none'; script-src {source_digest(script)}; "
+        f"style-src {source_digest(style)}; "
         "media-src 'self' file: blob:; img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
-def _digest(text: str) -> str:
+def source_digest(text: str) -> str:
+    """Return what a policy calls a script or a style of this text."""
     digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
     return f"'sha256-{digest}'"
 
@@ -290,11 +244,7 @@ def _base64(array: Any) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
 
 
-def read_asset(name: str) -> str:
-    """Return a file of this package: a template, a style or a script."""
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
+@answered
 def listening_page(
     audio: AudioSource,
     *,
@@ -350,6 +300,8 @@ def listening_page(
         raise ArgumentError("models must name at least one model; received none")
     check_one(audio, "listening_page", None)
     audio, rate = as_source(audio, sample_rate)
+    if rate is not None:
+        check_rate(rate)
     sample_rate = None if rate is None else int(rate)
     if isinstance(audio, str):
         audio = local_path(audio)
@@ -374,7 +326,7 @@ def listening_pages(
     tail: Tail = "drop",
     damaged: OnDamage = "refuse",
     jobs: int | None = None,
-    progress: bool = False,
+    progress: bool | OnHeard = False,
 ) -> Iterator[FileResult[ListeningPage]]:
     """Yield the pages of many files, in order, each as soon as it is ready.
 
@@ -384,7 +336,11 @@ def listening_pages(
     cutting: Any = {"patch_s": patch_s, "hop_s": hop_s, "tail": tail}
     runs = [
         tagger.taggram_files(
-            paths, **cutting, damaged=damaged, jobs=jobs, progress=progress and number == 0
+            paths,
+            **cutting,
+            damaged=damaged,
+            jobs=jobs,
+            progress=progress if number == 0 or len(paths) == 1 else False,
         )
         for number, tagger in enumerate(taggers)
     ]

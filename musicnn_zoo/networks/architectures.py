@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
 
 from musicnn_zoo.errors import UnknownNameError
 from musicnn_zoo.networks.config import (
@@ -300,6 +303,21 @@ ARCHITECTURES: dict[str, Architecture] = {
     name: Architecture(name, *row) for name, row in _ROWS.items()
 }
 """All architectures by name. None of them has weights; pretrained models are presets."""
+
+
+@cache
+def _layers() -> dict[str, list[str]]:
+    content = resources.files(__package__).joinpath("layers.json").read_bytes()
+    stated: dict[str, list[str]] = json.loads(content)
+    return stated
+
+
+def layer_names(config: ModelConfig) -> tuple[str, ...]:
+    """Names of all layers, without Keras, of an architecture that has weights; else none."""
+    for name, layers in _layers().items():
+        if ARCHITECTURES[name].config == config:
+            return tuple(layers)
+    return ()
 
 
 def get_architecture(name: str) -> ModelConfig:

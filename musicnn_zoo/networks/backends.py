@@ -547,7 +547,7 @@ def fully_convolutional(
     n_tags: int,
     activation: str | None,
     filters: Sequence[int] = (384, 768, 2048),
-    pools: Sequence[Pool] = ((5, 4), (8, 3), (8, 4)),
+    pools: Sequence[Pool] | None = None,
     order: Order = "bn_relu",
     bn_epsilon: float = 1e-3,
     dropout: float = 0.5,
@@ -560,8 +560,11 @@ def fully_convolutional(
     ----------
     x : tensor, shape (batch, frames, bands, channels)
         Of known length.
-    filters, pools, order, bn_epsilon
+    filters, order, bn_epsilon
         See :func:`musicnn_zoo.networks.frontends.rectangular`.
+    pools : sequence of (int, int), optional
+        Frames × bands that become one after each convolution. By default those of FCN-4 as far as
+        there are so many frames and bands, and after the last convolution all that are left.
     dropout : float
         Rate before the output layer.
 
@@ -570,6 +573,8 @@ def fully_convolutional(
     tensor, shape (batch, n_tags)
         Endpoint ``penultimate`` (batch, filters[-1]).
     """
+    if pools is None:
+        pools = _pools_for(x.shape[1], x.shape[2], len(filters))
     x = rectangular_stack("backend", x, filters, pools, order, bn_epsilon)
     if tuple(x.shape[1:3]) != (1, 1):
         raise ArgumentError(
@@ -578,3 +583,19 @@ def fully_convolutional(
         )
     x = layers.Flatten(data_format="channels_last", name="backend_flat")(x)
     return head(x, n_tags, activation, units=None, dropout=dropout)
+
+
+_FCN4_POOLS: Sequence[Pool] = ((5, 4), (8, 3), (8, 4))
+
+
+def _pools_for(frames: int, bands: int, count: int) -> list[Pool]:
+    """Return pools that leave one of so many frames and bands after so many convolutions."""
+    pools: list[Pool] = []
+    for number in range(1, count + 1):
+        wanted = _FCN4_POOLS[min(number, len(_FCN4_POOLS)) - 1]
+        pool = (min(wanted[0], frames), min(wanted[1], bands))
+        if number == count:
+            pool = (frames, bands)
+        pools.append(pool)
+        frames, bands = frames // pool[0], bands // pool[1]
+    return pools

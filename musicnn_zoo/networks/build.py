@@ -8,12 +8,20 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import keras
 from keras import layers
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError, answered, check_whole, shown
+from musicnn_zoo.errors import (
+    ArgumentError,
+    UnknownNameError,
+    answered,
+    check_whole,
+    one_model_hint,
+    shown,
+)
 from musicnn_zoo.machine.processes import refuse_forked_tensorflow
 from musicnn_zoo.networks.architectures import get_architecture
 from musicnn_zoo.networks.config import (
@@ -77,6 +85,8 @@ class TaggingModel(keras.Model):
     tags: tuple[str, ...]
     provenance: Provenance
     thresholds: TagThresholds | None
+    folder: Path | None = None
+    """Where it was loaded from, or trained into; of a fine-tuned model, that of its base."""
 
     def __init__(
         self,
@@ -253,10 +263,13 @@ def build_model(
         Name of an architecture (see ``musicnn_zoo.list_models(pretrained=False)``) or a
         configuration. The keywords that follow replace parts of it, or make a model without it.
     input : LogMelInput or WaveformInput, optional
-        By default what the front-end takes, at 16 kHz.
+        By default what the front-end takes, at 16 kHz: the waveform, or 96 mel bands (128 for
+        ``short_chunk``).
     frontend, midend, backend : str, Block or mapping, optional
-        A block by name; with options ``block("vgg", filters=64)`` or ``{"kind": "vgg",
-        "filters": 64}``. The back-end is ``temporal_pooling`` by default.
+        A block by name, of :func:`musicnn_zoo.list_frontends`,
+        :func:`musicnn_zoo.list_midends` and :func:`musicnn_zoo.list_backends`; with
+        options ``block("vgg", filters=64)`` or ``{"kind": "vgg", "filters": 64}``. The back-end is
+        ``temporal_pooling`` by default.
     patch : int, optional
         Length of the training input, in frames for a log-mel, in samples for a waveform.
         By default about 3 s: 187 frames or 59,049 samples.
@@ -313,13 +326,19 @@ def build_model(
 def _resolve(config: str | ModelConfig | None, **parts: Any) -> ModelConfig:
     """Put parts that are not None in the place of those of a configuration, or of defaults."""
     chosen = {name: part for name, part in parts.items() if part is not None}
+    if not isinstance(config, str | ModelConfig | None):
+        raise ArgumentError(
+            "config must be the name of an architecture or a ModelConfig; received "
+            f"{shown(config)}{one_model_hint(config)}"
+        )
     if config is not None:
         known = get_architecture(config) if isinstance(config, str) else config
         return replace(known, **chosen) if chosen else known
     if "frontend" not in chosen:
         raise ArgumentError("name an architecture, or at least a front-end: frontend='vgg'")
-    takes = block_spec(chosen["frontend"].kind, "frontend").takes
-    signal = chosen.setdefault("input", WaveformInput() if takes == "waveform" else LogMelInput())
+    first = block_spec(chosen["frontend"].kind, "frontend")
+    usual = WaveformInput() if first.takes == "waveform" else LogMelInput(n_mels=first.bands)
+    signal = chosen.setdefault("input", usual)
     chosen.setdefault("backend", block("temporal_pooling"))
     chosen.setdefault("patch", 59049 if signal.grid(1).frame_hop == 1 else 187)
     return ModelConfig(**chosen)

@@ -34,6 +34,7 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 from musicnn_zoo.errors import (
     ArgumentError,
     UnknownNameError,
+    answered,
     check_entries,
     check_whole,
     finite,
@@ -120,6 +121,8 @@ class BlockSpec:
     framewise : {"scores", "head"} or None
         How a back-end offers scores of single frames: as the layer ``frame_scores``, or by its
         head put on the layer ``frames``.
+    bands : int
+        Mel bands that a front-end is given if nobody says how many.
     domain_knowledge, shapes : str
         Of a front-end: the answers to the tutorial's questions, whether domain knowledge went
         into the design, and how many filter shapes the first layer has.
@@ -134,6 +137,7 @@ class BlockSpec:
     fixed_length: bool = False
     takes_any: bool = False
     framewise: Literal["scores", "head"] | None = None
+    bands: int = 96
     domain_knowledge: bool = False
     shapes: Literal["minimal", "one", "many"] = "minimal"
 
@@ -177,7 +181,7 @@ BLOCKS: dict[str, BlockSpec] = {
         "map", "map", "Pons & Serra 2019", endpoints=("pool1", "pool2", "pool3", "pool4", "pool5"),
     ),
     "rectangular": _frontend("map", "map", "Choi et al. 2016"),
-    "short_chunk": _frontend("map", "map", "Won et al. 2020"),
+    "short_chunk": _frontend("map", "map", "Won et al. 2020", bands=128),
     "vertical": _frontend(
         "map", "sequence", "Lee et al. 2009; Dieleman & Schrauwen 2014",
         domain_knowledge=True, shapes="one",
@@ -223,6 +227,56 @@ def block_spec(name: str, role: Role) -> BlockSpec:
 def block_names(role: Role) -> list[str]:
     """Names of all blocks of one role."""
     return [name for name, spec in BLOCKS.items() if spec.role == role]
+
+
+def list_frontends() -> list[str]:
+    """Names of the front-ends that :func:`musicnn_zoo.build_model` takes.
+
+    Examples
+    --------
+    >>> import musicnn_zoo
+    >>> musicnn_zoo.list_frontends()[:3]
+    ['sample_level', 'frame_level', 'frame_level_multiscale']
+    """
+    return block_names("frontend")
+
+
+def list_midends() -> list[str]:
+    """Names of the mid-ends, which may stand between a front-end and a back-end."""
+    return block_names("midend")
+
+
+@answered
+def list_backends(frontend: str | None = None) -> list[str]:
+    """Names of the back-ends that :func:`musicnn_zoo.build_model` takes.
+
+    Parameters
+    ----------
+    frontend : str, optional
+        List only those that can follow this front-end.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such front-end.
+
+    Examples
+    --------
+    >>> import musicnn_zoo
+    >>> "fully_convolutional" in musicnn_zoo.list_backends("vertical")
+    False
+    """
+    names = block_names("backend")
+    if frontend is None:
+        return names
+    gives = block_spec(frontend, "frontend").gives
+    return [name for name in names if _fits(gives, block_spec(name, "backend"))]
+
+
+def _fits(given: Shape, spec: BlockSpec) -> bool:
+    """Whether a block takes a tensor of a shape; bands and channels of a map may be merged."""
+    merges = spec.takes == "sequence" and given == "map"
+    return spec.takes == given or merges or (spec.takes_any and given == "sequence")
 
 
 def block_function(name: str, role: Role) -> Callable[..., Any]:
@@ -629,10 +683,10 @@ class ModelConfig:
                 f"frames, which are {samples} samples"
             )
         chain = [(chosen.kind, block_spec(chosen.kind, role)) for role, chosen in self.blocks()]
-        given, giver = ("waveform" if self.input.kind == "waveform" else "map"), "the input"
+        given: Shape = "waveform" if self.input.kind == "waveform" else "map"
+        giver = "the input"
         for name, spec in chain:
-            merges = spec.takes == "sequence" and given == "map"
-            if spec.takes != given and not merges and not (spec.takes_any and given == "sequence"):
+            if not _fits(given, spec):
                 raise ArgumentError(
                     f"{spec.role} {name!r} takes a {spec.takes}, but {giver} gives a {given}: "
                     + _REMEDY[spec.takes]

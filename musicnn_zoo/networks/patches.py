@@ -207,6 +207,8 @@ class PatchStream:
     tail : {"drop", "pad"}
         Drop the frames after the last whole patch, as musicnn does, or repeat them to one
         more patch.
+    longest : int, optional
+        Samples of the signal, from its start, that count; the others are left out.
 
     Attributes
     ----------
@@ -218,7 +220,7 @@ class PatchStream:
         After :meth:`finish`: seconds at the end that no patch covers.
     """
 
-    def __init__(self, grid: PatchGrid, *, tail: Tail = "drop") -> None:
+    def __init__(self, grid: PatchGrid, *, tail: Tail = "drop", longest: int | None = None) -> None:
         if tail not in TAILS:
             raise ArgumentError(f"tail must be one of {', '.join(TAILS)}; received {tail!r}")
         self.grid = grid
@@ -227,6 +229,7 @@ class PatchStream:
         self.repeated = False
         self.dropped_s = 0.0
         self._tail = tail
+        self._longest = longest
         # The padded signal from the start of the next patch on, which may still lie ahead.
         self._held = np.zeros(grid.padding, np.float32)
         self._ahead = 0
@@ -237,6 +240,8 @@ class PatchStream:
         The block is (samples,), float32, at ``grid.sample_rate``. The patches are (patches,
         grid.patch_samples), float32, read-only, and may be none.
         """
+        if self._longest is not None:
+            block = block[: self._longest - self.samples]
         self.samples += len(block)
         return self._complete(block)
 

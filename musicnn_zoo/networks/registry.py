@@ -31,11 +31,12 @@ MODULES = {
     "OneChannelBatchNorm": "runtimes.variants",
     "Skipped": "runtimes.variants",
     "SpecAugment": "augmentation.model",
-    "SpectralMaximum": "runtimes.variants",
+    "SpectralMaximum": "runtimes.transforms",
     "TaggingModel": "networks.build",
     "TemporalAttention": "networks.backends",
     "TemporalMaximum": "networks.backends",
     "TimeShift": "augmentation.model",
+    "WinogradConv2D": "runtimes.transforms",
     "WithConstants": "runtimes.channels",
     "WithOnes": "runtimes.channels",
 }

@@ -156,19 +156,30 @@ def draw_events(
     events: Sequence[Span],
     *,
     duration_s: float,
+    offset_s: float | None,
     audio: AudioSource | None,
     sample_rate: int | None,
     spectrogram: LogMelInput | None,
     source: str | None,
     model: str,
+    rule: str = "",
 ) -> Figure:
-    """Draw events under the log-mel of their audio; see :func:`musicnn_zoo.plots.plot_events`."""
+    """Draw events under the log-mel of their audio; see :func:`musicnn_zoo.plots.plot_events`.
+
+    ``offset_s`` is where the clip begins in the audio; with None, the audio is the clip.
+    """
     if audio is None:
         raise ArgumentError(
             "these events are of an array: pass it again as audio=…, with its sample_rate=…"
         )
     spectrogram = spectrogram or LogMelInput()
-    stream = AudioStream(audio, sample_rate=sample_rate, target_rate=spectrogram.sample_rate)
+    stream = AudioStream(
+        audio,
+        sample_rate=sample_rate,
+        target_rate=spectrogram.sample_rate,
+        offset=offset_s or 0.0,
+        duration=None if offset_s is None else duration_s,
+    )
     n_samples = round(duration_s * spectrogram.sample_rate)
     frames = -(-(n_samples // spectrogram.hop + 1) // _MOST_COLUMNS)
     columns = logmel_columns(stream, spectrogram, frames=frames)
@@ -192,10 +203,10 @@ def draw_events(
     _draw_lanes(lower, shown)
     time_axis(lower, 0, duration_s)
     upper.tick_params(axis="x", labelbottom=False)
-    note = ""
+    notes = [rule] if rule else []
     if len(lanes) > len(shown):
-        note = f"the {len(shown)} that last longest of {count(len(lanes), 'tag')}"
-    headline(figure, title_of(source, model), note)
+        notes.append(f"the {len(shown)} that last longest of {count(len(lanes), 'tag')}")
+    headline(figure, title_of(source, model), "; ".join(notes))
     return figure
 
 

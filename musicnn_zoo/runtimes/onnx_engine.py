@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 4
+FORMAT = 5
 """Increased when graphs that were made before must not be used any more."""
 TOLERANCE = 1e-4
 _BATCHES_PER_CORE = 8
@@ -70,7 +70,7 @@ class OnnxEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, graph: Path, *, batch_size: int | None = None) -> None:
+    def __init__(self, graph: Path | bytes, *, batch_size: int | None = None) -> None:
         self._graph = graph
         self._by_process = {os.getpid(): _Runner(graph)}
         self.outputs = self._runner().outputs
@@ -120,12 +120,12 @@ class OnnxEngine:
 class _Runner:
     """Sessions for the outputs that are asked for together, and threads to run them."""
 
-    def __init__(self, graph: Path) -> None:
+    def __init__(self, graph: Path | bytes) -> None:
         self.pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="musicnn-zoo-onnx")
         self._graph = graph
         self._lock = ForkedLock()
         self._sessions = {frozenset(_SCORES): open_session(graph, _SCORES)}
-        self.outputs = outputs_of(graph.read_bytes())
+        self.outputs = outputs_of(_content(graph))
 
     def session_for(self, layers: Iterable[str]) -> onnxruntime.InferenceSession:
         """Session that computes these outputs and no others, or, of many sets, one for all."""
@@ -140,8 +140,12 @@ class _Runner:
             return self._sessions[wanted]
 
 
+def _content(graph: Path | bytes) -> bytes:
+    return graph if isinstance(graph, bytes) else graph.read_bytes()
+
+
 def open_session(
-    graph: Path, outputs: Collection[str] | None = None
+    graph: Path | bytes, outputs: Collection[str] | None = None
 ) -> onnxruntime.InferenceSession:
     """Open a graph to be run by the threads that call it; a WeightsError if it cannot be read.
 
@@ -153,10 +157,11 @@ def open_session(
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     # ONNX Runtime's own errors have no common base.
+    called = "a graph" if isinstance(graph, bytes) else graph
     with raising(
-        WeightsError, f"{graph}: ONNX Runtime cannot read this graph", instead_of=Exception
+        WeightsError, f"{called}: ONNX Runtime cannot read this graph", instead_of=Exception
     ):
-        content = graph if outputs is None else with_outputs(graph.read_bytes(), outputs)
+        content = graph if outputs is None else with_outputs(_content(graph), outputs)
         return onnxruntime.InferenceSession(
             content, sess_options=options, providers=["CPUExecutionProvider"]
         )
@@ -237,7 +242,7 @@ def convert(model: TaggingModel, path: Path) -> float:
         # The converter's errors have no common base.
         with muted("tf2onnx"), raising(ExportError, failure, instead_of=Exception):
             pruned = prune(model, keep=model.endpoints)
-            graph = in_plain_operations(pruned.model, keep=model.endpoints, spectral=True)
+            graph = in_plain_operations(pruned.model, keep=model.endpoints, transforms=True)
             graph(signals[:1])
             graph.export(written, format="onnx", verbose=False)
         proto = onnx.load(written)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -18,6 +17,12 @@ from musicnn_zoo.networks.config import block_names, block_spec
 from musicnn_zoo.networks.logmel import LogMel
 from musicnn_zoo.runtimes.channels import affine
 from musicnn_zoo.runtimes.pruning import BLOCK, prune
+from musicnn_zoo.runtimes.transforms import (
+    SpectralMaximum,
+    WinogradConv2D,
+    spectral_saves,
+    winograd_saves,
+)
 
 if TYPE_CHECKING:
     from musicnn_zoo.networks.build import TaggingModel
@@ -27,10 +32,6 @@ Change = Callable[[keras.layers.Layer, dict[str, Any]], None]
 
 SCORE_LAYERS = ("tags", "frame_scores")
 """Layers that stay in float32 under every precision."""
-_SPECTRAL_GAIN = 3
-"""So many times less arithmetic must a convolution take by a transform, which moves more memory."""
-_FILTERS_AT_ONCE = 48
-"""What so many filters give fits into the cache of a core."""
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
@@ -70,114 +71,6 @@ class MaxThenBatchNorm(layers.Layer):
         """Return the arguments of the constructor."""
         pool = keras.saving.serialize_keras_object(self.pool)
         own = {"pool": pool, "scale": self.scale, "offset": self.offset}
-        return {**super().get_config(), **own}
-
-
-@keras.saving.register_keras_serializable(package="musicnn_zoo")
-class SpectralMaximum(layers.Layer):
-    """Convolve a map of one channel with wide filters, and take the maximum over all bands.
-
-    The convolution along bands is a product of Fourier transforms. The transform of the map is
-    computed once for all filters, and those of the filters beforehand. The positions of a filter
-    lie evenly around a middle one. At the positions m bands before and after it, the inverse
-    transform is even part ± odd part; the larger of both is even part + ``|odd part|``. So half of
-    the positions suffice for the maximum, and no more of the inverse transform is computed.
-
-    The frequencies are odd multiples of half the first one: the convolution that belongs to them is
-    circular with a change of sign, and the positions where a filter fits are free of that. They all
-    have a real and an imaginary part.
-
-    ``kernel_size`` is (frames, bands). Filters behind the first ``live`` have a kernel of zeros.
-    """
-
-    def __init__(
-        self, filters: int, kernel_size: tuple[int, int], live: int, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.filters, self.live = filters, live
-        self.kernel_size: tuple[int, int] = (kernel_size[0], kernel_size[1])
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights: those of the convolution."""
-        frames, bands = self.kernel_size
-        self.bands = int(input_shape[2] or 0)
-        self.kernel = self.add_weight(shape=(frames, bands, 1, self.filters), name="kernel")
-        self.bias = self.add_weight(shape=(self.filters,), name="bias")
-
-    @cached_property
-    def _frequencies(self) -> NDArray[np.float64]:
-        half = (self.bands + 1) // 2
-        found: NDArray[np.float64] = np.pi * (np.arange(half) + 0.5) / half
-        return found
-
-    def _filter_products(self) -> tuple[Any, Any]:
-        """Real and imaginary part that a filter adds: (frequencies, filters, 2 * frames) each.
-
-        The transform of a filter is turned so that its middle position is the first.
-        """
-        frames, width = self.kernel_size
-        middle = (self.bands - width) / 2
-        phases = np.outer(self._frequencies, np.arange(width) + middle)
-        real, imaginary = (
-            ops.tensordot(
-                (turn(phases) / len(phases)).astype(np.float32),
-                self.kernel[:, :, 0, : self.live],
-                (1, 1),
-            )
-            for turn in (np.cos, np.sin)
-        )
-        both = (ops.stack(pair, 2) for pair in ((real, -imaginary), (imaginary, real)))
-        first, second = (
-            ops.transpose(ops.reshape(pair, (len(phases), 2 * frames, self.live)), (0, 2, 1))
-            for pair in both
-        )
-        return first, second
-
-    def call(self, x: Any) -> Any:
-        """Return (batch, frames, 1, filters)."""
-        frames, width = self.kernel_size
-        omega = self._frequencies
-        phases = np.outer(omega, np.arange(self.bands))
-        transform = np.stack([np.cos(phases), -np.sin(phases)], 1).reshape(-1, self.bands)
-        spectra = ops.matmul(transform.astype(np.float32), ops.transpose(x[..., 0], (0, 2, 1)))
-        count = ops.shape(spectra)[2] - frames + 1
-        spectra = ops.reshape(spectra, (-1, len(omega), 2, count + frames - 1))
-        taps = ops.concatenate(
-            [spectra[..., first : (first - frames + 1) or None] for first in range(frames)], axis=2
-        )
-
-        positions = self.bands - width + 1
-        beside = np.arange(positions // 2 + positions % 2) + (1 - positions % 2) / 2
-        even, odd = (turn(np.outer(beside, omega)).astype(np.float32) for turn in (np.cos, np.sin))
-        reals, imaginaries = self._filter_products()
-        maxima = []
-        for start in range(0, self.live, _FILTERS_AT_ONCE):
-            some = slice(start, min(start + _FILTERS_AT_ONCE, self.live))
-            parts = [
-                ops.matmul(
-                    inverse,
-                    ops.reshape(
-                        ops.matmul(products[:, some], taps),
-                        (-1, len(omega), (some.stop - start) * count),
-                    ),
-                )
-                for inverse, products in ((even, reals), (odd, imaginaries))
-            ]
-            largest = ops.max(parts[0] + ops.abs(parts[1]), axis=1)
-            maxima.append(ops.reshape(largest, (-1, some.stop - start, count)))
-        found = ops.transpose(ops.concatenate(maxima, axis=1), (0, 2, 1))
-        found = ops.pad(found, ((0, 0), (0, 0), (0, self.filters - self.live))) + self.bias
-        return ops.expand_dims(found, 2)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return (batch, frames, 1, filters)."""
-        batch, frames, _, _ = input_shape
-        count = None if frames is None else frames - self.kernel_size[0] + 1
-        return (batch, count, 1, self.filters)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        own = {"filters": self.filters, "kernel_size": self.kernel_size, "live": self.live}
         return {**super().get_config(), **own}
 
 
@@ -223,13 +116,13 @@ def for_runtime(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Mode
 
 
 def in_plain_operations(
-    model: keras.Model, *, keep: Collection[str] = (), spectral: bool = False
+    model: keras.Model, *, keep: Collection[str] = (), transforms: bool = False
 ) -> keras.Model:
     """Copy a model: the log-mel in plain operations, maxima before BatchNorm.
 
     It computes the same; see :class:`MaxThenBatchNorm`. The output of the layers ``keep`` stays
-    what it is. With ``spectral``, convolutions that are much cheaper so become a
-    :class:`SpectralMaximum`.
+    what it is. With ``transforms``, convolutions that are cheaper so become a
+    :class:`~.transforms.SpectralMaximum` or a :class:`~.transforms.WinogradConv2D`.
     """
     swapped = _maxima_of_batchnorm(model, keep)
     convolutions = {convolution.name: batchnorm for convolution, batchnorm in swapped.values()}
@@ -237,7 +130,7 @@ def in_plain_operations(
     wide = {
         convolution.name
         for name, (convolution, _) in swapped.items()
-        if spectral and _is_cheaper_by_transform(convolution, model.get_layer(name))
+        if transforms and spectral_saves(convolution, model.get_layer(name))
     }
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -262,6 +155,10 @@ def in_plain_operations(
         if layer.name in convolutions:
             config["activation"] = "linear"
             config["filters"] += _fill(config["filters"])
+        if transforms and winograd_saves(layer):
+            return WinogradConv2D(
+                config["filters"], config["padding"], config["activation"], name=layer.name
+            )
         if isinstance(layer, LogMel):
             config["implementation"] = "products"
         if config.get("activation") == "gelu":
@@ -290,27 +187,6 @@ def in_plain_operations(
             # Its statistics are tensors, which the converter takes for inputs of the graph.
             layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
     return remade
-
-
-def _is_cheaper_by_transform(convolution: keras.layers.Layer, pool: keras.layers.Layer) -> bool:
-    """Whether a :class:`SpectralMaximum` can replace both, and by far less arithmetic."""
-    if not isinstance(convolution, layers.Conv2D):
-        return False
-    _, _, bands, channels = convolution.input.shape
-    positions = convolution.output.shape[2]
-    if (
-        channels != 1
-        or bands is None
-        or (convolution.padding, convolution.strides, convolution.dilation_rate)
-        != ("valid", (1, 1), (1, 1))
-        or not convolution.use_bias
-        or (pool.pool_size, pool.padding) != ((1, positions), "valid")
-    ):
-        return False
-    frames, width = convolution.kernel_size
-    direct = frames * width * positions
-    transformed = 2 * bands * frames + bands * -(-positions // 2)
-    return bool(direct > _SPECTRAL_GAIN * transformed)
 
 
 def _has_one_channel(layer: keras.layers.Layer) -> bool:

@@ -66,6 +66,36 @@ def read_contents(path: str, *, size: int = 0) -> Contents:
         return Contents(_digest_of_file(path))
 
 
+def stated_length(path: str) -> float | None:
+    """Return the seconds that a file states to be long, read in a process of its own.
+
+    None if it states none, or cannot be read.
+    """
+    pieces = call_isolated(
+        f"{__name__}:isolated_length", path, imports=("av",), path=str(Path(path).absolute())
+    )
+    try:
+        while True:
+            next(pieces)
+    except StopIteration as end:
+        length: float | None = end.value
+        return length
+    except (AudioError, WorkerStartError):
+        return None
+
+
+def isolated_length(path: str) -> Generator[bytes, None, float | None]:
+    """Read how long a file states to be, in a worker."""
+    import av
+
+    yield b""
+    try:
+        with Path(path).open("rb") as file, open_container(file) as container:
+            return None if container.duration is None else container.duration / av.time_base
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise AudioError(f"{path}: states no length") from error
+
+
 def isolated_contents(path: str) -> Generator[bytes, None, list[str]]:
     """Read what a file holds, in a worker; the pieces are signs of life."""
     import av

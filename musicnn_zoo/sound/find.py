@@ -8,7 +8,7 @@ import re
 import stat
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -203,6 +203,8 @@ def find_audio(
     ArgumentError
         If ``shard`` is none.
     """
+    if not isinstance(directory, str | os.PathLike):
+        raise ArgumentError(f"directory must be one path; received {shown(directory)}")
     share = WHOLE if shard is None else Shard.parse(shard)
     selection = Selection(_patterns(include), _patterns(exclude), hidden, share)
     place: str | os.PathLike[str] = as_address(directory) or directory
@@ -505,6 +507,16 @@ def is_there(path: str) -> bool:
         look(address)
     except RemoteError:
         return False
+    return True
+
+
+def is_below(path: str, places: Collection[str]) -> bool:
+    """Whether a path or an address is one of some places, or below one."""
+    while path not in places and f"{path}/" not in places:
+        above = os.path.dirname(path)  # noqa: PTH120
+        if above == path:
+            return False
+        path = above
     return True
 
 

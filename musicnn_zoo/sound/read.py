@@ -30,7 +30,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast, get_
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, answered, unknown_attribute
+from musicnn_zoo.errors import (
+    ArgumentError,
+    AudioError,
+    answered,
+    check_number,
+    unknown_attribute,
+)
 from musicnn_zoo.sound.decoders import (
     BLOCK_S,
     HIGHEST_RATE,
@@ -118,6 +124,8 @@ def load_audio(
     *,
     sample_rate: int | None = None,
     target_rate: int = 16000,
+    offset: float = 0.0,
+    duration: float | None = None,
     damaged: OnDamage = "refuse",
     isolate: bool = False,
 ) -> Audio:
@@ -133,6 +141,9 @@ def load_audio(
         Of an array that comes without it, in Hz.
     target_rate : int
         Sample rate of the result in Hz.
+    offset, duration : float
+        Take only an excerpt, as librosa does: from ``offset`` seconds on, and at most ``duration``
+        seconds; by default all. What comes after it is not looked at.
     damaged : {"refuse", "use"}
         What to do with a file of which more than a second or 2 % cannot be decoded, or is not
         there though the file states it: raise an error, or take what can be decoded. ``damaged``
@@ -150,8 +161,9 @@ def load_audio(
     ------
     AudioError
         If there is no such file, if it cannot be decoded, is damaged or cut off, holds no
-        samples, or holds samples that are NaN, infinite or beyond 1e10. (Ogg, MPEG-TS, and MP3 and
-        AAC without a header do not state their length: if they are cut off, what is left is read.)
+        samples (or none after ``offset``), or holds samples that are NaN, infinite or beyond
+        1e10. (Ogg, MPEG-TS, and MP3 and AAC without a header do not state their length: if they
+        are cut off, what is left is read.)
     ArgumentError
         If ``sample_rate`` does not go with ``audio``.
 
@@ -162,8 +174,8 @@ def load_audio(
     """
     try:
         stream = AudioStream(
-            audio, sample_rate=sample_rate, target_rate=target_rate, damaged=damaged,
-            isolate=isolate,
+            audio, sample_rate=sample_rate, target_rate=target_rate, offset=offset,
+            duration=duration, damaged=damaged, isolate=isolate,
         )  # fmt: skip
         blocks = list(stream)
     except AudioError:
@@ -183,6 +195,8 @@ class AudioStream:
     ----------
     source : str or None
         File name; None for an array.
+    offset_s : float
+        Where in it the excerpt begins.
     samples : int
         At ``target_rate``, so far.
     damaged : bool
@@ -200,9 +214,13 @@ class AudioStream:
         *,
         sample_rate: int | None = None,
         target_rate: int = 16000,
+        offset: float = 0.0,
+        duration: float | None = None,
         damaged: OnDamage = "refuse",
         isolate: bool = False,
     ) -> None:
+        self.offset_s = check_number("offset", offset, least=0)
+        self._duration = None if duration is None else check_number("duration", duration, above=0)
         if damaged not in get_args(OnDamage):
             raise ArgumentError(f"damaged must be 'refuse' or 'use'; received {damaged!r}")
         check_rate(target_rate, "target_rate")
@@ -291,8 +309,8 @@ class AudioStream:
         given, self.samples = self.samples, 0
         pieces = call_isolated(
             f"{__name__}:isolated_blocks", label, content=content, size=size, imports=imports,
-            source=label, target_rate=self._target_rate,
-            damaged=self._on_damage, **arguments,
+            source=label, target_rate=self._target_rate, offset=self.offset_s,
+            duration=self._duration, damaged=self._on_damage, **arguments,
         )  # fmt: skip
         while True:
             try:
@@ -314,19 +332,40 @@ class AudioStream:
             yield block[max(0, len(block) - max(0, self.samples - given)) :]
 
     def _resampled(self, blocks: Iterator[Block], label: str) -> Iterator[NDArray[np.float32]]:
+        """Yield the excerpt that was asked for, and decode no more than that."""
+        start = round(self.offset_s * self._target_rate)
+        left = None if self._duration is None else round(self._duration * self._target_rate)
+        passed = 0
+        for block in self._resampled_whole(blocks, label):
+            part = block[max(0, start - passed) :][:left]
+            passed += len(block)
+            yield self._counted(part)
+            if left is not None:
+                left -= len(part)
+                if left == 0:
+                    return
+        if start and passed <= start:
+            raise AudioError(
+                f"{label}: is {passed / self._target_rate:.1f} s long, so that nothing comes after "
+                f"an offset of {self.offset_s:g} s"
+            )
+
+    def _resampled_whole(
+        self, blocks: Iterator[Block], label: str
+    ) -> Iterator[NDArray[np.float32]]:
         resampler: Resampler | None = None
         received = 0
         for samples, rate in blocks:
             _check_samples(samples, label)
             if resampler is None or resampler.sample_rate != rate:
                 if resampler is not None:
-                    yield self._counted(resampler.finish())
+                    yield resampler.finish()
                 resampler = Resampler(rate, self._target_rate)
             received += len(samples)
-            yield self._counted(resampler.feed(samples))
+            yield resampler.feed(samples)
         if resampler is None or received == 0:
             raise AudioError(f"{label}: holds no samples")
-        yield self._counted(resampler.finish())
+        yield resampler.finish()
 
     def _counted(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         self.samples += len(block)
@@ -379,10 +418,18 @@ class Resampler:
 
 
 def isolated_blocks(
-    audio: str | BinaryIO, *, source: str, target_rate: int, damaged: OnDamage
+    audio: str | BinaryIO,
+    *,
+    source: str,
+    target_rate: int,
+    offset: float,
+    duration: float | None,
+    damaged: OnDamage,
 ) -> Generator[bytes, None, tuple[bool, float]]:
     """Yield blocks as bytes of float32, in a worker; return ``damaged`` and ``lost_s``."""
-    stream = AudioStream(audio, target_rate=target_rate, damaged=damaged)
+    stream = AudioStream(
+        audio, target_rate=target_rate, offset=offset, duration=duration, damaged=damaged
+    )
     stream.source, stream._in_worker = source, True
     for block in stream:
         yield block.tobytes()

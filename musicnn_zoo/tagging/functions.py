@@ -14,7 +14,7 @@ from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import EngineName
 from musicnn_zoo.sound.read import OnDamage
 from musicnn_zoo.sound.sources import AudioSource
-from musicnn_zoo.tagging.pipeline import Pooling
+from musicnn_zoo.tagging.pipeline import OnHeard, Pooling
 from musicnn_zoo.tagging.results import (
     DEFAULT_THRESHOLD,
     Embedding,
@@ -128,7 +128,8 @@ def tag(
     audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     top_k: int | None = None, threshold: float | Calibrated | None = None,
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-    silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
+    silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+    damaged: OnDamage = "refuse", isolate: bool = False,
     engine: EngineName = "auto", device: str | None = None,
 ) -> Tags:  # fmt: skip
     """Ranked tags of a clip with their scores.
@@ -153,7 +154,7 @@ def tag(
         Keep tags with a score of at least ``threshold``, between 0 and 1; or of at least the
         model's own threshold for each tag, which :func:`musicnn_zoo.with_thresholds` gives it.
         With neither ``top_k`` nor ``threshold``, the best five tags are kept.
-    patch_s, hop_s, tail, silence, damaged, isolate, engine, device
+    patch_s, hop_s, tail, silence, offset, duration, damaged, isolate, engine, device
         See :class:`Tagger`.
 
     Returns
@@ -185,7 +186,7 @@ def tag(
     return shared_tagger(model, engine, device).tag(
         audio, sample_rate=sample_rate, top_k=top_k, threshold=threshold,
         patch_s=patch_s, hop_s=hop_s, tail=tail, silence=silence,
-        damaged=damaged, isolate=isolate,
+        offset=offset, duration=duration, damaged=damaged, isolate=isolate,
     )  # fmt: skip
 
 
@@ -193,6 +194,7 @@ def tag(
 def taggram(
     audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    offset: float = 0.0, duration: float | None = None,
     damaged: OnDamage = "refuse", isolate: bool = False,
     engine: EngineName = "auto", device: str | None = None,
 ) -> Taggram:  # fmt: skip
@@ -200,8 +202,10 @@ def taggram(
 
     Parameters
     ----------
-    audio, model, sample_rate, patch_s, hop_s, tail, damaged, isolate, engine, device
-        See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`.
+    audio, model, sample_rate
+        See :func:`tag`, whose errors they raise.
+    patch_s, hop_s, tail, offset, duration, damaged, isolate, engine, device
+        See :class:`Tagger`.
 
     Returns
     -------
@@ -210,7 +214,7 @@ def taggram(
     """
     return shared_tagger(model, engine, device).taggram(
         audio, sample_rate=sample_rate, patch_s=patch_s, hop_s=hop_s, tail=tail,
-        damaged=damaged, isolate=isolate,
+        offset=offset, duration=duration, damaged=damaged, isolate=isolate,
     )  # fmt: skip
 
 
@@ -220,7 +224,8 @@ def events(
     threshold: float = DEFAULT_THRESHOLD,
     release: float | None = None, min_length_s: float = 0.0,
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-    silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
+    silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+    damaged: OnDamage = "refuse", isolate: bool = False,
     engine: EngineName = "auto", device: str | None = None,
 ) -> Events:  # fmt: skip
     """When each tag begins and ends: sound events from a model of whole clips.
@@ -231,8 +236,10 @@ def events(
 
     Parameters
     ----------
-    audio, model, sample_rate, patch_s, hop_s, tail, silence, damaged, isolate, engine, device
-        See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`.
+    audio, model, sample_rate
+        See :func:`tag`, whose errors they raise.
+    patch_s, hop_s, tail, silence, offset, duration, damaged, isolate, engine, device
+        See :class:`Tagger`.
     threshold : float
         Score that begins an event, between 0 and 1.
     release : float, optional
@@ -253,7 +260,7 @@ def events(
     return shared_tagger(model, engine, device).events(
         audio, sample_rate=sample_rate, threshold=threshold, release=release,
         min_length_s=min_length_s, patch_s=patch_s, hop_s=hop_s, tail=tail, silence=silence,
-        damaged=damaged, isolate=isolate,
+        offset=offset, duration=duration, damaged=damaged, isolate=isolate,
     )  # fmt: skip
 
 
@@ -262,15 +269,18 @@ def embed(
     audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     layer: str = "penultimate", pooling: Pooling = "mean",
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-    silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
+    silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+    damaged: OnDamage = "refuse", isolate: bool = False,
     engine: EngineName = "auto", device: str | None = None,
 ) -> Embedding:  # fmt: skip
     """Activations of one layer as vectors, for transfer learning.
 
     Parameters
     ----------
-    audio, model, sample_rate, patch_s, hop_s, tail, silence, damaged, isolate, engine, device
-        See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`.
+    audio, model, sample_rate
+        See :func:`tag`, whose errors they raise.
+    patch_s, hop_s, tail, silence, offset, duration, damaged, isolate, engine, device
+        See :class:`Tagger`.
     layer : str
         Any layer of the model; the default is what the output layer receives: 200
         dimensions of musicnn, 256 of vgg. Where a layer has a time or band
@@ -287,7 +297,7 @@ def embed(
     return shared_tagger(model, engine, device).embed(
         audio, sample_rate=sample_rate, layer=layer, pooling=pooling,
         patch_s=patch_s, hop_s=hop_s, tail=tail, silence=silence,
-        damaged=damaged, isolate=isolate,
+        offset=offset, duration=duration, damaged=damaged, isolate=isolate,
     )  # fmt: skip
 
 
@@ -296,6 +306,7 @@ def features(
     audio: AudioSource, *, model: ModelLike = DEFAULT_MODEL, sample_rate: int | None = None,
     layers: Sequence[str] | None = None,
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+    offset: float = 0.0, duration: float | None = None,
     damaged: OnDamage = "refuse", isolate: bool = False,
     engine: EngineName = "auto", device: str | None = None,
 ) -> Features:  # fmt: skip
@@ -303,8 +314,10 @@ def features(
 
     Parameters
     ----------
-    audio, model, sample_rate, patch_s, hop_s, tail, damaged, isolate, engine, device
-        See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`.
+    audio, model, sample_rate
+        See :func:`tag`, whose errors they raise.
+    patch_s, hop_s, tail, offset, duration, damaged, isolate, engine, device
+        See :class:`Tagger`.
     layers : sequence of str, optional
         Any layers of the model; by default its endpoints: ``timbral, temporal, cnn1, cnn2,
         cnn3, mean_pool, max_pool, penultimate`` of musicnn, ``pool1`` … ``pool5,
@@ -317,7 +330,7 @@ def features(
     """
     return shared_tagger(model, engine, device).features(
         audio, sample_rate=sample_rate, layers=layers, patch_s=patch_s, hop_s=hop_s, tail=tail,
-        damaged=damaged, isolate=isolate,
+        offset=offset, duration=duration, damaged=damaged, isolate=isolate,
     )  # fmt: skip
 
 
@@ -326,9 +339,10 @@ def tag_files(
     paths: Paths, *, model: ModelLike = DEFAULT_MODEL,
     top_k: int | None = None, threshold: float | Calibrated | None = None,
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-    silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
+    silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+    damaged: OnDamage = "refuse", isolate: bool = True,
     engine: EngineName = "auto", device: str | None = None,
-    jobs: int | None = None, progress: bool = False,
+    jobs: int | None = None, progress: bool | OnHeard = False,
 ) -> Iterator[FileResult[Tags]]:  # fmt: skip
     """Ranked tags of many files, as they are ready.
 
@@ -340,13 +354,17 @@ def tag_files(
     paths : iterable of path
         May be a generator; for the files of a directory see
         :func:`musicnn_zoo.find_audio`.
-    model, top_k, threshold, patch_s, hop_s, tail, silence, damaged, isolate, engine, device
-        See :func:`tag` and :class:`Tagger`. Errors are those of :func:`tag`, except those of a
-        file, which are in its result.
+    model, top_k, threshold
+        See :func:`tag`.
+    patch_s, hop_s, tail, silence, offset, duration, damaged, isolate, engine, device
+        See :class:`Tagger`. Errors are those of :func:`tag`, except those of a file, which are in
+        its result.
     jobs : int, optional
         Threads that read files; by default one a core up to 8, then one for three cores.
-    progress : bool
-        Show a progress bar on standard error.
+    progress : bool or callable
+        Show a progress bar on standard error: files, or of one file its seconds. A function is
+        called instead, by other threads, with the source of a file and how many seconds of it
+        are computed.
 
     Yields
     ------
@@ -366,7 +384,8 @@ def tag_files(
     return shared_tagger(model, engine, device).tag_files(
         paths, top_k=top_k, threshold=threshold, patch_s=patch_s, hop_s=hop_s,
         tail=tail, silence=silence,
-        damaged=damaged, isolate=isolate, jobs=jobs, progress=progress,
+        offset=offset, duration=duration, damaged=damaged, isolate=isolate,
+        jobs=jobs, progress=progress,
     )  # fmt: skip
 
 
@@ -375,9 +394,10 @@ def embed_files(
     paths: Paths, *, model: ModelLike = DEFAULT_MODEL,
     layer: str = "penultimate", pooling: Pooling = "mean",
     patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-    silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
+    silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+    damaged: OnDamage = "refuse", isolate: bool = True,
     engine: EngineName = "auto", device: str | None = None,
-    jobs: int | None = None, progress: bool = False,
+    jobs: int | None = None, progress: bool | OnHeard = False,
 ) -> Iterator[FileResult[Embedding]]:  # fmt: skip
     """Embeddings of many files, as they are ready.
 
@@ -385,7 +405,8 @@ def embed_files(
     ----------
     layer, pooling
         See :func:`embed`.
-    paths, model, patch_s, hop_s, tail, silence, damaged, isolate, engine, device, jobs, progress
+    paths, model, patch_s, hop_s, tail, silence, offset, duration,
+    damaged, isolate, engine, device, jobs, progress
         See :func:`tag_files`. Errors are those of :func:`tag_files`.
 
     Yields
@@ -397,5 +418,6 @@ def embed_files(
     return shared_tagger(model, engine, device).embed_files(
         paths, layer=layer, pooling=pooling, patch_s=patch_s, hop_s=hop_s,
         tail=tail, silence=silence,
-        damaged=damaged, isolate=isolate, jobs=jobs, progress=progress,
+        offset=offset, duration=duration, damaged=damaged, isolate=isolate,
+        jobs=jobs, progress=progress,
     )  # fmt: skip

@@ -37,6 +37,8 @@ Pooling = Literal["mean", "max"] | None
 POOLINGS: tuple[Pooling, ...] = ("mean", "max", None)
 
 Activations = dict[str, NDArray[np.float32]]
+OnHeard = Callable[[str | None, float], None]
+"""Receives the source of a file, and how many seconds of it are computed."""
 Other = TypeVar("Other")
 
 
@@ -64,10 +66,11 @@ def silent_rows(windows: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 class Cutting(NamedTuple):
-    """How signals are cut: the patches, and what becomes of the end that fills none."""
+    """How signals are cut: the patches, the end that fills none, and how many samples count."""
 
     grid: PatchGrid
     tail: Tail = "drop"
+    longest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -260,6 +263,7 @@ def process(
     *,
     engine: Engine,
     jobs: int | None = None,
+    on_heard: OnHeard | None = None,
 ) -> Iterator[FileResult[Result]]:
     """Run a task on many files.
 
@@ -277,6 +281,8 @@ def process(
     jobs : int, optional
         Threads that read files; by default one a core up to 8, then one for three cores, since
         decoding and resampling take about a third of the time. Each holds some 15 MB.
+    on_heard : callable, optional
+        Is called by the threads that compute, after each batch, for each file in it.
 
     Yields
     ------
@@ -293,7 +299,7 @@ def process(
     """
     if jobs is not None:
         jobs = check_whole("jobs", jobs)
-    return _Pipeline(streams, task, engine, jobs or reading_threads()).results()
+    return _Pipeline(streams, task, engine, jobs or reading_threads(), on_heard).results()
 
 
 def reading_threads() -> int:
@@ -311,6 +317,7 @@ class _File:
     computed: list[Activations | None] = field(default_factory=list)
     silent: list[NDArray[np.bool_]] = field(default_factory=list)
     outstanding: int = 0
+    heard: int = 0
     read: bool = False
     error: Exception | None = None
 
@@ -343,7 +350,9 @@ class _Pipeline(Generic[Result]):
         task: Task[Result],
         engine: Engine,
         jobs: int,
+        on_heard: OnHeard | None,
     ) -> None:
+        self._on_heard = on_heard
         self._streams = iter(streams)
         self._task = task
         self._engine = engine
@@ -404,7 +413,7 @@ class _Pipeline(Generic[Result]):
         silent = np.concatenate(file.silent)
         clip = Clip(
             source, stream.duration_s, patches.repeated, patches.dropped_s,
-            stream.damaged, stream.lost_s, float(silent.mean()),
+            stream.damaged, stream.lost_s, float(silent.mean()), stream.offset_s,
         )  # fmt: skip
         return FileResult(source, self._task.finish(activations, silent, clip), None)
 
@@ -444,8 +453,8 @@ class _Pipeline(Generic[Result]):
                 if stream is None:
                     self._exhausted = True
                     return None
-                grid, tail = self._task.cutting
-                file = _File(stream, PatchStream(grid, tail=tail))
+                grid, tail, longest = self._task.cutting
+                file = _File(stream, PatchStream(grid, tail=tail, longest=longest))
                 self._files.append(file)
                 return file
 
@@ -481,7 +490,12 @@ class _Pipeline(Generic[Result]):
             with self._changed:
                 for part in batch:
                     part.file.outstanding -= len(part.windows)
+                    part.file.heard += len(part.windows)
                 self._changed.notify_all()
+            if self._on_heard is not None:
+                for part in batch:
+                    seconds = part.file.heard * self._task.cutting.grid.hop_s
+                    self._on_heard(part.file.stream.source, seconds)
 
     def _take(self) -> list[_Part]:
         """Take patches for one call of the engine from the front of the queue."""

@@ -31,8 +31,10 @@ from musicnn_zoo.errors import (
     UnknownKeyError,
     answered,
     check_choice,
+    check_number,
     check_whole,
     finite,
+    no_array,
     shown,
     unknown_attribute,
 )
@@ -67,7 +69,9 @@ def require_pandas() -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise MissingPackageError("to_pandas needs pandas: pip install pandas") from error
+        raise MissingPackageError(
+            "to_pandas needs pandas: pip install 'musicnn-zoo[pandas]'"
+        ) from error
     return pandas
 
 
@@ -163,6 +167,8 @@ class Clip:
         How many seconds, as far as that is known.
     silent : float
         Share of its patches that are silent, from 0 to 1; see ``SILENT_DBFS``.
+    offset_s : float
+        Where in the file it begins, if it is an excerpt.
     """
 
     source: str | None
@@ -172,9 +178,13 @@ class Clip:
     damaged: bool = False
     lost_s: float = 0.0
     silent: float = 0.0
+    offset_s: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields for JSON; ``source`` as :func:`musicnn_zoo.text.path_to_text` does."""
+        """Return the fields for JSON; ``source`` as :func:`musicnn_zoo.text.path_to_text` does.
+
+        ``offset_s`` is there if it is not 0.
+        """
         return {
             "source": None if self.source is None else path_to_text(self.source),
             "duration_s": round(self.duration_s, 3),
@@ -183,11 +193,14 @@ class Clip:
             "damaged": self.damaged,
             "lost_s": round(self.lost_s, 3),
             "silent": round(self.silent, 3),
+            **({"offset_s": round(self.offset_s, 3)} if self.offset_s else {}),
         }
 
     def describe(self) -> str:
         """Return one line for people."""
         line = f"{printable(self.source or 'array')}, {self.duration_s:.1f} s"
+        if self.offset_s:
+            line = f"{line} from {clock(self.offset_s)} on"
         if self.repeated:
             line = f"{line}, repeated to fill one patch"
         if self.damaged:
@@ -284,16 +297,16 @@ def find_events(
 
 def check_event_rule(threshold: float, release: float | None, min_length_s: float) -> float:
     """Check the options of :func:`find_events` and return the release."""
-    _check_threshold(threshold)
+    level = _check_threshold(threshold)
     if release is None:
-        release = DEFAULT_RELEASE * threshold
-    if not 0 <= release <= threshold:
+        release = DEFAULT_RELEASE * level
+    number = finite(release)
+    if number is None or not 0 <= number <= level:
         raise ArgumentError(
-            f"release must be between 0 and the threshold {threshold}; received {release}"
+            f"release must be between 0 and the threshold {level:g}; received {shown(release)}"
         )
-    if not min_length_s >= 0:
-        raise ArgumentError(f"min_length_s must not be negative; received {min_length_s}")
-    return release
+    check_number("min_length_s", min_length_s, least=0)
+    return number
 
 
 def _check_threshold(threshold: object, *, hint: str = "") -> float:
@@ -424,7 +437,7 @@ class Tags(_Result, Sequence[TagScore]):
     @answered
     def top(self, k: int = DEFAULT_TOP_K) -> Tags:
         """Return the best ``k`` of all tags of the model."""
-        kept = self.all_ranked[: check_whole("k", k)]
+        kept = self.all_ranked[: check_count("k", k)]
         heard = bool(self.ranked) or self.clip.silent < 1
         return replace(self, ranked=kept if heard else (), threshold=0.0)
 
@@ -487,12 +500,21 @@ class Tags(_Result, Sequence[TagScore]):
         )
 
 
+def check_count(name: str, value: object) -> int:
+    """Return how many tags are kept; the word ``"all"`` is answered."""
+    if value == "all":
+        raise ArgumentError(
+            f"{name} must be a whole number; received 'all': threshold=0 keeps all tags"
+        )
+    return check_whole(name, value)
+
+
 def check_ranking(
     top_k: int | None, threshold: float | Calibrated | None
 ) -> tuple[int | None, float | Calibrated]:
     """Check and complete the arguments of :meth:`Taggram.rank`."""
     if top_k is not None:
-        top_k = check_whole("top_k", top_k)
+        top_k = check_count("top_k", top_k)
     if threshold is None:
         return (DEFAULT_TOP_K if top_k is None else top_k), 0.0
     if isinstance(threshold, str) and threshold == CALIBRATED:
@@ -515,12 +537,16 @@ class Events(_Result, Sequence[Event]):
     clip : Clip
     spectrogram : LogMelInput or None
         What the model looks at, if that is a log-mel spectrogram.
+    threshold, release : float or None
+        Score that began the events, and that they kept; None if that is not known.
     """
 
     events: tuple[Event, ...]
     model: str
     clip: Clip
     spectrogram: LogMelInput | None = None
+    threshold: float | None = None
+    release: float | None = None
 
     def __len__(self) -> int:
         return len(self.events)
@@ -544,7 +570,13 @@ class Events(_Result, Sequence[Event]):
     def to_dict(self) -> dict[str, Any]:
         """Return source, length, model and a list of the events, ready for JSON."""
         events = [{**event.to_dict(), "score": plain_floats(event.score)} for event in self.events]
-        return {**self.clip.to_dict(), "model": self.model, "events": events}
+        return {
+            **self.clip.to_dict(),
+            "model": self.model,
+            "threshold": self.threshold,
+            "release": self.release,
+            "events": events,
+        }
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a DataFrame of tag, start_s, end_s and score, one row an event (needs pandas)."""
@@ -579,13 +611,26 @@ class Events(_Result, Sequence[Event]):
             lambda: draw_events(
                 self.events,
                 duration_s=self.clip.duration_s,
+                offset_s=self.clip.offset_s if audio is None else None,
                 audio=self.clip.source if audio is None else audio,
                 sample_rate=sample_rate,
                 spectrogram=self.spectrogram,
                 source=self.clip.source,
                 model=self.model,
+                rule=self.describe_rule(),
             ),
         )
+
+    def _caption(self) -> str:
+        rule = self.describe_rule()
+        return f"{super()._caption()}{f', {rule}' if rule else ''}"
+
+    def describe_rule(self) -> str:
+        """Say from which score on there are events; nothing if it is not known."""
+        if self.threshold is None:
+            return ""
+        kept = "" if self.release is None else f", until below {self.release:g}"
+        return f"scores from {self.threshold:g} on{kept}"
 
     def _rows(self) -> list[list[str]]:
         return [
@@ -599,7 +644,8 @@ class Events(_Result, Sequence[Event]):
         lines = [
             f"  {start:>7} – {end:>7}  {tag:{width}}  {score}" for start, end, tag, score in rows
         ]
-        return "\n".join([self._caption(), *(lines or ["  no events"])])
+        none = "no events" if self.threshold is None else f"no score reaches {self.threshold:g}"
+        return "\n".join([self._caption(), *(lines or [f"  {none}"])])
 
     __repr__ = __str__
 
@@ -742,7 +788,8 @@ class Taggram(_Result):
             scores, self.tags, self.times, end_s,
             threshold=threshold, release=release, min_length_s=min_length_s,
         )  # fmt: skip
-        return Events(found, self.model, self.clip, self.spectrogram)
+        kept = check_event_rule(threshold, release, min_length_s)
+        return Events(found, self.model, self.clip, self.spectrogram, float(threshold), kept)
 
     def to_jams(self) -> Any:
         """Return a ``jams.JAMS`` with an observation a patch and tag (needs the package jams).
@@ -764,6 +811,7 @@ class Taggram(_Result):
         from musicnn_zoo.plots.drawing import picture
         from musicnn_zoo.plots.results import draw_taggram
 
+        check_whole("top_k", top_k)
         return picture(
             path,
             lambda: draw_taggram(
@@ -942,6 +990,9 @@ class Features(_Result, Mapping[str, NDArray[np.float32]]):
         except KeyError:
             raise UnknownKeyError("layer", layer, self.values_by_layer) from None
 
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise no_array(self, "several arrays", f"features[{next(iter(self))!r}]")
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.values_by_layer)
 
@@ -988,6 +1039,9 @@ class FileResult(Generic[Result]):
 
         def __getattr__(self, name: str) -> NoReturn:
             raise unknown_attribute(self, name)
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise no_array(self, "what came of a file", "np.asarray(result.value)")
 
     def unwrap(self) -> Result:
         """Return the value, or raise the error."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from musicnn_zoo.errors import (
@@ -15,14 +16,17 @@ from musicnn_zoo.errors import (
     UnknownNameError,
     answered,
     check_whole,
+    one_model_hint,
     shown,
     unknown_attribute,
 )
 from musicnn_zoo.machine.installation import has_keras, require_keras
 from musicnn_zoo.machine.processes import ForkedLock
+from musicnn_zoo.networks.architectures import layer_names
 from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec
 from musicnn_zoo.networks.patches import Tail
 from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
+from musicnn_zoo.sound.contents import stated_length
 from musicnn_zoo.sound.read import AudioStream, OnDamage
 from musicnn_zoo.sound.remote import as_address, fetched_ahead, place_of
 from musicnn_zoo.sound.sources import AudioSource, check_one, is_folder, local_path, source_name
@@ -30,6 +34,7 @@ from musicnn_zoo.tagging.live import TaggramStream
 from musicnn_zoo.tagging.pipeline import (
     Cutting,
     EmbeddedTags,
+    OnHeard,
     Pooling,
     Task,
     embedded_tags_task,
@@ -63,10 +68,42 @@ Paths: TypeAlias = Iterable[str | os.PathLike[str]]
 
 
 class Reading(NamedTuple):
-    """How files are read: what to do with damaged ones, and whether in a process of its own."""
+    """How files are read: damaged ones, in a process of its own or not, and which excerpt."""
 
     damaged: OnDamage
     isolate: bool
+    offset: float = 0.0
+    duration: float | None = None
+
+
+_PATIENCE_S = 1.0
+"""A bar of a single file comes after so long."""
+
+
+def _with_seconds(
+    path: object, begin: Callable[[OnHeard], Iterator[FileResult[Result]]]
+) -> Iterator[FileResult[Result]]:
+    """Show how many seconds of a file are computed, if that takes a while."""
+    from tqdm import tqdm
+
+    total = length_of(path)
+    shape = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}]"
+    with tqdm(
+        total=total, unit="s", leave=False, delay=_PATIENCE_S, bar_format=shape if total else None
+    ) as bar:
+
+        def heard(_: str | None, seconds: float) -> None:
+            bar.update(min(seconds, total or seconds) - bar.n)
+
+        yield from begin(heard)
+
+
+def length_of(path: object) -> float | None:
+    """Return how many seconds long a file of this machine states to be, if it does."""
+    if not isinstance(path, str | os.PathLike) or as_address(path) is not None:
+        return None
+    place = local_path(path)
+    return stated_length(place) if Path(place).is_file() else None
 
 
 def check_model(model: object) -> None:
@@ -74,7 +111,7 @@ def check_model(model: object) -> None:
     if not hasattr(model, "zoo_config"):
         raise ArgumentError(
             "model must be the name of a model, a folder, a .keras file, a TaggingModel or a "
-            f"Tagger; received {shown(model)}"
+            f"Tagger; received {shown(model)}{one_model_hint(model)}"
         )
 
 
@@ -88,6 +125,11 @@ class _Refused(AudioStream):
 
     def __iter__(self) -> Iterator[Any]:
         raise self._error
+
+
+def streams_of(paths: Iterable[Any], rate: int, reading: Reading) -> Iterator[AudioStream]:
+    """Open many files, each when it is needed; those that are far away are fetched ahead."""
+    return fetched_ahead(_stream_of(path, rate, reading) for path in paths)
 
 
 def _stream_of(audio: Any, rate: int, reading: Reading) -> AudioStream:
@@ -116,6 +158,10 @@ class _Source:
     @property
     def spec(self) -> ModelSpec:
         return (self.pretrained or self.load()).spec
+
+    @property
+    def folder(self) -> Path | None:
+        return self.load().folder if self.pretrained is None else self.pretrained.folder
 
     def load(self) -> TaggingModel:
         if self._loaded is None:
@@ -322,6 +368,10 @@ class Tagger:
         (default), or treat them as any other, as the original musicnn does. A patch is silent if
         its RMS level is below -60 dBFS; ``clip.silent`` is the share of those that are. The mean
         embedding of a clip that is silent throughout is that of all its patches.
+    offset, duration : float
+        Hear only an excerpt, as ``librosa.load`` does: from ``offset`` seconds on, at most
+        ``duration`` seconds; by default all. Times count from the start of the excerpt, whose
+        length is that of the ``clip``.
     damaged : {"refuse", "use"}
         What to do with a file of which more than a second or 2 % cannot be decoded, or is not
         there though the file states it: an error (default), or use what can be decoded. The
@@ -402,6 +452,11 @@ class Tagger:
         return self._source.load()
 
     @property
+    def folder(self) -> Path | None:
+        """Folder that the model was loaded from or trained into; None if there is none."""
+        return self._source.folder
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """The model's tags, in the order of its outputs."""
         return self.spec.tags
@@ -416,12 +471,15 @@ class Tagger:
         self, audio: AudioSource, *, sample_rate: int | None = None,
         top_k: int | None = None, threshold: float | Calibrated | None = None,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Tags:  # fmt: skip
         """Ranked tags of a whole clip; see :func:`musicnn_zoo.tag`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold, silence=silence)
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "tag")
+        return self._one(
+            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "tag"
+        )
 
     __call__ = tag
 
@@ -434,16 +492,20 @@ class Tagger:
     def taggram(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        offset: float = 0.0, duration: float | None = None,
         damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Taggram:  # fmt: skip
         """Scores over time; see :func:`musicnn_zoo.taggram`."""
         task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "taggram")
+        return self._one(
+            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "taggram"
+        )
 
     @answered
     def frames(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         patch_s: float | None = None, tail: Tail = "drop",
+        offset: float = 0.0, duration: float | None = None,
         damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Taggram:  # fmt: skip
         """Scores of single frames, from a back-end that has them.
@@ -461,7 +523,9 @@ class Tagger:
         """
         cutting = self._cutting(patch_s, None, tail)
         task = taggram_task(self.spec, cutting, framewise=True)
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "frames")
+        return self._one(
+            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "frames"
+        )
 
     @answered
     def events(
@@ -469,66 +533,88 @@ class Tagger:
         threshold: float = DEFAULT_THRESHOLD,
         release: float | None = None, min_length_s: float = 0.0,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Events:  # fmt: skip
         """When each tag begins and ends; see :func:`musicnn_zoo.events`."""
         task = self._events_task(
             patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s,
             silence=silence,
         )  # fmt: skip
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "events")
+        return self._one(
+            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "events"
+        )
 
     @answered
     def embed(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         layer: str = "penultimate", pooling: Pooling = "mean",
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = False,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Embedding:  # fmt: skip
         """Activations of one layer as vectors; see :func:`musicnn_zoo.embed`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling, silence=silence)
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "embed")
+        return self._one(
+            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "embed"
+        )
 
     @answered
     def features(
         self, audio: AudioSource, *, sample_rate: int | None = None,
         layers: Sequence[str] | None = None,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        offset: float = 0.0, duration: float | None = None,
         damaged: OnDamage = "refuse", isolate: bool = False,
     ) -> Features:  # fmt: skip
         """Activations of several layers; see :func:`musicnn_zoo.features`."""
         if isinstance(layers, str):
             layers = (layers,)
+        if not isinstance(layers, Iterable | None):
+            raise ArgumentError(f"layers must be names of layers; received {shown(layers)}")
         chosen = self.endpoints if layers is None else tuple(dict.fromkeys(layers))
         if not chosen:
             raise ArgumentError("layers must name at least one layer; received none")
         task = features_task(self.spec, self._cutting(patch_s, hop_s, tail), chosen)
-        return self._one(audio, sample_rate, task, Reading(damaged, isolate), "features")
+        return self._one(
+            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "features"
+        )
 
     @answered
     def tag_files(
         self, paths: Paths, *,
         top_k: int | None = None, threshold: float | Calibrated | None = None,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
-        jobs: int | None = None, progress: bool = False,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[Tags]]:  # fmt: skip
         """Ranked tags of many files; see :func:`musicnn_zoo.tag_files`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold, silence=silence)
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress, "tag_files")
+        return self._many(
+            paths, task, Reading(damaged, isolate, offset, duration), jobs, progress, "tag_files"
+        )
 
     @answered
     def taggram_files(
         self, paths: Paths, *,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
+        offset: float = 0.0, duration: float | None = None,
         damaged: OnDamage = "refuse", isolate: bool = True,
-        jobs: int | None = None, progress: bool = False,
+        jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[Taggram]]:  # fmt: skip
         """Scores over time of many files; see :func:`musicnn_zoo.tag_files`."""
         task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress, "taggram_files")
+        return self._many(
+            paths,
+            task,
+            Reading(damaged, isolate, offset, duration),
+            jobs,
+            progress,
+            "taggram_files",
+        )
 
     @answered
     def events_files(
@@ -536,22 +622,26 @@ class Tagger:
         threshold: float = DEFAULT_THRESHOLD,
         release: float | None = None, min_length_s: float = 0.0,
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
-        jobs: int | None = None, progress: bool = False,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[Events]]:  # fmt: skip
         """When each tag begins and ends in many files; see :func:`musicnn_zoo.events`."""
         task = self._events_task(
             patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s,
             silence=silence,
         )  # fmt: skip
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress, "events_files")
+        return self._many(
+            paths, task, Reading(damaged, isolate, offset, duration), jobs, progress, "events_files"
+        )
 
     def embedded_tags_files(
         self, paths: Paths, *,
         layer: str | Sequence[str] = "penultimate",
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
-        jobs: int | None = None, progress: bool = False,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[EmbeddedTags]]:  # fmt: skip
         """Mean embeddings and strongest tag of many files, each file read and computed once.
 
@@ -561,7 +651,12 @@ class Tagger:
         layers = (layer,) if isinstance(layer, str) else tuple(dict.fromkeys(layer))
         task = embedded_tags_task(self.spec, cutting, layers=layers, silence=silence)
         return self._many(
-            paths, task, Reading(damaged, isolate), jobs, progress, "embedded_tags_files"
+            paths,
+            task,
+            Reading(damaged, isolate, offset, duration),
+            jobs,
+            progress,
+            "embedded_tags_files",
         )
 
     @answered
@@ -569,13 +664,16 @@ class Tagger:
         self, paths: Paths, *,
         layer: str = "penultimate", pooling: Pooling = "mean",
         patch_s: float | None = None, hop_s: float | None = None, tail: Tail = "drop",
-        silence: Silence = "skip", damaged: OnDamage = "refuse", isolate: bool = True,
-        jobs: int | None = None, progress: bool = False,
+        silence: Silence = "skip", offset: float = 0.0, duration: float | None = None,
+        damaged: OnDamage = "refuse", isolate: bool = True,
+        jobs: int | None = None, progress: bool | OnHeard = False,
     ) -> Iterator[FileResult[Embedding]]:  # fmt: skip
         """Embeddings of many files; see :func:`musicnn_zoo.embed_files`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling, silence=silence)
-        return self._many(paths, task, Reading(damaged, isolate), jobs, progress, "embed_files")
+        return self._many(
+            paths, task, Reading(damaged, isolate, offset, duration), jobs, progress, "embed_files"
+        )
 
     @answered
     def stream(
@@ -606,7 +704,7 @@ class Tagger:
         >>> [len(stream.feed(np.zeros(48000, np.float32))) for second in range(5)]
         [0, 0, 0, 1, 1]
         """
-        grid, tail = self._cutting(patch_s, hop_s, tail)
+        grid = self._cutting(patch_s, hop_s, tail).grid
         return TaggramStream(
             self.spec, self._engines.get(), grid, sample_rate=sample_rate, tail=tail
         )
@@ -625,11 +723,17 @@ class Tagger:
 
         :meta private:
         """
+        for layer in layers:
+            if not isinstance(layer, str):
+                raise ArgumentError(f"layer must be the name of one layer; received {shown(layer)}")
         engine = self._engines.get(many=many)
         missing = engine.missing(layers)
         if not missing:
             return engine
         if self._source.pretrained is not None:
+            stated = layer_names(self.spec.config)
+            if stated and missing[0] not in stated:
+                raise UnknownNameError(f"layer of {self.spec.name}", missing[0], stated)
             require_keras(
                 f"layer {missing[0]!r}, none of the endpoints of {self.spec.name} "
                 f"({', '.join(self.endpoints)}),"
@@ -639,7 +743,7 @@ class Tagger:
             if not in_keras.missing(layers):
                 _log.info("%s is no endpoint: Keras computes it", ", ".join(missing))
                 return in_keras
-        known = [layer.name for layer in self.model.layers]
+        known = tuple(layer.name for layer in self.model.layers)
         if engine.name == "onnxruntime" and missing[0] in known:
             raise ArgumentError(
                 f"layer {missing[0]!r} of {self.spec.name} is no output of its ONNX graph, which "
@@ -687,7 +791,7 @@ class Tagger:
         task: Task[Result],
         reading: Reading,
         jobs: int | None,
-        progress: bool,
+        progress: bool | OnHeard,
         call: str,
     ) -> Iterator[FileResult[Result]]:
         if isinstance(paths, str | os.PathLike):
@@ -703,14 +807,20 @@ class Tagger:
         if not isinstance(paths, Iterable):
             raise ArgumentError(f"paths must be an iterable of paths; received {shown(paths)}")
         rate = task.cutting.grid.sample_rate
-        streams = fetched_ahead(_stream_of(path, rate, reading) for path in paths)
+        streams = streams_of(paths, rate, reading)
         engine = self._engine_of(task, many=True)
-        results = process(streams, task, engine=engine, jobs=jobs)
-        if not progress:
+        on_heard = progress if callable(progress) else None
+        total = len(paths) if isinstance(paths, Sized) else None
+        if progress and on_heard is None and total == 1:
+            (path,) = paths
+            return _with_seconds(
+                path, lambda heard: process(streams, task, engine=engine, jobs=jobs, on_heard=heard)
+            )
+        results = process(streams, task, engine=engine, jobs=jobs, on_heard=on_heard)
+        if not progress or on_heard is not None:
             return results
         from tqdm import tqdm
 
-        total = len(paths) if isinstance(paths, Sized) else None
         return iter(tqdm(results, total=total, unit="file", leave=False))
 
     def _engine_of(self, task: Task[Any], *, many: bool = False) -> Engine:

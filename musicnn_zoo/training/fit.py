@@ -20,13 +20,14 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from musicnn_zoo.augmentation import NO_AUGMENTATION, Augmentation, augment
-from musicnn_zoo.datasets.dataset import Dataset, DatasetError
+from musicnn_zoo.datasets.dataset import Dataset, DatasetError, check_dataset
 from musicnn_zoo.errors import (
     ArgumentError,
     TrainingError,
     WeightsError,
     answered,
     check_choice,
+    check_tagging_model,
 )
 from musicnn_zoo.networks.build import (
     TaggingModel,
@@ -55,6 +56,7 @@ from musicnn_zoo.training.batches import (
     open_clips,
     training_batches,
 )
+from musicnn_zoo.training.kept_split import keep_split
 from musicnn_zoo.training.recipes import (
     BATCHNORM_MODES,
     FROM_SCRATCH,
@@ -148,6 +150,7 @@ def finetune_model(
             notice=model.provenance.notice,
         ),
     )
+    tuned.folder = model.folder
     head = head_layers(tuned)
     for layer in tuned.layers:
         if layer.name not in head:
@@ -171,6 +174,7 @@ def set_trainable(
     trainable, batchnorm
         See :func:`finetune_model`.
     """
+    check_tagging_model(model)
     check_choice("trainable", trainable, TRAINABLE)
     check_choice("batchnorm", batchnorm, BATCHNORM_MODES)
     parts = _parts(model)
@@ -313,7 +317,9 @@ def train_model(
         the model's tags. With ``softmax``, one tag a track.
     output : path
         Folder for the model, which :func:`musicnn_zoo.load_model` takes, and, in ``training``
-        inside it, for settings, checkpoint, ``log.csv`` and, if TensorBoard is installed, its logs.
+        inside it, for settings, checkpoint, ``log.csv``, the split (``split.json``, by which
+        :func:`musicnn_zoo.evaluate_model` tells what the model has seen) and, if TensorBoard is
+        installed, its logs.
     recipe : Recipe
         By default that of musicnn, see :data:`~musicnn_zoo.training.recipes.FROM_SCRATCH`.
     augmentation : Augmentation
@@ -387,6 +393,9 @@ def train_model(
                 "seed": seed,
             }
         )
+        place = folder.path.parent.absolute()
+        keep_split(place, dataset, set(clips.dataset.paths), base=model.folder, jobs=jobs)
+        model.folder = place
         batches = _Batches(model, clips, recipe, seed=seed, jobs=jobs, devices=len(devices))
         checkpoint = folder.load()
         model.thresholds = None  # they were found for other weights
@@ -651,6 +660,8 @@ def _tensorboard(folder: TrainingFolder) -> list[keras.callbacks.Callback]:
 
 
 def _check(model: TaggingModel, dataset: Dataset, precision: str) -> None:
+    check_tagging_model(model)
+    check_dataset(dataset)
     check_choice("precision", precision, PRECISIONS)
     if set(dataset.tags) != set(model.tags):
         only = sorted(set(dataset.tags) ^ set(model.tags))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from musicnn_zoo.errors import answered
+from musicnn_zoo.errors import ArgumentError, answered, shown
 from musicnn_zoo.networks.architectures import ARCHITECTURES, Architecture
 from musicnn_zoo.networks.config import ModelConfig, ModelSpec, Provenance
 
@@ -258,22 +258,22 @@ PRESETS: dict[str, Preset] = {
         _pons(
             "MTT_musicnn", 90.67, 38.31, _HUB_SAFETENSORS,
             weights="ac89e972d5e17b62a7467966411614221dedde730908ba18ae82d03109ef8cbd",
-            graph="d81b86d246c6e21d395fb52135690f3a59956e6c93d87d45f149e0b9691d5237",
+            graph="998636d11be8a631c416240df6dd083b442876071d7b4fa3c6784531559749f0",
         ),
         _pons(
             "MSD_musicnn", 88.02, 28.91, _hub_checkpoint("MSD_musicnn"),
             weights="763cf88ccf6bb999b779de2972ca00e07e1a51e4ffa492f00d0cecb836892b27",
-            graph="bcb32c1bfa6783112a29cfff70d804599214e04834009bc80e61dee7790ef455",
+            graph="6755d97c6bc52afff9758942f8ceb4586e3342f66a8ec5ad05e8e7d6d84306e3",
         ),
         _pons(
             "MTT_vgg", 90.30, 38.23,
             weights="56d88ab18d1bde381649fb0d4eb67084192aa050966c7962acdf37800ae74720",
-            graph="5daf4591fc728aaaf0f26179401190a972a406fe961eb2eea3fa699c43d44a49",
+            graph="ee0edd1a6cbba058dc322355598b66eaa7a360aef4e10d6741d120568923f650",
         ),
         _pons(
             "MSD_vgg", 87.68, 28.19,
             weights="bf1b492dceb22ea6e9ec99c334803e5ff2cf997fea5679635fcb86141e706573",
-            graph="ba19d300c4bc1bf92aa63bba7307f33a9259fffce601c0da118613b89c18cddc",
+            graph="0f8dc5d9fe36ef036dc35db2e89acb6fc645ec42bde0c656f42a6e800c1bd60e",
         ),
         _pons(
             "MSD_musicnn_big", 88.41, 30.03, _hub_checkpoint("MSD_musicnn_big"),
@@ -325,6 +325,8 @@ def list_models(pattern: str | None = None, *, pretrained: bool | None = True) -
     >>> musicnn_zoo.list_models("*_vgg")
     ['MTT_vgg', 'MSD_vgg']
     """
+    if not isinstance(pattern, str | None):
+        raise ArgumentError(f"pattern must be a text such as 'MTT_*'; received {shown(pattern)}")
     names = [
         *(PRESETS if pretrained is not False else ()),
         *(ARCHITECTURES if not pretrained else ()),

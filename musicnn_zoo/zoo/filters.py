@@ -24,12 +24,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError, check_whole
+from musicnn_zoo.errors import (
+    ArgumentError,
+    UnknownNameError,
+    check_tagging_model,
+    check_whole,
+    no_array,
+)
 from musicnn_zoo.networks.config import LogMelInput, ModelConfig, block
 from musicnn_zoo.plots.drawing import picture
 from musicnn_zoo.plots.filters import SHORTEST_WAVEFORM, FilterKind, draw_filters
@@ -63,6 +69,9 @@ class LearnedFilters:
         return picture(
             path, lambda: draw_filters(self.groups, model=self.model, frontend=self.frontend)
         )
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise no_array(self, "groups of filters", "learned.groups[0].patterns")
 
     def __repr__(self) -> str:
         groups = ", ".join(
@@ -131,6 +140,7 @@ def learned_filters(
         from musicnn_zoo.zoo.load import load_model
 
         model = load_model(model)
+    check_tagging_model(model)
     config = model.zoo_config
     frontend = _frontend_of(model)
     convolutions = {layer.name: layer for layer in frontend.layers if _is_convolution(layer)}

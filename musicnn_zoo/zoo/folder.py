@@ -32,7 +32,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicnn_zoo.errors import ArgumentError, DownloadError, OutputError, WeightsError, shown
+from musicnn_zoo.errors import (
+    ArgumentError,
+    DownloadError,
+    OutputError,
+    WeightsError,
+    check_tagging_model,
+    shown,
+)
 from musicnn_zoo.files import check_regular, parse_json, raising, read_regular, sha256_of
 from musicnn_zoo.networks.config import (
     ModelConfig,
@@ -139,6 +146,7 @@ class ModelFolder:
         path, origin = self.path / WEIGHTS, f"{self.origin}/{WEIGHTS}"
         check_headers(model, safetensors_headers(path), origin=origin)
         assign(model, read_safetensors(path), origin=origin)
+        model.folder = self.path.absolute()
 
 
 def read_folder(path: Path, *, origin: str) -> ModelFolder:
@@ -271,6 +279,7 @@ def save_pretrained(
     >>> sorted(path.name for path in folder.iterdir())
     ['LICENSE', 'README.md', 'config.json', 'model.safetensors', 'tags.json']
     """
+    check_tagging_model(model)
     spec = model.spec
     _checked_name(spec.name)
     if provenance is None:

@@ -12,7 +12,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicnn_zoo.errors import ArgumentError, UnknownNameError, UploadError, WeightsError, answered
+from musicnn_zoo.errors import (
+    ArgumentError,
+    UnknownNameError,
+    UploadError,
+    WeightsError,
+    answered,
+    check_tagging_model,
+    one_model_hint,
+    shown,
+)
 from musicnn_zoo.files import sha256_of
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.machine.installation import require_keras
@@ -125,6 +134,11 @@ class Pretrained:
         """Return a SHA-256 that changes with what the model computes."""
         return self.weights.digest()
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds it, if one does."""
+        return self.weights.path if isinstance(self.weights, ModelFolder) else None
+
     def fetch(self) -> None:
         """Download what :meth:`load` needs, unless it is there.
 
@@ -162,6 +176,7 @@ def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> P
 
     It raises what that raises before weights are read.
     """
+    _check_place(model)
     if isinstance(model, str) and not looks_like_place(model):
         preset = _preset_of(model)
         weights = PresetWeights(preset, source)
@@ -178,6 +193,14 @@ def find_pretrained(model: ModelPlace, *, source: SourceKind | None = None) -> P
             return Pretrained(origin, loaded.spec, loaded.provenance, KerasFile(folder))
     contents = read_folder(folder, origin=origin)
     return Pretrained(origin, contents.spec, contents.provenance, contents)
+
+
+def _check_place(model: object) -> None:
+    if not isinstance(model, str | os.PathLike):
+        raise ArgumentError(
+            "model must be the name of a model, a folder or hf://user/repository; received "
+            f"{shown(model)}{one_model_hint(model)}"
+        )
 
 
 def _preset_of(name: str) -> Preset:
@@ -266,6 +289,7 @@ def load_model(
     >>> model.output_shape
     (None, 50)
     """
+    _check_place(model)
     if weights is None:
         return find_pretrained(model, source=source).load()
     if source is not None:
@@ -329,6 +353,8 @@ def push_to_hub(
     UploadError
         If the Hub does not take it; the message names the repository and the remedy.
     """
+    if not isinstance(model, str | os.PathLike):
+        check_tagging_model(model)
     from huggingface_hub import HfApi
 
     given, (repo, _) = repo, parse_reference(repo)
@@ -483,6 +509,7 @@ def model_info(model: str | os.PathLike[str] = DEFAULT_MODEL) -> ModelInfo:
     DownloadError
         If the Hugging Face Hub does not give the model.
     """
+    _check_place(model)
     if isinstance(model, str) and model in PRESETS:
         preset = PRESETS[model]
         source = preset.sources[0]

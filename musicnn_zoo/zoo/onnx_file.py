@@ -13,11 +13,13 @@ _GRAPH, _METADATA_PROPS = 7, 14
 _KEY, _VALUE = 1, 2
 _NODES, _INITIALIZERS, _OUTPUTS = 1, 5, 12
 """In ``GraphProto``."""
-_NODE_INPUTS, _NODE_OUTPUTS, _ATTRIBUTES = 1, 2, 5
+_NODE_INPUTS, _NODE_OUTPUTS, _OPERATION, _ATTRIBUTES = 1, 2, 4, 5
 """In ``NodeProto``."""
 _INNER_GRAPH, _INNER_GRAPHS = 6, 11
 """In ``AttributeProto``."""
 _INITIALIZER_NAME, _OUTPUT_NAME = 8, 1
+_OUTPUT_TYPE, _OF_VECTORS = 2, b"\x0a\x08\x08\x01\x12\x04\x0a\x00\x0a\x00"
+"""A ``TypeProto`` that is a tensor of 32-bit floats with two dimensions of any size."""
 _VARINT, _LENGTH = 0, 2
 _FIXED_SIZES = {1: 8, 5: 4}
 
@@ -59,6 +61,31 @@ def with_outputs(model: bytes, names: Collection[str]) -> bytes:
         _field(_GRAPH, _reduced(model[content:end], names))
         if number == _GRAPH
         else model[start:end]
+        for number, start, content, end in _fields(model)
+    )
+
+
+def tensors_of(model: bytes) -> list[str]:
+    """Names of all that the nodes of a serialized ``onnx.ModelProto`` make."""
+    return [
+        name
+        for graph in _contents(model, _GRAPH)
+        for node in _contents(graph, _NODES)
+        for name in _names(node, _NODE_OUTPUTS)
+    ]
+
+
+def with_tensor(model: bytes, tensor: str, output: str) -> bytes:
+    """Give a serialized ``onnx.ModelProto`` one of its tensors ``(batch, floats)`` as an output."""
+    node = (
+        _field(_NODE_INPUTS, tensor.encode())
+        + _field(_NODE_OUTPUTS, output.encode())
+        + _field(_OPERATION, b"Identity")
+    )
+    named = _field(_OUTPUT_NAME, output.encode()) + _field(_OUTPUT_TYPE, _OF_VECTORS)
+    added = _field(_NODES, node) + _field(_OUTPUTS, named)
+    return b"".join(
+        _field(_GRAPH, model[content:end] + added) if number == _GRAPH else model[start:end]
         for number, start, content, end in _fields(model)
     )
 
