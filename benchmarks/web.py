@@ -1,11 +1,13 @@
 """How fast the models are in a browser, and how much memory an hour takes.
 
-``python -m benchmarks.web [--runtime PLACE] [--model MODEL …] [--times N] [--hour]`` writes the
-site of ``musicnn-zoo app``, opens it in headless Chromium, and runs the JavaScript module on an
-example clip, as stereo at 44.1 kHz: loading, the first row after that, and how many times faster
-than real time the taggram is. Models and numbers of threads take turns; medians are printed. With
-``--hour`` an hour comes in blocks, and the memory of the browser's process and the longest frame of
-the page are printed. Needs the extra ``dev`` and Chromium.
+``python -m benchmarks.web [--runtime PLACE] [--model MODEL …] [--times N] [--hour | --drop FILE]``
+writes the site of ``musicnn-zoo app``, opens it in headless Chromium, and runs the JavaScript
+module on an example clip, as stereo at 44.1 kHz: loading, the first row after that, and how many
+times faster than real time the taggram is. Models and numbers of threads take turns; medians are
+printed. With ``--hour`` an hour comes in blocks, and the memory of the browser's process and the
+longest frame of the page are printed. With ``--drop`` a recording is given to the page itself,
+which decodes, plays and draws it, and the same is printed of that. Needs the extra ``dev`` and
+Chromium.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import shutil
 import statistics
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +77,7 @@ def main() -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
     parser.add_argument("--times", type=int, default=9)
     parser.add_argument("--hour", action="store_true")
+    parser.add_argument("--drop", type=Path)
     given = parser.parse_args()
     runtime = Path(given.runtime) if given.runtime else None
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +87,9 @@ def main() -> None:
         click.echo(f"site {site.size / 1e6:.1f} MB in {len(site.files)} files")
         with served(site) as url:
             cases = [(model, threads) for model in given.model for threads in given.threads]
-            if given.hour:
+            if given.drop:
+                show_drop(url, given.drop, given.model[0])
+            elif given.hour:
                 for case in cases:
                     show_hour(url, *case)
             else:
@@ -111,7 +117,7 @@ def opened(url: str) -> Iterator[tuple[Any, Any]]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium") or shutil.which("chromium-browser"),
-            args=["--no-sandbox"],
+            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
         )
         tab = browser.new_page()
         tab.goto(url)
@@ -142,14 +148,47 @@ def show_speed(url: str, cases: list[tuple[str, int]], times: int) -> None:
 def show_hour(url: str, model: str, threads: int) -> None:
     """Run an hour in blocks, and look at the largest process of the pages."""
     with opened(url) as (browser, tab):
-        session = browser.new_browser_cdp_session()
         run = tab.evaluate(SCORE, [model, threads, HOUR_S])
-        processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
-        peaks = [peak_mb(each["id"]) for each in processes if each["type"] == "renderer"]
+        peak = peak_of_pages(browser)
     click.echo(
         f"{model}: an hour, {run['rows']} rows, {run['speed']:.0f} times real time, "
-        f"longest frame {run['longest']:.0f} ms, peak {max(peaks):.0f} MB"
+        f"longest frame {run['longest']:.0f} ms, peak {peak:.0f} MB"
     )
+
+
+def show_drop(url: str, recording: Path, model: str) -> None:
+    """Give a recording to the page once its model is loaded, and wait for the last row."""
+    with opened(url) as (browser, tab):
+        tab.wait_for_selector(":root.ready")
+        wait_until(tab, "!document.getElementById('message').textContent")
+        tab.evaluate(f"() => {{ {FRAMES} window.longest = () => longest; }}")
+        start = time.perf_counter()
+        tab.set_input_files("#file", recording)
+        wait_until(tab, "document.querySelector('.row-facts')?.textContent.includes('listened')")
+        first = time.perf_counter() - start
+        wait_until(tab, f"document.getElementById('message').textContent.startsWith('{model}: ')")
+        taken = time.perf_counter() - start
+        longest = tab.evaluate("window.longest()")
+        seconds = tab.evaluate("document.getElementById('audio').duration")
+        peak = peak_of_pages(browser)
+    click.echo(
+        f"{model}: {recording.name}, {seconds:.0f} s, first row after {first:.1f} s, "
+        f"{seconds / taken:.0f} times real time while it plays, longest frame {longest:.0f} ms, "
+        f"peak {peak:.0f} MB"
+    )
+
+
+def wait_until(tab: Any, expression: str) -> None:
+    """Wait until it holds; Playwright's own way needs what the page's policy forbids."""
+    while not tab.evaluate(expression):
+        tab.wait_for_timeout(20)
+
+
+def peak_of_pages(browser: Any) -> float:
+    """Return the largest memory that a process of pages and workers had, in MB."""
+    session = browser.new_browser_cdp_session()
+    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    return max(peak_mb(each["id"]) for each in processes if each["type"] == "renderer")
 
 
 def peak_mb(process: int) -> float:

@@ -2,8 +2,12 @@
 
 import base64
 import csv
+import http.server
 import json
 import shutil
+import threading
+from contextlib import contextmanager
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -185,6 +189,18 @@ def test_rows_come_while_it_plays_and_the_cursor_follows(chromium, site) -> None
         )
 
 
+def test_the_last_of_many_counts(chromium, site) -> None:
+    with opened(chromium, site) as tab:
+        for clip in (TECHNO, STRINGS, TECHNO, STRINGS):
+            drop(tab, clip)
+            tab.wait_for_timeout(250)
+        tab.get_by_label(f"1 {DEFAULT}").uncheck()
+        found = tagged(tab, HARPSICHORD)
+        close_to(found, musicnn_zoo.taggram(HARPSICHORD, hop_s=1.0))
+        assert tab.locator("section.panel").count() == 1
+        assert tab.locator("audio").count() == 1
+
+
 def test_downloads_for_spreadsheets_and_eyes(chromium, site) -> None:
     with opened(chromium, site) as tab:
         found = tagged(tab, HARPSICHORD, name="=1+1, a.ogg")
@@ -267,12 +283,14 @@ def test_odd_recordings_are_right(chromium, site, tmp_path) -> None:
 
 
 def test_a_recording_that_is_cut_off_says_so(chromium, site, tmp_path) -> None:
-    path = cut_in_half(encode(tmp_path / "cut.mp3", chirps(12), 44_100, "mp3"))
+    soundfile.write(tmp_path / "cut.flac", chirps(12).T, 44_100)
+    encode(tmp_path / "cut.mp3", chirps(12), 44_100, "mp3")
     with opened(chromium, site) as tab:
-        found = tagged(tab, path)
-        assert found["damaged"]
-        assert found["duration_s"] + found["lost_s"] == pytest.approx(12, abs=0.02)
-        assert f"damaged: {found['lost_s']:.1f} s lost" in tab.inner_text("#facts")
+        for name in ("cut.flac", "cut.mp3"):
+            found = tagged(tab, cut_in_half(tmp_path / name))
+            assert found["damaged"]
+            assert found["duration_s"] + found["lost_s"] == pytest.approx(12, abs=0.02)
+            assert f"damaged: {found['lost_s']:.1f} s lost" in tab.inner_text("#facts")
 
 
 def test_a_name_does_no_harm(chromium, site) -> None:
@@ -349,6 +367,57 @@ def test_it_works_without_a_network_after_the_first_visit(chromium, site) -> Non
     finally:
         site.files = site_files
         context.close()
+
+
+def test_any_server_will_do_in_any_folder_and_a_new_site_replaces_the_old(
+    chromium, web_runtime, tmp_path
+) -> None:
+    """As GitHub Pages serves it, in a folder with a name of its own."""
+    folder = tmp_path / "my project"
+    write_site(folder, models=["MTT_vgg"], runtime=web_runtime)
+    with on_any_server(tmp_path) as url:
+        context = chromium.new_context()
+        tab = context.new_page()
+        asked = []
+        context.on("request", lambda request: asked.append(request.url))
+        tab.goto(f"{url}my%20project/")
+        tab.get_by_role("button", name="Bach, Prelude in C").click()
+        until(tab, "document.getElementById('message').textContent.startsWith('MTT_vgg: ')")
+        assert not tab.evaluate("crossOriginIsolated")
+        assert tab.get_by_text("A row every").is_visible()
+        until(tab, "navigator.serviceWorker.controller !== null")
+        own = (f"{url}my%20project/", f"blob:{url}", "data:,")
+        assert [each for each in asked if not each.startswith(own)] == []
+        assert tab.evaluate("caches.keys().then((names) => names.length)") == 1
+        write_site(folder, models=["MTT_vgg", "MSD_vgg"], runtime=web_runtime)
+        until(
+            tab,
+            "navigator.serviceWorker.getRegistration().then((worker) => worker.update())"
+            ".then(() => caches.match('models/MSD_vgg/model.onnx')).then(Boolean)",
+        )
+        tab.reload()
+        tab.get_by_role("button", name="Bach, Prelude in C").click()
+        tab.get_by_label("2 MSD_vgg").wait_for()
+        until(tab, "caches.keys().then((names) => names.length === 1)")
+        context.close()
+
+
+@contextmanager
+def on_any_server(folder):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = partial(Quiet, directory=folder)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

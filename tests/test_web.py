@@ -232,6 +232,9 @@ def test_the_site_has_all_it_needs_and_says_so(site) -> None:
     }
     assert "lib/LICENSE" in found
     assert "sdk: static" in (site.folder / "README.md").read_text(encoding="utf-8")
+    first, *_ = (site.folder / "service-worker.js").read_text(encoding="utf-8").splitlines()
+    kept = json.loads(first.removeprefix("const SITE = ").removesuffix(";"))
+    assert dict(kept["files"]).keys() == found.keys() - {"service-worker.js", "README.md"}
     assert "Microsoft" in (site.folder / "runtime" / "LICENSE").read_text(encoding="utf-8")
 
 

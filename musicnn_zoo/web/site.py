@@ -136,9 +136,9 @@ def write_site(
                 _copy_all(resources.files(__package__).joinpath(assets), place)
             _write_examples(made / "examples")
             _write_tutorial(made / "tutorial")
-            if space:
-                (made / "README.md").write_text(_SPACE, encoding="utf-8")
             sizes = _write_service_worker(made)
+            if space:  # is for the Hub, which does not serve it
+                sizes["README.md"] = (made / "README.md").write_bytes(_SPACE.encode())
             for part in sorted(made.iterdir()):
                 target = folder / part.name
                 if target.is_dir():

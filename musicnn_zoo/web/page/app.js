@@ -12,7 +12,7 @@ import { Results, strongest } from "./results.js";
 import { openFile, openMicrophone, SoundError } from "./sound.js";
 
 const BASE = new URL("./", import.meta.url);
-const STEPS = { "": "a patch, about 3 s", 1: "1 s", 0.5: "0.5 s" };
+const STEPS = { "": "a patch", 1: "1 s", 0.5: "0.5 s" };
 const DEFAULT_STEP = "1";
 const UNPLAYABLE = "This browser does not play this recording; its tags are shown all the same.";
 
@@ -90,6 +90,7 @@ class Session {
     this.results = new Results(find("results"), this.player, this.hopS);
     this.describe();
     this.offerStep();
+    if (models.length && !chosen.size) chosen.add(models[0].name);
     models.forEach(({ name }, index) => this.offer(name, index));
   }
 
@@ -114,6 +115,7 @@ class Session {
     select.addEventListener("change", () => {
       step = select.value;
       listenTo(this.sound, this.url);
+      find("step").focus();
     });
     find("player").querySelector(".choices").append(make("label", {}, "A row every ", select));
   }
@@ -140,11 +142,12 @@ class Session {
     const { sampleRate } = this.sound;
     let samples = 0;
     for await (const block of this.sound.blocks(this.closing.signal)) {
+      if (this.closing.signal.aborted) return;
       samples += block.length;
       if (draws) this.draw(block, samples / sampleRate);
       yield block;
     }
-    if (draws && !this.closing.signal.aborted) {
+    if (draws) {
       this.envelope.finish();
       this.sound.duration = samples / sampleRate;
       this.player.setDuration(this.sound.duration);

@@ -6,10 +6,11 @@
  * states. What goes wrong is answered by {error, why}.
  */
 
-import { ALL_FORMATS, AudioSampleSink, BlobSource, Input, MP3, OGG } from "./runtime/mediabunny.min.js";
+import { ALL_FORMATS, AudioSampleSink, BlobSource, FLAC, Input, MP3, MP4, OGG, WAVE } from "./runtime/mediabunny.min.js";
 
 const BLOCK_S = 1;
 const MP3_DECODER_DELAY = 529;
+const STATE_THEIR_LENGTH = [FLAC, MP4, WAVE];
 const XING_FIELDS = [4, 4, 100, 4];
 
 let samples = null;
@@ -34,6 +35,7 @@ async function open(file) {
   skip = Math.max(0, Math.round(-held.timestamp * rate));
   const format = await input.getFormat();
   const padding = format === MP3 ? await paddingOf(file) : null;
+  if (STATE_THEIR_LENGTH.includes(format)) stated = (await input.getDurationFromMetadata([track])) ?? 0;
   if (format === OGG) left = Math.round(duration * rate); // its last packet is longer than the sound
   if (padding) {
     skip = padding.before;

@@ -5,7 +5,7 @@ import { findEvents } from "./player/events.js";
 import { csvRow, safeTag } from "./player/exports.js";
 import { clock, shortest, sixDecimals } from "./player/numbers.js";
 
-const BETWEEN_MS = 1000;
+const BETWEEN_MS = 2000;
 const MOST_LINES = 100;
 const DEFAULT_THRESHOLD = 0.3;
 const TOP = 5;

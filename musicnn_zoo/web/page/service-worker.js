@@ -6,7 +6,7 @@ const KEPT = `musicnn-zoo ${SITE.version}`;
 self.addEventListener("install", (event) => {
   const fill = async () => {
     const cache = await caches.open(KEPT);
-    const files = SITE.files.map(([path]) => new Request(path, { cache: "reload" }));
+    const files = SITE.files.map(([path]) => new Request(path, { cache: "no-cache" }));
     await cache.addAll(files);
     await self.skipWaiting();
   };

@@ -1,6 +1,7 @@
 /** Where sound comes from: a file, decoded piece by piece, or a microphone. */
 
-const WHOLE_S = 2400;
+const WHOLE_S = 1200;
+const WHOLE_BYTES = 30e6;
 const SLIGHT_S = 0.1;
 const BLOCKS_WAITING = 60;
 const RECORDED = "microphone.wav";
@@ -70,7 +71,7 @@ async function* decodedBlocks(sound, file, signal) {
 
 /** Decoded at once by the browser, where it has no decoder of pieces for the file. */
 async function whole(file, length) {
-  if (length > WHOLE_S) {
+  if (Number.isFinite(length) ? length > WHOLE_S : file.size > WHOLE_BYTES) {
     throw new SoundError(
       `${file.name}: is longer than ${WHOLE_S / 60} minutes, and this browser cannot decode it piece by piece. A new Chrome, Edge, Firefox or Safari can.`,
     );
@@ -104,7 +105,7 @@ async function mixed(buffer) {
   return mono;
 }
 
-/** Length of a file in seconds as the browser's player states it; Infinity where it cannot say. */
+/** Length of a file in seconds as the browser's player states it; Infinity if it does not know. */
 function statedLength(file) {
   return new Promise((stated) => {
     const audio = new Audio(URL.createObjectURL(file));

@@ -139,6 +139,7 @@ export class Player {
 
   /** Rows have come: put them into the picture, but not more often than one can see. */
   changed() {
+    if (this.closing.signal.aborted) return;
     this.changing ??= setTimeout(() => this.refresh(), BETWEEN_DRAWINGS_MS);
   }
 
