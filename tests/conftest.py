@@ -72,6 +72,7 @@ SECONDS = {
     "test_audiomuse": 13,
     "test_hub": 11,
     "test_tagger": 11,
+    "test_web_tutorial": 11,
     "test_evaluation": 11,
     "test_parity": 10,
     "test_engines": 10,
