@@ -86,8 +86,8 @@ class MusicnnPlugin(BeetsPlugin):
             }
         )
         self._one_at_a_time = threading.Lock()
-        if self.config["auto"].get(bool):
-            self.register_listener("import_task_files", self._imported)
+        self.register_listener("import_begin", self._begin_import)
+        self.register_listener("import_task_files", self._imported)
 
     @cached_property
     def _library(self) -> Library:
@@ -187,8 +187,16 @@ class MusicnnPlugin(BeetsPlugin):
         else:
             self._bring_up_to_date(beets, items, lacking, model, choice)
 
+    def _begin_import(self, session: Any) -> None:
+        """Say what is wrong with the settings before anything is imported."""
+        del session
+        if self.config["auto"].get(bool):
+            self._told(lambda: (self._choice(), self._model_name(self._model())))()
+
     def _imported(self, session: Any, task: Any) -> None:
         """Tag what was imported, now that it is where it stays; no error ends an import."""
+        if not self.config["auto"].get(bool):
+            return
         items = list(task.imported_items())
         try:
             self._bring_up_to_date(session.lib, items, items, self._model(), self._choice())
