@@ -191,7 +191,11 @@ class MusicnnPlugin(BeetsPlugin):
         """Say what is wrong with the settings before anything is imported."""
         del session
         if self.config["auto"].get(bool):
-            self._told(lambda: (self._choice(), self._model_name(self._model())))()
+            self._told(self._check_settings)()
+
+    def _check_settings(self) -> None:
+        self._choice()
+        self._model_name(self._model())
 
     def _imported(self, session: Any, task: Any) -> None:
         """Tag what was imported, now that it is where it stays; no error ends an import."""
