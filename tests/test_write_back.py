@@ -499,6 +499,18 @@ def test_a_genre_that_is_there_stays_unless_it_is_to_be_replaced(song, journal):
     assert mutagen.File(song)["genre"] == ["Rock", "Metal"]
 
 
+def test_a_genre_in_the_info_chunk_of_a_wav_is_there_too(tmp_path):
+    path = tmp_path / "song.wav"
+    info = b"INFOIGNR" + struct.pack("<I", 5) + b"Jazz\0\0"
+    content = sound_of("wav") + b"LIST" + struct.pack("<I", len(info)) + info
+    path.write_bytes(content[:4] + struct.pack("<I", len(content) - 8) + content[8:])
+    (plan,) = plan_of([path], fields="genre,mood")
+    assert plan.kept == {"genre": ("Jazz",)}
+    assert plan.changes == {"mood": ((), ("Happy",))}
+    (plan,) = plan_of([path], fields="genre", overwrite=True)
+    assert plan.changes == {"genre": ((), ("Rock", "Metal"))}
+
+
 def test_by_default_only_fields_of_our_own_are_written(song):
     (plan,) = plan_of([song])
     assert {name: new for name, (_, new) in plan.changes.items()} == OWN

@@ -41,8 +41,20 @@ from musicnn_zoo.files import (
     sync_folder,
 )
 from musicnn_zoo.library.restoring import describe_old, write_old
-from musicnn_zoo.library.tag_fields import OWN_PREFIX, TagFile, require_mutagen, sound_digest
-from musicnn_zoo.library.writing_rules import CUSTOM, WritingRules, check_fields, values_of
+from musicnn_zoo.library.tag_fields import (
+    OWN_PREFIX,
+    TagFile,
+    require_mutagen,
+    shown_elsewhere,
+    sound_digest,
+)
+from musicnn_zoo.library.writing_rules import (
+    CUSTOM,
+    KEPT_FIELDS,
+    WritingRules,
+    check_fields,
+    values_of,
+)
 from musicnn_zoo.sound.remote import Address
 from musicnn_zoo.tagging.results import FileResult, Tags
 from musicnn_zoo.text import first_line
@@ -226,6 +238,8 @@ def _plan_one(
         changes, kept = {}, {}
         for name, new in wanted.items():
             old = tags.get(name)
+            if not old and name in KEPT_FIELDS and not overwrite:
+                old = shown_elsewhere(path, name)
             if old == new:
                 continue
             if not name.startswith(OWN_PREFIX) and (not new or (old and not overwrite)):
