@@ -151,12 +151,10 @@ class MusicnnPlugin(BeetsPlugin):
         return run
 
     def _choice(self) -> Choice:
-        from musicnn_zoo.tagging.results import check_ranking
+        from musicnn_zoo.tagging.results import check_threshold
 
-        top_k = self.config["top_k"].get(int)
-        threshold = self.config["threshold"].get(float)
-        check_ranking(top_k, threshold)
-        return Choice(top_k, threshold)
+        top_k = check_whole("top_k", self.config["top_k"].get(int))
+        return Choice(top_k, check_threshold(self.config["threshold"].get(float)))
 
     def _model(self) -> str | None:
         """Return the model that was asked for; otherwise the library file goes on with its own."""

@@ -189,7 +189,7 @@ def test_imports_are_tagged_if_asked_and_moved_files_are_known(commands, tmp_pat
     [
         ("auto: maybe", "musicnn.auto: must be a bool"),
         ("auto: yes, top_k: many", "musicnn.top_k: must be a number"),
-        ("auto: yes, threshold: 3", "threshold must be between 0 and 1; received 3"),
+        ("auto: yes, threshold: 3", "threshold must be between 0 and 1; received 3\n"),
         ("auto: yes, model: MTT_music", "unknown model 'MTT_music'"),
     ],
 )
@@ -217,7 +217,7 @@ def test_files_that_cannot_be_used_are_told_and_the_others_done(commands, tmp_pa
     [
         (["musicnn", "-m", "MTT_music"], "unknown model 'MTT_music'; did you mean MTT_musicnn"),
         (["musicnn", "-k", "0"], "top_k must be at least 1"),
-        (["musicnn", "-t", "50"], "threshold must be between 0 and 1"),
+        (["musicnn", "-t", "50"], "threshold must be between 0 and 1; received 50.0\n"),
         (["musicnn-similar"], "musicnn-similar QUERY"),
     ],
 )
