@@ -86,8 +86,8 @@ class MusicnnPlugin(BeetsPlugin):
             }
         )
         self._one_at_a_time = threading.Lock()
-        if self.config["auto"].get(bool):
-            self.register_listener("import_task_files", self._imported)
+        self.register_listener("import_begin", self._begin_import)
+        self.register_listener("import_task_files", self._imported)
 
     @cached_property
     def _library(self) -> Library:
@@ -151,12 +151,10 @@ class MusicnnPlugin(BeetsPlugin):
         return run
 
     def _choice(self) -> Choice:
-        from musicnn_zoo.tagging.results import check_ranking
+        from musicnn_zoo.tagging.results import check_threshold
 
-        top_k = self.config["top_k"].get(int)
-        threshold = self.config["threshold"].get(float)
-        check_ranking(top_k, threshold)
-        return Choice(top_k, threshold)
+        top_k = check_whole("top_k", self.config["top_k"].get(int))
+        return Choice(top_k, check_threshold(self.config["threshold"].get(float)))
 
     def _model(self) -> str | None:
         """Return the model that was asked for; otherwise the library file goes on with its own."""
@@ -187,8 +185,20 @@ class MusicnnPlugin(BeetsPlugin):
         else:
             self._bring_up_to_date(beets, items, lacking, model, choice)
 
+    def _begin_import(self, session: Any) -> None:
+        """Say what is wrong with the settings before anything is imported."""
+        del session
+        if self.config["auto"].get(bool):
+            self._told(self._check_settings)()
+
+    def _check_settings(self) -> None:
+        self._choice()
+        self._model_name(self._model())
+
     def _imported(self, session: Any, task: Any) -> None:
         """Tag what was imported, now that it is where it stays; no error ends an import."""
+        if not self.config["auto"].get(bool):
+            return
         items = list(task.imported_items())
         try:
             self._bring_up_to_date(session.lib, items, items, self._model(), self._choice())

@@ -89,7 +89,8 @@ class Beet:
             file["title"] = name
             file.save()
         self.sources = source
-        self("import", "-q", source)
+        if names:
+            self("import", "-q", source)
 
     def run(self, *arguments):
         asked = {"root": str(self.root), "arguments": list(map(str, arguments))}
@@ -183,6 +184,24 @@ def test_imports_are_tagged_if_asked_and_moved_files_are_known(commands, tmp_pat
     assert beet("musicnn-similar", "strings")[0] == ["renamed"]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("auto: maybe", "musicnn.auto: must be a bool"),
+        ("auto: yes, top_k: many", "musicnn.top_k: must be a number"),
+        ("auto: yes, threshold: 3", "threshold must be between 0 and 1; received 3\n"),
+        ("auto: yes, model: MTT_music", "unknown model 'MTT_music'"),
+    ],
+)
+def test_wrong_settings_are_told_before_an_import_begins(commands, tmp_path, options, said):
+    beet = Beet(commands, tmp_path, options=options)
+    shutil.copy(TECHNO, beet.sources)
+    ran = beet.run("import", beet.sources)
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert said in ran.err
+    assert not beet.music.exists()
+
+
 def test_files_that_cannot_be_used_are_told_and_the_others_done(commands, tmp_path):
     beet = Beet(commands, tmp_path, *CLIPS)
     (beet.music / "strings.ogg").write_bytes(b"no audio")
@@ -198,7 +217,7 @@ def test_files_that_cannot_be_used_are_told_and_the_others_done(commands, tmp_pa
     [
         (["musicnn", "-m", "MTT_music"], "unknown model 'MTT_music'; did you mean MTT_musicnn"),
         (["musicnn", "-k", "0"], "top_k must be at least 1"),
-        (["musicnn", "-t", "50"], "threshold must be between 0 and 1"),
+        (["musicnn", "-t", "50"], "threshold must be between 0 and 1; received 50.0\n"),
         (["musicnn-similar"], "musicnn-similar QUERY"),
     ],
 )

@@ -759,6 +759,7 @@ def test_secrets_come_from_files_or_the_environment(run, tmp_path):
     [
         (["--password-file", "missing"], "missing: cannot be read"),
         (["--address", "no.such.place.invalid"], "cannot be used"),
+        (["--address", ""], "an address must not be empty"),
         (["--address", "192.0.2.1"], "address 192.0.2.1, port 0 cannot be used"),
         (["--model", "other"], "unknown model of this library 'other'"),
         (["--layer", "other"], "no vectors of layer 'other'"),
@@ -783,15 +784,20 @@ def test_an_empty_password_is_no_password(run, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_quietly_when_it_is_told_to(place, end):
+@pytest.mark.parametrize(
+    ("end", "asked"), [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)]
+)
+def test_it_ends_quietly_when_it_is_told_to(place, end, asked):
     command = [sys.executable, "-m", "musicnn_zoo", "serve", "--library", place, "--port", "0"]
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell that starts tests in the background has them ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as running:  # fmt: skip
         url = running.stdout.readline().split()[0]
-        with urlopen(f"{url}rest/ping?v=1.16.1&c=test") as answer:
-            assert b'status="ok"' in answer.read()
+        if asked:
+            with urlopen(f"{url}rest/ping?v=1.16.1&c=test") as answer:
+                assert b'status="ok"' in answer.read()
         running.send_signal(end)
         rest, errors = running.communicate(timeout=20)
     assert (running.returncode, rest, errors) == (0, "", "")

@@ -499,6 +499,18 @@ def test_a_genre_that_is_there_stays_unless_it_is_to_be_replaced(song, journal):
     assert mutagen.File(song)["genre"] == ["Rock", "Metal"]
 
 
+def test_a_genre_in_the_info_chunk_of_a_wav_is_there_too(tmp_path):
+    path = tmp_path / "song.wav"
+    info = b"INFOIGNR" + struct.pack("<I", 5) + b"Jazz\0\0"
+    content = sound_of("wav") + b"LIST" + struct.pack("<I", len(info)) + info
+    path.write_bytes(content[:4] + struct.pack("<I", len(content) - 8) + content[8:])
+    (plan,) = plan_of([path], fields="genre,mood")
+    assert plan.kept == {"genre": ("Jazz",)}
+    assert plan.changes == {"mood": ((), ("Happy",))}
+    (plan,) = plan_of([path], fields="genre", overwrite=True)
+    assert plan.changes == {"genre": ((), ("Rock", "Metal"))}
+
+
 def test_by_default_only_fields_of_our_own_are_written(song):
     (plan,) = plan_of([song])
     assert {name: new for name, (_, new) in plan.changes.items()} == OWN
@@ -796,6 +808,8 @@ def test_a_plan_that_went_through_an_editor_is_read_and_continued(tmp_path, song
         ("rock:0.91", " ", "must be text of one line"),
         ('"changes": {', '"changes": [{', "JSONDecodeError"),
         ('"source"', '"sauce"', "KeyError: 'source'"),
+        ('"path": "', '"path": ".', "a path must be absolute"),
+        ('"path": "', '"path": "/\\u0000', "a path must be absolute"),
     ],
 )
 def test_a_plan_that_was_edited_badly_is_told_by_its_line(tmp_path, song, journal, old, new, said):
@@ -805,6 +819,13 @@ def test_a_plan_that_was_edited_badly_is_told_by_its_line(tmp_path, song, journa
     with pytest.raises(ArgumentError, match=rf"line 2 cannot be read \(.*{re.escape(said)}"):
         musicnn_zoo.apply_plan(place, journal=journal)
     assert song.read_bytes() == before
+
+
+def test_a_journal_tells_which_file_wherever_it_is_used(tmp_path, song, journal):
+    musicnn_zoo.apply_plan(plan_of([song]), journal=journal)
+    journal.write_text(journal.read_text("utf-8").replace('"path": "', '"path": ".'), "utf-8")
+    with pytest.raises(ArgumentError, match=r"line 2 cannot be read .* a path must be absolute"):
+        musicnn_zoo.undo_writing(journal)
 
 
 def test_a_plan_and_a_journal_are_told_from_each_other(tmp_path, song, journal):
@@ -826,6 +847,12 @@ def test_two_runs_do_not_make_one_plan(tmp_path, song):
     store(plan_of([song]), place)  # with other settings, as there is nothing in it yet
     with pytest.raises(ArgumentError, match="other settings"):
         PlanFile(place, {})
+
+
+def test_a_folder_is_no_plan_and_nothing_is_left_of_the_attempt(tmp_path):
+    with pytest.raises(ArgumentError, match="is a folder; name a file for the plan"):
+        PlanFile(tmp_path, {})
+    assert not tmp_path.with_name(f"{tmp_path.name}.lock").exists()
 
 
 def test_a_journal_that_cannot_be_made_is_told_before_anything_is_written(tmp_path, song):
@@ -950,6 +977,7 @@ def test_the_command_plans_applies_and_undoes(tmp_path):
         (["--undo", "missing.jsonl"], "there is no such journal"),
         (["--apply", "missing.jsonl"], "there is no such plan"),
         (["--apply", __file__], "this is no plan"),
+        (["--apply", os.devnull], "is empty"),
         (["x.mp3", "--plan", "p.jsonl", "--overwrite"], "name one by --fields"),
         (["--apply", "p.jsonl", "--overwrite"], "--overwrite does not go with --apply"),
         (["--undo", "j.jsonl", "--keep-times"], "--keep-times does not go with --undo"),

@@ -83,11 +83,11 @@ def serve(
                 f"no password is set: whoever reaches {address} can read the titles and paths of "
                 "your music; set one by --password-file"
             )
-        click.echo(f"{server.url}  {about}; Ctrl+C ends it")
-        sys.stdout.flush()
         # The first process of a container ends by no signal that it does not handle itself.
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
+            click.echo(f"{server.url}  {about}; Ctrl+C ends it")
+            sys.stdout.flush()
             server.serve()
         except KeyboardInterrupt:
             pass

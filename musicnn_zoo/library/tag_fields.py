@@ -323,6 +323,21 @@ def _plain(value: Any) -> object:
     return (type(value).__name__, inside) if inside else str(value)
 
 
+def shown_elsewhere(path: Path, field: str) -> tuple[str, ...]:
+    """Return what FFmpeg shows for a field, which may be in a block of the file that mutagen skips.
+
+    Such as the INFO chunk of a WAV file. There are no values where the file cannot be read.
+    """
+    import av
+
+    with suppress(av.FFmpegError, OSError, ValueError), open_container(str(path)) as container:
+        for holder in (container, *container.streams.audio):
+            for name, text in holder.metadata.items():
+                if name.casefold() == field and text.strip():
+                    return (text.strip(),)
+    return ()
+
+
 def sound_digest(path: Path) -> str:
     """SHA-256 of the packets of sound in a file, as FFmpeg takes them out, before any decoder.
 

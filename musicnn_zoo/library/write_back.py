@@ -41,8 +41,20 @@ from musicnn_zoo.files import (
     sync_folder,
 )
 from musicnn_zoo.library.restoring import describe_old, write_old
-from musicnn_zoo.library.tag_fields import OWN_PREFIX, TagFile, require_mutagen, sound_digest
-from musicnn_zoo.library.writing_rules import CUSTOM, WritingRules, check_fields, values_of
+from musicnn_zoo.library.tag_fields import (
+    OWN_PREFIX,
+    TagFile,
+    require_mutagen,
+    shown_elsewhere,
+    sound_digest,
+)
+from musicnn_zoo.library.writing_rules import (
+    CUSTOM,
+    KEPT_FIELDS,
+    WritingRules,
+    check_fields,
+    values_of,
+)
 from musicnn_zoo.sound.remote import Address
 from musicnn_zoo.tagging.results import FileResult, Tags
 from musicnn_zoo.text import first_line
@@ -106,10 +118,11 @@ class PlannedFile:
         }
         kept = {str(name): _strings(values) for name, values in record["kept"].items()}
         error = record["error"]
+        path = str(record["path"]) if error is not None else _checked_path(record["path"])
         return cls(
-            str(record["source"]), str(record["path"]), int(record["size"]),
-            int(record["mtime_ns"]), str(record["form"]), changes, kept,
-            _strings(record["notes"]), None if error is None else str(error),
+            str(record["source"]), path, int(record["size"]), int(record["mtime_ns"]),
+            str(record["form"]), changes, kept, _strings(record["notes"]),
+            None if error is None else str(error),
         )  # fmt: skip
 
     def describe(self) -> list[str]:
@@ -225,6 +238,8 @@ def _plan_one(
         changes, kept = {}, {}
         for name, new in wanted.items():
             old = tags.get(name)
+            if not old and name in KEPT_FIELDS and not overwrite:
+                old = shown_elsewhere(path, name)
             if old == new:
                 continue
             if not name.startswith(OWN_PREFIX) and (not new or (old and not overwrite)):
@@ -329,7 +344,7 @@ def read_plan(path: str | os.PathLike[str]) -> list[PlannedFile]:
     """
     found = _read_records(Path(path), "plan")
     if found.head is None:
-        raise ArgumentError(f"{os.fspath(path)}: there is no such plan")
+        raise _missing(Path(path), "plan")
     return list({one.path or one.source: one for one in found.records}.values())
 
 
@@ -377,6 +392,10 @@ def _read_records(path: Path, what: Literal["plan", "journal"]) -> _Found:
     return _Found(head, records, end)
 
 
+def _missing(path: Path, what: str) -> ArgumentError:
+    return ArgumentError(f"{path}: {'is empty' if path.exists() else f'there is no such {what}'}")
+
+
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
@@ -415,6 +434,12 @@ def _checked_name(name: str) -> str:
     return name
 
 
+def _checked_path(path: Any) -> str:
+    if not isinstance(path, str) or not Path(path).is_absolute() or "\0" in path:
+        raise ValueError(f"a path must be absolute; received {shown(path)}")
+    return path
+
+
 def _words(values: Any) -> tuple[str, ...]:
     for text in _strings(values):
         if not text.strip() or not text.isprintable():
@@ -447,7 +472,7 @@ class _Entry(NamedTuple):
         if not isinstance(old, dict):
             raise TypeError(f"this is no description of a file: {shown(old)}")
         return cls(
-            str(record["path"]), str(record["before"]), str(record["after"]),
+            _checked_path(record["path"]), str(record["before"]), str(record["after"]),
             int(record["atime_ns"]), int(record["mtime_ns"]), old,
         )  # fmt: skip
 
@@ -531,7 +556,7 @@ def undo_writing(journal: str | os.PathLike[str], *, told: Told | None = None) -
     place = Path(journal)
     found = _read_records(place, "journal")
     if found.head is None:
-        raise ArgumentError(f"{place}: there is no such journal")
+        raise _missing(place, "journal")
     by_path: dict[str, list[_Entry]] = {}
     for entry in found.records:
         by_path.setdefault(entry.path, []).append(entry)
@@ -702,6 +727,8 @@ def _opened_journal(path: Path) -> Iterator[_Journal]:
 
 
 def _locked(path: Path, what: str) -> AbstractContextManager[None]:
+    if path.is_dir():
+        raise ArgumentError(f"{path}: is a folder; name a file for the {what}")
     return locked(
         Path(f"{path}.lock"),
         busy=f"{path}: another run works with this {what}; let it end, or name another",

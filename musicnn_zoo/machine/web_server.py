@@ -38,6 +38,8 @@ class WebServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        if not address:  # which the system takes for all addresses
+            raise ArgumentError(f"an address must not be empty; {LOOPBACK} is this machine alone")
         self._free = threading.BoundedSemaphore(_CONNECTIONS)
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:

@@ -297,7 +297,7 @@ def find_events(
 
 def check_event_rule(threshold: float, release: float | None, min_length_s: float) -> float:
     """Check the options of :func:`find_events` and return the release."""
-    level = _check_threshold(threshold)
+    level = check_threshold(threshold)
     if release is None:
         release = DEFAULT_RELEASE * level
     number = finite(release)
@@ -309,7 +309,8 @@ def check_event_rule(threshold: float, release: float | None, min_length_s: floa
     return number
 
 
-def _check_threshold(threshold: object, *, hint: str = "") -> float:
+def check_threshold(threshold: object, *, hint: str = "") -> float:
+    """Return a score from which on tags are kept; ``hint`` ends what is said of another."""
     level = finite(threshold)
     if level is None or not 0 <= level <= 1:
         raise ArgumentError(f"threshold must be between 0 and 1; received {shown(threshold)}{hint}")
@@ -519,7 +520,7 @@ def check_ranking(
         return (DEFAULT_TOP_K if top_k is None else top_k), 0.0
     if isinstance(threshold, str) and threshold == CALIBRATED:
         return top_k, CALIBRATED
-    return top_k, _check_threshold(threshold, hint=" ('calibrated' takes the model's own)")
+    return top_k, check_threshold(threshold, hint=" ('calibrated' takes the model's own)")
 
 
 @dataclass(frozen=True, eq=False)
