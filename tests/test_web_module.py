@@ -281,7 +281,7 @@ def test_the_package_that_npm_packs_works(web_runtime, tmp_path) -> None:
         for name in BUNDLED
         for file in ("model.json", "model.onnx", "LICENSE")
     }
-    assert names == {*code, *models, "models/models.json", "package.json", "README.md", "LICENSE"}
+    assert names == {*code, *models, "package.json", "README.md", "LICENSE"}
     modules = tmp_path / "node_modules"
     modules.mkdir()
     (tmp_path / "package").rename(modules / "musicnn-zoo-web")
