@@ -318,21 +318,20 @@ def test_a_run_that_was_killed_leaves_nothing(tmp_path, small_runtime, monkeypat
     folder = tmp_path / "site"
     (folder / ".unfinished-1" / "models").mkdir(parents=True)
     moved = []
+    own = Path.replace
 
     def replace_some(path, target):
         moved.append(target)
         if len(moved) == 5:
             raise KeyboardInterrupt
-        os.replace(path, target)
+        return own(path, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", replace_some)
         with pytest.raises(KeyboardInterrupt):
             write_site(folder, models=["MTT_vgg"], runtime=small_runtime)
     site = write_site(folder, models=["MSD_vgg"], runtime=small_runtime)
-    found = {
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
-    }
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found == site.files.keys()
     assert not any(path.name.startswith(".") for path in folder.iterdir())
     assert not (folder / "models" / "MTT_vgg").exists()
