@@ -266,14 +266,17 @@ async function open(file) {
 // ---- microphone
 
 let stopMicrophone = null;
+let isOpeningMicrophone = false;
 
 async function toggleMicrophone() {
+  if (isOpeningMicrophone) return;
   if (stopMicrophone) {
     const file = await stopMicrophone();
     if (file) open(file);
     return;
   }
   complain("");
+  isOpeningMicrophone = true;
   try {
     const sound = await openMicrophone();
     opening += 1;
@@ -286,6 +289,8 @@ async function toggleMicrophone() {
     };
   } catch (error) {
     complain(error.message);
+  } finally {
+    isOpeningMicrophone = false;
   }
 }
 
