@@ -277,16 +277,81 @@ def test_a_site_is_written_again_and_nothing_else_is_overwritten(site, tmp_path,
             write_site(target, models=["MTT_vgg"], runtime=place)
 
 
+def test_files_of_others_are_never_lost(site, tmp_path, small_runtime) -> None:
+    """A page of one's own beside models of ours; files beside a site, and in its folders."""
+    own = tmp_path / "own"
+    write_models(own, models=["MTT_vgg"])
+    (own / "index.html").write_text("mine")
+    with pytest.raises(ArgumentError, match="is no site of this package"):
+        write_site(own, models=["MTT_vgg"], runtime=small_runtime)
+    folder = Path(shutil.copytree(site.folder, tmp_path / "again"))
+    mine = [folder / name for name in ("CNAME", "lib/mine.js", "models/MSD_musicnn/notes.txt")]
+    for path in mine:
+        path.write_text("mine")
+    write_site(folder, models=["MTT_vgg"], runtime=small_runtime)
+    assert {path.read_text() for path in mine} == {"mine"}
+    assert not (folder / "models" / "MSD_musicnn" / "model.onnx").exists()
+    new = folder / "models" / "MSD_vgg" / "model.json"
+    new.parent.mkdir()
+    new.write_text("mine")
+    with pytest.raises(ArgumentError, match=r"names of its files: 'models/MSD_vgg/model\.json'"):
+        write_site(folder, models=["MSD_vgg"], runtime=small_runtime)
+    assert new.read_text() == (own / "index.html").read_text() == "mine"
+    assert (folder / "models" / "MTT_vgg" / "model.onnx").is_file()
+
+
+def test_a_list_that_leaves_the_folder_is_no_site(tmp_path, small_runtime) -> None:
+    outside = tmp_path / "outside.txt"
+    outside.write_text("mine")
+    folder = tmp_path / "site"
+    folder.mkdir()
+    for name in ("../outside.txt", str(outside)):
+        listed = {"version": "0", "files": [[name, 4]]}
+        (folder / "service-worker.js").write_text(f"const SITE = {json.dumps(listed)};\n")
+        with pytest.raises(ArgumentError, match="is no site of this package"):
+            write_site(folder, models=["MTT_vgg"], runtime=small_runtime)
+    assert outside.read_text() == "mine"
+
+
+def test_a_run_that_was_killed_leaves_nothing(tmp_path, small_runtime, monkeypatch) -> None:
+    """Before the first file is moved, or between two."""
+    folder = tmp_path / "site"
+    (folder / ".unfinished-1" / "models").mkdir(parents=True)
+    moved = []
+    own = Path.replace
+
+    def replace_some(path, target):
+        moved.append(target)
+        if len(moved) == 5:
+            raise KeyboardInterrupt
+        return own(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace_some)
+        with pytest.raises(KeyboardInterrupt):
+            write_site(folder, models=["MTT_vgg"], runtime=small_runtime)
+    site = write_site(folder, models=["MSD_vgg"], runtime=small_runtime)
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == site.files.keys()
+    assert not any(path.name.startswith(".") for path in folder.iterdir())
+    assert not (folder / "models" / "MTT_vgg").exists()
+
+
 def test_a_clone_of_a_new_space_is_empty_enough(tmp_path, small_runtime) -> None:
     folder = tmp_path / "clone"
     (folder / ".git").mkdir(parents=True)
-    (folder / "README.md").write_text("# A project\n")
+    card = folder / "README.md"
+    card.write_text("# A project\n")
     with pytest.raises(ArgumentError, match="is no site of this package"):
         write_site(folder, models=["MTT_vgg"], runtime=small_runtime, space=True)
-    (folder / "README.md").write_text("---\ntitle: Mine\nsdk: static\n---\n")
+    card.write_text("---\ntitle: Mine\nsdk: static\n---\n")
     write_site(folder, models=["MTT_vgg"], runtime=small_runtime, space=True)
-    assert "musicnn-zoo app --space" in (folder / "README.md").read_text(encoding="utf-8")
+    written = card.read_text(encoding="utf-8")
+    assert "musicnn-zoo app --space" in written
     assert (folder / ".git").is_dir()
+    card.write_text(written.replace("Tags of music", "My tags"), encoding="utf-8")
+    write_site(folder, models=["MTT_vgg"], runtime=small_runtime, space=True)
+    assert "title: My tags" in card.read_text(encoding="utf-8")
 
 
 def test_the_server_gives_the_site_and_nothing_else(site) -> None:

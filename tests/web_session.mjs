@@ -92,7 +92,9 @@ const tasks = {
       hopS: await failure(() => tagger.tag(sound, { hopS: -1 })),
       short: await failure(() => tagger.tag(sound, { hopS: 0.001 })),
       rate: await failure(() => tagger.tag({ samples: second, sampleRate: 7 })),
+      noRate: await failure(() => tagger.tag({ samples: second, sampleRate: NaN })),
       kind: await failure(() => tagger.tag(second)),
+      list: await failure(() => tagger.tag({ samples: [0.5, 0.5], sampleRate: 16_000 })),
       channels: await failure(() =>
         tagger.tag({ samples: [second, new Float32Array(5)], sampleRate: 16_000 }),
       ),

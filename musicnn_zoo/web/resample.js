@@ -139,14 +139,8 @@ export class Resampler {
   #given = 0;
 
   constructor(sampleRate, targetRate) {
-    for (const [name, rate] of Object.entries({ sampleRate, targetRate })) {
-      if (!Number.isInteger(rate) || rate < LOWEST_RATE || rate > HIGHEST_RATE) {
-        throw new ArgumentError(
-          `${name} must be a whole number from ${LOWEST_RATE} to ${HIGHEST_RATE} Hz; ` +
-            `received ${rate}`,
-        );
-      }
-    }
+    checkRate("sampleRate", sampleRate);
+    checkRate("targetRate", targetRate);
     this.#sampleRate = sampleRate;
     this.#targetRate = targetRate;
     if (sampleRate === targetRate) return;
@@ -185,8 +179,38 @@ export class Resampler {
   }
 }
 
+/** Refuse a rate in Hz at which nobody samples sound. */
+export function checkRate(name, rate) {
+  if (!Number.isInteger(rate) || rate < LOWEST_RATE || rate > HIGHEST_RATE) {
+    throw new ArgumentError(
+      `${name} must be a whole number from ${LOWEST_RATE} to ${HIGHEST_RATE} Hz; received ${rate}`,
+    );
+  }
+}
+
 /** Samples beyond it have powers that are no numbers. */
 const LOUDEST = 1e10;
+
+/**
+ * Refuse what is not the channels of a sound, mono or several of one length.
+ *
+ * @param {Float32Array | Float32Array[]} samples
+ * @returns {Float32Array[]} one for each channel
+ */
+export function channelsOf(samples) {
+  const channels = samples instanceof Float32Array ? [samples] : samples;
+  const usable = Array.isArray(channels) && channels.length > 0;
+  if (!usable || !channels.every((each) => each instanceof Float32Array)) {
+    throw new ArgumentError(
+      "samples must be a Float32Array, or an array of them, one for each channel",
+    );
+  }
+  if (channels.some((channel) => channel.length !== channels[0].length)) {
+    const lengths = channels.map((channel) => channel.length).join(", ");
+    throw new ArgumentError(`all channels must have one length; received ${lengths} samples`);
+  }
+  return channels;
+}
 
 /**
  * Average the channels of a block; refuse samples that are no numbers.
@@ -195,18 +219,8 @@ const LOUDEST = 1e10;
  * @returns {Float32Array} a new one
  */
 export function mixed(block) {
-  const channels = block instanceof Float32Array ? [block] : block;
-  const usable = Array.isArray(channels) && channels.length > 0;
-  if (!usable || !channels.every((each) => each instanceof Float32Array)) {
-    throw new ArgumentError(
-      "samples must be a Float32Array, or an array of them, one for each channel",
-    );
-  }
+  const channels = channelsOf(block);
   const mono = new Float32Array(channels[0].length);
-  if (channels.some((channel) => channel.length !== mono.length)) {
-    const lengths = channels.map((channel) => channel.length).join(", ");
-    throw new ArgumentError(`all channels must have one length; received ${lengths} samples`);
-  }
   for (let n = 0; n < mono.length; n++) {
     let sum = 0;
     for (let channel = 0; channel < channels.length; channel++) sum += channels[channel][n];

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from musicnn_zoo.errors import ArgumentError, shown
@@ -38,10 +39,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What is a name of a folder everywhere, and of an address."""
 _EMBEDDING = "penultimate"
 _SCORES = "output"
-_MARK = "models/models.json"
 _WORKER = "service-worker.js"
+_LISTED = re.compile(r"const SITE = (\{.*\});")
+"""How the service worker begins: with the files of the site."""
+_CARD = "README.md"
+_UNFINISHED = ".unfinished-"
 _LICENSES = ("LICENSE", "ThirdPartyNotices.txt")
 _CARD_BYTES = 4096
+_LONGEST_LIST = 2**20
 _SPACE = """\
 ---
 title: Tags of music
@@ -102,14 +107,16 @@ def write_site(
     Parameters
     ----------
     folder : Path
-        Is made if it is not there; one that has a site is written again, any other must be empty,
-        but for hidden files and the card of a Space.
+        Is made if it is not there. The files of a site that is there are replaced, and files
+        that are not of it stay. Any other must be empty, but for hidden files and the card of a
+        Space.
     models : sequence of str or path
         As :func:`musicnn_zoo.load_model` takes them; the page shows the first, and offers all.
     runtime : Path, optional
         See :func:`musicnn_zoo.web.runtime.find_runtime`.
     space : bool
-        Whether to write the ``README.md`` of a Space of the Hugging Face Hub.
+        Whether to write the ``README.md`` of a Space of the Hugging Face Hub; one that this has
+        written stays, since its title may have been changed.
 
     Raises
     ------
@@ -123,13 +130,15 @@ def write_site(
     from musicnn_zoo.web.runtime import find_runtime
 
     found = _found(models)
-    _check_folder(folder)
+    earlier = _check_folder(folder)
     files = find_runtime(runtime)
     with raising(ArgumentError, f"{folder}: the site cannot be written"):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
+        for left in folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_UNFINISHED) as unfinished:
             made = Path(unfinished)
-            _write_models(made, found)
+            _write_json(made / "models" / "models.json", _write_models(made, found))
             _write_module(made / "lib")
             _write_runtime(made / "runtime", files)
             for assets, place in (("page", made), ("player", made / "player")):
@@ -137,14 +146,31 @@ def write_site(
             _write_examples(made / "examples")
             _write_tutorial(made / "tutorial")
             sizes = _write_service_worker(made)
-            if space:  # is for the Hub, which does not serve it
-                sizes["README.md"] = (made / "README.md").write_bytes(_SPACE.encode())
-            for part in sorted(made.iterdir()):
-                target = folder / part.name
-                if target.is_dir():
-                    shutil.rmtree(target)
-                part.replace(target)
+            if space and not _is_own_card(folder / _CARD):  # the Hub does not serve it
+                sizes[_CARD] = (made / _CARD).write_bytes(_SPACE.encode())
+            _move(made, folder, sizes, earlier)
     return Site(folder, sizes)
+
+
+def _move(made: Path, folder: Path, names: Collection[str], earlier: Collection[str]) -> None:
+    """Put files in place of an earlier site's; whenever it ends, the next run knows them all."""
+    others = [
+        name for name in names if name not in earlier and (folder / name).exists()
+        and not _is_card(folder / name)
+    ]  # fmt: skip
+    if others:
+        raise ArgumentError(
+            f"{str(folder)!r} has files that are not of the site but have the names of its files: "
+            f"{shown(', '.join(sorted(others)))}; move them, or name another folder"
+        )
+    for name in set(earlier).difference(names, [_WORKER]):
+        (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # while others are in it
+            for parent in PurePosixPath(name).parents[:-1]:
+                (folder / parent).rmdir()
+    for name in sorted(names, key=lambda name: name != _WORKER):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).replace(folder / name)
 
 
 def write_models(folder: Path, *, models: Sequence[ModelPlace]) -> list[Path]:
@@ -154,7 +180,8 @@ def write_models(folder: Path, *, models: Sequence[ModelPlace]) -> list[Path]:
     """
     found = _found(models)
     with raising(ArgumentError, f"{folder}: the models cannot be written"):
-        return _write_models(folder, found)
+        _write_models(folder, found)
+    return [_place_of(folder, model) for model in found]
 
 
 def _found(models: Sequence[ModelPlace]) -> list[Pretrained]:
@@ -171,34 +198,66 @@ def _found(models: Sequence[ModelPlace]) -> list[Pretrained]:
     return found
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path) -> set[str]:
+    """Return the files of the site that is there."""
     with raising(ArgumentError, f"{folder}: cannot be used"):
         if folder.exists() and not folder.is_dir():
             raise ArgumentError(f"{str(folder)!r} is a file; name a folder")
-        if not folder.is_dir() or (folder / _MARK).is_file():
-            return
+        if not folder.is_dir():
+            return set()
+        if earlier := _listed_files(folder):
+            return earlier
         if not all(path.name.startswith(".") or _is_card(path) for path in folder.iterdir()):
             raise ArgumentError(
                 f"{str(folder)!r} has files and is no site of this package; name another folder"
             )
+    return set()
+
+
+def _listed_files(folder: Path) -> set[str]:
+    """Files of a site, as its service worker lists them; none if there is none."""
+    worker = folder / _WORKER
+    if not worker.is_file():
+        return set()
+    with worker.open(encoding="utf-8", errors="replace") as file:
+        found = _LISTED.fullmatch(file.readline(_LONGEST_LIST).strip())
+    try:
+        names = [str(name) for name, _size in json.loads(found[1])["files"]] if found else []
+    except (ValueError, KeyError, TypeError):
+        return set()
+    if not names or any(name.startswith("/") or ".." in name.split("/") for name in names):
+        return set()
+    return {*names, _WORKER}
 
 
 def _is_card(path: Path) -> bool:
     """Whether a file is the ``README.md`` of a Space, which a clone of a new one has."""
-    if path.name != "README.md" or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(_CARD_BYTES)
+    head = _head_of(path)
     return head.startswith(b"---\n") and b"\nsdk:" in head
 
 
-def _write_models(folder: Path, found: Sequence[Pretrained]) -> list[Path]:
-    places, listed = [], []
+def _is_own_card(path: Path) -> bool:
+    return _is_card(path) and b"`musicnn-zoo app --space`" in _head_of(path)
+
+
+def _head_of(path: Path) -> bytes:
+    if path.name != _CARD or not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(_CARD_BYTES)
+
+
+def _place_of(folder: Path, model: Pretrained) -> Path:
+    return folder / "models" / model.spec.name
+
+
+def _write_models(folder: Path, found: Sequence[Pretrained]) -> list[dict[str, Any]]:
+    """Write folders of models; return what the page must know of each before it loads one."""
+    listed = []
     for model in found:
-        place = folder / "models" / model.spec.name
+        place = _place_of(folder, model)
         place.mkdir(parents=True, exist_ok=True)
         description = _write_model(place, model)
-        places.append(place)
         listed.append(
             {
                 "name": description["name"],
@@ -207,8 +266,7 @@ def _write_models(folder: Path, found: Sequence[Pretrained]) -> list[Path]:
                 "trainedOn": description["provenance"]["trained_on"],
             }
         )
-    _write_json(folder / _MARK, listed)
-    return places
+    return listed
 
 
 def _write_model(place: Path, model: Pretrained) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import {
   unpacked,
 } from "./errors.js";
 import { PatchGrid } from "./patches.js";
-import { mixed } from "./resample.js";
+import { channelsOf, checkRate, mixed } from "./resample.js";
 
 export { ArgumentError, AudioError, ModelError, RuntimeLoadError, TaggerError };
 
@@ -174,13 +174,14 @@ async function* blocksOf(audio) {
     return;
   }
   const isBuffer = typeof audio.getChannelData === "function";
-  const channels = isBuffer
-    ? Array.from({ length: audio.numberOfChannels }, (_, n) => audio.getChannelData(n))
-    : [audio.samples].flat();
-  const length = channels[0]?.length ?? 0;
-  for (let at = 0; at < length; at += audio.sampleRate) {
+  const channels = channelsOf(
+    isBuffer
+      ? Array.from({ length: audio.numberOfChannels }, (_, n) => audio.getChannelData(n))
+      : audio.samples,
+  );
+  for (let at = 0; at < channels[0].length; at += audio.sampleRate) {
     const end = at + audio.sampleRate;
-    yield mixed(channels.map((each) => each.subarray?.(at, end)));
+    yield mixed(channels.map((each) => each.subarray(at, end)));
   }
 }
 
@@ -196,6 +197,7 @@ function checkAudio(audio) {
         (audio === null ? "null" : typeof audio),
     );
   }
+  checkRate("sampleRate", audio.sampleRate);
 }
 
 /** Rows of scores, in order, for `for await`. */

@@ -1,6 +1,6 @@
 /** The page: from a file or the microphone to taggrams that grow while the sound plays. */
 
-import { load } from "./lib/tagger.js";
+import { AudioError, load } from "./lib/tagger.js";
 import { followTheme } from "./player/colours.js";
 import { find, make } from "./player/elements.js";
 import { Envelope } from "./player/envelope.js";
@@ -167,7 +167,8 @@ class Session {
     } catch (error) {
       if (this.closing.signal.aborted) return;
       if (!this.taggrams.get(name)) this.taggrams.delete(name);
-      complain(error instanceof SoundError ? error.message : `${name}: ${error.message}`);
+      const about = error instanceof AudioError ? this.sound.name : name;
+      complain(error instanceof SoundError ? error.message : `${about}: ${error.message}`);
     }
   }
 
@@ -265,14 +266,17 @@ async function open(file) {
 // ---- microphone
 
 let stopMicrophone = null;
+let isOpeningMicrophone = false;
 
 async function toggleMicrophone() {
+  if (isOpeningMicrophone) return;
   if (stopMicrophone) {
     const file = await stopMicrophone();
     if (file) open(file);
     return;
   }
   complain("");
+  isOpeningMicrophone = true;
   try {
     const sound = await openMicrophone();
     opening += 1;
@@ -285,6 +289,8 @@ async function toggleMicrophone() {
     };
   } catch (error) {
     complain(error.message);
+  } finally {
+    isOpeningMicrophone = false;
   }
 }
 

@@ -12,6 +12,9 @@ const BLOCK_S = 1;
 const MP3_DECODER_DELAY = 529;
 const STATE_THEIR_LENGTH = [FLAC, MP4, WAVE];
 const XING_FIELDS = [4, 4, 100, 4];
+const SLIGHT_S = 0.1;
+const OGG_HEADS = 65_536;
+const OGG_PAGE = 65_307; // bytes, at most
 
 let samples = null;
 let held = null;
@@ -26,7 +29,7 @@ async function open(file) {
   if (!(await input.canRead())) return { error: "unknown", why: "its format is not known" };
   const track = await input.getPrimaryAudioTrack();
   if (!track) return (await input.getPrimaryVideoTrack()) ? { error: "silent film" } : { error: "empty" };
-  if (!(await track.canDecode())) return { error: "unknown", why: `${track.codec ?? "its coding"} is not decoded` };
+  if (!(await track.canDecode())) return { error: "unknown", why: `its coding, ${codingOf(track)}, is not decoded` };
   samples = new AudioSampleSink(track).samples();
   held = (await samples.next()).value ?? null;
   if (!held) return { error: "empty" };
@@ -34,16 +37,43 @@ async function open(file) {
   let duration = await input.computeDuration([track]);
   skip = Math.max(0, Math.round(-held.timestamp * rate));
   const format = await input.getFormat();
+  if (format === OGG && (await isChained(file))) return { error: "unknown", why: "several recordings follow each other in it" };
   const padding = format === MP3 ? await paddingOf(file) : null;
   if (STATE_THEIR_LENGTH.includes(format)) stated = (await input.getDurationFromMetadata([track])) ?? 0;
   if (format === OGG) left = Math.round(duration * rate); // its last packet is longer than the sound
   if (padding) {
     skip = padding.before;
-    left = padding.frames ? padding.frames * held.numberOfFrames - padding.before - padding.after : Infinity;
-    stated = left / rate;
-    duration = Math.min(duration, stated);
+    const frames = padding.frames * held.numberOfFrames;
+    const isWhole = frames > 0 && duration < frames / rate + SLIGHT_S; // otherwise another MP3 follows
+    left = isWhole ? frames - padding.before - padding.after : Infinity;
+    stated = isWhole ? left / rate : 0;
+    duration = Math.min(duration, left / rate);
   }
   return { rate, channels: held.numberOfChannels, duration };
+}
+
+function codingOf({ codec, internalCodecId }) {
+  return codec ?? (typeof internalCodecId === "string" ? internalCodecId : "an unknown one");
+}
+
+/** Whether the last page of an Ogg is of no stream that its head knows: mediabunny takes the first recording only. */
+async function isChained(file) {
+  const head = new DataView(await file.slice(0, OGG_HEADS).arrayBuffer());
+  const end = new DataView(await file.slice(-2 * OGG_PAGE).arrayBuffer());
+  const pages = pagesOf(head);
+  const firstOthers = pages.findIndex((at) => !(head.getUint8(at + 5) & 2)); // streams begin before all else
+  const known = pages.slice(0, Math.max(firstOthers, 0)).map((at) => head.getUint32(at + 14));
+  const last = pagesOf(end).pop();
+  return known.length > 0 && last !== undefined && !known.includes(end.getUint32(last + 14));
+}
+
+/** Where pages of an Ogg begin. */
+function pagesOf(view) {
+  const places = [];
+  for (let at = 0; at + 27 <= view.byteLength; at += 1) {
+    if (view.getUint32(at) === 0x4f676753 && view.getUint8(at + 4) === 0) places.push(at);
+  }
+  return places;
 }
 
 /** What an MP3's encoder put before and after the sound, in samples, as its first frame states it. */

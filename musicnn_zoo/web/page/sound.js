@@ -5,6 +5,8 @@ const WHOLE_BYTES = 30e6;
 const SLIGHT_S = 0.1;
 const BLOCKS_WAITING = 60;
 const RECORDED = "microphone.wav";
+const LOWEST_RATE = 1000;
+const HIGHEST_RATE = 1e6;
 
 /** What cannot be listened to, in a sentence for people. */
 export class SoundError extends Error {}
@@ -129,6 +131,14 @@ function statedLength(file) {
  */
 export async function openFile(file) {
   if (!file.size) throw new SoundError(`${file.name}: is empty.`);
+  const sound = await decodable(file);
+  if (sound.sampleRate < LOWEST_RATE || sound.sampleRate > HIGHEST_RATE) {
+    throw new SoundError(`${file.name}: states a sample rate of ${sound.sampleRate} Hz, which no recording has.`);
+  }
+  return sound;
+}
+
+async function decodable(file) {
   if (!("AudioDecoder" in window)) return whole(file, await statedLength(file));
   try {
     return await streamed(file);
