@@ -1041,7 +1041,7 @@ def test_python_says_what_is_wrong(music):
     library = Library(music[1])
     for call, said in [
         (lambda: library.similar([]), "name at least one track"),
-        (lambda: library.similar(3), "tracks must be paths; received 3"),
+        (lambda: library.similar(3), "a track must be a path; received 3"),
         (lambda: library.similar(TECHNO, k=0), "k must be at least 1"),
         (lambda: library.playlist(TECHNO, STRINGS, n=1), "n must be at least 2"),
         (lambda: library.index(music[0], layer=()), "at least one layer"),
