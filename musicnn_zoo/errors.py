@@ -128,9 +128,9 @@ class DeviceError(ArgumentError):
 
 
 def shown(value: object) -> str:
-    """Write a value for a message, in short."""
+    """Write a value for a message, in short and on one line."""
     try:
-        text = repr(value)
+        text = " ".join(map(str.strip, repr(value).splitlines()))
     except (ValueError, RecursionError):  # a number of thousands of digits, a list in itself
         text = f"a {type(value).__name__}"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
@@ -178,8 +178,14 @@ def check_number(
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Refuse a value that is not one of the choices."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ArgumentError(f"{name} must be one of {', '.join(choices)}; received {shown(value)}")
+
+
+def check_path(name: str, value: object) -> None:
+    """Refuse what is no path."""
+    if not isinstance(value, str | os.PathLike):
+        raise ArgumentError(f"{name} must be a path; received {shown(value)}")
 
 
 def listed(name: str, value: object) -> tuple[str, ...]:

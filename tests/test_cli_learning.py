@@ -151,7 +151,8 @@ def test_tracks_that_were_trained_on_cannot_flatter_in_silence(tuned, folder, tm
     # The test part, by itself.
     result, found = evaluate(output, folder, tmp_path / "f.json")
     assert (found["split"], found["figures"]["tracks"]) == ("test", sizes["test"])
-    assert found["seen"] == {"train": 0, "validation": 0, "test": sizes["test"], "new": 0}
+    nothing = {"train": 0, "validation": 0, "test": 0, "new": 0, "namesakes": 0}
+    assert found["seen"] == {**nothing, "test": sizes["test"]}
     assert found["figures"]["accuracy"] == pytest.approx(
         json.loads((output / "training" / "test.json").read_text())["figures"]["accuracy"]
     )
@@ -168,10 +169,10 @@ def test_tracks_that_were_trained_on_cannot_flatter_in_silence(tuned, folder, tm
     for data in (moved, table):
         result, found = evaluate(output, data, tmp_path / "f.json", "--split", "all")
         assert found["split"] is None
-        assert found["seen"] == {**sizes, "new": 0}
-        said = f"the model was trained on {sizes['train']} of the 24 tracks"
+        assert found["seen"] == {**nothing, **sizes}
+        said = f"these figures flatter: the model was trained on {sizes['train']} of the 24 tracks"
         assert f"Warning: {said}" in result.stderr
-        assert f"these figures flatter: {said}" in " ".join(result.stdout.split())
+        assert said in " ".join(result.stdout.split())
 
     # A table with splits of its own, which are not those of the training.
     rows = [f"{name},{name.parent},{('train', 'test')[n % 2]}" for n, name in enumerate(names)]
@@ -179,7 +180,7 @@ def test_tracks_that_were_trained_on_cannot_flatter_in_silence(tuned, folder, tm
     result, found = evaluate(output, table, tmp_path / "f.json")
     assert (found["split"], found["figures"]["tracks"]) == ("test", 12)
     assert found["seen"]["train"] > 0
-    assert "such figures flatter" in result.stderr
+    assert "these figures flatter" in result.stderr
 
     # With tracks that are new, those are added to the test part.
     shutil.copy(write_tones_with_other_noise(tmp_path / "new") / "top" / "3.wav", moved / "top")
@@ -189,6 +190,27 @@ def test_tracks_that_were_trained_on_cannot_flatter_in_silence(tuned, folder, tm
     assert "1 new to it" in " ".join(result.stdout.split())
     result, found = evaluate(output, tmp_path / "new", tmp_path / "f.json")
     assert (found["split"], found["seen"]["new"]) == ("unseen", 24)
+
+
+def test_tracks_encoded_anew_are_suspected_by_their_names(tuned, folder, tmp_path) -> None:
+    output, _ = tuned
+    for path in sorted(folder.glob("*/*.wav")):
+        anew = tmp_path / "anew" / path.relative_to(folder).with_suffix(".flac")
+        anew.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(anew, *soundfile.read(path))
+    result, found = evaluate(output, tmp_path / "anew", tmp_path / "f.json")
+    seen = found["seen"]
+    _, all_known = evaluate(output, folder, tmp_path / "g.json", "--split", "all")
+    learned_from = all_known["seen"]["train"] + all_known["seen"]["validation"]
+    assert (seen["new"], seen["namesakes"]) == (24, learned_from)
+    said = f"these figures may flatter: {learned_from} of the 24 new tracks have another sound"
+    assert f"Warning: {said}" in result.stderr
+    assert said in " ".join(result.stdout.split())
+    for path in sorted((tmp_path / "anew").glob("*/*.flac")):
+        path.rename(path.with_name(f"other {path.name}"))
+    result, found = evaluate(output, tmp_path / "anew", tmp_path / "f.json")
+    assert (found["seen"]["new"], found["seen"]["namesakes"]) == (24, 0)
+    assert "flatter" not in result.output
 
 
 def write_tones_with_other_noise(root: Path) -> Path:
@@ -216,14 +238,18 @@ def test_what_the_base_of_a_fine_tuned_model_has_seen_counts(tuned, folder, tmp_
 def test_a_split_that_is_not_kept_or_damaged_is_said(tuned, folder, tmp_path) -> None:
     output = Path(shutil.copytree(tuned[0], tmp_path / "copy"))
     kept = output / "training" / "split.json"
-    kept.write_text('{"tracks": [{}]}')
-    result = run("evaluate", output, folder)
-    assert result.exit_code == 1
-    assert "split.json: cannot be read" in result.stderr
+    for content, said in (
+        ('{"format": 1, "tracks": [{}]}', "split.json: cannot be read (it is damaged)"),
+        ('{"format": 2, "tracks": []}', "split.json: has the form 2"),
+    ):
+        kept.write_text(content)
+        result = run("evaluate", output, folder)
+        assert result.exit_code == 1
+        assert said in result.stderr
     kept.unlink()
     result = run("evaluate", output, folder)
     assert result.exit_code == 2
-    assert "has no splits; pass split=None (--split all)" in result.stderr
+    assert "has no splits, and none is kept with the model" in result.stderr
     result, found = evaluate(output, folder, tmp_path / "f.json", "--split", "all")
     assert found["seen"] is None
     assert "seen in training: not known" in result.stdout

@@ -3,6 +3,9 @@
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas
@@ -163,6 +166,51 @@ def test_the_index_has_the_same_options(music, tmp_path) -> None:
     (music / "techno_loop.wav").unlink()
     assert run(*index, "--prune", "--ignore-failures").exit_code == 0
     assert musicnn_zoo.Library(tmp_path / "l.sqlite").counts() == {"present": 1, "failed": 2}
+
+
+def test_a_disk_that_is_not_mounted_costs_no_library(music, tmp_path) -> None:
+    index = ("index", "--library", tmp_path / "l.sqlite", "--ignore-known-failures")
+    library = musicnn_zoo.Library(tmp_path / "l.sqlite")
+    assert run(*index, music, "-m", "MTT_vgg").exit_code == 1
+    away = music.rename(tmp_path / "away")
+    gone = run(*index, "--prune", "--quiet")
+    assert gone.exit_code == 1
+    assert "is its disk mounted?" in gone.stderr
+    assert run(*index, "--prune", "--quiet").output == ""  # told once
+    music.mkdir()  # where the disk would be mounted
+    assert run(*index, "--prune").exit_code == 0
+    assert library.counts() == {"gone": 3}
+    music.rmdir()
+    away.rename(music)
+    back = run(*index, "--prune", "--ignore-failures")
+    assert (back.exit_code, "0 done, 0 unchanged, 2 returned" in back.stdout) == (0, True)
+    shutil.rmtree(music)
+    assert run(*index, "--forget-gone", "--ignore-failures").exit_code == 0
+    assert "name a folder to index" in run(*index).stderr
+
+
+def test_what_failed_in_a_run_that_was_killed_is_told_by_the_next(music, tmp_path) -> None:
+    output, place = tmp_path / "tags.csv", tmp_path / "l.sqlite"
+    runs = [("tag", music, "-o", output), ("index", music, "--library", place)]
+    for command in runs:
+        assert run(*command, "-m", "MTT_vgg").exit_code == 1
+    (music / "new.mp3").write_text("These are other words.")
+    kill = (
+        "import os, signal; from musicnn_zoo.library import store, library_file\n"
+        "def end(*args, **kwargs): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "store.Store.__exit__ = library_file.LibraryFile.tell_failures = end\n"
+        "from musicnn_zoo.__main__ import main; main()"
+    )
+    for command in runs:
+        ended = subprocess.run([sys.executable, "-c", kill, *map(str, command), "-m", "MTT_vgg"],
+                               check=False, capture_output=True)  # fmt: skip
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        told = run(*command, "-m", "MTT_vgg", "--ignore-known-failures", "--quiet")
+        assert told.exit_code == 1
+        assert "2 of 4 could not be used" in told.stderr
+        assert "new.mp3" in told.stderr
+        again = run(*command, "-m", "MTT_vgg", "--ignore-known-failures", "--quiet")
+        assert (again.exit_code, again.output) == (0, "")
 
 
 def test_the_exit_codes_are_in_the_help() -> None:

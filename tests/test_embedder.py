@@ -368,7 +368,7 @@ def test_an_array_that_cannot_be_used_is_named_by_its_position(tagger):
     [
         ({"pooling": None}, "pooling must be 'mean' or 'max', .* received None .*embed_files"),
         ({"pooling": "sum"}, "pooling must be .* received 'sum'"),
-        ({"on_error": "ignore"}, "on_error must be 'raise' or 'nan'; received 'ignore'"),
+        ({"on_error": "ignore"}, "on_error must be one of raise, nan; received 'ignore'"),
         ({"hop_s": 0}, "hop_s must be a positive"),
         ({"model": "MTT_vg"}, "unknown model 'MTT_vg'; did you mean MTT_vgg"),
         ({"model": None}, "received one of type NoneType"),

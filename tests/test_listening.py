@@ -28,7 +28,7 @@ from musicnn_zoo import (
 )
 from musicnn_zoo.listening.listing import Listed, list_page, navigation
 from musicnn_zoo.listening.page import listening_pages
-from musicnn_zoo.listening.recording import Recording
+from musicnn_zoo.listening.recording import Recording, opus_of
 from musicnn_zoo.sound.envelope import find_envelope
 from musicnn_zoo.sound.read import load_audio
 
@@ -159,6 +159,13 @@ def test_titles_are_those_of_the_file(tmp_path: Path) -> None:
     assert Recording(path).title == "Bach – Prelude"
     assert Recording(STRINGS).title == STRINGS.name
     assert Recording("gone.wav").title == "gone.wav"
+
+
+def test_who_waits_for_a_long_conversion_gets_signs_of_life() -> None:
+    *signs, content = opus_of(str(TECHNO), bit_rate=64_000, source="techno")
+    assert len(signs) >= 2
+    assert not any(signs)
+    assert load_audio(io.BytesIO(content)).duration_s == pytest.approx(32, abs=0.1)
 
 
 def test_damaged_recordings_are_converted_as_far_as_they_go(tmp_path: Path) -> None:

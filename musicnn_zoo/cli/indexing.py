@@ -40,6 +40,9 @@ _TOLD_EVERY_S = 30.0
 @option("--watch", type=POSITIVE, metavar="MIN",
         help="Do not end, but look for changes again after so many minutes.")  # fmt: skip
 @prune_option
+@option("--forget-gone", is_flag=True,
+        help="As --prune, and forget folders that are gone, and what was in folders that are "
+        "empty now. Not where a disk may be unmounted.")  # fmt: skip
 @telling_options
 @selection_options
 @option("-m", "--model", metavar="MODEL",
@@ -73,6 +76,7 @@ def index(
     place: Path | None,
     watch: float | None,
     prune: bool,
+    forget_gone: bool,
     layers: tuple[str, ...],
     progress: str,
     form: str,
@@ -88,7 +92,7 @@ def index(
     telling = telling_of(options)
     while True:
         try:
-            known = _messages(library.failures() if library.path.exists() else ())
+            known = _messages(library.told_failures() if library.path.exists() else ())
             summary = library.index(
                 folders, layer=layers or None, on_progress=_teller(progress, telling), **options
             )
@@ -103,8 +107,8 @@ def index(
                 _report(library, summary, form)
             elif summary.failures and not ignored:
                 _report_failures(summary)
-            if prune:
-                library.forget_gone()
+            if prune or forget_gone:
+                library.forget_gone(unmounted=forget_gone)
             if watch is None:
                 if summary.failed and not ignored:
                     raise click.exceptions.Exit(1)

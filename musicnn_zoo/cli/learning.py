@@ -377,7 +377,7 @@ def evaluate(
 
     The folder of a model that was trained keeps its split. Where DATA has none, that decides which
     tracks are the test part, and in any case it is said how many of the tracks MODEL was trained
-    on. Files are known by their sound, whatever they are called.
+    on. Files are known by their sound, whatever they are called, unless they were encoded anew.
 
     Scores are averaged over the patches of a track. Exit code 1 says that files of DATA could not
     be used; the figures are those of the others.

@@ -194,8 +194,8 @@ def telling_of(options: dict[str, Any]) -> Telling:
 
 
 prune_option = option(
-    "--prune", "--forget-gone", "prune", is_flag=True,
-    help="Forget the files that are gone from the directories.",
+    "--prune", is_flag=True,
+    help="Forget the files that are gone from directories in which others are.",
 )  # fmt: skip
 
 library_options = option_group(

@@ -20,7 +20,7 @@ from musicnn_zoo.datasets.mtg_jamendo import jamendo
 from musicnn_zoo.datasets.mtt import BROKEN_CLIPS, MTT_SYNONYMS, magnatagatune
 from musicnn_zoo.datasets.splitting import split
 from musicnn_zoo.datasets.table import from_table
-from musicnn_zoo.errors import ArgumentError, check_choice
+from musicnn_zoo.errors import ArgumentError, check_choice, check_path
 
 __all__ = [
     "BROKEN_CLIPS",
@@ -83,6 +83,7 @@ def open_dataset(
     """
     if layout is not None:
         check_choice("layout", layout, LAYOUTS)
+    check_path("a data set", place)
     if not Path(place).exists():
         raise DatasetError(f"{os.fspath(place)}: there is no such folder or table")
     if layout is None:

@@ -15,7 +15,14 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, UnknownNameError, check_choice, shown
+from musicnn_zoo.errors import (
+    ArgumentError,
+    AudioError,
+    UnknownNameError,
+    check_choice,
+    listed,
+    shown,
+)
 from musicnn_zoo.sound.find import Stamp, take_stamps
 from musicnn_zoo.sound.remote import as_address
 from musicnn_zoo.text import path_to_text, printable
@@ -397,7 +404,7 @@ class Dataset:
         DatasetError
             If no tag or no track is left.
         """
-        chosen = tuple(tags)
+        chosen = listed("tags", tags)
         column = {tag: index for index, tag in enumerate(self.tags)}
         for tag in chosen:
             if tag not in column:
@@ -425,7 +432,7 @@ class Dataset:
         """
         if callable(groups):
             groups = [groups(path) for path in self.paths]
-        return replace(self, groups=None if groups is None else tuple(groups))
+        return replace(self, groups=None if groups is None else listed("groups", groups))
 
     def class_weights(self) -> NDArray[np.float64]:
         r"""Weights that give all classes the same part of the loss, shape (tags,).

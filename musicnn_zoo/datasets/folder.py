@@ -16,7 +16,7 @@ from musicnn_zoo.datasets.dataset import (
     split_name,
 )
 from musicnn_zoo.datasets.table import clean, one_spelling
-from musicnn_zoo.errors import check_choice
+from musicnn_zoo.errors import check_choice, check_path
 from musicnn_zoo.sound.find import has_audio_name, is_left_out, walk_audio
 
 GroupBy = Literal["subfolder"]
@@ -48,6 +48,7 @@ def from_folder(
     DatasetError
         If there is no such folder, if it has no subfolders, or none of them holds audio.
     """
+    check_path("a folder", folder)
     root = Path(folder)
     if group_by is not None:
         check_choice("group_by", group_by, ("subfolder",))

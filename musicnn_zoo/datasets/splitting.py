@@ -18,7 +18,7 @@ from musicnn_zoo.datasets.dataset import (
     announce,
     check_dataset,
 )
-from musicnn_zoo.errors import ArgumentError, check_choice
+from musicnn_zoo.errors import ArgumentError, check_choice, check_whole, shown
 
 By = Literal["track", "group"]
 
@@ -78,6 +78,7 @@ def split(
         If validation or test have no track of some tag, which too few tracks (or groups) have.
     """
     check_dataset(dataset)
+    check_whole("seed", seed, least=0)
     wanted = _check_fractions(fractions)
     if by is not None:
         check_choice("by", by, get_args(By))
@@ -128,7 +129,10 @@ def _units(names: Sequence[str], labels: NDArray[np.bool_]) -> tuple[NDArray[Any
 
 
 def _check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
-    wanted = np.array(fractions, dtype=float)
+    try:
+        wanted = np.array(fractions, dtype=float)
+    except (TypeError, ValueError):
+        wanted = np.array(np.nan)
     if (
         wanted.shape != (len(SPLITS),)
         or not (wanted >= 0).all()
@@ -137,7 +141,7 @@ def _check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
     ):
         raise ArgumentError(
             "fractions must be three numbers for train, validation and test that add up to 1, "
-            f"the first above 0; received {tuple(fractions)!r}"
+            f"the first above 0; received {shown(fractions)}"
         )
     return wanted
 

@@ -23,6 +23,7 @@ from musicnn_zoo.datasets.dataset import (
     merge_repeated,
     split_name,
 )
+from musicnn_zoo.errors import check_path
 from musicnn_zoo.sound.remote import Address, as_address
 
 _DELIMITERS = (",", "\t", ";", "|")
@@ -108,6 +109,7 @@ def read_table(
     :func:`read_rows`; it is an error, too, if there is no row below the header, or two columns
     have one name.
     """
+    check_path("a table", path)
     path = Path(path)
     delimiter, lines = read_rows(path, delimiter=delimiter, quoted=quoted)
     if len(lines) < 2:

@@ -38,6 +38,7 @@ from musicnn_zoo.errors import (
     answered,
     check_choice,
     check_tagging_model,
+    check_whole,
     no_array,
     shown,
 )
@@ -425,9 +426,7 @@ class ModelEvaluation:
         which = f"split {self.split!r}" if self.split else "all tracks"
         head = f"{self.model} on {self.dataset}, {which}, {self.hours:.2f} hours of audio"
         report = statements({"report": str(self.report)})
-        flattered = []
-        if self.seen is not None and self.seen.flatters:
-            flattered = statements({"these figures flatter": self.seen.describe()})
+        flattered = [] if self.seen is None else statements(self.seen.warning)
         return "\n".join([printable(head), *flattered, str(self.figures), *report])
 
     def __repr__(self) -> str:
@@ -546,6 +545,7 @@ def evaluate_model(
         part = part.without(without_tag, "untagged_by_request")
     grid = patch_grid(tagger.spec.config, patch_s=patch_s, hop_s=hop_s)
     by_group = _resamples_groups(resample, part)
+    check_whole("seed", seed, least=0)
     # Refuse now what these would refuse after hours of computing.
     Bootstrap.over(len(part), part.groups if by_group else None, bootstrap, level, seed)
     if not classes:
@@ -585,13 +585,14 @@ def evaluate_model(
             stated["untagged"] += f"; {before:,} more left out when the data set was read"
         if origin_of_limits is not None:
             stated["thresholds"] = origin_of_limits
-    seen = None if kept is None else _seen(part.paths, chosen.known)
+    seen = None if kept is None else _seen(part.paths, chosen.known, kept)
     if seen is None:
         stated["seen in training"] = "not known; no split is kept with the model"
     else:
         stated["seen in training"] = seen.describe()
-        if seen.flatters and chosen.split not in ("train", "validation"):
-            warnings.warn(f"{seen.describe()}: such figures flatter", DatasetWarning, stacklevel=2)
+        if chosen.split not in ("train", "validation"):
+            for says, why in seen.warning.items():
+                warnings.warn(f"{says}: {why}", DatasetWarning, stacklevel=2)
     conventions = {**figures.conventions, **stated}
     order = dict.fromkeys(("split", "seen in training", "tags", "kind", "patches", *conventions))
     return ModelEvaluation(
@@ -694,8 +695,9 @@ def _choose(
                 f"split={UNSEEN!r} needs the folder of a model that keeps the split of its training"
             )
         raise ArgumentError(
-            f"{dataset.name} has no splits; pass split=None (--split all) to evaluate all its "
-            "tracks, or make splits with musicnn_zoo.datasets.split()"
+            f"{dataset.name} has no splits, and none is kept with the model, so nobody knows which "
+            "tracks it was trained on; pass split=None (--split all) to evaluate all of them, or "
+            "make splits with musicnn_zoo.datasets.split()"
         )
     known = known_of(dataset)
     splits = list(known.values())
@@ -719,9 +721,14 @@ def _choose(
     return _Chosen(dataset.subset(chosen), origin, name, known)
 
 
-def _seen(paths: Sequence[str], known: Mapping[str, str | None]) -> Seen:
+def _seen(paths: Sequence[str], known: Mapping[str, str | None], kept: KeptSplit) -> Seen:
     numbers = Counter(known[path] for path in paths)
-    return Seen(**{split: numbers[split] for split in SPLITS}, new=numbers[None])
+    namesakes = kept.namesakes([path for path in paths if known[path] is None])
+    return Seen(
+        **{split: numbers[split] for split in SPLITS},
+        new=numbers[None],
+        namesakes=sum(split in ("train", "validation") for split in namesakes),
+    )
 
 
 def _all_of(dataset: Dataset) -> str:

@@ -35,7 +35,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Seen:
-    """How many of the tracks evaluated a model knows from its training, by their sound.
+    """How many of the tracks evaluated a model knows from its training, by their encoded sound.
 
     Parameters
     ----------
@@ -46,31 +46,50 @@ class Seen:
     test : int
         Were its test part, which nothing was learned from.
     new : int
-        Had no part in it.
+        Had no part in it, unless they were encoded anew since.
+    namesakes : int
+        Of those that are new: are at the place and have the name of a track that it was trained on
+        or that chose its weights, apart from the ending.
     """
 
     train: int
     validation: int
     test: int
     new: int
+    namesakes: int = 0
 
     @property
     def flatters(self) -> bool:
         """Whether figures are of tracks that it learned from."""
         return self.train + self.validation > 0
 
+    @property
+    def warning(self) -> dict[str, str]:
+        """What must be said before the figures, by what it says of them; empty if nothing."""
+        if self.flatters:
+            return {"these figures flatter": self.describe()}
+        return {"these figures may flatter": self._namesakes} if self.namesakes else {}
+
+    @property
+    def _namesakes(self) -> str:
+        return (
+            f"{self.namesakes:,} of the {count(self.new, 'new track')} have another sound, but the "
+            "names of those that the model learned from; if they were encoded anew, it knows them"
+        )
+
     def describe(self) -> str:
         """Return a sentence."""
+        doubt = f"; {self._namesakes}" if self.namesakes else ""
         total = self.train + self.validation + self.test + self.new
         if not self.flatters:
             return (
                 f"none of the {count(total, 'track')}; {self.test:,} were the model's test part, "
-                f"{self.new:,} had no part in its training"
+                f"{self.new:,} had no part in its training{doubt}"
             )
         return (
             f"the model was trained on {self.train:,} of the {count(total, 'track')}, and "
             f"{self.validation:,} chose its weights; {self.test:,} were its test part, "
-            f"{self.new:,} had no part in its training"
+            f"{self.new:,} had no part in its training{doubt}"
         )
 
 

@@ -266,9 +266,10 @@ class RemoteBlocks:
             self.reread()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        rows = [FAILURE_COLUMNS, *self._failed]
-        self._run.write("failures.csv", csv_lines(rows).encode())
+    def __exit__(self, kind: object, *error: object) -> None:
+        if kind is None:  # else nobody was told
+            rows = [FAILURE_COLUMNS, *self._failed]
+            self._run.write("failures.csv", csv_lines(rows).encode())
 
     def place_of(self, name: str) -> str:
         """Return what a file of the run folder is called."""

@@ -488,16 +488,26 @@ class Library:
             )
         return [(path_from_text(path), reason) for path, reason in rows]
 
-    def forget_gone(self) -> int:
-        """Forget the files and folders that are gone; return how many files there were."""
+    def told_failures(self) -> list[tuple[str, str]]:
+        """Return what could not be used when a run last came to its end, and why.
+
+        Unlike :meth:`failures` it has folders, too, and nothing of a run that was ended.
+        """
+        with LibraryFile(self.path) as library:
+            return library.told_failures()
+
+    def forget_gone(self, *, unmounted: bool = True) -> int:
+        """Forget the files and folders that are gone; return how many files there were.
+
+        Parameters
+        ----------
+        unmounted : bool, default True
+            Also folders that are not there, and files below a folder in which no file is left;
+            False keeps those, since their disk may not be mounted.
+        """
         LibraryFile(self.path).close()  # says if there is none
         with LibraryFile(self.path, write=True) as library:
-            for folder in library.folders():
-                if not os.path.lexists(folder):
-                    library.forget_folder(folder)
-            number = library.change("DELETE FROM files WHERE state = 'gone'")
-            library.drop_unheard()
-        return number
+            return library.forget_gone(unmounted=unmounted)
 
     def _asking(self, library: LibraryFile, model: str | None, layer: str | None) -> Asking:
         analyse = None if self.as_indexed else self._analysed

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from musicnn_zoo.errors import ArgumentError, AudioError, OutputError
+from musicnn_zoo.errors import ArgumentError, AudioError, OutputError, check_choice
 from musicnn_zoo.networks.config import ModelSpec, patch_grid
 from musicnn_zoo.networks.patches import PatchGrid, Tail
 from musicnn_zoo.runtimes.engine import EngineName
@@ -196,13 +196,12 @@ class Embedder(TransformerMixin, BaseEstimator):
 
     def _grid(self) -> PatchGrid:
         """Check the parameters that do not need the loaded model; return where patches lie."""
-        if self.pooling not in get_args(RowPooling):
+        if not isinstance(self.pooling, str) or self.pooling not in get_args(RowPooling):
             raise ArgumentError(
                 f"pooling must be 'mean' or 'max', which give a row for each sound; received "
                 f"{self.pooling!r} (musicnn_zoo.embed_files(pooling=None) gives one for each patch)"
             )
-        if self.on_error not in get_args(OnError):
-            raise ArgumentError(f"on_error must be 'raise' or 'nan'; received {self.on_error!r}")
+        check_choice("on_error", self.on_error, get_args(OnError))
         return patch_grid(self._spec().config, patch_s=self.patch_s, hop_s=self.hop_s)
 
     def _spec(self) -> ModelSpec:

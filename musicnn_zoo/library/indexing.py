@@ -166,6 +166,7 @@ def run_index(
     run.mark_gone(folders)
     if analysis.compatible is None:
         library.choose(analysis)
+    library.tell_failures(folders, run.summary.failures)
     library.commit()
     run.summary.elapsed_s = time.monotonic() - begun
     return run.summary

@@ -22,6 +22,9 @@ copied or given other titles keep it. Tables, all of which any tool reads:
 ``vectors_1``, ``vectors_2``, …
     Of a space, a row for each ``sound``: ``length``, and ``vector``, which is the vector divided
     by its length, in little-endian float16.
+``failures``
+    ``path`` and ``reason`` of what could not be used in the last runs that came to their end, files
+    and folders.
 ``folders``
     What ``musicnn-zoo index`` looks through: ``path``, and ``selection``, which files (JSON).
 
@@ -558,6 +561,54 @@ class LibraryFile:
         """Return the folders of earlier runs, and which files of them."""
         rows = self.rows("SELECT path, selection FROM folders ORDER BY path")
         return {path_from_text(path): json.loads(chosen) for path, chosen in rows}
+
+    def told_failures(self) -> list[tuple[str, str]]:
+        """Return what could not be used in the runs that came to their end, and why."""
+        found = "files WHERE state = 'failed'"  # before there was a table
+        if self.value("SELECT count(*) FROM sqlite_master WHERE name = 'failures'"):
+            found = "failures"
+        rows = self.rows(f"SELECT path, reason FROM {found} ORDER BY path")
+        return [(path_from_text(path), reason) for path, reason in rows]
+
+    def tell_failures(self, folders: Collection[str], failures: Sequence[tuple[str, str]]) -> None:
+        """Note what a run over folders that comes to its end could not use, and why."""
+        from musicnn_zoo.sound.find import is_below
+
+        kept = [each for each in self.told_failures() if not is_below(each[0], folders)]
+        rows = [(path_to_text(path), reason) for path, reason in (*kept, *failures)]
+        with self.changing() as connection:
+            connection.execute("DROP TABLE IF EXISTS failures")
+            connection.execute("CREATE TABLE failures (path TEXT NOT NULL, reason TEXT NOT NULL)")
+            connection.executemany("INSERT INTO failures VALUES (?, ?)", rows)
+
+    def forget_gone(self, *, unmounted: bool) -> int:
+        """Forget files that are gone, and with ``unmounted`` folders that are; return how many.
+
+        Without, all stays that is below a folder that is not there or has no file that is, since
+        its disk may not be mounted.
+        """
+        from musicnn_zoo.sound.find import is_below
+
+        folders = set(self.folders())
+        kept: set[str] = set()
+        if unmounted:
+            for folder in folders:
+                if not os.path.lexists(folder):
+                    self.forget_folder(folder)
+        else:
+            kept = set(folders)
+            for _, text, _, state in self.all_files():
+                if state == "present" and kept:
+                    kept -= {each for each in kept if is_below(path_from_text(text), [each])}
+        forgotten = [
+            (number,)
+            for number, text, _, state in self.all_files()
+            if state == "gone" and not is_below(path_from_text(text), kept)
+        ]
+        with self.changing() as connection:
+            connection.executemany("DELETE FROM files WHERE id = ?", forgotten)
+        self.drop_unheard()
+        return len(forgotten)
 
     def forget_folder(self, path: str) -> None:
         """Do not look through a folder any more."""

@@ -52,7 +52,7 @@ _SHARE = 20
 """Uploads take at most one part in so many of the time."""
 _RUN_FILES = (
     "settings.json", "journal.jsonl", "pending.jsonl", "damaged.csv", "failures.csv",
-    "crashed.jsonl", "shares.json",
+    "told.csv", "crashed.jsonl", "shares.json",
 )  # fmt: skip
 """What goes up of the run folder: the first before the output, the others behind it."""
 

@@ -93,6 +93,7 @@ class Store:
         self._settings_file = self._folder / "settings.json"
         self.failures = self._folder / "failures.csv"
         self.damage = self._folder / "damaged.csv"
+        self._told = self._folder / "told.csv"
         self._crashes = self._folder / "crashed.jsonl"
         self._shares_file = self._folder / "shares.json"
         self.known: dict[str, Stamp] = {}
@@ -140,9 +141,8 @@ class Store:
             sync_folder(self._output.parent)
         else:
             self._check_settings()
-        self._failed_before = {reason for _, reason in self.listed_failures()}
         if not (self._keep_failures and self.failures.exists()):
-            self.failures.write_bytes(csv_lines([FAILURE_COLUMNS]).encode())
+            self._begin_failures()
         self.known = self._rows.open()
         listed = self._listed_damage()
         cells = {path: path_cell(stamp.source) for path, stamp in self.known.items()}
@@ -152,6 +152,16 @@ class Store:
         with suppress(OSError, ValueError, TypeError):
             self.shares = {str(k): v is True for k, v in _read_json(self._shares_file).items()}
         sync_folder(self._folder)
+
+    def _begin_failures(self) -> None:
+        """Begin a list of failures, and keep that of the last run that came to its end.
+
+        A run that is killed tells nobody what failed; the next one does.
+        """
+        if self.failures.exists() and not self._told.exists():
+            self.failures.replace(self._told)
+        self._failed_before = {reason for _, reason in _read_table(self._told, FAILURE_COLUMNS)}
+        self.failures.write_bytes(csv_lines([FAILURE_COLUMNS]).encode())
 
     def _check_settings(self) -> None:
         """Refuse to continue with other settings than the output was made with."""
@@ -171,6 +181,8 @@ class Store:
             if self._failed is None:
                 with self._reporting():
                     self._rows.complete()
+                    if kind is None and not self._keep_failures:
+                        self._told.unlink(missing_ok=True)
         except OutputError:
             if error is None:
                 raise
@@ -332,7 +344,7 @@ class Store:
             return self._rows.cells(paths)
 
     def failed_as_before(self, reason: str) -> bool:
-        """Whether the previous run noted the same failure."""
+        """Whether the previous run that came to its end noted the same failure."""
         return safe_cell(printable(reason)) in self._failed_before
 
     def record_crash(self, stamp: Stamp) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from musicnn_zoo.errors import ArgumentError, MusicnnZooError, answered, no_array
+from musicnn_zoo.errors import ArgumentError, MusicnnZooError, answered, check_path, no_array
 from musicnn_zoo.files import check_writable, replacing
 from musicnn_zoo.library.text_store import taggram_columns
 from musicnn_zoo.listening.recording import Recording
@@ -126,6 +126,7 @@ class ListeningPage:
         OutputError
             If the page cannot be written to the disk.
         """
+        check_path("a page", path)
         place = Path(path)
         check_place(place)
         url = _relative_url(self.recording, place) if link else None

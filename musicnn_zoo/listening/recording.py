@@ -29,6 +29,7 @@ _LONG_S = 30 * 60
 _BIT_RATE, _BIT_RATE_IF_LONG = 96_000, 64_000
 _RATE = 48_000
 _COMPLEXITY = "3"
+_FRAMES_A_SIGN_OF_LIFE = 1000
 
 _PLAYED = {
     ("mp3", "mp3"): "audio/mpeg",
@@ -218,7 +219,7 @@ def facts_of(audio: str | BinaryIO) -> Iterator[bytes]:
 
 
 def opus_of(audio: str | BinaryIO, *, bit_rate: int, source: str) -> Iterator[bytes]:
-    """Yield a file as Opus in WebM; a worker calls it."""
+    """Yield a file as Opus in WebM, before it signs of life; a worker calls it."""
     import av
 
     made = io.BytesIO()
@@ -231,7 +232,9 @@ def opus_of(audio: str | BinaryIO, *, bit_rate: int, source: str) -> Iterator[by
             )  # fmt: skip
             stream.bit_rate = bit_rate
             to_output = av.AudioResampler(format=stream.format, layout="stereo", rate=_RATE)
-            for frame in _frames(container, sound):
+            for number, frame in enumerate(_frames(container, sound)):
+                if number % _FRAMES_A_SIGN_OF_LIFE == 0:
+                    yield b""
                 for part in to_output.resample(frame):
                     output.mux(stream.encode(part))
             for part in to_output.resample(None):

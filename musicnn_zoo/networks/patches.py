@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, finite, shown
+from musicnn_zoo.errors import ArgumentError, check_choice, finite, shown
 
 Tail = Literal["drop", "pad"]
 TAILS: tuple[Tail, ...] = ("drop", "pad")
@@ -221,8 +221,7 @@ class PatchStream:
     """
 
     def __init__(self, grid: PatchGrid, *, tail: Tail = "drop", longest: int | None = None) -> None:
-        if tail not in TAILS:
-            raise ArgumentError(f"tail must be one of {', '.join(TAILS)}; received {tail!r}")
+        check_choice("tail", tail, TAILS)
         self.grid = grid
         self.count = 0
         self.samples = 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicnn_zoo.errors import ArgumentError, OutputError
+from musicnn_zoo.errors import ArgumentError, OutputError, check_path
 from musicnn_zoo.files import check_writable, raising
 from musicnn_zoo.machine.installation import provide_writable_caches
 from musicnn_zoo.text import clock, printable
@@ -71,6 +71,7 @@ def picture(path: str | os.PathLike[str] | None, draw: Callable[[], Figure]) -> 
 
 def check_picture(path: str | os.PathLike[str]) -> None:
     """Refuse a picture that :func:`picture` could not save, before anything is computed for it."""
+    check_path("a picture", path)
     new_figure(1, 1)
     place = Path(path)
     if place.suffix.lower() not in ENDINGS:

@@ -15,7 +15,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, check_choice
+from musicnn_zoo.errors import ArgumentError, check_choice, shown
 from musicnn_zoo.machine.installation import has_keras, provide_writable_caches, require_keras
 from musicnn_zoo.networks.config import ModelConfig
 
@@ -49,6 +49,20 @@ class Engine(Protocol):
         engine cannot compute.
         """
         ...
+
+
+def check_engine(engine: str, device: str | None) -> None:
+    """Refuse an engine or a device that is none by its type or its name."""
+    check_choice("engine", engine, ENGINES)
+    check_device(device)
+
+
+def check_device(device: str | None) -> None:
+    """Refuse what cannot be the name of a device."""
+    if not isinstance(device, str | None):
+        raise ArgumentError(
+            f"device must be 'cpu', 'gpu', 'gpu:1' or the like; received {shown(device)}"
+        )
 
 
 def choose_engine(engine: str, *, device: str | None, precision: str) -> str:

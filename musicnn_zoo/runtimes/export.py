@@ -28,8 +28,8 @@ from musicnn_zoo.errors import (
     MusicnnZooError,
     OutputError,
     UnknownNameError,
+    check_path,
     check_tagging_model,
-    shown,
 )
 from musicnn_zoo.files import check_parent, raising
 from musicnn_zoo.networks.config import ModelSpec
@@ -220,8 +220,7 @@ def export_model(
     """
     if not isinstance(model, str | os.PathLike):
         check_tagging_model(model)
-    if not isinstance(output, str | os.PathLike):
-        raise ArgumentError(f"output must be a path; received {shown(output)}")
+    check_path("output", output)
     path = Path(output)
     chosen = _format_of(path, format)
     _check_precision(chosen, precision)

@@ -34,7 +34,9 @@ from musicnn_zoo.errors import (
     ArgumentError,
     AudioError,
     answered,
+    check_choice,
     check_number,
+    shown,
     unknown_attribute,
 )
 from musicnn_zoo.sound.decoders import (
@@ -219,11 +221,15 @@ class AudioStream:
         damaged: OnDamage = "refuse",
         isolate: bool = False,
     ) -> None:
+        check_rate(target_rate, "target_rate")
         self.offset_s = check_number("offset", offset, least=0)
         self._duration = None if duration is None else check_number("duration", duration, above=0)
-        if damaged not in get_args(OnDamage):
-            raise ArgumentError(f"damaged must be 'refuse' or 'use'; received {damaged!r}")
-        check_rate(target_rate, "target_rate")
+        if self._duration is not None and round(self._duration * target_rate) < 1:
+            raise ArgumentError(
+                f"duration must be at least one sample, 1/{target_rate} s; received "
+                f"{shown(duration)}"
+            )
+        check_choice("damaged", damaged, get_args(OnDamage))
         self._audio: str | BinaryIO | NDArray[Any]
         self._array_rate: float | None = None
         self.source: str | None = None

@@ -11,7 +11,7 @@ from musicnn_zoo.errors import ArgumentError, answered
 from musicnn_zoo.machine.processes import ForkedLock
 from musicnn_zoo.networks.config import Calibrated
 from musicnn_zoo.networks.patches import Tail
-from musicnn_zoo.runtimes.engine import EngineName
+from musicnn_zoo.runtimes.engine import EngineName, check_engine
 from musicnn_zoo.sound.read import OnDamage
 from musicnn_zoo.sound.sources import AudioSource
 from musicnn_zoo.tagging.pipeline import OnHeard, Pooling
@@ -105,6 +105,7 @@ def shared_tagger(model: ModelLike, engine: EngineName, device: str | None) -> T
     That of a model object is kept with the model and ends with it. It has the weights that the
     model has at each call; a model that was given other variables or another spec gets a new one.
     """
+    check_engine(engine, device)
     if isinstance(model, str | os.PathLike):
         place = os.fspath(model)
         stamp = () if place in PRESETS else folder_stamp(place)

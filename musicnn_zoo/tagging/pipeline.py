@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from musicnn_zoo.errors import ArgumentError, AudioError, check_whole
+from musicnn_zoo.errors import ArgumentError, AudioError, check_whole, shown
 from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.networks.config import CALIBRATED, Calibrated, ModelSpec, own_thresholds
 from musicnn_zoo.networks.patches import PatchGrid, PatchStream, Tail
@@ -192,8 +192,8 @@ def embedding_task(
 ) -> Task[Embedding]:
     """Vectors: what is between the patch and the channel axis is pooled, then the patches."""
     check_silence(silence)
-    if pooling not in POOLINGS:
-        raise ArgumentError(f"pooling must be 'mean', 'max' or None; received {pooling!r}")
+    if not isinstance(pooling, str | None) or pooling not in POOLINGS:
+        raise ArgumentError(f"pooling must be 'mean', 'max' or None; received {shown(pooling)}")
     pool: Any = np.max if pooling == "max" else np.mean
     grid = cutting.grid
 

@@ -503,7 +503,7 @@ class Tags(_Result, Sequence[TagScore]):
 
 def check_count(name: str, value: object) -> int:
     """Return how many tags are kept; the word ``"all"`` is answered."""
-    if value == "all":
+    if isinstance(value, str) and value == "all":
         raise ArgumentError(
             f"{name} must be a whole number; received 'all': threshold=0 keeps all tags"
         )

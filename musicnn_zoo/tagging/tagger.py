@@ -25,7 +25,7 @@ from musicnn_zoo.machine.processes import ForkedLock
 from musicnn_zoo.networks.architectures import layer_names
 from musicnn_zoo.networks.config import Calibrated, ModelSpec, block_spec
 from musicnn_zoo.networks.patches import Tail
-from musicnn_zoo.runtimes.engine import ENGINES, Engine, EngineName, Precision, choose_engine
+from musicnn_zoo.runtimes.engine import Engine, EngineName, Precision, check_engine, choose_engine
 from musicnn_zoo.sound.contents import stated_length
 from musicnn_zoo.sound.read import AudioStream, OnDamage
 from musicnn_zoo.sound.remote import as_address, fetched_ahead, place_of
@@ -185,7 +185,7 @@ class _Source:
 
     def fetch(self, engine: str) -> None:
         """Download weights that will be needed, before an engine is imported for them."""
-        if self.pretrained is None or engine not in ENGINES:
+        if self.pretrained is None:
             return
         from musicnn_zoo.runtimes.onnx_engine import has_graph
 
@@ -397,10 +397,7 @@ class Tagger:
     ) -> None:
         if batch_size is not None:
             check_whole("batch_size", batch_size)
-        if not isinstance(device, str | None):
-            raise ArgumentError(
-                f"device must be 'cpu', 'gpu', 'gpu:1' or the like; received {shown(device)}"
-            )
+        check_engine(engine, device)
         self._options: dict[str, Any] = {
             "engine": engine,
             "device": device,

@@ -44,7 +44,7 @@ from musicnn_zoo.networks.config import (
     patch_grid,
 )
 from musicnn_zoo.networks.logmel import LogMel
-from musicnn_zoo.runtimes.engine import PRECISIONS
+from musicnn_zoo.runtimes.engine import PRECISIONS, check_device
 from musicnn_zoo.runtimes.keras_engine import device_scope, split_devices
 from musicnn_zoo.runtimes.variants import SCORE_LAYERS
 from musicnn_zoo.text import printable
@@ -367,6 +367,7 @@ def train_model(
     """
     _check(model, dataset, precision)
     dataset = dataset.with_tags(model.tags)
+    check_device(device)
     devices = split_devices(device)
     if len(devices) > 1 and keras.backend.backend() != "tensorflow":
         raise ArgumentError("several devices need Keras's TensorFlow backend")

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from musicnn_zoo.datasets.dataset import SPLITS, Dataset
-from musicnn_zoo.errors import AudioError, WeightsError
+from musicnn_zoo.errors import AudioError, WeightsError, shown
 from musicnn_zoo.files import replacing
 from musicnn_zoo.machine.processes import usable_cores
 from musicnn_zoo.sound.contents import read_contents
@@ -77,6 +77,21 @@ class KeptSplit:
             None if sound is None else self.seen.get(sound) for sound in sounds_of(paths, jobs=jobs)
         ]
 
+    def namesakes(self, paths: Sequence[str]) -> list[str | None]:
+        """Return for each file the split of the track that has its place and name.
+
+        Endings, and the folders above, may differ; None if no track is called so.
+        """
+        worst_last = sorted(self.tracks, key=lambda track: -SPLITS.index(track.split))
+        named = {PurePath(track.path).with_suffix("").parts: track.split for track in worst_last}
+        lengths = sorted({len(parts) for parts in named}, reverse=True)
+        return [
+            next((named[tail] for length in lengths if (tail := parts[-length:]) in named), None)
+            for parts in (
+                Path(path_to_text(path)).absolute().with_suffix("").parts for path in paths
+            )
+        ]
+
     @classmethod
     def read(cls, model_folder: Path) -> KeptSplit | None:
         """Read what the folder of a model keeps; None if it keeps no split.
@@ -86,19 +101,25 @@ class KeptSplit:
         path = model_folder / FOLDER / SPLIT_FILE
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
+            if (form := stored["format"]) != _FORMAT:
+                raise WeightsError(
+                    f"{path}: has the form {shown(form)}, and this musicnn-zoo knows {_FORMAT}; "
+                    "update musicnn-zoo"
+                )
             tracks = tuple(
                 KeptTrack(str(each["path"]), str(each["split"]), str(each["sound"]))
                 for each in stored["tracks"]
             )
             earlier = {str(sound): str(split) for sound, split in stored["earlier"].items()}
-            if unknown := {*earlier.values(), *(track.split for track in tracks)} - set(SPLITS):
-                raise ValueError(f"there is no split {min(unknown)!r}")
+            if {*earlier.values(), *(track.split for track in tracks)} - set(SPLITS):
+                raise ValueError
             return cls(str(stored["dataset"]), tracks, earlier)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            why = (error.strerror or error) if isinstance(error, OSError) else "it is damaged"
             raise WeightsError(
-                f"{path}: cannot be read ({error}), so that nobody can say what the model was "
+                f"{path}: cannot be read ({why}), so that nobody can say what the model was "
                 "trained on; delete it to evaluate without"
             ) from error
 
