@@ -825,6 +825,7 @@ def test_what_needs_no_model_loads_no_tensorflow():
 
 COMMANDS_BY_MODULE = {
     "analysis": ["embed", "events", "map", "tag", "taggram"],
+    "app": ["app"],
     "collection": ["describe", "find", "playlist", "similar"],
     "catalogue": ["download", "export", "info", "models"],
     "indexing": ["index"],
