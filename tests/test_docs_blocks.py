@@ -51,9 +51,10 @@ ALBUMS = {
 OTHER_OPTIONS = {
     "--push", "--logdir", "--topN", "--length", "--overlap", "--save", "--dist", "--check",
     "--keep-going", "--cpus", "--rows", "--previous", "--head", "--address",
+    "--force", "--pretend",
 }  # fmt: skip
 """Of weights/publish.py, TensorBoard, the original musicnn, pytest, ruff, Sphinx, Docker,
-benchmarks and Ray."""
+benchmarks, Ray and the plugin of beets."""
 
 
 def text_of(name: str) -> str:
