@@ -50,8 +50,8 @@ ALBUMS = {
 """Album, genre and tags of the example clips, by which a reader's files are made."""
 OTHER_OPTIONS = {
     "--push", "--logdir", "--topN", "--length", "--overlap", "--save", "--dist", "--check",
-    "--keep-going", "--cpus", "--rows", "--faiss", "--drop", "--hour", "--previous", "--head", "--address",
-    "--force", "--pretend",
+    "--keep-going", "--cpus", "--rows", "--faiss", "--drop", "--hour", "--previous", "--head",
+    "--address", "--force", "--pretend",
 }  # fmt: skip
 """Of weights/publish.py, TensorBoard, the original musicnn, pytest, ruff, Sphinx, Docker,
 benchmarks, Ray and the plugin of beets."""
