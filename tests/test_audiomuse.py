@@ -170,6 +170,8 @@ def test_they_are_never_taken_for_ours(library, music, tmp_path):
     )
     theirs = both.similar(seed, model="audiomuse")
     assert theirs.model == "audiomuse"
+    with pytest.raises(ArgumentError, match=r"layer 'penultimate', but of dense_sums$"):
+        both.similar(seed, model="audiomuse", layer="penultimate")
     found = dict(zip(*both.vectors(model="audiomuse"), strict=True))
     own = found[str(seed.resolve())]
     for track in theirs:

@@ -438,10 +438,9 @@ class LibraryFile:
             if each.layer == layer:
                 return each
         listed = ", ".join(each.layer for each in known)
-        raise ArgumentError(
-            f"the library has no vectors of layer {layer!r}, but of {listed}; "
-            f"add them with 'musicnn-zoo index --layer {layer}'"
-        )
+        compatible = analysis.compatible is not None
+        then = "" if compatible else f"; add them with 'musicnn-zoo index --layer {layer}'"
+        raise ArgumentError(f"the library has no vectors of layer {layer!r}, but of {listed}{then}")
 
     def make_space(self, analysis: Analysis, layer: str, dimensions: int) -> Space:
         """Return the vectors of a layer; make a place for them if there is none."""
