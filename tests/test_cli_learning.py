@@ -158,6 +158,9 @@ def test_tracks_that_were_trained_on_cannot_flatter_in_silence(tuned, folder, tm
     )
     assert "Warning" not in result.stderr
     assert "flatter" not in result.stdout
+    misspelt = run("evaluate", output, folder, "--split", "tset")
+    assert misspelt.exit_code == 2
+    assert "unknown split 'tset'; did you mean test?" in misspelt.stderr
 
     # All, moved and renamed, as a folder and as a table.
     moved = Path(shutil.copytree(folder, tmp_path / "elsewhere"))

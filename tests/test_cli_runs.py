@@ -234,6 +234,8 @@ def test_an_excerpt_is_heard_and_belongs_to_the_output(music, tmp_path) -> None:
     other = run(*command)
     assert other.exit_code == 2
     assert "--duration 4.0 (now not given)" in other.stderr
+    for option in ("--offset", "--duration"):
+        assert "is not a finite number" in run("tag", music, option, "nan").stderr
     drawn = run("events", TECHNO, "-t", 0.4, "--duration", 8, "--plot", tmp_path / "e.png")
     assert drawn.exit_code == 0, drawn.stderr
 

@@ -13,6 +13,7 @@ from musicnn_zoo.cli.parts import (
     PATH,
     POSITIVE,
     WHOLE,
+    FiniteRange,
     Options,
     option,
     option_group,
@@ -93,7 +94,7 @@ def patch_options(default_hop: str) -> Options:
 
 
 excerpt_options = option_group(
-    option("--offset", type=click.FloatRange(min=0), metavar="SECONDS",
+    option("--offset", type=FiniteRange(min=0), metavar="SECONDS",
            help="Hear each file from there on.  [default: from its start]"),
     option("--duration", type=POSITIVE, metavar="SECONDS",
            help="Hear at most so much of each file.  [default: to its end]"),

@@ -35,6 +35,7 @@ from musicnn_zoo.datasets.dataset import (
 from musicnn_zoo.datasets.table import normal_form
 from musicnn_zoo.errors import (
     ArgumentError,
+    UnknownNameError,
     answered,
     check_choice,
     check_tagging_model,
@@ -699,6 +700,8 @@ def _choose(
             "tracks it was trained on; pass split=None (--split all) to evaluate all of them, or "
             "make splits with musicnn_zoo.datasets.split()"
         )
+    if name not in (AUTO, UNSEEN, *SPLITS):
+        raise UnknownNameError("split", name, (*SPLITS, UNSEEN))
     known = known_of(dataset)
     splits = list(known.values())
     if name == AUTO:
@@ -706,7 +709,7 @@ def _choose(
     wanted = ("test", None) if name == UNSEEN else (name,)
     chosen = [index for index, each in enumerate(splits) if each in wanted]
     if not chosen:
-        what = "has seen all" if name == UNSEEN else f"has none in the {name} part of its training:"
+        what = "has seen all" if name == UNSEEN else f"has none in the {name} part of its training"
         raise ArgumentError(
             f"{dataset.name}: of its {count(len(dataset), 'track')} the model {what}; "
             "split=None (--split all) evaluates them nevertheless, and says what was seen"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from musicnn_zoo.errors import ArgumentError, check_choice
+from musicnn_zoo.errors import ArgumentError, check_choice, check_path
 from musicnn_zoo.library.remote_store import settings_at, store_at
 from musicnn_zoo.library.store import LIBRARY_SUFFIXES, Store, differing_settings
 from musicnn_zoo.sound.find import WHOLE, Shard, unchanged
@@ -126,6 +126,7 @@ def merge_outputs(
 
 
 def _place(path: str | os.PathLike[str]) -> Path | Address:
+    check_path("an output", path)
     return as_address(path) or Path(local_path(path))
 
 

@@ -35,6 +35,7 @@ from musicnn_zoo.errors import (
     ArgumentError,
     UnknownNameError,
     answered,
+    check_choice,
     check_entries,
     check_whole,
     finite,
@@ -269,6 +270,8 @@ def list_backends(frontend: str | None = None) -> list[str]:
     names = block_names("backend")
     if frontend is None:
         return names
+    if not isinstance(frontend, str):
+        check_choice("frontend", frontend, list_frontends())
     gives = block_spec(frontend, "frontend").gives
     return [name for name in names if _fits(gives, block_spec(name, "backend"))]
 

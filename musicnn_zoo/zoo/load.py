@@ -18,6 +18,7 @@ from musicnn_zoo.errors import (
     UploadError,
     WeightsError,
     answered,
+    check_path,
     check_tagging_model,
     one_model_hint,
     shown,
@@ -297,6 +298,7 @@ def load_model(
             f"source and weights exclude each other; received source={source!r} and "
             f"weights={os.fspath(weights)!r}"
         )
+    check_path("weights", weights)
     preset, path = _preset_of(os.fspath(model)), Path(weights)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file of weights")
