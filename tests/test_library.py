@@ -389,7 +389,7 @@ def run_and_kill(arguments, output, more_files, then_s):
 def test_a_run_killed_ten_times_ends_with_the_rows_of_an_undisturbed_one(tmp_path, command, ending):
     random_ = random.Random(command + ending)
     folder = tmp_path / "clips"
-    make_clips(folder, [random_.uniform(0.5, 12) for _ in range(220)])
+    make_clips(folder, [random_.uniform(0.5, 12) for _ in range(500)])
     undisturbed, killed = tmp_path / f"undisturbed.{ending}", tmp_path / f"killed.{ending}"
     subprocess.run([SCRIPT, command, folder, "-o", undisturbed], check=True, capture_output=True)
     expected = rows_of(undisturbed)
