@@ -21,6 +21,7 @@ _FILTERS_AT_ONCE = 48
 _CHANNELS_FOR_WINOGRAD, _POSITIONS_FOR_WINOGRAD = 96, 1000
 """With fewer, the transforms cost what the convolution saves; and filters take twice the bytes."""
 _TAPS, _TILE, _POINTS = 3, 4, (1, 2)
+"""Of :class:`WinogradConv2D`: frames of a filter, frames of output at once, positive points."""
 
 
 @keras.saving.register_keras_serializable(package="musicnn_zoo")
@@ -187,7 +188,7 @@ class WinogradConv2D(layers.Layer):
             right = convolved(even + odd, kernels[point])
             left = convolved(even - odd, kernels[-point])
             if point == 1:
-                right = right + self.bias
+                right = right + self.bias  # 1 to any power: so every row has it once
             for row, values in enumerate((right + left, right - left) * 2):
                 y[row] = y[row] + point**row * values
         stacked = ops.stack(y, axis=2)
