@@ -96,7 +96,11 @@ def test_saves_and_loads_as_a_keras_file(name: str, tmp_path: Path) -> None:
     assert copy.zoo_config == model.zoo_config
     assert copy.tags == model.tags
     assert not copy.get_layer("input_bn").trainable
-    np.testing.assert_array_equal(copy.predict(noise, verbose=0), model.predict(noise, verbose=0))
+    for received, expected in zip(copy.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(received, expected)
+    # Cores add in the order in which they end.
+    expected = model.predict(noise, verbose=0)
+    np.testing.assert_allclose(copy.predict(noise, verbose=0), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
