@@ -1,14 +1,17 @@
 """Run the JavaScript module in Node, and serve sites."""
 
+import http.server
 import json
 import shutil
 import subprocess
 import threading
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from conftest import ROOT
+from helpers_pages import serving, watched
 
 from musicnn_zoo.web.serving import SiteServer
 
@@ -34,50 +37,35 @@ def as_sound(path: Path, signal, rate):
     return {"file": str(path), "rate": rate, "channels": len(channels)}
 
 
-@contextmanager
 def serving_site(site):
-    with SiteServer(site) as server:
-        thread = threading.Thread(target=server.serve)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-            thread.join(10)
-            assert not thread.is_alive()
+    return serving(SiteServer(site))
 
 
 @contextmanager
-def opened(chromium, site, page="", *, width=1440, scheme="light", before="", **options):
-    """Open a page; it must ask for nothing but its own folder, and complain of nothing."""
-    context = chromium.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, **options
-    )
-    if before:
-        context.add_init_script(before)
-    tab = context.new_page()
-    complaints = []
-    tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
-    tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    tab.on("dialog", lambda dialog: (complaints.append("dialog"), dialog.dismiss()))
-    context.on(
-        "request",
-        lambda request: (
-            request.url.startswith((site.url, f"blob:{site.url}", "data:,"))
-            or complaints.append(f"request: {request.url}")
-        ),
-    )
-    tab.goto(site.url + page)
-    tab.wait_for_selector(":root.ready")
-    yield tab
-    assert not complaints, complaints
-    context.close()
+def on_any_server(folder):
+    """Serve a folder as any simple server does: not isolated, no headers of ours."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=folder))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
 
 
-def until(tab, expression: str) -> None:
-    """Wait until it holds; Playwright's own way needs what the page's policy forbids."""
-    for _ in range(1200):
-        if tab.evaluate(expression):
-            return
-        tab.wait_for_timeout(50)
-    raise TimeoutError(f"{expression}; {tab.inner_text('main')}")
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def opened(chromium, site, page="", *, before="", **options):
+    """Open a page, which must ask for nothing but its own folder, once a script has run."""
+    with watched(chromium, site.url, f"blob:{site.url}", **options) as tab:
+        if before:
+            tab.add_init_script(before)
+        tab.goto(site.url + page)
+        tab.wait_for_selector(":root.ready")
+        yield tab

@@ -2,12 +2,8 @@
 
 import base64
 import csv
-import http.server
 import json
 import shutil
-import threading
-from contextlib import contextmanager
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -16,7 +12,8 @@ import pytest
 import soundfile
 from conftest import ROOT
 from helpers_audio import HARPSICHORD, STRINGS, TECHNO, chirps, cut_in_half, encode
-from helpers_web import opened, serving_site, until
+from helpers_pages import until
+from helpers_web import on_any_server, opened, serving_site
 
 import musicnn_zoo
 from musicnn_zoo.sound.envelope import find_envelope
@@ -428,24 +425,6 @@ def test_any_server_will_do_in_any_folder_and_a_new_site_replaces_the_old(
         tab.get_by_label("2 MSD_vgg").wait_for()
         until(tab, "caches.keys().then((names) => names.length === 1)")
         context.close()
-
-
-@contextmanager
-def on_any_server(folder):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = partial(Quiet, directory=folder)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join(10)
-        server.server_close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import shutil
-import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import combinations
@@ -14,13 +13,13 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from helpers_audio import HARPSICHORD, TECHNO, chirps, encode
+from helpers_pages import serving_pages, until, watched
 
 from musicnn_zoo import Taggram, listening_page
 from musicnn_zoo.library.text_store import Writer
 from musicnn_zoo.listening.listing import Listed, list_page, navigation
 from musicnn_zoo.listening.page import Envelope, ListeningPage
 from musicnn_zoo.listening.recording import Recording
-from musicnn_zoo.listening.server import PageServer
 from musicnn_zoo.tagging.results import Clip
 
 pytestmark = pytest.mark.browser
@@ -44,37 +43,12 @@ def techno(tmp_path_factory):
 
 
 @contextmanager
-def opened(chromium, place, *, width=1440, scheme="light", allowed=("file:", "blob:"), **options):
-    """Open a page; it must ask for nothing but itself, and complain of nothing."""
-    context = chromium.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, **options
-    )
-    tab = context.new_page()
-    complaints = []
-    tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
-    tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    tab.on("dialog", lambda dialog: (complaints.append("dialog"), dialog.dismiss()))
-    tab.on(
-        "request",
-        lambda request: (
-            request.url.startswith((*allowed, "data:,"))
-            or complaints.append(f"request: {request.url}")
-        ),
-    )
-    tab.goto(place if isinstance(place, str) else place.as_uri())
-    tab.wait_for_selector("#play:enabled")
-    yield tab
-    assert complaints == []
-    context.close()
-
-
-def until(tab, expression: str) -> None:
-    """Wait until it holds; Playwright's own way needs what the page's policy forbids."""
-    for _ in range(200):
-        if tab.evaluate(expression):
-            return
-        tab.wait_for_timeout(50)
-    raise TimeoutError(expression)
+def opened(chromium, place, *, allowed=("file:", "blob:"), **options):
+    """Open a page, which must ask for nothing but itself, and wait for its sound."""
+    with watched(chromium, *allowed, **options) as tab:
+        tab.goto(place if isinstance(place, str) else place.as_uri())
+        tab.wait_for_selector("#play:enabled")
+        yield tab
 
 
 def now(tab):
@@ -486,20 +460,16 @@ def test_a_served_page_plays_and_seeks(chromium, techno, tmp_path: Path) -> None
     page, _ = techno
     path = shutil.copy(TECHNO, tmp_path / HOSTILE[0])
     served = ListeningPage(Recording(path), page.envelope, page.taggrams)
-    with PageServer([str(path)], lambda _: served) as server:
-        thread = threading.Thread(target=server.serve)
-        thread.start()
-        try:
-            with opened(chromium, f"{server.url}page/0", allowed=(server.url,)) as tab:
-                go(tab, 27.25)
-                tab.keyboard.press("Space")
-                until(tab, "document.getElementById('audio').currentTime > 27.6")
-                tab.keyboard.press("Space")
-                go(tab, 3)
-                assert bars(tab, "MTT_musicnn")[0][0] == "techno"
-        finally:
-            server.stop()
-            thread.join()
+    with (
+        serving_pages([path], lambda _: served) as server,
+        opened(chromium, f"{server.url}page/0", allowed=(server.url,)) as tab,
+    ):
+        go(tab, 27.25)
+        tab.keyboard.press("Space")
+        until(tab, "document.getElementById('audio').currentTime > 27.6")
+        tab.keyboard.press("Space")
+        go(tab, 3)
+        assert bars(tab, "MTT_musicnn")[0][0] == "techno"
 
 
 def test_an_hour_fits(chromium, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 from helpers_audio import HARPSICHORD, TECHNO, chirps, encode
-from helpers_pages import ask, serving
+from helpers_pages import ask, port_of, serving_pages
 
 from musicnn_zoo import ArgumentError, Tagger, listening_page
 from musicnn_zoo.listening import server as server_module
@@ -42,7 +42,7 @@ def server(tmp_path_factory, tagger):
         folder / "album" / "broken.mp3",
     ]
     paths[2].write_bytes(b"nothing")
-    with serving(paths, lambda path: listening_page(path, models=tagger)) as server:
+    with serving_pages(paths, lambda path: listening_page(path, models=tagger)) as server:
         yield server
 
 
@@ -81,8 +81,9 @@ def test_the_list_fills_with_tags_of_files_that_nobody_opened(tagger, tmp_path) 
     def tag_files(paths):
         return tagger.tag_files(paths, jobs=1)
 
-    with serving(paths, lambda path: listening_page(path, models=tagger),
-                 tag_files=tag_files) as server:  # fmt: skip
+    with serving_pages(
+        paths, lambda path: listening_page(path, models=tagger), tag_files=tag_files
+    ) as server:
         for _ in range(100):
             _, content = ask(server, "/")
             if content.count(b'value="techno"') == 2 and b"reload for more" not in content:
@@ -195,7 +196,7 @@ def test_no_site_may_take_it_in_nor_learn_the_version_of_python(server, method, 
 def test_parts_of_a_file_that_has_changed_are_not_put_together(tmp_path, tagger) -> None:
     path = tmp_path / "x.wav"
     soundfile.write(path, np.zeros(100), 16_000)
-    with serving([path], lambda _: None) as server:
+    with serving_pages([path], lambda _: None) as server:
         version = ask(server, "/audio/0")[0].headers["ETag"]
         wanted = {"Range": "bytes=5-9", "If-Range": version}
         assert ask(server, "/audio/0", **wanted)[0].status == 206
@@ -211,7 +212,7 @@ def test_pages_are_made_once(tagger) -> None:
         made.append(path)
         return listening_page(path, models=tagger, hop_s=None)
 
-    with serving([TECHNO, HARPSICHORD], make) as server:
+    with serving_pages([TECHNO, HARPSICHORD], make) as server:
         threads = [threading.Thread(target=ask, args=(server, f"/page/{n % 2}")) for n in range(6)]
         for thread in threads:
             thread.start()
@@ -223,7 +224,7 @@ def test_pages_are_made_once(tagger) -> None:
 def test_a_file_that_is_gone_does_not_end_it(tmp_path, tagger) -> None:
     path = tmp_path / "x.wav"
     soundfile.write(path, np.zeros(48_000), 16_000)
-    with serving([path], lambda each: listening_page(each, models=tagger)) as server:
+    with serving_pages([path], lambda each: listening_page(each, models=tagger)) as server:
         ask(server, "/audio/0")
         path.unlink()
         assert ask(server, "/audio/0")[0].status == 404
@@ -232,7 +233,7 @@ def test_a_file_that_is_gone_does_not_end_it(tmp_path, tagger) -> None:
 
 
 def test_a_client_that_goes_away_does_no_harm(server, capfd) -> None:
-    port = int(server.url.rsplit(":", 1)[1].strip("/"))
+    port = port_of(server)
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", port)) as raw:
             raw.sendall(f"GET /audio/0 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
@@ -254,7 +255,7 @@ def test_a_long_page_keeps_no_other_waiting(monkeypatch, tagger) -> None:
         return page
 
     page = listening_page(HARPSICHORD, models=tagger, hop_s=None)
-    with serving([TECHNO, HARPSICHORD], make) as server:
+    with serving_pages([TECHNO, HARPSICHORD], make) as server:
         for _ in range(2):
             answer, content = ask(server, "/page/0")
             assert answer.status == 503
@@ -271,8 +272,8 @@ def test_a_long_page_keeps_no_other_waiting(monkeypatch, tagger) -> None:
 
 def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch) -> None:
     monkeypatch.setattr(loopback.LoopbackHandler, "timeout", 0.3)
-    with serving([TECHNO], lambda _: None) as server:
-        port = int(server.url.rsplit(":", 1)[1].strip("/"))
+    with serving_pages([TECHNO], lambda _: None) as server:
+        port = port_of(server)
         with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
             silent.sendall(b"GET / HT")
             assert silent.recv(100) == b""
@@ -289,8 +290,8 @@ def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch) -> None:
 
 def test_too_many_connections_are_hung_up_on(monkeypatch) -> None:
     monkeypatch.setattr(web_server, "_CONNECTIONS", 2)
-    with serving([TECHNO], lambda _: None) as server, ExitStack() as opened:
-        port = int(server.url.rsplit(":", 1)[1].strip("/"))
+    with serving_pages([TECHNO], lambda _: None) as server, ExitStack() as opened:
+        port = port_of(server)
         for _ in range(2):
             one = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
             one.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
@@ -320,7 +321,7 @@ def test_what_was_swapped_for_something_else_is_not_given(tmp_path, tagger) -> N
     for path in (paths[0], paths[2], paths[3]):
         shutil.copy(TECHNO, path)
     paths[1].symlink_to(secret)  # a link from the beginning is meant
-    with serving(paths, lambda each: listening_page(each, models=tagger)) as server:
+    with serving_pages(paths, lambda each: listening_page(each, models=tagger)) as server:
         assert ask(server, "/audio/1")[1] == secret.read_bytes()
         for number in (0, 2, 3):
             assert ask(server, f"/audio/{number}")[0].status == 200
@@ -349,7 +350,7 @@ def test_the_last_step_to_a_file_follows_no_link(tmp_path) -> None:
 
 
 def test_a_body_is_not_taken_for_a_request(server) -> None:
-    port = int(server.url.rsplit(":", 1)[1].strip("/"))
+    port = port_of(server)
     inner = f"GET /audio/0 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
     asked = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {len(inner)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
@@ -362,6 +363,6 @@ def test_a_body_is_not_taken_for_a_request(server) -> None:
 
 
 def test_a_port_that_is_taken_is_said_to_be(server) -> None:
-    port = int(server.url.rsplit(":", 1)[1].strip("/"))
+    port = port_of(server)
     with pytest.raises(ArgumentError, match=rf"port {port} cannot be used .*choose another"):
         PageServer([str(TECHNO)], listening_page, port=port)

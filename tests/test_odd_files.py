@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 from helpers_audio import TECHNO
-from helpers_pages import ask, serving
+from helpers_pages import ask, serving_pages
 
 from musicnn_zoo import Tagger, listening_page
 from musicnn_zoo.cli import cli
@@ -185,7 +185,7 @@ def test_the_server_of_pages_outlives_them(tagger, lengths, reasons) -> None:
         made.append(path)
         return listening_page(path, models=tagger, hop_s=None)
 
-    with serving([INPUTS / name for name in names], make) as server:
+    with serving_pages([INPUTS / name for name in names], make) as server:
         for number, name in enumerate(names):
             answer, content = ask(server, f"/page/{number}")
             assert answer.status == (200 if name in lengths else 422), name

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import urllib.parse
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from unicodedata import normalize
 from urllib.request import urlopen
 from xml.etree import ElementTree
@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT
+from helpers_pages import port_of, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -79,28 +80,14 @@ def place(tmp_path):
     return path
 
 
-@contextmanager
-def serving(place, **access):
-    server = SubsonicServer(OpenSubsonic(place, access=Access(**access)), port=0)
-    with server:
-        thread = threading.Thread(target=server.serve)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-            thread.join(10)
-            assert not thread.is_alive()
+def serving_library(place, **access):
+    return serving(SubsonicServer(OpenSubsonic(place, access=Access(**access)), port=0))
 
 
 @pytest.fixture
 def server(place):
-    with serving(place) as server:
+    with serving_library(place) as server:
         yield server
-
-
-def port_of(server):
-    return int(server.url.rstrip("/").rpartition(":")[2])
 
 
 def send(server, method, place, body=None, **headers):
@@ -360,7 +347,7 @@ def test_it_asks_as_navidromes_example_does(server):
 @pytest.fixture
 def guarded(place, monkeypatch):
     monkeypatch.setattr(subsonic_server, "_WRONG_S", 0)
-    with serving(place, user=USER, password=PASSWORD, api_key=KEY) as server:
+    with serving_library(place, user=USER, password=PASSWORD, api_key=KEY) as server:
         yield server
 
 
@@ -432,13 +419,13 @@ def test_a_client_with_a_password_or_a_key_gets_what_it_asks_for(guarded):
     ],
 )
 def test_ways_to_ask_that_are_not_set_up_are_said_to_be(place, access, credentials, code):
-    with serving(place, **access) as server, pytest.raises(Refused) as refused:
+    with serving_library(place, **access) as server, pytest.raises(Refused) as refused:
         Client(server).ask("ping", **credentials)
     assert refused.value.code == code
 
 
 def test_a_wrong_password_is_answered_late(place):
-    with serving(place, password=PASSWORD) as server:
+    with serving_library(place, password=PASSWORD) as server:
         begun = time.monotonic()
         with pytest.raises(Refused):
             Client(server).ask("ping", u="music", p="wrong")
@@ -583,7 +570,7 @@ def test_pages_of_other_sites_read_nothing_that_needs_no_password(server, place)
     assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert "Access-Control-Allow-Origin" not in answer.headers
     assert text.startswith("a.b({") and '"failed"' in text  # noqa: PT018
-    with serving(place, user=USER, password=PASSWORD) as guarded:
+    with serving_library(place, user=USER, password=PASSWORD) as guarded:
         credentials = urllib.parse.urlencode({"u": USER, "p": PASSWORD})
         answer, text = send(guarded, "GET", f"/rest/ping?{query}&{credentials}")
         assert answer.headers["Access-Control-Allow-Origin"] == "*"

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers_web import opened, serving_site, until
+from helpers_pages import until
+from helpers_web import opened, serving_site
 
 from musicnn_zoo.cli import cli
 from musicnn_zoo.web import site as site_module

@@ -1,17 +1,15 @@
 """The JavaScript module in Chromium: in a worker, under a strict policy, from any server."""
 
 import base64
-import http.server
-import threading
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import CLIPS
 from helpers_audio import TECHNO
-from helpers_web import serving_site
+from helpers_pages import watched
+from helpers_web import on_any_server, serving_site
 
 import musicnn_zoo
 from musicnn_zoo.sound.read import load_audio
@@ -44,43 +42,13 @@ def site(tmp_path_factory, web_runtime):
 
 
 @contextmanager
-def on_any_server(site):
-    """Serve the folder as any simple server does: not isolated, no headers of ours."""
-    handler = partial(_Quiet, directory=site.folder)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join(10)
-        server.server_close()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@contextmanager
 def opened(chromium, url):
-    """Open a page that must complain of nothing and ask for nothing but its own server's."""
-    context = chromium.new_context()
-    tab = context.new_page()
-    complaints = []
-    tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
-    tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    tab.on(
-        "request",
-        lambda request: (
-            request.url.startswith((url, "data:,")) or complaints.append(f"request: {request.url}")
-        ),
-    )
-    tab.goto(url)
-    yield lambda code, *given: tab.evaluate(f"async (given) => {{ {SHARED} {code} }}", list(given))
-    assert complaints == []
-    context.close()
+    """Open a page; gives how to run code in it."""
+    with watched(chromium, url) as tab:
+        tab.goto(url)
+        yield lambda code, *given: tab.evaluate(
+            f"async (given) => {{ {SHARED} {code} }}", list(given)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +85,7 @@ def test_the_shipped_clips_have_the_same_scores(chromium, site, isolated, thread
     model = "MSD_musicnn" if isolated else "MTT_vgg"
     clips = [load_audio(path).samples for path in sorted(CLIPS.glob("*.ogg"))]
     with (
-        serving_site(site) if isolated else on_any_server(site) as server,
+        serving_site(site) if isolated else on_any_server(site.folder) as server,
         opened(chromium, getattr(server, "url", server)) as run,
     ):
         ran = run(SCORE, model, threads, [as_text(clip) for clip in clips], None)
