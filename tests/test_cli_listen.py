@@ -22,6 +22,7 @@ from helpers_audio import HARPSICHORD, STRINGS, TECHNO
 
 from musicnn_zoo import Tagger, build_model, save_pretrained
 from musicnn_zoo.cli import cli
+from musicnn_zoo.cli.listen import LiveView
 
 SCRIPT = shutil.which("musicnn-zoo", path=Path(sys.executable).parent)
 HOSTILE = "<img src=x onerror=alert(1)>.wav"
@@ -187,6 +188,19 @@ def test_lines_of_text_where_there_is_no_terminal(seven) -> None:
     )
 
 
+def test_silent_rows_say_so_and_many_rows_may_come_at_once(seven) -> None:
+    samples, _ = soundfile.read(seven, dtype="int16")
+    heard = np.concatenate([samples[:64_000], np.zeros(64_000, np.int16)])
+    sound = heard.tobytes()
+    options = ("--raw", "s16le", "--rate", "16000", "--channels", "1", "-k", "1", "--hop", "0.05")
+    lines = run("--stdin", *options, input=sound).stdout.splitlines()
+    silent = Tagger().taggram(heard / 2**15, sample_rate=16_000, hop_s=0.05).silent
+    assert [line.endswith("  silent") for line in lines] == silent.tolist()
+    assert 0 < silent.sum() < len(silent)
+    records = run("--stdin", *options, "-f", "jsonl", input=sound).stdout.splitlines()
+    assert [json.loads(record)["tags"] == {} for record in records] == silent.tolist()
+
+
 def test_nothing_on_standard_input_is_an_error() -> None:
     for arguments in ((), ("--raw", "s16le")):
         result = run("--stdin", *arguments, input=b"")
@@ -228,7 +242,7 @@ def test_on_a_terminal_the_bars_stay_in_place(seven) -> None:
     frames = text.decode().replace("\r\n", "\n").split("\x1b[4A")
     assert len(frames) == 5
     for frame in frames:
-        head, *lines = frame.replace("\x1b[2K", "").splitlines()
+        head, *lines = frame.removeprefix("\x1b[J").splitlines()
         assert re.fullmatch(r"heard until 0:0\d\.\d", head)
         assert len(lines) == 3
         for line in lines:
@@ -236,6 +250,16 @@ def test_on_a_terminal_the_bars_stay_in_place(seven) -> None:
             assert len(line) < 60
             assert len(bar) == pytest.approx(40 * float(score), abs=1)
         assert lines[0].split()[0] == "techno"
+
+
+def test_bars_of_what_was_heard_before_do_not_stay_in_silence(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    noise = np.random.default_rng(0).normal(0, 0.1, 47_000)
+    sound = np.concatenate([noise, np.zeros(50_000)])
+    LiveView(2, "text").show(Tagger().taggram(sound, sample_rate=16_000, hop_s=3))
+    first, second = capsys.readouterr().out.split("\x1b[3A")
+    assert len(first.splitlines()) == 3
+    assert second == "\x1b[Jheard until 0:06.0, silent\n"
 
 
 def test_tags_cannot_command_the_terminal(seven, tmp_path) -> None:

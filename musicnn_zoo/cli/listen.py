@@ -52,8 +52,9 @@ LiveFormat = Literal["text", "jsonl"]
 LIVE_FORMATS: tuple[LiveFormat, ...] = get_args(LiveFormat)
 
 _WIDEST_BAR = 40
-_CLEAR_LINE = "\x1b[2K"
+_CLEAR_BELOW = "\x1b[J"
 _UP = "\x1b[{}A"
+_SILENT = "silent"
 
 
 class LiveView:
@@ -74,7 +75,8 @@ class LiveView:
         """Show every row of a taggram."""
         for index, time in enumerate(rows.times):
             at = slice(index, index + 1)
-            row = replace(rows, scores=rows.scores[at], times=rows.times[at])
+            silent = None if rows.silent is None else rows.silent[at]
+            row = replace(rows, scores=rows.scores[at], times=rows.times[at], silent=silent)
             tags = row.rank(top_k=self._top_k)
             end_s = float(time) + rows.patch_s
             if self._form == "jsonl":
@@ -85,20 +87,21 @@ class LiveView:
                 self._redraw(end_s, tags)
             else:
                 listed = ", ".join(f"{printable(tag)} {score:.2f}" for tag, score in tags)
-                self._line(f"{clock(end_s):>7}  {listed}")
+                self._line(f"{clock(end_s):>7}  {listed or _SILENT}")
 
     def _redraw(self, end_s: float, tags: Tags) -> None:
         width = shutil.get_terminal_size().columns
         names = [printable(tag) for tag in tags.names]
         longest = min(max(map(len, names), default=0), max(4, width // 3))
         room = max(0, min(_WIDEST_BAR, width - longest - 9))
-        lines = [f"heard until {clock(end_s)}"[: width - 1]]
+        head = f"heard until {clock(end_s)}" + ("" if names else f", {_SILENT}")
+        lines = [head[: width - 1]]
         for name, (_, score) in zip(names, tags, strict=True):
             bar = self._bar * round(room * score)
             lines.append(f"{name[:longest]:>{longest}}  {score:.2f}  {bar}"[: width - 1])
         up = _UP.format(self._lines) if self._lines else ""
         self._lines = len(lines)
-        self._line(up + "\n".join(_CLEAR_LINE + line for line in lines))
+        self._line(up + _CLEAR_BELOW + "\n".join(lines))
 
     def _line(self, text: str) -> None:
         click.echo(text)
