@@ -549,3 +549,16 @@ def test_the_list_is_searched_and_leads_to_pages_and_back(chromium, techno, tmp_
         tab.wait_for_selector("#play:enabled")
         tab.go_back()
         assert shown.count() == 1
+
+
+def test_silent_rows_have_no_part_in_the_order_of_tags(chromium, techno, tmp_path) -> None:
+    page, _ = techno
+    (taggram, *_) = page.taggrams
+    silent = np.arange(len(taggram)) % 2 == 1
+    scores = taggram.scores.copy()
+    scores[silent, taggram.tags.index("opera")] = 1
+    taggram = replace(taggram, scores=scores, silent=silent)
+    place = replace(page, taggrams=(taggram,)).save(tmp_path / "silent.html")
+    with opened(chromium, place) as tab:
+        shown = tab.locator(".panel .tag:visible").all_inner_texts()
+        assert shown == list(taggram.rank(top_k=10).names)

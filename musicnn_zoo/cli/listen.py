@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
-from urllib.parse import quote
 
 import click
 
@@ -37,8 +36,9 @@ from musicnn_zoo.listening.page import (
     check_place,
     listening_page,
     listening_pages,
+    relative_url,
 )
-from musicnn_zoo.tagging.results import DEFAULT_TOP_K, Taggram, Tags, check_ranking
+from musicnn_zoo.tagging.results import Taggram, Tags, check_ranking
 from musicnn_zoo.text import clock, printable
 from musicnn_zoo.zoo.catalogue import DEFAULT_MODEL
 from musicnn_zoo.zoo.load import find_pretrained
@@ -270,8 +270,7 @@ class _Written(NamedTuple):
 
     def seen_from(self, page: Path) -> Listed:
         """Return it with its address relative to another page."""
-        href = os.path.relpath(self.place, page.parent).replace(os.sep, "/")
-        return Listed(quote(os.fsencode(href)), self.name, self.tags, self.tags.model)
+        return Listed(relative_url(self.place, page), self.name, self.tags, self.tags.model)
 
 
 class _Made(NamedTuple):
@@ -283,8 +282,8 @@ class _Made(NamedTuple):
 
     def as_written(self) -> _Written:
         """Return what is listed of it."""
-        tags = self.page.taggrams[0].rank(top_k=DEFAULT_TOP_K)
-        return _Written(self.place, self.page.recording.title or self.page.recording.name, tags)
+        tags = self.page.taggrams[0].rank()
+        return _Written(self.place, self.page.recording.title, tags)
 
 
 def _place_of_list(output: Path, places: dict[str, Path]) -> Path | None:
@@ -315,8 +314,7 @@ def _save(
     if index is not None:
         back = written[-1].seen_from(place) if written else None
         on = None if following is None else following.as_written().seen_from(place)
-        up = quote(os.fsencode(os.path.relpath(index, place.parent).replace(os.sep, "/")))
-        ways = navigation(up, back, on)
+        ways = navigation(relative_url(index, place), back, on)
     try:
         page.save(place, link=link, navigation=ways)
     except MusicnnZooError as error:
@@ -375,8 +373,7 @@ def _serve(files: AudioFiles, taggers: list[Tagger], making: dict[str, Any], por
             return listening_page(path, models=taggers, **making)
 
         def tag_files(paths: Any) -> Any:
-            quiet = {"jobs": 1, "damaged": making["damaged"]}
-            return taggers[0].tag_files(paths, **quiet)
+            return taggers[0].tag_files(paths, jobs=1, damaged=making["damaged"])
 
         with (
             PageServer(files.paths, make, port=port, tag_files=tag_files) as server,

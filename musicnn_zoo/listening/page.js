@@ -18,7 +18,9 @@ function taggramOf(given) {
   const taggram = new Taggram(given);
   const scores = new Float32Array(bytesOf(given.scores).buffer);
   const width = given.tags.length;
-  given.times.forEach((time, row) => taggram.append(time, scores.subarray(row * width, (row + 1) * width)));
+  given.times.forEach((time, row) =>
+    taggram.append(time, scores.subarray(row * width, (row + 1) * width), given.silent[row]),
+  );
   return taggram;
 }
 

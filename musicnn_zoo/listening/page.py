@@ -129,7 +129,7 @@ class ListeningPage:
         check_path("a page", path)
         place = Path(path)
         check_place(place)
-        url = _relative_url(self.recording, place) if link else None
+        url = _audio_url(self.recording, place) if link else None
         text = self.html(audio_url=url, navigation=navigation).encode("utf-8")
         with replacing(place, failure="the page cannot be written") as file:
             file.write(text)
@@ -190,14 +190,19 @@ def check_place(place: Path) -> None:
         raise ArgumentError(f"{str(place)!r} exists and is not a listening page; name another file")
 
 
-def _relative_url(recording: Recording, page: Path) -> str:
+def _audio_url(recording: Recording, page: Path) -> str:
     if recording.path is None:
         raise ArgumentError("only a file can be linked; leave out link to embed the sound")
-    audio = recording.path.absolute()
+    return relative_url(recording.path, page)
+
+
+def relative_url(file: Path, page: Path) -> str:
+    """Return the address under which a page finds a file."""
+    file = file.absolute()
     try:
-        relative = os.path.relpath(audio, page.absolute().parent)
+        relative = os.path.relpath(file, page.absolute().parent)
     except ValueError:  # another drive of Windows
-        return audio.as_uri()
+        return file.as_uri()
     return quote(os.fsencode(relative.replace(os.sep, "/")))
 
 
@@ -212,6 +217,7 @@ def _taggram_data(taggram: Taggram, name: str) -> dict[str, Any]:
             "hop_s": taggram.hop_s,
         },
         "times": taggram.times.tolist(),
+        "silent": [] if taggram.silent is None else taggram.silent.tolist(),
         "tags": list(taggram.tags),
         "scores": _base64(taggram.scores.astype("<f4")),
         "csv": {

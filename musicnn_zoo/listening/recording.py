@@ -219,7 +219,7 @@ def facts_of(audio: str | BinaryIO) -> Iterator[bytes]:
 
 
 def opus_of(audio: str | BinaryIO, *, bit_rate: int, source: str) -> Iterator[bytes]:
-    """Yield a file as Opus in WebM, before it signs of life; a worker calls it."""
+    """Yield empty bytes as signs of life, then the file as Opus in WebM; a worker calls it."""
     import av
 
     made = io.BytesIO()

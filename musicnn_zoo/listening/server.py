@@ -19,7 +19,7 @@ from musicnn_zoo.errors import AudioError, MusicnnZooError
 from musicnn_zoo.listening.listing import Listed, list_page, navigation
 from musicnn_zoo.listening.page import ListeningPage
 from musicnn_zoo.listening.recording import Recording
-from musicnn_zoo.tagging.results import DEFAULT_TOP_K, FileResult, Tags
+from musicnn_zoo.tagging.results import FileResult, Tags
 from musicnn_zoo.text import printable
 from musicnn_zoo.web.loopback import LoopbackHandler, LoopbackServer
 
@@ -172,7 +172,7 @@ class PageServer(LoopbackServer):
         made: ListeningPage = self._works.result(
             ("page", number), lambda: self._make_page(path), patience_s=_PAGE_PATIENCE_S
         )
-        self._tags[number] = made.taggrams[0].rank(top_k=DEFAULT_TOP_K)
+        self._tags[number] = made.taggrams[0].rank()
         ways = navigation("/", self._listed(number - 1), self._listed(number + 1))
         return made.html(audio_url=f"/audio/{number}", navigation=ways)
 
