@@ -30,7 +30,6 @@ import click
 from musicnn_zoo.web.serving import SiteServer
 from musicnn_zoo.web.site import write_site
 
-CLIP = Path(__file__).parents[1] / "examples" / "audio" / "techno_loop.ogg"
 HOUR_S = 3600
 FRAMES = """
     let longest = 0, last = performance.now(), watching = true;
@@ -41,7 +40,8 @@ FRAMES = """
 SCORE = """async ([model, threads, seconds]) => {
     const { load } = await import('/lib/tagger.js');
     const decoder = new OfflineAudioContext(2, 1, 44100);
-    const clip = await decoder.decodeAudioData(await (await fetch('/clip.ogg')).arrayBuffer());
+    const answer = await fetch('/examples/techno_loop.ogg');
+    const clip = await decoder.decodeAudioData(await answer.arrayBuffer());
     const channels = [clip.getChannelData(0), clip.getChannelData(1)];
     async function* hour() {
         for (let n = 0; n < seconds; n++) {
@@ -79,11 +79,8 @@ def main() -> None:
     parser.add_argument("--hour", action="store_true")
     parser.add_argument("--drop", type=Path)
     given = parser.parse_args()
-    runtime = Path(given.runtime) if given.runtime else None
     with tempfile.TemporaryDirectory() as folder:
-        site = write_site(Path(folder) / "site", models=given.model, runtime=runtime)
-        shutil.copy(CLIP, site.folder / "clip.ogg")
-        site.files["clip.ogg"] = CLIP.stat().st_size
+        site = write_site(Path(folder) / "site", models=given.model, runtime=given.runtime)
         click.echo(f"site {site.size / 1e6:.1f} MB in {len(site.files)} files")
         with served(site) as url:
             cases = [(model, threads) for model in given.model for threads in given.threads]
