@@ -64,9 +64,10 @@ def small_runtime(monkeypatch, tmp_path):
     return folder
 
 
-def packed(folder, place, *, kind="w:gz", **changed):
-    with tarfile.open(place, kind) as archive:
-        for name, content in {**CONTENTS, **changed}.items():
+def packed(place, contents=CONTENTS):
+    """Write a package as npm does."""
+    with tarfile.open(place, "w:gz") as archive:
+        for name, content in contents.items():
             member = tarfile.TarInfo(f"package/dist/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
@@ -93,7 +94,7 @@ def test_the_runtime_is_taken_from_what_is_named_and_kept(
         "package": small_runtime,
         "dist": small_runtime / "dist",
         "unpacked": small_runtime.parent / "unpacked",
-        "tgz": packed(small_runtime, tmp_path / "o.tgz"),
+        "tgz": packed(tmp_path / "o.tgz"),
     }[form]
     if form == "unpacked":
         shutil.copytree(small_runtime, place / "package")
@@ -112,9 +113,9 @@ def test_the_runtime_is_taken_from_what_is_named_and_kept(
         (lambda folder: folder / "nowhere", "must be a folder, or a .tgz as 'npm pack"),
         (lambda folder: folder.joinpath("dist", "ort.wasm.min.mjs"), "must be a folder, or a .tgz"),
         (lambda folder: ROOT, "ort.wasm.min.mjs is not in it or cannot be read"),
-        (lambda folder: packed(folder, folder / "o.tgz", **{"ort.wasm.min.mjs": b"other"}),
+        (lambda folder: packed(folder / "o.tgz", CONTENTS | {"ort.wasm.min.mjs": b"other"}),
          "ort.wasm.min.mjs is not that of onnxruntime-web 1.30.0; its SHA-256 must be"),
-        (lambda folder: cut(packed(folder, folder / "o.tgz")), "cannot be read"),
+        (lambda folder: cut(packed(folder / "o.tgz")), "cannot be read"),
     ],
 )  # fmt: skip
 def test_another_runtime_is_refused(small_runtime, offline, make, said) -> None:
@@ -134,11 +135,8 @@ def test_the_second_package_lies_beside_the_first_or_is_kept(
     monkeypatch.setattr(runtime, "PACKAGES", (*small(), second))
     with pytest.raises(DownloadError, match=r"second 2\.0\.0, which is a test, cannot be had: npm"):
         find_runtime(small_runtime)
-    with tarfile.open(tmp_path / "second-2.0.0.tgz", "w:gz") as archive:
-        member = tarfile.TarInfo("package/dist/it.mjs")
-        member.size = len(content)
-        archive.addfile(member, io.BytesIO(content))
-    first = packed(small_runtime, tmp_path / "o.tgz")
+    packed(tmp_path / "second-2.0.0.tgz", {"it.mjs": content})
+    first = packed(tmp_path / "o.tgz")
     assert read(find_runtime(first)["second"]) == {"it.mjs": content}
     (tmp_path / "second-2.0.0.tgz").unlink()
     assert read(find_runtime(small_runtime)["second"]) == {"it.mjs": content}
@@ -159,7 +157,7 @@ def test_what_was_kept_and_changed_is_not_used(small_runtime, offline) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 def test_npm_is_asked_first(small_runtime, offline, tmp_path, monkeypatch) -> None:
-    archive = packed(small_runtime, tmp_path / "o.tgz")
+    archive = packed(tmp_path / "o.tgz")
     tools = tmp_path / "tools"
     tools.mkdir()
     npm = tools / "npm"
@@ -212,7 +210,7 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtime, "PACKAGES", small())
-        place = packed(folder, folder / "o.tgz")
+        place = packed(folder / "o.tgz")
         yield write_site(
             folder / "site", models=["MSD_musicnn", "MTT_vgg"], runtime=place, space=True
         )
@@ -234,7 +232,7 @@ def test_the_site_has_all_it_needs_and_says_so(site) -> None:
     assert "sdk: static" in (site.folder / "README.md").read_text(encoding="utf-8")
     first, *_ = (site.folder / "service-worker.js").read_text(encoding="utf-8").splitlines()
     kept = json.loads(first.removeprefix("const SITE = ").removesuffix(";"))
-    assert dict(kept["files"]).keys() == found.keys() - {"service-worker.js", "README.md"}
+    assert set(kept["files"]) == found.keys() - {"service-worker.js", "README.md"}
     assert "Microsoft" in (site.folder / "runtime" / "LICENSE").read_text(encoding="utf-8")
 
 
@@ -244,15 +242,15 @@ def test_every_module_is_in_the_site() -> None:
 
 def test_a_model_says_what_it_is_beside_its_graph(site) -> None:
     listed = json.loads((site.folder / "models" / "models.json").read_text())
-    assert [each["name"] for each in listed] == ["MSD_musicnn", "MTT_vgg"]
-    for each in listed:
-        folder = site.folder / "models" / each["name"]
+    assert listed == ["MSD_musicnn", "MTT_vgg"]
+    for name in listed:
+        folder = site.folder / "models" / name
         said = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        info = musicnn_zoo.model_info(each["name"])
+        info = musicnn_zoo.model_info(name)
         content = (folder / "model.onnx").read_bytes()
         assert said["tags"] == list(info.tags)
         assert said["graph"]["sha256"] == hashlib.sha256(content).hexdigest()
-        assert said["graph"]["bytes"] == len(content) == each["bytes"]
+        assert said["graph"]["bytes"] == len(content)
         assert said["provenance"]["citation"] == info.citation
         assert said["license"] == {"name": "ISC", "file": "LICENSE"}
         assert (folder / "LICENSE").read_text(encoding="utf-8") == bundled_folder().joinpath(
@@ -262,12 +260,12 @@ def test_a_model_says_what_it_is_beside_its_graph(site) -> None:
         session = open_session(folder / "model.onnx")
         shapes = {output.name: output.shape[-1] for output in session.get_outputs()}
         assert shapes == {"output": 50, "penultimate": said["embedding"]["size"]}
-        assert len(content) < bundled_graph(each["name"]).stat().st_size
+        assert len(content) < bundled_graph(name).stat().st_size
 
 
 def test_a_site_is_written_again_and_nothing_else_is_overwritten(site, tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "PACKAGES", small())
-    place = packed(tmp_path, tmp_path / "o.tgz")
+    place = packed(tmp_path / "o.tgz")
     folder = Path(shutil.copytree(site.folder, tmp_path / "again"))
     again = write_site(folder, models=["MTT_vgg"], runtime=place)
     assert "models/MSD_musicnn/model.onnx" not in again.files
@@ -306,7 +304,7 @@ def test_a_list_that_leaves_the_folder_is_no_site(tmp_path, small_runtime) -> No
     folder = tmp_path / "site"
     folder.mkdir()
     for name in ("../outside.txt", str(outside)):
-        listed = {"version": "0", "files": [[name, 4]]}
+        listed = {"version": "0", "files": [name]}
         (folder / "service-worker.js").write_text(f"const SITE = {json.dumps(listed)};\n")
         with pytest.raises(ArgumentError, match="is no site of this package"):
             write_site(folder, models=["MTT_vgg"], runtime=small_runtime)
@@ -363,6 +361,7 @@ def test_the_server_gives_the_site_and_nothing_else(site) -> None:
         "/runtime/ort-wasm-simd-threaded.wasm": "application/wasm",
         "/models/MTT_vgg/model.json": "application/json",
         "/models/MTT_vgg/model.onnx": "application/octet-stream",
+        "/tutorial/data.bin": "application/octet-stream",
         "/lib/LICENSE": "text/plain; charset=utf-8",
     }
     with serving_site(site) as server:

@@ -14,8 +14,8 @@ const BETA = 0.1102 * (ATTENUATION_DB - 8.7);
 const MOST_PHASES = 1280;
 /** What the first filter leaves to the second, at least, in multiples of the target rate. */
 const LEFT = 1.25;
-const LOWEST_RATE = 1_000;
-const HIGHEST_RATE = 1_000_000;
+export const LOWEST_RATE = 1_000;
+export const HIGHEST_RATE = 1_000_000;
 
 /** Modified Bessel function of the first kind, of order 0. */
 function bessel(x) {

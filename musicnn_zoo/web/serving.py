@@ -11,15 +11,12 @@ from musicnn_zoo.web.site import Site
 _KINDS = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".json": "application/json",
-    ".webmanifest": "application/manifest+json",
     ".wasm": "application/wasm",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
     ".ogg": "audio/ogg",
     ".onnx": "application/octet-stream",
+    ".bin": "application/octet-stream",
 }
 _PLAIN = "text/plain; charset=utf-8"
 

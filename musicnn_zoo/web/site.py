@@ -138,7 +138,9 @@ def write_site(
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=_UNFINISHED) as unfinished:
             made = Path(unfinished)
-            _write_json(made / "models" / "models.json", _write_models(made, found))
+            _write_models(made, found)
+            names = [model.spec.name for model in found]
+            _write_json(made / "models" / "models.json", names)
             _write_module(made / "lib")
             _write_runtime(made / "runtime", files)
             for assets, place in (("page", made), ("player", made / "player")):
@@ -222,7 +224,7 @@ def _listed_files(folder: Path) -> set[str]:
     with worker.open(encoding="utf-8", errors="replace") as file:
         found = _LISTED.fullmatch(file.readline(_LONGEST_LIST).strip())
     try:
-        names = [str(name) for name, _size in json.loads(found[1])["files"]] if found else []
+        names = [str(name) for name in json.loads(found[1])["files"]] if found else []
     except (ValueError, KeyError, TypeError):
         return set()
     if not names or any(name.startswith("/") or ".." in name.split("/") for name in names):
@@ -251,25 +253,14 @@ def _place_of(folder: Path, model: Pretrained) -> Path:
     return folder / "models" / model.spec.name
 
 
-def _write_models(folder: Path, found: Sequence[Pretrained]) -> list[dict[str, Any]]:
-    """Write folders of models; return what the page must know of each before it loads one."""
-    listed = []
+def _write_models(folder: Path, found: Sequence[Pretrained]) -> None:
     for model in found:
         place = _place_of(folder, model)
         place.mkdir(parents=True, exist_ok=True)
-        description = _write_model(place, model)
-        listed.append(
-            {
-                "name": description["name"],
-                "bytes": description["graph"]["bytes"],
-                "tags": len(description["tags"]),
-                "trainedOn": description["provenance"]["trained_on"],
-            }
-        )
-    return listed
+        _write_model(place, model)
 
 
-def _write_model(place: Path, model: Pretrained) -> dict[str, Any]:
+def _write_model(place: Path, model: Pretrained) -> None:
     from musicnn_zoo.runtimes.onnx_engine import find_graph, open_session
 
     spec, provenance = model.spec, model.provenance
@@ -309,7 +300,6 @@ def _write_model(place: Path, model: Pretrained) -> dict[str, Any]:
     if provenance.notice:
         (place / "LICENSE").write_text(provenance.notice, encoding="utf-8")
     _write_json(place / "model.json", description)
-    return description
 
 
 def _write_json(place: Path, content: Any) -> None:
@@ -377,7 +367,7 @@ def _write_service_worker(folder: Path) -> dict[str, int]:
     for name in files:
         digest.update(f"{name} {sha256_of(folder / name)}\n".encode())
     if worker.is_file():
-        site = {"version": digest.hexdigest()[:16], "files": list(files.items())}
+        site = {"version": digest.hexdigest()[:16], "files": list(files)}
         code = worker.read_text(encoding="utf-8")
         worker.write_text(f"const SITE = {json.dumps(site)};\n{code}", encoding="utf-8")
         files[_WORKER] = worker.stat().st_size

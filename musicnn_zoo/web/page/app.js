@@ -62,7 +62,7 @@ function showProgress({ loaded, total }) {
 
 // ---- a recording
 
-let models = []; // {name, …}
+let models = []; // names
 let chosen = new Set();
 let step = DEFAULT_STEP;
 let session = null;
@@ -90,8 +90,8 @@ class Session {
     this.results = new Results(find("results"), this.player, this.hopS);
     this.describe();
     this.offerStep();
-    if (models.length && !chosen.size) chosen.add(models[0].name);
-    models.forEach(({ name }, index) => this.offer(name, index));
+    if (models.length && !chosen.size) chosen.add(models[0]);
+    models.forEach((name, index) => this.offer(name, index));
   }
 
   close() {
@@ -352,7 +352,7 @@ async function start() {
     return;
   }
   models = await listOf("models/models.json");
-  chosen = new Set(models.slice(0, 1).map(({ name }) => name));
+  chosen = new Set(models.slice(0, 1));
   acceptDrops();
   find("choose").addEventListener("click", () => find("file").click());
   find("file").addEventListener("change", ({ target }) => {
@@ -364,7 +364,7 @@ async function start() {
   await offerExamples();
   document.documentElement.classList.add("ready");
   navigator.serviceWorker?.register(new URL("service-worker.js", BASE)).catch(() => {});
-  if (models.length) await prepare(models[0].name);
+  if (models.length) await prepare(models[0]);
 }
 
 start().catch((error) => complain(`This page cannot start: ${error.message}`));

@@ -85,7 +85,6 @@ export class Results {
     this.list.append(element);
     this.entries.set(taggram, { element, tags, silence, events, code });
     this.refresh();
-    return element;
   }
 
   show(taggram, shown) {

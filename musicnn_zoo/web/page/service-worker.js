@@ -1,4 +1,4 @@
-/* global SITE -- {version, files: [[path, bytes], …]}: stands in front of this when the site is written */
+/* global SITE -- {version, files: [path, …]}: stands in front of this when the site is written */
 /** Keeps the whole site, so that it works without a network; one cache a version. */
 
 const KEPT = `musicnn-zoo ${SITE.version}`;
@@ -6,7 +6,7 @@ const KEPT = `musicnn-zoo ${SITE.version}`;
 self.addEventListener("install", (event) => {
   const fill = async () => {
     const cache = await caches.open(KEPT);
-    const files = SITE.files.map(([path]) => new Request(path, { cache: "no-cache" }));
+    const files = SITE.files.map((path) => new Request(path, { cache: "no-cache" }));
     await cache.addAll(files);
     await self.skipWaiting();
   };

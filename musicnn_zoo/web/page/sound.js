@@ -1,12 +1,12 @@
 /** Where sound comes from: a file, decoded piece by piece, or a microphone. */
 
+import { HIGHEST_RATE, LOWEST_RATE } from "./lib/resample.js";
+
 const WHOLE_S = 1200;
 const WHOLE_BYTES = 30e6;
 const SLIGHT_S = 0.1;
 const BLOCKS_WAITING = 60;
 const RECORDED = "microphone.wav";
-const LOWEST_RATE = 1000;
-const HIGHEST_RATE = 1e6;
 
 /** What cannot be listened to, in a sentence for people. */
 export class SoundError extends Error {}

@@ -1,7 +1,7 @@
 /** The tutorial: what the bundled models hear in a clip, box by box. */
 
 import { colours, followTheme } from "./player/colours.js";
-import { columnsOf, drawAxis, fitted, timeAt } from "./player/drawing.js";
+import { columnsOf, drawAxis, fitted, pixelsPerPx, timeAt } from "./player/drawing.js";
 import { find, make } from "./player/elements.js";
 import { Envelope } from "./player/envelope.js";
 import { csvOfSource } from "./player/exports.js";
@@ -25,14 +25,12 @@ const chosen = {};
 
 const valuesOf = ({ at, type, shape }) => new KINDS[type](data, at, shape.reduce((one, other) => one * other));
 
-/** A picture over time: rows from low to high, a column every so many seconds, bytes from `low` to `high`. */
+/** A picture over time: rows from low to high, a column every so many seconds, a byte for each value. */
 class Picture {
   constructor(given) {
     [this.rows, this.columns] = given.shape;
     this.values = valuesOf(given);
     this.stepS = given.step_s;
-    this.low = given.low;
-    this.high = given.high;
   }
 
   columnAt(time) {
@@ -185,7 +183,7 @@ function logmelPlot() {
 function drawFilter(canvas, { weights }) {
   const [bands, frames] = weights.shape;
   const values = valuesOf(weights);
-  const ratio = window.devicePixelRatio || 1;
+  const ratio = pixelsPerPx();
   const wide = bands === 1 ? 132 : frames === 7 ? 63 : 54;
   const high = bands === 1 ? 56 : frames === 7 ? 2.5 * bands : 54;
   canvas.style.width = `${wide}px`;

@@ -23,7 +23,7 @@ function choose() {
   }
   const style = getComputedStyle(document.documentElement);
   colours.ink = Object.fromEntries(
-    ["ink", "faint", "line", "wave", "paper", "accent", "cursor"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]),
+    ["ink", "faint", "wave", "paper", "accent", "cursor"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]),
   );
   find("theme").textContent = dark ? "Light" : "Dark";
   find("theme").setAttribute("aria-label", dark ? "Use light colours" : "Use dark colours");

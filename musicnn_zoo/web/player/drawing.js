@@ -3,7 +3,7 @@
 import { colours } from "./colours.js";
 import { clamp, clock } from "./numbers.js";
 
-const pixelsPerPx = () => window.devicePixelRatio || 1;
+export const pixelsPerPx = () => window.devicePixelRatio || 1;
 /** Pixels from left to right. */
 export const columnsOf = (canvas) => Math.max(1, Math.round(canvas.parentElement.clientWidth * pixelsPerPx()));
 export const timeAt = (view, fraction) => view.from + fraction * (view.to - view.from);

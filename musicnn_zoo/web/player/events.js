@@ -1,6 +1,6 @@
 /** When tags begin and end: the rule of musicnn_zoo.events. */
 
-export const RELEASE = 0.8;
+const RELEASE = 0.8;
 
 const microseconds = (time) => Number(time.toFixed(6));
 

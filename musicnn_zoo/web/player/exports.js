@@ -27,7 +27,7 @@ export const csvRow = (cells) =>
 export const safeTag = (tag) => (FORMULA.test(tag) ? `'${tag}` : tag);
 
 /** A file's name that no spreadsheet takes for a formula, and that stays a path. */
-export const safePath = (path) => (FORMULA.test(path) ? `./${path}` : path);
+const safePath = (path) => (FORMULA.test(path) ? `./${path}` : path);
 
 /** What begins the CSV of a taggram, and each of its lines. */
 export const csvOfSource = (source, tags) => ({

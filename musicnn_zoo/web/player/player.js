@@ -3,7 +3,7 @@
  * and length may grow while it plays.
  */
 
-import { drawAxis, drawWave } from "./drawing.js";
+import { drawAxis, drawWave, timeAt } from "./drawing.js";
 import { find, make } from "./elements.js";
 import { FRAME } from "./frame.js";
 import { clamp, clock, spoken } from "./numbers.js";
@@ -249,7 +249,7 @@ export class Player {
 
   timeUnder(event, plot) {
     const box = plot.getBoundingClientRect();
-    return this.view.from + clamp((event.clientX - box.left) / box.width, 0, 1) * (this.view.to - this.view.from);
+    return timeAt(this.view, clamp((event.clientX - box.left) / box.width, 0, 1));
   }
 
   toggle() {
@@ -265,10 +265,9 @@ export class Player {
   }
 
   tell() {
-    const parts = this.shownPanels.map(({ taggram }) => {
-      const row = taggram.at(this.time);
-      const told = row < 0 ? "no score here" : listed(taggram.best(3, (tag) => taggram.score(row, tag)));
-      return `${taggram.facts.model}: ${told}`;
+    const parts = this.shownPanels.map((panel) => {
+      const { taggram } = panel;
+      return `${taggram.facts.model}: ${panel.told(taggram.at(this.time))}`;
     });
     this.say(`${clock(this.time)}. ${parts.join(". ")}`);
   }
