@@ -158,7 +158,7 @@ def locked(path: Path, *, busy: str, failure: str) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(path, timeout=0, thread_local=False)  # any thread may release it
     with raising(OutputError, failure):
         path.touch()  # a file that may not be made looks to filelock like one that is held
         try:

@@ -23,6 +23,7 @@ from musicnn_zoo.errors import ArgumentError
 from musicnn_zoo.library import audiomuse
 from musicnn_zoo.library.library_file import LibraryFile
 from musicnn_zoo.zoo.catalogue import PRESETS
+from musicnn_zoo.zoo.load import find_pretrained
 
 WEIGHTS = ROOT / "weights" / "MSD_musicnn.weights.h5"
 
@@ -143,7 +144,8 @@ def test_no_more_than_ten_minutes_are_read(library, reference, music, monkeypatc
     frames = 1 + (600 * 16000 - 512) // 256
     assert cutting.grid.count(cutting.longest) == frames // 187 == 200
     monkeypatch.setattr(audiomuse, "LONGEST_S", 7)
-    (result,) = audiomuse.AudioMuseAnalyst()([str(music / "pause.flac")])
+    analyst = audiomuse.AudioMuseAnalyst(find_pretrained(audiomuse.MODEL))
+    (result,) = analyst([str(music / "pause.flac")])
     assert result.value.clip.duration_s == 14
     vector = result.value.embedding.values
     assert cosine(vector, reference(music / "pause.flac", duration=7)) >= 0.9999
@@ -212,7 +214,7 @@ def test_what_it_decides_on_cannot_be_asked_for(music, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is counted as on Linux")
-def test_ten_minutes_need_less_than_200_mb(tmp_path):
+def test_ten_minutes_need_less_than_190_mb(tmp_path):
     from benchmarks.audiomuse import peak_memory
 
     path = tmp_path / "long.flac"

@@ -863,6 +863,17 @@ def test_find_is_the_same_filter_in_pandas(music):
     assert len(found) == 3
 
 
+def test_a_library_whose_tracks_are_forgotten_has_none_that_are_similar(music, tmp_path):
+    place = tmp_path / "library.sqlite"
+    shutil.copy(music[1], place)
+    with LibraryFile(place, write=True) as library:
+        library.change("UPDATE files SET state = 'gone'")
+    library = Library(place)
+    library.forget_gone()
+    assert len(library.similar(TECHNO, like="techno", unlike="slow")) == 0
+    assert library.more_like(TECHNO).paths == (str(TECHNO.resolve()),)
+
+
 def test_a_track_that_has_changed_since_is_not_like_itself(music, tmp_path):
     folder = tmp_path / "Music"
     shutil.copytree(music[0], folder)
@@ -927,7 +938,7 @@ def test_known_tracks_are_looked_up_and_chosen_among(music, tmp_path):
     assert library.similar(TECHNO, among=link / "techno.mp3").paths == (str(folder / "techno.mp3"),)
 
 
-def test_playlists_of_each_kind(music, tmp_path):
+def test_playlists_of_each_kind(music, tmp_path, monkeypatch):
     folder, place, _ = music
     library = Library(place)
     start, end = folder / TECHNO.name, folder / STRINGS.name
@@ -938,6 +949,15 @@ def test_playlists_of_each_kind(music, tmp_path):
     assert str(folder / "techno.mp3") not in more.paths
     twice = library.more_like([start, folder / "techno.mp3", start], n=4)
     assert sum("techno" in path for path in twice.paths) == 1
+    outside = Path(shutil.copy(HARPSICHORD, tmp_path / "outside.ogg"))
+    computed = []
+    compute = Library._analysed
+    monkeypatch.setattr(
+        Library, "_analysed", lambda *asked: computed.append(asked[1]) or compute(*asked)
+    )
+    more = library.more_like(outside, n=9).paths
+    assert (more[0], len(more), str(folder / HARPSICHORD.name) in more) == (str(outside), 3, False)
+    assert computed == [str(outside)]
     lists = library.clusters(2)
     assert sorted(path for each in lists for path in each.paths) == sorted(
         str(path) for path in folder.iterdir() if path.name != "notes.mp3"

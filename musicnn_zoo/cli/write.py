@@ -117,16 +117,12 @@ def write(
         raise ArgumentError(f"--apply and --undo take no FILES; received {str(files[0])!r}")
     if applied is not None:
         _refuse("--apply", *options)
-    else:
-        _refuse("--undo", *options, *_OF_APPLYING)
-    if applied is not None:
         journal = journal or applied.with_name(f"{applied.stem}.journal.jsonl")
         links: Links = "part" if part_links else "refuse"
-        done = apply_plan(
-            applied, journal=journal, keep_times=keep_times, links=links, told=_tell
-        )  # fmt: skip
+        done = apply_plan(applied, journal=journal, keep_times=keep_times, links=links, told=_tell)
         _sum_up(done, f"undo: musicnn-zoo write --undo {journal}" if done.number("written") else "")
-    if undone is not None:
+    elif undone is not None:
+        _refuse("--undo", *options, *_OF_APPLYING)
         _sum_up(undo_writing(undone, told=_tell), "")
 
 

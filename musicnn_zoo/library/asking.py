@@ -68,11 +68,11 @@ def order_by(name: str | None, names: Names) -> str:
 
 
 class Seeds:
-    """Tracks that are asked about: their unit vectors, their sounds if the library has them."""
+    """Tracks that are asked about: their unit vectors, and which sounds of the library they are."""
 
-    def __init__(self, vectors: NDArray[np.float32], sounds: list[int | None], tracks: list[Track]):
+    def __init__(self, vectors: NDArray[np.float32], known_sounds: set[int], tracks: list[Track]):
         self.vectors = vectors
-        self.sounds = sounds
+        self.known_sounds = known_sounds
         self.tracks = tracks
 
     def are_at(self, path: str) -> bool:
@@ -107,11 +107,11 @@ class Asking:
     def choose_among(self, paths: Sequence[str]) -> None:
         """Take only these files for answers."""
         wanted = {path_to_text(os.path.realpath(path)) for path in paths}
+        query = "SELECT sound, path FROM files WHERE state = 'present' ORDER BY path DESC"
         self._among = {
             sound: path
-            for sound, path in self._library.rows(
-                "SELECT sound, path FROM files WHERE state = 'present' ORDER BY path DESC"
-            )
+            for block in self._library.blocks(query, 4096)
+            for sound, path in block
             if path in wanted
         }
 
@@ -158,18 +158,17 @@ class Asking:
         from musicnn_zoo.library.neighbours import unit, vectors_of
 
         vectors = []
-        sounds: list[int | None] = []
+        sounds = set()
         tracks = []
         for path in paths:
             known = self.known(path)
             if known is not None:
                 sound, track = known
                 vectors.append(vectors_of(self._library, self.space, [sound])[0])
-                sounds.append(sound)
+                sounds.add(sound)
             else:
                 value, track = self._heard(path)
                 vectors.append(unit(value.embedding.values))
-                sounds.append(None)
             tracks.append(track)
         return Seeds(np.stack(vectors), sounds, tracks)
 
@@ -190,7 +189,7 @@ class Asking:
         )
         return replace(track, values=dict(zip(self.analysis.tags, row, strict=True)))
 
-    def liking(
+    def _liking(
         self, sounds: NDArray[np.int64], like: Sequence[str], unlike: Sequence[str]
     ) -> NDArray[np.float32] | float:
         """Return what is added to the cosines for tags that are liked or not."""
@@ -205,24 +204,23 @@ class Asking:
         import numpy as np
 
         query = f"SELECT t.sound, {_LIKING} * (0 {' '.join(parts)}) FROM {self.analysis.table} t"
-        added = np.array(self._library.rows(f"{query} ORDER BY t.sound"), np.float64)
-        places = np.searchsorted(added[:, 0], sounds)
-        if len(added) < len(sounds) or not np.array_equal(added[places, 0], sounds):
+        blocks = self._library.blocks(f"{query} ORDER BY t.sound", 4096)
+        added = np.concatenate([np.zeros((0, 2)), *map(np.array, blocks)])
+        if not np.isin(sounds, added[:, 0]).all():
             raise self._library.damaged("sounds without tags")
-        return np.asarray(added[places, 1], np.float32)
+        return np.asarray(added[np.searchsorted(added[:, 0], sounds), 1], np.float32)
 
-    def may_be_taken(self, sounds: NDArray[np.int64], seeds: Seeds) -> NDArray[np.bool_]:
-        """Say which sounds have a present file and are none of the seeds."""
+    def _are_present(self, sounds: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say which sounds have a present file."""
         import numpy as np
 
-        allowed = np.zeros(int(sounds[-1]) + 1 if len(sounds) else 0, bool)
+        present = np.zeros(int(sounds[-1]) + 1 if len(sounds) else 0, bool)
         query = "SELECT sound FROM files WHERE state = 'present' AND sound <= ?"
-        for block in self._library.blocks(query, 4096, (len(allowed) - 1,)):
-            allowed[[sound for (sound,) in block]] = True
-        allowed[[sound for sound in seeds.sounds if sound is not None]] = False
-        return allowed[sounds]
+        for block in self._library.blocks(query, 4096, (len(present) - 1,)):
+            present[[sound for (sound,) in block]] = True
+        return present[sounds]
 
-    def tracks_of(self, sounds: Sequence[int]) -> list[Track]:
+    def _tracks_of(self, sounds: Sequence[int]) -> list[Track]:
         """Return the first present file of each sound."""
         tracks = []
         for sound in sounds:
@@ -232,8 +230,6 @@ class Asking:
         return tracks
 
     def _present(self, sound: int) -> Track | None:
-        if self._among is not None and sound not in self._among:
-            return None
         path = None if self._among is None else self._among[sound]
         rows = self._library.rows(
             f"SELECT {TRACK_COLUMNS} FROM files f JOIN sounds s ON s.id = f.sound WHERE f.sound = "
@@ -242,29 +238,33 @@ class Asking:
         )
         return track_of(rows[0]) if rows else None
 
-    def ranked(
+    def nearest(
         self,
-        sounds: NDArray[np.int64],
-        similarities: NDArray[np.float32],
-        order: NDArray[np.float32],
         seeds: Seeds,
         k: int,
         *,
+        like: Sequence[str] = (),
+        unlike: Sequence[str] = (),
         distinct: bool,
     ) -> tuple[Track, ...]:
-        """Return the first ``k`` tracks in an order, with what each is a duplicate of."""
+        """Return the ``k`` tracks most like the seeds' mean, with what each is a duplicate of."""
         import numpy as np
 
-        from musicnn_zoo.library.neighbours import vectors_of
+        from musicnn_zoo.library.neighbours import cosines, unit, vectors_of
 
+        mean = unit(seeds.vectors.mean(axis=0, keepdims=True))
+        sounds, (similarities,) = cosines(self._library, self.space, mean)
+        if self._among is not None:
+            chosen = np.isin(sounds, list(self._among))
+            sounds, similarities = sounds[chosen], similarities[chosen]
+        order = similarities + self._liking(sounds, like, unlike)
         heard = _Heard(self.space.dimensions, seeds)
-        own = {sound for sound in seeds.sounds if sound is not None}
         tracks: list[Track] = []
-        for place in _descending(np.asarray(order)):
+        for place in _descending(order):
             if len(tracks) == k:
                 break
             sound = int(sounds[place])
-            track = None if sound in own else self._present(sound)
+            track = None if sound in seeds.known_sounds else self._present(sound)
             if track is None or seeds.are_at(track.path):
                 continue
             (vector,) = vectors_of(self._library, self.space, [sound])
@@ -284,13 +284,13 @@ class Asking:
         from musicnn_zoo.library.neighbours import cosines, find_way, vectors_of
 
         sounds, (to_start, to_end) = cosines(self._library, self.space, ends.vectors)
-        free = self.may_be_taken(sounds, ends)
+        free = self._are_present(sounds) & ~np.isin(sounds, list(ends.known_sounds))
         between = float(np.clip(np.float32(ends.vectors[0] @ ends.vectors[1]), -1, 1))
         while True:
             taken = np.flatnonzero(free)
             places = taken[find_way(to_start[taken], to_end[taken], between, steps)]
             middle = [int(sounds[place]) for place in places]
-            tracks = self.tracks_of(middle)
+            tracks = self._tracks_of(middle)
             heard = _Heard(self.space.dimensions, ends)
             vectors = vectors_of(self._library, self.space, middle)
             again = [
@@ -319,7 +319,7 @@ class Asking:
         from musicnn_zoo.library.neighbours import find_clusters
 
         found = find_clusters(self._library, self.space, k, seed)
-        present = self.may_be_taken(found.sounds, Seeds(np.zeros((0, 0), np.float32), [], []))
+        present = self._are_present(found.sounds)
         sizes = np.bincount(found.clusters[present])
         above = self._above_the_rest(found.clusters, present, sizes)
         lists = []
@@ -331,7 +331,7 @@ class Asking:
             members = members[np.argsort(-found.closeness[members], kind="stable")]
             name = _distinguishing(above[cluster], self.analysis.tags, names)
             names.add(name)
-            tracks = self.tracks_of([int(found.sounds[place]) for place in members[:n]])
+            tracks = self._tracks_of([int(found.sounds[place]) for place in members[:n]])
             valued = tuple(
                 replace(track, values={"similarity": float(found.closeness[place])})
                 for track, place in zip(tracks, members[:n], strict=True)

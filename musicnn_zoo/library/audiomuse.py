@@ -32,7 +32,6 @@ from musicnn_zoo.sound.read import OnDamage
 from musicnn_zoo.tagging.pipeline import Cutting, EmbeddedTags, embedded_tags_task, process
 from musicnn_zoo.tagging.results import FileResult
 from musicnn_zoo.tagging.tagger import Reading, streams_of
-from musicnn_zoo.zoo.load import find_pretrained
 from musicnn_zoo.zoo.onnx_file import tensors_of, with_tensor
 
 if TYPE_CHECKING:
@@ -65,19 +64,18 @@ def settings(config: ModelConfig) -> dict[str, Any]:
 
 
 class AudioMuseAnalyst:
-    """Computes tags and AudioMuse-AI's vectors of files, by ONNX Runtime."""
+    """Computes tags and AudioMuse-AI's vectors of files by ``MODEL``, in ONNX Runtime."""
 
-    def __init__(self) -> None:
-        self.pretrained = find_pretrained(MODEL)
-        self._engine = OnnxEngine(_graph_with_sums(self.pretrained))
+    def __init__(self, pretrained: Pretrained) -> None:
+        self._spec = pretrained.spec
+        self._engine = OnnxEngine(_graph_with_sums(pretrained))
 
     def __call__(
         self, paths: Iterable[str], *, damaged: OnDamage = "refuse", jobs: int | None = None
     ) -> Iterator[FileResult[EmbeddedTags]]:
         """Yield the results of files in their order; the embedding is that of ``LAYER``."""
-        spec = self.pretrained.spec
-        cutting = uncentred(spec.config)
-        task = embedded_tags_task(spec, cutting, layers=(LAYER,), silence="keep")
+        cutting = uncentred(self._spec.config)
+        task = embedded_tags_task(self._spec, cutting, layers=(LAYER,), silence="keep")
         reading = Reading(damaged, isolate=True)
         streams = streams_of(paths, cutting.grid.sample_rate, reading)
         return process(streams, task, engine=self._engine, jobs=jobs)

@@ -45,6 +45,7 @@ from musicnn_zoo.library.store import (
 from musicnn_zoo.library.text_store import REMEDY
 from musicnn_zoo.sound.find import Stamp
 from musicnn_zoo.sound.remote import (
+    ASKED_AT_ONCE,
     Address,
     NothingThereError,
     as_address,
@@ -58,8 +59,6 @@ from musicnn_zoo.sound.sources import local_path
 from musicnn_zoo.text import csv_lines, path_cell
 
 _RUN = "cluster.json"
-_ASKING = 16
-"""So many requests to a store at once."""
 
 
 class Folder(Protocol):
@@ -285,7 +284,7 @@ class RemoteBlocks:
         def look(name: str) -> tuple[pa.Table, Files]:
             return self._read(name, ["damaged", "lost_s"])
 
-        with ThreadPoolExecutor(_ASKING) as pool:
+        with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
             for name, (table, files) in zip(names, pool.map(look, names), strict=True):
                 lost |= damaged_files(table, files)
                 paths = [stamp.path for stamp, _ in files]

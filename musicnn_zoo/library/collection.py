@@ -13,7 +13,7 @@ from musicnn_zoo.library.asking import Asking, names_of, order_by
 from musicnn_zoo.library.descriptors import to_acousticbrainz
 from musicnn_zoo.library.library_file import Analysis, LibraryFile, default_library
 from musicnn_zoo.library.queries import parse_condition
-from musicnn_zoo.library.tracks import TRACK_COLUMNS, TrackList, track_of
+from musicnn_zoo.library.tracks import TRACK_COLUMNS, Track, TrackList, track_of
 from musicnn_zoo.machine import __version__
 from musicnn_zoo.text import path_from_text, path_to_text
 
@@ -74,7 +74,7 @@ class Library:
         given = default_library() if path is None else Path(path).expanduser()
         self.path = Path(os.path.abspath(given))  # noqa: PTH100
         self.as_indexed = as_indexed
-        self._taggers: dict[int, Any] = {}
+        self._analysts: dict[int, Any] = {}
 
     def __repr__(self) -> str:
         return f"<Library {str(self.path)!r}>"
@@ -251,17 +251,11 @@ class Library:
             asking = self._asking(library, model, layer)
             if among is not None:
                 asking.choose_among(_given(among))
-            found = asking.seeds(given)
-            from musicnn_zoo.library.neighbours import cosines, unit
-
-            mean = unit(found.vectors.mean(axis=0, keepdims=True))
-            sounds, similarities = cosines(library, asking.space, mean)
-            liked, unliked = listed("like", like), listed("unlike", unlike)
-            order = similarities[0] + asking.liking(sounds, liked, unliked)
-            tracks = asking.ranked(sounds, similarities[0], order, found, k, distinct=distinct)
-        asked = {"seeds": [path_to_text(each) for each in given], "layer": asking.space.layer}
-        names = " and ".join(PurePath(each).stem for each in given[:2])
-        return TrackList(tracks, "similar", f"Like {names}", asking.analysis.model, asked)
+            tracks = asking.nearest(
+                asking.seeds(given), k, distinct=distinct,
+                like=listed("like", like), unlike=listed("unlike", unlike),
+            )  # fmt: skip
+        return _similar_to(given, tracks, asking)
 
     @answered
     def playlist(
@@ -306,6 +300,7 @@ class Library:
         }  # fmt: skip
         return TrackList(tracks, "path", name, asking.analysis.model, asked)
 
+    @answered
     def more_like(
         self,
         seeds: Paths,
@@ -321,10 +316,11 @@ class Library:
         check_whole("n", n)
         given = _some(seeds)
         with LibraryFile(self.path) as library:
-            first = self._asking(library, model, layer).seeds(given).distinct()
-        found = self.similar(given, k=n, distinct=True, layer=layer, model=model)
-        begun = [replace(track, values={"similarity": 1.0}) for track in first]
-        return replace(found, tracks=(*begun, *found)[:n])
+            asking = self._asking(library, model, layer)
+            found = asking.seeds(given)
+            tracks = asking.nearest(found, n, distinct=True)
+        begun = [replace(track, values={"similarity": 1.0}) for track in found.distinct()]
+        return _similar_to(given, (*begun, *tracks)[:n], asking)
 
     @answered
     def clusters(
@@ -515,30 +511,44 @@ class Library:
 
     def _analysed(self, path: str, analysis: Analysis, layer: str) -> EmbeddedTags:
         """Analyse a file that is not in the library as the library's files were."""
+        if analysis.id not in self._analysts:
+            self._analysts[analysis.id] = _analyst_of(analysis)
+        analyst = self._analysts[analysis.id]
         if analysis.compatible is not None:
-            from musicnn_zoo.library.audiomuse import AudioMuseAnalyst
-
-            (found,) = AudioMuseAnalyst()([path], jobs=1)
-            return found.unwrap()
-        if analysis.id not in self._taggers:
-            from musicnn_zoo.tagging.tagger import Tagger
-            from musicnn_zoo.zoo.load import find_pretrained
-
-            pretrained = find_pretrained(analysis.place)
-            if pretrained.digest() != analysis.weights:
-                raise ArgumentError(
-                    f"model {analysis.place!r} has other weights now than those that the library "
-                    "was made with, so that nothing can be compared with it; run "
-                    "'musicnn-zoo index' again"
-                )
-            self._taggers[analysis.id] = Tagger(pretrained)
-        asked = analysis.settings
-        (result,) = self._taggers[analysis.id].embedded_tags_files(
-            [path], layer=layer, patch_s=asked["patch_s"], hop_s=asked["hop_s"],
-            tail=asked["tail"], silence=asked["silence"], jobs=1,
-        )  # fmt: skip
+            (result,) = analyst([path], jobs=1)
+        else:
+            asked = analysis.settings
+            (result,) = analyst.embedded_tags_files(
+                [path], layer=layer, patch_s=asked["patch_s"], hop_s=asked["hop_s"],
+                tail=asked["tail"], silence=asked["silence"], jobs=1,
+            )  # fmt: skip
         analysed: EmbeddedTags = result.unwrap()
         return analysed
+
+
+def _analyst_of(analysis: Analysis) -> Any:
+    """Load the model of an analysis, as a Tagger or as what computes compatible vectors."""
+    from musicnn_zoo.zoo.load import find_pretrained
+
+    pretrained = find_pretrained(analysis.place)
+    if pretrained.digest() != analysis.weights:
+        raise ArgumentError(
+            f"model {analysis.place!r} has other weights now than those that the library was made "
+            "with, so that nothing can be compared with it; run 'musicnn-zoo index' again"
+        )
+    if analysis.compatible is not None:
+        from musicnn_zoo.library.audiomuse import AudioMuseAnalyst
+
+        return AudioMuseAnalyst(pretrained)
+    from musicnn_zoo.tagging.tagger import Tagger
+
+    return Tagger(pretrained)
+
+
+def _similar_to(seeds: list[str], tracks: tuple[Track, ...], asking: Asking) -> TrackList:
+    asked = {"seeds": [path_to_text(each) for each in seeds], "layer": asking.space.layer}
+    names = " and ".join(PurePath(each).stem for each in seeds[:2])
+    return TrackList(tracks, "similar", f"Like {names}", asking.analysis.model, asked)
 
 
 def _given(paths: Paths, what: str = "a track") -> list[str]:

@@ -154,7 +154,7 @@ def _as_audiomuse(library: LibraryFile, wanted: Wanted) -> _Filling:
     )  # fmt: skip
 
     def analyse(paths: Iterable[str]) -> Iterator[FileResult[EmbeddedTags]]:
-        analyst = audiomuse.AudioMuseAnalyst()
+        analyst = audiomuse.AudioMuseAnalyst(chosen.pretrained)
         return analyst(paths, damaged=wanted.damaged, jobs=wanted.jobs)
 
     return _Filling(analysis, (audiomuse.LAYER,), analyse)

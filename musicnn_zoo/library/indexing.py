@@ -20,7 +20,7 @@ from musicnn_zoo.errors import AudioError, DecoderCrashError
 from musicnn_zoo.files import mode_at
 from musicnn_zoo.library.library_file import Analysis, LibraryFile
 from musicnn_zoo.sound.contents import TITLES, Contents, read_contents
-from musicnn_zoo.sound.find import Selection, Stamp, is_below, take_stamp, walk_audio
+from musicnn_zoo.sound.find import Selection, Stamp, is_below, take_stamp, unchanged, walk_audio
 from musicnn_zoo.tagging.pipeline import EmbeddedTags, reading_threads
 from musicnn_zoo.tagging.results import FileResult
 from musicnn_zoo.text import path_from_text
@@ -175,7 +175,6 @@ def run_index(
 class _Waiting(NamedTuple):
     """A file that is being computed."""
 
-    path: str
     stamp: Stamp
     contents: Contents
 
@@ -285,7 +284,7 @@ class _Run:
             self.postponed.append(stamp)
             return False
         self.awaited.add(contents.digest)
-        self._waiting.append(_Waiting(stamp.path, stamp, contents))
+        self._waiting.append(_Waiting(stamp, contents))
         return True
 
     def compute(self, paths: Iterator[str], analyse: Analyse) -> None:
@@ -294,7 +293,8 @@ class _Run:
         if first is None:
             return
         for result in analyse(chain([first], paths)):
-            path, stamp, contents = self._waiting.popleft()
+            stamp, contents = self._waiting.popleft()
+            path = stamp.path
             assert result.source == path
             if result.value is None:
                 assert result.error is not None
@@ -395,10 +395,9 @@ class _Run:
 def _is_as_it_was(stamp: Stamp) -> bool:
     """Whether a file is still that of which the digest was read, now that it has been decoded."""
     try:
-        now = take_stamp(stamp.path)
+        return unchanged(stamp, take_stamp(stamp.path))
     except AudioError:
         return False
-    return (now.size, now.mtime_ns) == (stamp.size, stamp.mtime_ns)
 
 
 def _is_left_out(path: str, folders: Mapping[str, Selection]) -> bool:

@@ -226,10 +226,10 @@ def find_clusters(library: LibraryFile, space: Space, count: int, seed: int) -> 
     sounds, clusters = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     closeness = [np.zeros(0, np.float32)]
     for numbers, vectors in scan(library, space):
-        cosines = vectors @ centres.T
+        to_centres = vectors @ centres.T
         sounds.append(numbers)
-        clusters.append(cosines.argmax(axis=1))
-        closeness.append(cosines.max(axis=1))
+        clusters.append(to_centres.argmax(axis=1))
+        closeness.append(to_centres.max(axis=1))
     return Clusters(
         np.concatenate(sounds), np.concatenate(clusters), np.concatenate(closeness).clip(-1, 1)
     )

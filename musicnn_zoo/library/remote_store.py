@@ -23,13 +23,13 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from musicnn_zoo.errors import ArgumentError, OutputError, RemoteError
 from musicnn_zoo.files import raising, replacing
-from musicnn_zoo.library.store import Store, read_settings
+from musicnn_zoo.library.store import Store, locked_output, read_settings
 from musicnn_zoo.library.text_store import Result
 from musicnn_zoo.machine.installation import ENVIRONMENT_VARIABLE, own_folder
 from musicnn_zoo.sound.find import Stamp
@@ -204,8 +204,6 @@ class _Mirror:
     """A copy of an output in the cache, and what of it is at the address."""
 
     def __init__(self, address: Address) -> None:
-        from filelock import FileLock
-
         self._address = address
         self._label = f"output {str(address)!r}"
         name = hashlib.sha256(address.encode()).hexdigest()[:20]
@@ -215,7 +213,7 @@ class _Mirror:
         self.output = self._folder / address.name
         self._run = f"{address.name}.run"
         self._is_folder = address.suffix.lower() == ".parquet"
-        self._lock = FileLock(self._folder / "lock", timeout=0, thread_local=False)
+        self._lock = ExitStack()
         self._list = self._folder / "uploaded.json"
         self._kept: dict[str, _Kept] = {}
         self._due = 0.0
@@ -226,14 +224,7 @@ class _Mirror:
 
     def open(self, *, anew: bool) -> None:
         """Lock the copy, and bring it to what is at the address if another machine went on."""
-        from filelock import Timeout
-
-        try:
-            self._lock.acquire()
-        except Timeout as error:
-            raise ArgumentError(
-                f"{self._label}: another run is writing it; let it end, or name another output"
-            ) from error
+        self._lock.enter_context(locked_output(self._folder / "lock", self._label))
         try:
             with _explained(self._address, "it is not begun"):
                 self._take_up(anew=anew)
@@ -243,7 +234,7 @@ class _Mirror:
 
     def close(self) -> None:
         """Let other runs of this machine have it."""
-        self._lock.release()
+        self._lock.close()
 
     def _take_up(self, *, anew: bool) -> None:
         there = self._there()

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -17,6 +17,7 @@ from musicnn_zoo.files import (
     GrowingFile,
     check_parent,
     json_line,
+    locked,
     read_lines,
     replacing,
     sync_folder,
@@ -75,8 +76,6 @@ class Store:
             raise ArgumentError(
                 f"output {str(output)!r} must end in .parquet, .jsonl or .csv; received {suffix!r}"
             )
-        from filelock import FileLock
-
         check_parent(output)
         self._output = output.resolve() if output.is_symlink() else output
         self._label = f"output {called or str(self._output)!r}"
@@ -89,7 +88,7 @@ class Store:
         self._keep_failures = keep_failures
         self._folder = _run_folder(self._output)
         self._rows = _rows_of(suffix, self._output, self._folder, self._settings, self._label)
-        self._lock = FileLock(self._folder / "lock", timeout=0, thread_local=False)
+        self._lock = ExitStack()
         self._settings_file = self._folder / "settings.json"
         self.failures = self._folder / "failures.csv"
         self.damage = self._folder / "damaged.csv"
@@ -106,8 +105,6 @@ class Store:
         self._synced_at = time.monotonic()
 
     def __enter__(self) -> Store:
-        from filelock import Timeout
-
         with self._reporting():
             if not (self._overwrite or self._settings_file.exists()) and self._rows.exist():
                 raise ArgumentError(
@@ -115,12 +112,7 @@ class Store:
                     f"{self._folder.name!r} is gone; {REMEDY}"
                 )
             self._folder.mkdir(exist_ok=True)
-            try:
-                self._lock.acquire()
-            except Timeout as error:
-                raise ArgumentError(
-                    f"{self._label}: another run is writing it; let it end, or name another output"
-                ) from error
+            self._lock.enter_context(locked_output(self._folder / "lock", self._label))
             try:
                 self._open()
             except BaseException:
@@ -194,7 +186,7 @@ class Store:
             with suppress(OSError):
                 self._rows.close()
         finally:
-            self._lock.release()
+            self._lock.close()
 
     def add(self, stamp: Stamp, result: Result) -> None:
         """Add the result of one file; when this returns, a kill of the process does not lose it.
@@ -369,6 +361,15 @@ class Store:
                 "the same command goes on from there when it is run again"
             )
             raise self._failed from error
+
+
+def locked_output(lock: Path, label: str) -> AbstractContextManager[None]:
+    """Hold the lock of an output, whose label begins messages; refuse it where another run does."""
+    return locked(
+        lock,
+        busy=f"{label}: another run is writing it; let it end, or name another output",
+        failure=f"{label} cannot be written",
+    )
 
 
 def _run_folder(output: Path) -> Path:

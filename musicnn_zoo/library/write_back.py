@@ -301,7 +301,7 @@ class PlanFile:
                     f"plan {str(path)!r} was made with other settings: name another, or remove it"
                 )
             self.known = 0
-            self._known = {one.source: one for one in found.records}
+            self._planned = {one.source: one for one in found.records}
             with raising(OutputError, f"{path}: the plan cannot be written"):
                 self._file = _continued(self._path, found, head)
             opened.callback(self._file.close)
@@ -309,11 +309,11 @@ class PlanFile:
 
     def holds(self, source: str) -> bool:
         """Whether it has a file as it is now; one that could not be used is tried again."""
-        known = self._known.get(source)
-        if known is None or known.error is not None:
+        planned = self._planned.get(source)
+        if planned is None or planned.error is not None:
             return False
         with suppress(OSError):
-            if _is_as_planned(known, Path(source).stat()):
+            if _is_as_planned(planned, Path(source).stat()):
                 self.known += 1
                 return True
         return False

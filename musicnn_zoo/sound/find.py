@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 from musicnn_zoo.errors import ArgumentError, AudioError, RemoteError, shown
 from musicnn_zoo.files import kind_of, sha256_of
 from musicnn_zoo.sound.remote import (
+    ASKED_AT_ONCE,
     TWO_COLONS,
     Address,
     as_address,
@@ -488,14 +489,13 @@ def take_stamps(
     waiting = iter(paths)
     while batch := list(islice(waiting, _STAMPS_AT_ONCE)):
         if any(map(as_address, batch)):
-            with ThreadPoolExecutor(_ASKING) as pool:
+            with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
                 yield from zip(batch, pool.map(stamp_of, batch), strict=True)
         else:
             yield from zip(batch, map(stamp_of, batch), strict=True)
 
 
 _STAMPS_AT_ONCE = 256
-_ASKING = 16
 
 
 def is_there(path: str) -> bool:

@@ -39,6 +39,8 @@ PATIENCE_S = 60.0
 LEAST_BYTES_S = 1024
 """A file that comes more slowly than so many bytes a second for ``PATIENCE_S`` is given up."""
 _PAGE = 1000
+ASKED_AT_ONCE = 16
+"""Requests to a store for what is small."""
 AHEAD = 8
 """So many files are fetched at a time, ahead of the decoding."""
 _CONNECT_S = 15.0
