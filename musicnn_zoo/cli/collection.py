@@ -85,9 +85,9 @@ def find(
 def _why_nothing(library: Library, found: TrackList) -> str:
     if not library.counts().get("present"):
         return "; the library holds no tracks: fill it with 'musicnn-zoo index FOLDER'"
-    return "; many scores are low: what is the highest, say find 'TAG > 0'" * bool(
-        found.asked["tags"]
-    )
+    if not found.asked["tags"]:
+        return ""
+    return "; many scores are low: what is the highest, say find 'TAG > 0'"
 
 
 @click.command()
