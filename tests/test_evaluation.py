@@ -295,8 +295,10 @@ def test_broken_and_missing_files_are_skipped_and_listed(tagger, pieces, tmp_pat
     broken.write_bytes(b"RIFF no sound")
     paths = list(pieces.paths)
     paths[3], paths[8] = str(broken), str(tmp_path / "gone.wav")
-    with pytest.warns(DatasetWarning, match=r"pieces: 1 missing file .* The evaluation's \.errors"):
+    says = r"pieces: 1 missing file .* The evaluation's \.errors"
+    with pytest.warns(DatasetWarning, match=says) as caught:
         found = evaluated(tagger, replace(pieces, paths=paths))
+    assert {warning.filename for warning in caught} == {__file__}
     rest = [index for index in range(12) if index not in (3, 8)]
     alone = evaluated(tagger, pieces.subset(rest))
     assert found.figures == replace(alone.figures, conventions=found.figures.conventions)

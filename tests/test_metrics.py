@@ -443,7 +443,8 @@ LABELS, SCORES = tracks(20)
         (LABELS, SCORES, {"bootstrap": 1}, "bootstrap must .*; received 1"),
         (LABELS, SCORES, {"level": 95}, "level must be between 0 and 1, .*; received 95"),
         (LABELS, SCORES, {"level": float("nan")}, "level must .*; received nan"),
-        (LABELS, SCORES, {"seed": -3}, "seed must not be negative; received -3"),
+        (LABELS, SCORES, {"seed": -3}, "seed must be at least 0; received -3"),
+        (LABELS, SCORES, {"seed": "3"}, "seed must be a whole number"),
         (LABELS, SCORES, {"thresholds": [0.5]}, r"each of the 3 tags .*received shape \(1,\)"),
     ],
 )

@@ -49,8 +49,8 @@ def models(pattern: str | None, pretrained: bool, form: str) -> None:
 def _nothing_fits(pattern: str | None, pretrained: bool) -> str:
     others = list_models(pattern, pretrained=not pretrained)
     if others:
-        option = "--untrained" if pretrained else "--pretrained"
-        return f"only {option} lists models that fit {pattern!r}: {', '.join(others)}"
+        flag = "--untrained" if pretrained else "--pretrained"
+        return f"only {flag} lists models that fit {pattern!r}: {', '.join(others)}"
     known = ", ".join(list_models(pretrained=pretrained))
     return f"no model fits {pattern!r}; there are {known}"
 

@@ -20,7 +20,7 @@ from musicnn_zoo.datasets.mtg_jamendo import jamendo
 from musicnn_zoo.datasets.mtt import BROKEN_CLIPS, MTT_SYNONYMS, magnatagatune
 from musicnn_zoo.datasets.splitting import split
 from musicnn_zoo.datasets.table import from_table
-from musicnn_zoo.errors import ArgumentError, check_choice, check_path
+from musicnn_zoo.errors import ArgumentError, answered, check_choice, check_path
 
 __all__ = [
     "BROKEN_CLIPS",
@@ -45,6 +45,7 @@ Layout = Literal["folder", "table", "magnatagatune", "jamendo", "million-song"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 
+@answered
 def open_dataset(
     place: str | os.PathLike[str],
     *,

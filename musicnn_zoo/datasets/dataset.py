@@ -183,10 +183,11 @@ class Findings:
         return Report({kind: tuple(items) for kind, items in self._found.items()})
 
 
-def announce(name: str, report: Report, *, stacklevel: int = 3) -> None:
+def announce(name: str, report: Report, *, stacklevel: int = 4) -> None:
     """Warn once with a summary of what the caller did not ask for, if there is any.
 
-    By default the warning names the line that called the function that calls this one.
+    By default the warning names the line that called the function that calls this one, if that
+    function is :func:`~musicnn_zoo.errors.answered`.
     """
     alarming = report.alarming
     if alarming:
@@ -602,7 +603,7 @@ def assemble(
     if judge:
         _judge_classes(dataset, found)
     report = found.report()
-    announce(name, report, stacklevel=4)
+    announce(name, report, stacklevel=5)
     return replace(dataset, report=report)
 
 

@@ -16,12 +16,13 @@ from musicnn_zoo.datasets.dataset import (
     split_name,
 )
 from musicnn_zoo.datasets.table import clean, one_spelling
-from musicnn_zoo.errors import check_choice, check_path
+from musicnn_zoo.errors import answered, check_choice, check_path
 from musicnn_zoo.sound.find import has_audio_name, is_left_out, walk_audio
 
 GroupBy = Literal["subfolder"]
 
 
+@answered
 def from_folder(
     folder: str | os.PathLike[str], *, name: str | None = None, group_by: GroupBy | None = None
 ) -> Dataset:

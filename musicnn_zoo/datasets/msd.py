@@ -33,6 +33,7 @@ from musicnn_zoo.datasets.table import (
     read_table,
     separators_of,
 )
+from musicnn_zoo.errors import answered
 from musicnn_zoo.zoo.catalogue import MSD_TAGS
 
 COLUMNS = {
@@ -45,6 +46,7 @@ COLUMNS = {
 """Names of columns, or of the entries of a JSON object, by what they hold."""
 
 
+@answered
 def million_song(
     source: str | os.PathLike[str],
     *,

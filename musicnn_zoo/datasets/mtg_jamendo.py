@@ -29,7 +29,7 @@ from musicnn_zoo.datasets.dataset import (
     split_name,
 )
 from musicnn_zoo.datasets.table import read_table
-from musicnn_zoo.errors import check_choice
+from musicnn_zoo.errors import answered, check_choice
 from musicnn_zoo.zoo.catalogue import JAMENDO_TAGS
 
 JamendoGroup = Literal["artist", "album"]
@@ -37,6 +37,7 @@ JamendoGroup = Literal["artist", "album"]
 _HEADER = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
 
 
+@answered
 def jamendo(
     source: str | os.PathLike[str],
     *,

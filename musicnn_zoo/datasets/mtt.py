@@ -43,7 +43,7 @@ from musicnn_zoo.datasets.dataset import (
     audio_folder,
 )
 from musicnn_zoo.datasets.table import TextTable, read_rows, read_table
-from musicnn_zoo.errors import ArgumentError, check_choice, check_whole
+from musicnn_zoo.errors import ArgumentError, answered, check_choice, check_whole
 from musicnn_zoo.zoo.catalogue import MTT_TAGS
 
 _FILE_OF = dict(zip(SPLITS, ("train", "val", "test"), strict=True))
@@ -189,6 +189,7 @@ author is not sure of "opera" and "hard". The published splits and models merge 
 _FOLDERS = "0123456789abcdef"
 
 
+@answered
 def magnatagatune(
     source: str | os.PathLike[str],
     *,

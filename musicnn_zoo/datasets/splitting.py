@@ -18,7 +18,7 @@ from musicnn_zoo.datasets.dataset import (
     announce,
     check_dataset,
 )
-from musicnn_zoo.errors import ArgumentError, check_choice, check_whole, shown
+from musicnn_zoo.errors import ArgumentError, answered, check_choice, check_whole, shown
 
 By = Literal["track", "group"]
 
@@ -27,6 +27,7 @@ _TIES = 9
 """Decimals beyond which scores are equal, so that all processors choose alike."""
 
 
+@answered
 def split(
     dataset: Dataset,
     fractions: Sequence[float] = (0.8, 0.1, 0.1),

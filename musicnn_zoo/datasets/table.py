@@ -23,7 +23,7 @@ from musicnn_zoo.datasets.dataset import (
     merge_repeated,
     split_name,
 )
-from musicnn_zoo.errors import check_path
+from musicnn_zoo.errors import answered, check_path
 from musicnn_zoo.sound.remote import Address, as_address
 
 _DELIMITERS = (",", "\t", ";", "|")
@@ -212,6 +212,7 @@ _ANSWERS = {**dict.fromkeys(("1", "1.0", "true"), True),
             **dict.fromkeys(("0", "0.0", "false", ""), False)}  # fmt: skip
 
 
+@answered
 def from_table(
     path: str | os.PathLike[str],
     *,

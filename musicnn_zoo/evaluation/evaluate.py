@@ -38,8 +38,8 @@ from musicnn_zoo.errors import (
     UnknownNameError,
     answered,
     check_choice,
+    check_path,
     check_tagging_model,
-    check_whole,
     no_array,
     shown,
 )
@@ -546,7 +546,6 @@ def evaluate_model(
         part = part.without(without_tag, "untagged_by_request")
     grid = patch_grid(tagger.spec.config, patch_s=patch_s, hop_s=hop_s)
     by_group = _resamples_groups(resample, part)
-    check_whole("seed", seed, least=0)
     # Refuse now what these would refuse after hours of computing.
     Bootstrap.over(len(part), part.groups if by_group else None, bootstrap, level, seed)
     if not classes:
@@ -593,7 +592,7 @@ def evaluate_model(
         stated["seen in training"] = seen.describe()
         if chosen.split not in ("train", "validation"):
             for says, why in seen.warning.items():
-                warnings.warn(f"{says}: {why}", DatasetWarning, stacklevel=2)
+                warnings.warn(f"{says}: {why}", DatasetWarning, stacklevel=3)
     conventions = {**figures.conventions, **stated}
     order = dict.fromkeys(("split", "seen in training", "tags", "kind", "patches", *conventions))
     return ModelEvaluation(
@@ -648,7 +647,7 @@ def _score(results: Iterator[FileResult[Taggram]], dataset: Dataset, match: TagM
         warnings.warn(
             f"{printable(dataset.name)}: {report} The evaluation's .errors says why.",
             DatasetWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     used = [index for index in range(len(dataset)) if index not in errors]
     whole = dataset.report.adding("missing_files", missing).adding("broken_files", broken)
@@ -878,8 +877,7 @@ def store_thresholds(folder: str | os.PathLike[str], evaluation: ModelEvaluation
     OutputError
         If it cannot be written.
     """
-    if not isinstance(folder, str | os.PathLike):
-        raise ArgumentError(f"folder must be that of a model; received {shown(folder)}")
+    check_path("the folder of a model", folder)
     contents = read_folder(Path(folder), origin=os.fspath(folder))
     thresholds = _best_thresholds(evaluation, contents.spec.name, contents.spec.tags)
     write_thresholds(contents, thresholds)

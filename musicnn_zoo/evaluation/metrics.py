@@ -428,15 +428,13 @@ class Bootstrap:
     grouped: bool
 
     def __post_init__(self) -> None:
-        if self.replicates < 0 or self.replicates == 1:
+        if self.replicates == 1:
             raise ArgumentError(
-                f"bootstrap must be a number of replicates of at least 2, better 1000, or 0 for no "
-                f"intervals; received {self.replicates}"
+                "bootstrap must be a number of replicates of at least 2, better 1000, or 0 for no "
+                "intervals; received 1"
             )
         if not 0 < self.level < 1:
             raise ArgumentError(f"level must be between 0 and 1, like 0.95; received {self.level}")
-        if self.seed < 0:
-            raise ArgumentError(f"seed must not be negative; received {self.seed}")
 
     @classmethod
     def over(
@@ -450,6 +448,7 @@ class Bootstrap:
         """Check the groups, one a track, and number them."""
         check_whole("bootstrap", replicates, least=0)
         check_number("level", level)
+        check_whole("seed", seed, least=0)
         if groups is None:
             return cls(replicates, level, seed, np.arange(n_tracks), False)
         if len(groups) != n_tracks:

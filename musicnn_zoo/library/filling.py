@@ -76,6 +76,8 @@ def fill(
     check_choice("engine", wanted.engine, ENGINES)
     if wanted.jobs is not None:
         check_whole("jobs", wanted.jobs)
+    if not (on_progress is None or callable(on_progress)):
+        raise ArgumentError(f"on_progress must be a function; received {shown(on_progress)}")
     places = dict.fromkeys(_present(folders), selection)
     with _alone(path), LibraryFile(path, write=True) as library:
         if not places:

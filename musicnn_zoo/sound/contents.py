@@ -57,9 +57,9 @@ def read_contents(path: str, *, size: int = 0) -> Contents:
         pieces = call_isolated(
             f"{__name__}:isolated_contents", path, size=size, imports=("av",), path=place
         )
-        return _last(pieces)
+        return Contents(*_returned_by(pieces))
     except WorkerStartError:
-        return _last(isolated_contents(place))
+        return Contents(*_returned_by(isolated_contents(place)))
     except DecoderCrashError:
         raise
     except AudioError:
@@ -75,13 +75,10 @@ def stated_length(path: str) -> float | None:
         f"{__name__}:isolated_length", path, imports=("av",), path=str(Path(path).absolute())
     )
     try:
-        while True:
-            next(pieces)
-    except StopIteration as end:
-        length: float | None = end.value
-        return length
+        length: float | None = _returned_by(pieces)
     except (AudioError, WorkerStartError):
         return None
+    return length
 
 
 def isolated_length(path: str) -> Generator[bytes, None, float | None]:
@@ -139,12 +136,12 @@ def _titles(container: Any) -> list[str]:
     ]
 
 
-def _last(pieces: Generator[bytes, None, Any]) -> Contents:
+def _returned_by(pieces: Generator[bytes, None, Any]) -> Any:
     while True:
         try:
             next(pieces)
         except StopIteration as end:
-            return Contents(*end.value)
+            return end.value
 
 
 def _digest_of_file(path: str) -> str:

@@ -395,7 +395,13 @@ class Tags(_Result, Sequence[TagScore]):
         if isinstance(index, str):
             names = [tag for tag, _ in self.all_ranked]
             return self.all_ranked[_column(names, index)].score
-        return self.ranked[index]
+        try:
+            return self.ranked[index]
+        except IndexError:
+            raise IndexError(
+                f"no index {index}: {len(self)} of {len(self.all_ranked)} tags are kept; "
+                ".top(k) keeps k"
+            ) from None
 
     def __contains__(self, entry: object) -> bool:
         return entry in (self.keys() if isinstance(entry, str) else self.ranked)

@@ -474,9 +474,8 @@ class Tagger:
         """Ranked tags of a whole clip; see :func:`musicnn_zoo.tag`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold, silence=silence)
-        return self._one(
-            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "tag"
-        )
+        reading = Reading(damaged, isolate, offset, duration)
+        return self._one(audio, sample_rate, task, reading, "tag")
 
     __call__ = tag
 
@@ -494,9 +493,8 @@ class Tagger:
     ) -> Taggram:  # fmt: skip
         """Scores over time; see :func:`musicnn_zoo.taggram`."""
         task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
-        return self._one(
-            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "taggram"
-        )
+        reading = Reading(damaged, isolate, offset, duration)
+        return self._one(audio, sample_rate, task, reading, "taggram")
 
     @answered
     def frames(
@@ -520,9 +518,8 @@ class Tagger:
         """
         cutting = self._cutting(patch_s, None, tail)
         task = taggram_task(self.spec, cutting, framewise=True)
-        return self._one(
-            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "frames"
-        )
+        reading = Reading(damaged, isolate, offset, duration)
+        return self._one(audio, sample_rate, task, reading, "frames")
 
     @answered
     def events(
@@ -538,9 +535,8 @@ class Tagger:
             patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s,
             silence=silence,
         )  # fmt: skip
-        return self._one(
-            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "events"
-        )
+        reading = Reading(damaged, isolate, offset, duration)
+        return self._one(audio, sample_rate, task, reading, "events")
 
     @answered
     def embed(
@@ -553,9 +549,8 @@ class Tagger:
         """Activations of one layer as vectors; see :func:`musicnn_zoo.embed`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling, silence=silence)
-        return self._one(
-            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "embed"
-        )
+        reading = Reading(damaged, isolate, offset, duration)
+        return self._one(audio, sample_rate, task, reading, "embed")
 
     @answered
     def features(
@@ -574,9 +569,8 @@ class Tagger:
         if not chosen:
             raise ArgumentError("layers must name at least one layer; received none")
         task = features_task(self.spec, self._cutting(patch_s, hop_s, tail), chosen)
-        return self._one(
-            audio, sample_rate, task, Reading(damaged, isolate, offset, duration), "features"
-        )
+        reading = Reading(damaged, isolate, offset, duration)
+        return self._one(audio, sample_rate, task, reading, "features")
 
     @answered
     def tag_files(
@@ -590,9 +584,8 @@ class Tagger:
         """Ranked tags of many files; see :func:`musicnn_zoo.tag_files`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = tags_task(self.spec, cutting, top_k=top_k, threshold=threshold, silence=silence)
-        return self._many(
-            paths, task, Reading(damaged, isolate, offset, duration), jobs, progress, "tag_files"
-        )
+        reading = Reading(damaged, isolate, offset, duration)
+        return self._many(paths, task, reading, jobs, progress, "tag_files")
 
     @answered
     def taggram_files(
@@ -604,14 +597,8 @@ class Tagger:
     ) -> Iterator[FileResult[Taggram]]:  # fmt: skip
         """Scores over time of many files; see :func:`musicnn_zoo.tag_files`."""
         task = taggram_task(self.spec, self._cutting(patch_s, hop_s, tail))
-        return self._many(
-            paths,
-            task,
-            Reading(damaged, isolate, offset, duration),
-            jobs,
-            progress,
-            "taggram_files",
-        )
+        reading = Reading(damaged, isolate, offset, duration)
+        return self._many(paths, task, reading, jobs, progress, "taggram_files")
 
     @answered
     def events_files(
@@ -628,9 +615,8 @@ class Tagger:
             patch_s, hop_s, tail, threshold=threshold, release=release, min_length_s=min_length_s,
             silence=silence,
         )  # fmt: skip
-        return self._many(
-            paths, task, Reading(damaged, isolate, offset, duration), jobs, progress, "events_files"
-        )
+        reading = Reading(damaged, isolate, offset, duration)
+        return self._many(paths, task, reading, jobs, progress, "events_files")
 
     def embedded_tags_files(
         self, paths: Paths, *,
@@ -647,14 +633,8 @@ class Tagger:
         cutting = self._cutting(patch_s, hop_s, tail)
         layers = (layer,) if isinstance(layer, str) else tuple(dict.fromkeys(layer))
         task = embedded_tags_task(self.spec, cutting, layers=layers, silence=silence)
-        return self._many(
-            paths,
-            task,
-            Reading(damaged, isolate, offset, duration),
-            jobs,
-            progress,
-            "embedded_tags_files",
-        )
+        reading = Reading(damaged, isolate, offset, duration)
+        return self._many(paths, task, reading, jobs, progress, "embedded_tags_files")
 
     @answered
     def embed_files(
@@ -668,9 +648,8 @@ class Tagger:
         """Embeddings of many files; see :func:`musicnn_zoo.embed_files`."""
         cutting = self._cutting(patch_s, hop_s, tail)
         task = embedding_task(self.spec, cutting, layer=layer, pooling=pooling, silence=silence)
-        return self._many(
-            paths, task, Reading(damaged, isolate, offset, duration), jobs, progress, "embed_files"
-        )
+        reading = Reading(damaged, isolate, offset, duration)
+        return self._many(paths, task, reading, jobs, progress, "embed_files")
 
     @answered
     def stream(

@@ -293,12 +293,12 @@ def load_model(
     _check_place(model)
     if weights is None:
         return find_pretrained(model, source=source).load()
+    check_path("weights", weights)
     if source is not None:
         raise ArgumentError(
             f"source and weights exclude each other; received source={source!r} and "
             f"weights={os.fspath(weights)!r}"
         )
-    check_path("weights", weights)
     preset, path = _preset_of(os.fspath(model)), Path(weights)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file of weights")
