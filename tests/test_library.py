@@ -55,9 +55,9 @@ class Analyst:
 
 
 @pytest.fixture
-def library(tmp_path):
+def library(tmp_path, monkeypatch):
     """Four files, and what runs over them."""
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     for name, content in {"a": "rock", "b": "jazz", "c": "broken", "d": "folk"}.items():
         Path(name).write_text(content)
 
@@ -140,7 +140,7 @@ def test_a_file_of_the_same_time_and_size_is_noticed_by_its_content(library):
 
 
 @on_posix
-def test_a_file_has_one_row_however_it_is_named(library, tmp_path):
+def test_a_file_has_one_row_however_it_is_named(library, tmp_path, monkeypatch):
     Path("M").mkdir()
     Path("M/a").write_text("rock")
     Path("link").symlink_to("M")
@@ -148,10 +148,10 @@ def test_a_file_has_one_row_however_it_is_named(library, tmp_path):
     assert library(names)[1:] == (["M/a"], {"M/a": ["rock"]})
     summary, asked, rows = library(names[::-1])
     assert (asked, rows, summary.skipped) == ([], {"M/a": ["rock"]}, 1)
-    os.chdir("M")
+    monkeypatch.chdir("M")
     with Store(Path("../out.jsonl"), {"kind": "tags"}) as store:
         assert run_library(["a"], Analyst(), store).skipped == 1
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     Path("M/a").write_text("blues")
     assert library(names[1:])[2] == {names[1]: ["blues"]}
 
@@ -311,7 +311,7 @@ def test_what_a_search_cannot_use_is_listed_with_the_failures(tmp_path, monkeypa
 
 
 @on_posix
-def test_ctrl_c_ends_a_run_with_what_is_done_and_the_code_of_shells(tmp_path):
+def test_ctrl_c_ends_a_run_with_what_is_done_and_the_code_of_shells(tmp_path, monkeypatch):
     make_clips(tmp_path / "clips", [1] * 5)
     code = (
         "import sys, signal, os\n"
@@ -331,7 +331,7 @@ def test_ctrl_c_ends_a_run_with_what_is_done_and_the_code_of_shells(tmp_path):
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (130, "\nstopped by Ctrl+C\n")
     assert len(rows_of(tmp_path / "out.jsonl")) == 3
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     assert ": 2 done, 3 unchanged, 0 failed" in run("taggram", "clips", "-o", "out.jsonl").stderr
 
 
