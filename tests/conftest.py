@@ -136,6 +136,14 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _folder_as_it_was() -> Iterator[None]:
+    """See that the tests of a file leave the process where they found it."""
+    before = Path.cwd()
+    yield
+    assert Path.cwd() == before
+
+
 @pytest.fixture(scope="session")
 def web_runtime(_cache_of_its_own: None) -> Path:
     """Folder of onnxruntime-web, taken from where MUSICNN_ZOO_RUNTIME says; mediabunny as well."""
