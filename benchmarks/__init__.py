@@ -27,7 +27,8 @@ Parts
 ``endtoend``
     Tagging 50 files of 1 to 4 minutes, and 300 clips of 10 s, models loaded beforehand.
 ``memory``
-    Peak resident memory of a fresh process that tags one file, against its length.
+    Peak resident memory of a fresh process that tags one file, against its length; without that of
+    the process in which this project decodes.
 ``coldstart``
     A fresh process that tags one clip of 30 s, from its start to its end.
 
