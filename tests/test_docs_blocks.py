@@ -49,12 +49,10 @@ ALBUMS = {
 }
 """Album, genre and tags of the example clips, by which a reader's files are made."""
 OTHER_OPTIONS = {
-    "--push", "--logdir", "--topN", "--length", "--overlap", "--save", "--dist", "--check",
-    "--keep-going", "--cpus", "--rows", "--faiss", "--drop", "--hour", "--previous", "--head",
-    "--address", "--force", "--pretend",
+    "--logdir", "--topN", "--length", "--overlap", "--save", "--dist", "--check", "--keep-going",
+    "--cpus", "--head", "--address",
 }  # fmt: skip
-"""Of weights/publish.py, TensorBoard, the original musicnn, pytest, ruff, Sphinx, Docker,
-benchmarks, Ray and the plugin of beets."""
+"""Of TensorBoard, the original musicnn, pytest, ruff, Sphinx, Docker and Ray."""
 
 
 def text_of(name: str) -> str:
@@ -212,8 +210,10 @@ def test_options_in_the_text_exist() -> None:
         command = cli.get_command(context, name)
         for parameter in command.params:
             known |= {*parameter.opts, *parameter.secondary_opts}
-    for example in (ROOT / "examples").glob("*.py"):
-        known |= set(re.findall(r'add_argument\(\s*"(--[a-z0-9-]+)', example.read_text("utf-8")))
+    declared = re.compile(r'(?:add_argument|option)\(\s*(?:"-\w", )?"(--[a-z0-9-]+)')
+    for folder in ("benchmarks", "examples", "weights", "beetsplug"):
+        for script in (ROOT / folder).glob("*.py"):
+            known |= set(declared.findall(script.read_text("utf-8")))
     for name in PAGES:
         text = re.sub(r"```.*?```|<!--.*?-->", "", text_of(name), flags=re.DOTALL)
         options = set(re.findall(r"`[^`\n]*?(?<![\w-])(--[a-z][a-z0-9-]*)[^`\n]*`", text))
