@@ -413,7 +413,7 @@ def children_of(process):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.usefixtures("deadly_decoder")
 def test_ctrl_c_ends_a_library_run_and_its_workers(tmp_path, monkeypatch):
-    """A terminal sends it to all processes of the run, of which one decodes what hangs."""
+    """A terminal sends it to the processes of the run, while a worker decodes what hangs."""
     good = [write(tmp_path / f"good_{number:02}.wav", 0.2, seed=number) for number in range(12)]
     sleeper = write(tmp_path / "sleep.wav")
     files, output = [*good[:6], sleeper, *good[6:]], tmp_path / "out.csv"
@@ -447,6 +447,27 @@ def test_ctrl_c_ends_a_library_run_and_its_workers(tmp_path, monkeypatch):
     rest = len(files) - finished
     assert f": {rest} done, {finished} unchanged, 0 failed" in result.stderr
     assert len({line.split(",")[0] for line in output.read_text().split("\n")[1:] if line}) == 13
+
+
+def test_ctrl_c_while_a_worker_starts_does_not_end_it(tmp_path):
+    """Python itself answers it, before any line of ours has run."""
+    code = """
+    import os, signal, sys, time
+    from musicnn_zoo.sound import isolation
+    signal.signal(signal.SIGINT, lambda *_: None)
+    isolation.prepare_decoding("musicnn_zoo.sound.read", sys.argv[1:])
+    (worker,) = isolation._workers._idle
+    for _ in range(100):
+        os.killpg(0, signal.SIGINT)
+        time.sleep(0.002)
+    worker.start(["json"])
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), write(tmp_path / "a.wav")],
+        env={**os.environ, "PYTHONPATH": str(Path(musicnn_zoo.__file__).parents[1])},
+        capture_output=True, text=True, check=False, start_new_session=True,
+    )  # fmt: skip
+    assert (run.returncode, run.stderr) == (0, "")
 
 
 def test_a_dangerous_part_of_a_joined_file_repeats_nothing(tmp_path, monkeypatch):

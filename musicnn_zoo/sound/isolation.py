@@ -41,7 +41,6 @@ _PARENT_WATCH_S = 1.0
 
 def serve(modules: Sequence[str]) -> None:
     """Import modules, and answer requests from standard input until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     # What a native library prints goes to the log.
     os.dup2(2, 1)
@@ -280,6 +279,7 @@ class _Worker:
                 [sys.executable, "-c", _START],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
                 env={**os.environ, **threads},
+                start_new_session=True,  # Ctrl+C is for who asked; it would end one that starts
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
         except OSError as error:
