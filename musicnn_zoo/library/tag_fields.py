@@ -331,8 +331,9 @@ def shown_elsewhere(path: Path, field: str) -> tuple[str, ...]:
     import av
 
     with suppress(av.FFmpegError, OSError, ValueError), open_container(str(path)) as container:
-        for holder in (container, *container.streams.audio):
-            for name, text in holder.metadata.items():
+        of_streams = (stream.metadata for stream in container.streams.audio)
+        for metadata in (container.metadata, *of_streams):
+            for name, text in metadata.items():
                 if name.casefold() == field and text.strip():
                     return (text.strip(),)
     return ()

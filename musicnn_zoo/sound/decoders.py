@@ -375,8 +375,9 @@ def _packets(decoded: DecodedByFFmpeg) -> Iterator[av.Packet[Any]]:
             failures += 1
             if failures < _MOST_FAILURES:
                 continue
-            left = max(0, container.size - decoded.read_to)
-            if left > _UNREAD and not is_tolerated_part(left, container.size):
+            size = container.size or 0
+            left = max(0, size - decoded.read_to)
+            if left > _UNREAD and not is_tolerated_part(left, size):
                 decoded.broken = str(getattr(error, "strerror", None) or error)
             return
 

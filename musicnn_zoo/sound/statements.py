@@ -190,7 +190,7 @@ def _note_missing_of_matroska(decoded: DecodedByFFmpeg, file: BinaryIO) -> None:
     missing_s = max(decoded.gaps_s, whole_s - decoded.end_s)
     if not GAP_S < missing_s < LONGEST_S:
         return
-    size = decoded.container.size
+    size = decoded.container.size or 0
     unread = (size - decoded.read_to) / max(1, size)
     is_unread = whole_s > 0 and unread > 0.5 * missing_s / whole_s
     if is_unread or decoded.is_torn or _is_torn_matroska(file):

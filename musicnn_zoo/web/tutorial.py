@@ -129,7 +129,9 @@ class Arrays:
         self.content += little.tobytes() + bytes(-little.nbytes % 4)
         return {"at": at, "type": little.dtype.str[1:], "shape": list(array.shape), **more}
 
-    def add_bytes(self, array: Floats, low: float, high: float, **more: Any) -> dict[str, Any]:
+    def add_bytes(
+        self, array: NDArray[np.floating[Any]], low: float, high: float, **more: Any
+    ) -> dict[str, Any]:
         """Take an array as bytes between two values."""
         parts = (array.astype(np.float64) - low) / ((high - low) or 1)
         pixels = np.rint(255 * np.clip(parts, 0, 1)).astype(np.uint8)
