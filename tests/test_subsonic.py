@@ -125,7 +125,7 @@ class Client:
         everything = {
             "v": "1.16.1", "c": "test", "f": self.form, **self.credentials(), **parameters,
         }  # fmt: skip
-        query = urllib.parse.urlencode(everything)
+        query = urllib.parse.urlencode(everything, doseq=True)
         if self.post:
             answer, text = send(self.server, "POST", f"/rest/{method}", query, **FORM)
         else:
@@ -472,6 +472,8 @@ def test_what_every_request_needs_is_asked_for(server, lacking):
         ("findSonicPath", {"startSongId": digest_of(3), "endSongId": digest_of(4), "count": 1}, 0),
         ("search3", {"query": "", "songOffset": "1.5"}, 0),
         ("stream", {"id": digest_of(3)}, 0),
+        ("getSong", {"id": "x" * 5000}, 0),
+        ("getSong", {"id": [digest_of(3), digest_of(4)]}, 0),
         ("ping", {"f": "yaml"}, None),
     ],
 )

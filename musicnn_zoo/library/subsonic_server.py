@@ -111,12 +111,14 @@ class _Handler(WebHandler):
                 if body is None:
                     return
                 forms.append(body)
-            parameters = _parameters(forms)
-            self._request = Request(found[1] if found else "", parameters)
+            pairs = _pairs(forms)
+            # The form of the answer is known before it is said what is wrong.
+            self._request = Request(found[1] if found else "", dict(pairs))
             if found is None:
                 self.refuse(HTTPStatus.NOT_FOUND, "ask for /rest/ and a method")
                 return
             self._check_form()
+            _check(pairs)
             answer = self.api.answer(self._request)
         except FailedError as error:
             self._fail(error)
@@ -189,19 +191,25 @@ class _Handler(WebHandler):
         self.send_text(status, kind, text, **more)
 
 
-def _parameters(forms: list[str]) -> dict[str, str]:
-    """Return the parameters of a query and a form; a FailedError says what is wrong with them."""
-    parameters: dict[str, str] = {}
-    for form in forms:
-        try:
-            pairs = parse_qsl(
+def _pairs(forms: list[str]) -> list[tuple[str, str]]:
+    """Return names and values of a query and a form; a FailedError if they cannot be read."""
+    try:
+        return [
+            pair
+            for form in forms
+            for pair in parse_qsl(
                 form, keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS
             )
-        except ValueError as error:
-            raise FailedError(Code.OTHER, "parameters are too many, or no UTF-8") from error
-        for name, value in pairs:
-            if len(value) > LONGEST_TEXT:
-                raise FailedError(Code.OTHER, "a parameter is too long")
-            if parameters.setdefault(name, value) != value:
-                raise FailedError(Code.OTHER, "a parameter is there twice")
-    return parameters
+        ]
+    except ValueError as error:
+        raise FailedError(Code.OTHER, "parameters are too many, or no UTF-8") from error
+
+
+def _check(pairs: list[tuple[str, str]]) -> None:
+    """Raise a FailedError if a parameter is too long, or there with two values."""
+    parameters: dict[str, str] = {}
+    for name, value in pairs:
+        if len(value) > LONGEST_TEXT:
+            raise FailedError(Code.OTHER, "a parameter is too long")
+        if parameters.setdefault(name, value) != value:
+            raise FailedError(Code.OTHER, "a parameter is there twice")
