@@ -56,7 +56,8 @@ def make_sound() -> NDArray[np.float32]:
     chord = sum(np.sin(2 * np.pi * 220 * ratio * t) / ratio for ratio in (1, 1.25, 1.5, 2, 3))
     beat = np.exp(-12 * (t % 0.5)) * np.sin(2 * np.pi * 60 * t)
     sweep = np.sin(2 * np.pi * (200 * t + 600 * t**2)) * (t % 1 < 0.5)
-    return (0.15 * chord + 0.4 * beat + 0.1 * sweep).astype(np.float32)
+    sound: NDArray[np.float32] = (0.15 * chord + 0.4 * beat + 0.1 * sweep).astype(np.float32)
+    return sound
 
 
 def checks() -> Iterator[tuple[str, Callable[[], Check]]]:

@@ -410,8 +410,8 @@ class _Heard:
         import numpy as np
 
         self._paths: list[str] = []
-        self._vectors = np.zeros((64, dimensions), np.float32)
-        self._lengths = np.zeros(64)
+        self._vectors: NDArray[np.float32] = np.zeros((64, dimensions), np.float32)
+        self._lengths: NDArray[np.float64] = np.zeros(64)
         if seeds is not None:
             for vector, track in zip(seeds.vectors, seeds.tracks, strict=True):
                 self.add(vector, track)

@@ -45,7 +45,8 @@ def cosines(
         Their numbers, in order.
     similarities : ndarray, shape (queries, sounds)
     """
-    sounds, found = [np.zeros(0, np.int64)], [np.zeros((len(queries), 0), np.float32)]
+    sounds: list[Numbers] = [np.zeros(0, np.int64)]
+    found = [np.zeros((len(queries), 0), np.float32)]
     for numbers, vectors in scan(library, space):
         sounds.append(numbers)
         found.append(np.stack([vectors @ query for query in queries]))  # faster than one product
@@ -223,7 +224,8 @@ def find_clusters(library: LibraryFile, space: Space, count: int, seed: int) -> 
         return Clusters(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
     tried = [_centres(sample, min(count, len(sample)), random) for _ in range(_STARTS)]
     centres = max(tried, key=lambda each: _closeness(sample, each))
-    sounds, clusters = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    sounds: list[Numbers] = [np.zeros(0, np.int64)]
+    clusters = [np.zeros(0, np.int64)]
     closeness = [np.zeros(0, np.float32)]
     for numbers, vectors in scan(library, space):
         to_centres = vectors @ centres.T

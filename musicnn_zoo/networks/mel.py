@@ -110,7 +110,7 @@ def logmel_columns(
     only. The stream is at ``spectrogram.sample_rate``; of several windows the longest counts.
     """
     columns = []
-    rest = np.empty((0, spectrogram.n_mels), np.float32)
+    rest: NDArray[np.float32] = np.empty((0, spectrogram.n_mels), np.float32)
     for windows in _windows(stream, replace(spectrogram, padding=None).grid(1)):
         if len(windows):
             rest = np.concatenate([rest, log_mel(windows, spectrogram)])
@@ -127,7 +127,10 @@ def band_of(frequencies: NDArray[np.float64], spectrogram: LogMelInput) -> NDArr
     edges = mel_frequencies(
         spectrogram.n_mels + 2, spectrogram.f_min, spectrogram.f_max, spectrogram.mel_scale
     )
-    return np.interp(frequencies, edges, np.arange(-1, spectrogram.n_mels + 1))
+    bands: NDArray[np.float64] = np.interp(
+        frequencies, edges, np.arange(-1, spectrogram.n_mels + 1)
+    )
+    return bands
 
 
 def _windows(stream: AudioStream, grid: PatchGrid) -> Iterator[NDArray[np.float32]]:

@@ -230,7 +230,7 @@ class PatchStream:
         self._tail = tail
         self._longest = longest
         # The padded signal from the start of the next patch on, which may still lie ahead.
-        self._held = np.zeros(grid.padding, np.float32)
+        self._held: NDArray[np.float32] = np.zeros(grid.padding, np.float32)
         self._ahead = 0
 
     def feed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -204,7 +204,8 @@ def _columns(sizes: dict[int, int], kept: Collection[int]) -> dict[int, Floats]:
     many = sum(sizes[one] for one in kept)
     together = {one: -(-many // _MOST_COLUMNS) if one in kept else 1 for one in sizes}
     counts = {one: -(-size // together[one]) for one, size in sizes.items()}
-    ends, start = {}, 0
+    ends: dict[int, Floats] = {}
+    start = 0
     for one, size in sizes.items():
         ends[one] = np.zeros((size, sum(counts.values())))
         ends[one][np.arange(size), start + np.arange(size) // together[one]] = 1
@@ -224,7 +225,9 @@ def _needed(
 
     def without(dearest: float) -> tuple[dict[int, Flags], Floats]:
         """Drop what costs at most so much."""
-        needed = {one: np.zeros(len(each.centre), bool) for one, each in ranges.items()}
+        needed: dict[int, Flags] = {
+            one: np.zeros(len(each.centre), bool) for one, each in ranges.items()
+        }
         for one in ends:
             needed[one] |= ranges[one].radius > (0 if one in outputs else dearest)
         for index in range(len(nodes) - 1, -1, -1):

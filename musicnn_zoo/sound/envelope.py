@@ -45,7 +45,7 @@ def find_envelope(
     """
     step = max(1, round(finest_s * sample_rate))
     lowest, highest = [], []
-    rest = np.zeros(0, np.float32)
+    rest: NDArray[np.float32] = np.zeros(0, np.float32)
     for block in blocks:
         signal = np.concatenate([rest, block])
         whole = len(signal) // step * step

@@ -70,7 +70,7 @@ class TaggramStream:
         mono = downmix_array(block)
         if not np.isfinite(mono).all():
             raise AudioError("block: holds NaN or infinite samples")
-        ended = np.zeros(0, np.float32)
+        ended: NDArray[np.float32] = np.zeros(0, np.float32)
         if sample_rate is not None and sample_rate != self._resampler.sample_rate:
             check_rate(sample_rate)
             ended = self._resampler.finish()
@@ -91,7 +91,7 @@ class TaggramStream:
         return self._rows(np.concatenate([last, self._patches.finish()]))
 
     def _rows(self, windows: NDArray[np.float32]) -> Taggram:
-        scores = np.empty((0, len(self._spec.tags)), np.float32)
+        scores: NDArray[np.float32] = np.empty((0, len(self._spec.tags)), np.float32)
         silent = silent_rows(windows)
         if len(windows):
             scores = self._engine.run(windows, ("output",))["output"]
