@@ -21,7 +21,7 @@ def pretrained():
 def small():
     """A model that is trained in a moment."""
     frontend = block("rectangular", filters=(4,), pools=((4, 8),))
-    return build_model(frontend=frontend, backend=block("temporal_pooling", units=4), patch=63)
+    return build_model(frontend=frontend, backend=block("temporal_pooling", units=32), patch=63)
 
 
 def trained(model) -> set[str]:
