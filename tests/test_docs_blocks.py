@@ -50,9 +50,9 @@ ALBUMS = {
 """Album, genre and tags of the example clips, by which a reader's files are made."""
 OTHER_OPTIONS = {
     "--logdir", "--topN", "--length", "--overlap", "--save", "--dist", "--check", "--keep-going",
-    "--cpus", "--head", "--address",
+    "--cpus", "--head", "--address", "--hypothesis-profile",
 }  # fmt: skip
-"""Of TensorBoard, the original musicnn, pytest, ruff, Sphinx, Docker and Ray."""
+"""Of TensorBoard, the original musicnn, pytest, ruff, Sphinx, Docker, Ray and hypothesis."""
 
 
 def text_of(name: str) -> str:
