@@ -1,6 +1,7 @@
 """The server of listening pages: what it gives, and what it does not."""
 
 import http.client
+import http.server
 import io
 import os
 import re
@@ -308,6 +309,22 @@ def test_too_many_connections_are_hung_up_on(monkeypatch) -> None:
                 time.sleep(0.05)
         else:
             pytest.fail("no room was made")
+
+
+def test_ctrl_c_while_a_request_is_taken_ends_the_server(monkeypatch) -> None:
+    start = threading.Thread.start
+
+    def start_and_be_interrupted(thread) -> None:
+        start(thread)
+        thread.join()
+        raise KeyboardInterrupt
+
+    server = web_server.WebServer("127.0.0.1", 0, http.server.BaseHTTPRequestHandler)
+    with server, socket.create_connection(server.server_address, timeout=20) as client:
+        client.shutdown(socket.SHUT_WR)
+        monkeypatch.setattr(threading.Thread, "start", start_and_be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            server.handle_request()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without links and FIFOs")

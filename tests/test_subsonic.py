@@ -788,5 +788,8 @@ def test_it_ends_quietly_when_it_is_told_to(place, end, asked):
             with urlopen(f"{url}rest/ping?v=1.16.1&c=test") as answer:
                 assert b'status="ok"' in answer.read()
         running.send_signal(end)
-        rest, errors = running.communicate(timeout=20)
+        try:
+            rest, errors = running.communicate(timeout=20)
+        finally:
+            running.kill()
     assert (running.returncode, rest, errors) == (0, "", "")

@@ -60,7 +60,7 @@ class WebServer(ThreadingHTTPServer):
             return
         try:
             super().process_request(request, client_address)
-        except BaseException:
+        except Exception:  # no thread began; after Ctrl+C one may have, which makes room itself
             self._free.release()
             raise
 
