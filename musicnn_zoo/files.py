@@ -18,6 +18,9 @@ from musicnn_zoo.text import first_line
 T = TypeVar("T")
 Kinds = type[BaseException] | tuple[type[BaseException], ...]
 
+LOCK_PATIENCE_S = 2.0
+"""A process that a killed run was just starting holds its locks until it is another program."""
+
 
 class GrowingFile:
     """A file that grows by whole records, each in one unbuffered write.
@@ -158,7 +161,7 @@ def locked(path: Path, *, busy: str, failure: str) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path, timeout=0, thread_local=False)  # any thread may release it
+    lock = FileLock(path, timeout=LOCK_PATIENCE_S, thread_local=False)  # any thread may release it
     with raising(OutputError, failure):
         path.touch()  # a file that may not be made looks to filelock like one that is held
         try:

@@ -810,6 +810,28 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):
         finally:
             holder.kill()
     fill(path, ["a"])
+
+
+OUTLIVED = """
+import contextlib, os, signal, subprocess, sys
+from pathlib import Path
+from musicnn_zoo.library.store import Store
+with Store(Path(sys.argv[1]), {"kind": "tags", "model": "M"}):
+    for opened in range(3, 100):
+        with contextlib.suppress(OSError):
+            os.set_inheritable(opened, True)
+    subprocess.Popen(["sleep", "0.5"], close_fds=False)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process inherits all files there")
+def test_a_process_that_was_being_started_may_outlive_a_killed_run(tmp_path):
+    """Until it is another program it holds what its parent had opened, the lock as well."""
+    path = tmp_path / "tags.csv"
+    killed = subprocess.run([sys.executable, "-c", OUTLIVED, path], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    fill(path, ["a"])
     assert reopened(path) == {"a": 1}
 
 

@@ -23,7 +23,7 @@ from musicnn_zoo.errors import (
     check_number,
     check_whole,
 )
-from musicnn_zoo.files import replacing
+from musicnn_zoo.files import LOCK_PATIENCE_S, replacing
 
 Trainable = Literal["head", "backend", "midend", "all"]
 TRAINABLE: tuple[Trainable, ...] = get_args(Trainable)
@@ -271,7 +271,7 @@ class TrainingFolder:
                 )
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.path / "lock")
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=LOCK_PATIENCE_S)
         except Timeout as error:
             raise OutputError(f"{model_folder}: another run is writing it") from error
         except OSError as error:
