@@ -19,7 +19,10 @@ T = TypeVar("T")
 Kinds = type[BaseException] | tuple[type[BaseException], ...]
 
 LOCK_PATIENCE_S = 2.0
-"""A process that a killed run was just starting holds its locks until it is another program."""
+"""How long a lock is waited for.
+
+A process that a killed run was just starting holds its locks until it is another program.
+"""
 
 
 class GrowingFile:

@@ -810,6 +810,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):
         finally:
             holder.kill()
     fill(path, ["a"])
+    assert reopened(path) == {"a": 1}
 
 
 OUTLIVED = """
